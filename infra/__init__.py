@@ -1,0 +1,1 @@
+"""Records, store, configuration, model folders and the Ray connection. Knows no other package."""

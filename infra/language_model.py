@@ -1,0 +1,204 @@
+"""A loaded language model: log-probabilities of given text, and completion of prompts.
+
+Shapes: B sequences, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from infra.models import fast_bfloat16, load_model, load_tokenizer
+
+MAX_BATCH_TOKENS = 4096
+"""Padded tokens in one forward pass; bounds the [B, T, V] logits."""
+
+
+@dataclass(frozen=True)
+class ContinuationScore:
+    """Sum of log-probabilities (nats) of a continuation's tokens given its context."""
+
+    logp: float
+    num_tokens: int
+
+    @property
+    def mean_logp(self) -> float:
+        """Log-probability per token; 0 for an empty continuation."""
+        return self.logp / max(self.num_tokens, 1)
+
+
+@dataclass(frozen=True)
+class CompletedText:
+    """What a model wrote after a prompt. `finished` is False when the length limit cut it off."""
+
+    text: str
+    num_tokens: int
+    finished: bool
+
+
+def neutralise(text: str, special_tokens: Sequence[str]) -> str:
+    """Untrusted text in which no special token can be read: `<|im_end|>` becomes `< |im_end|>`."""
+    for token in special_tokens:
+        if token in text:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text
+
+
+def length_batches(lengths: Sequence[int], max_batch_tokens: int) -> Iterator[list[int]]:
+    """Indices in batches of similar length, longest first, each at most `max_batch_tokens` when padded."""
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    batch: list[int] = []
+    for index in order:
+        longest = lengths[batch[0]] if batch else lengths[index]
+        if batch and longest * (len(batch) + 1) > max_batch_tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+class LanguageModel:
+    """Model and tokenizer of one folder, on the GPU where there is one.
+
+    With `exact` in float32; else in bfloat16 where the machine is fast at it, which is good enough to
+    label and to complete, but not to decide.
+    """
+
+    def __init__(self, folder: Path, key: str = "model", exact: bool = False) -> None:
+        self.tokenizer = load_tokenizer(folder, key)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = "float32" if exact or not fast_bfloat16() else "bfloat16"
+        self.model = load_model(folder, key, dtype).to(self.device)
+        limit = getattr(self.model.config, "max_position_embeddings", None) or 2048
+        self.max_tokens = min(int(limit), 2048)
+
+    @property
+    def special_tokens(self) -> list[str]:
+        """Tokens that untrusted text must not contain."""
+        return [str(token) for token in self.tokenizer.get_added_vocab()]
+
+    def neutralise(self, text: str) -> str:
+        """`neutralise` with this model's special tokens."""
+        return neutralise(text, self.special_tokens)
+
+    def chat_prompt(self, instruction: str) -> str:
+        """A user's turn in the model's chat template, up to where the answer begins."""
+        if not self.tokenizer.chat_template:
+            return f"{instruction}\n\n"
+        messages = [{"role": "user", "content": instruction}]
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`, nothing added."""
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def _start_ids(self) -> list[int]:
+        start = self.tokenizer.bos_token_id
+        return [self.tokenizer.eos_token_id if start is None else start]
+
+    @torch.inference_mode()
+    def score(
+        self, pairs: Sequence[tuple[str, str]], report: Callable[[float], None] | None = None
+    ) -> list[ContinuationScore]:
+        """Log-probability of each continuation given its context, in the order given.
+
+        Context and continuation are tokenised apart, so a continuation costs the same tokens after
+        every context. An empty context is the start token. Text beyond the model's window is cut off
+        on the left of the context, then on the right of the continuation.
+        """
+        tokens = [self._tokenise_pair(context, continuation) for context, continuation in pairs]
+        contexts = Counter(tuple(before) for before, after in tokens if len(after) == 1)
+        rows = [(before, after) for before, after in tokens if len(after) != 1]
+        rows += [(list(before), []) for before in contexts]
+        scores: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
+        next_token: dict[tuple[int, ...], torch.Tensor] = {}
+        for batch in length_batches([len(before) + len(after) for before, after in rows], MAX_BATCH_TOKENS):
+            chosen = [rows[i] for i in batch]
+            for (before, after), logps_T in zip(chosen, self._score_batch(chosen), strict=True):
+                if after:
+                    scores[tuple(before), tuple(after)] = float(logps_T.sum())
+                else:
+                    next_token[tuple(before)] = logps_T
+            if report:
+                report(len(batch))
+        results = []
+        for before, after in tokens:
+            if len(after) == 1:
+                logp = float(next_token[tuple(before)][after[0]])
+            else:
+                logp = scores[tuple(before), tuple(after)] if after else 0.0
+            results.append(ContinuationScore(logp, len(after)))
+        return results
+
+    def _tokenise_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        after = self.encode(continuation)[: self.max_tokens - 1]
+        before = (self.encode(context) or self._start_ids())[-(self.max_tokens - len(after)) :]
+        return before, after
+
+    def _score_batch(self, rows: list[tuple[list[int], list[int]]]) -> list[torch.Tensor]:
+        """Log-probabilities of each row's second part, [T]; where that is empty, of every next token, [V]."""
+        width = max(len(before) + len(after) for before, after in rows)
+        pad = self.tokenizer.pad_token_id
+        joined = [before + after for before, after in rows]
+        ids_BT = torch.tensor([ids + [pad] * (width - len(ids)) for ids in joined], device=self.device)
+        mask_BT = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids in joined], device=self.device)
+        hidden_BTH = self.model.get_decoder()(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
+        head = self.model.get_output_embeddings()
+        results = []
+        for row, (before, after) in enumerate(rows):
+            last = len(before) + max(len(after), 1) - 1
+            logps_TV = head(hidden_BTH[row, len(before) - 1 : last]).float().log_softmax(-1)
+            if after:
+                targets_T1 = torch.tensor(after, device=self.device).unsqueeze(1)
+                results.append(logps_TV.gather(1, targets_T1).squeeze(1))
+            else:
+                results.append(logps_TV[0])
+        return results
+
+    @torch.inference_mode()
+    def complete(
+        self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
+    ) -> list[CompletedText]:
+        """One completion a prompt; temperature 0 takes the likeliest token. Repeats exactly for a seed."""
+        results: list[CompletedText | None] = [None] * len(prompts)
+        rows = [self.encode(prompt)[-(self.max_tokens - max_new_tokens) :] for prompt in prompts]
+        generator_state = torch.random.get_rng_state()
+        torch.manual_seed(seed)
+        try:
+            for batch in length_batches([len(ids) + max_new_tokens for ids in rows], MAX_BATCH_TOKENS):
+                texts = self._complete_batch([rows[i] for i in batch], max_new_tokens, temperature)
+                for index, text in zip(batch, texts, strict=True):
+                    results[index] = text
+        finally:
+            torch.random.set_rng_state(generator_state)
+        return [text for text in results if text is not None]
+
+    def _complete_batch(self, rows: list[list[int]], max_new_tokens: int, temperature: float) -> list[CompletedText]:
+        width = max(len(ids) for ids in rows)
+        pad, end = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        ids_BT = torch.tensor([[pad] * (width - len(ids)) + ids for ids in rows], device=self.device)
+        mask_BT = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in rows], device=self.device)
+        options: dict[str, Any] = {"do_sample": temperature > 0}
+        if temperature > 0:
+            options |= {"temperature": temperature, "top_p": 1.0, "top_k": 0}
+        output_BT = self.model.generate(
+            input_ids=ids_BT,
+            attention_mask=mask_BT,
+            max_new_tokens=max_new_tokens,
+            pad_token_id=pad,
+            eos_token_id=end,
+            **options,
+        )
+        completed = []
+        for new_ids in output_BT[:, width:].tolist():
+            finished = end in new_ids
+            kept = new_ids[: new_ids.index(end)] if finished else new_ids
+            text = self.tokenizer.decode(kept, skip_special_tokens=True)
+            completed.append(CompletedText(text, len(kept) + int(finished), finished))
+        return completed

@@ -1,0 +1,238 @@
+"""The records of the journey from a URL to a decision.
+
+    url -> Page -> Document -> Sample -> Judgment -> Preference -> Checkpoint -> Evaluation -> Decision
+
+Every record is frozen and carries a content key and the key of its parent, so that a
+weight can be traced to its pages and a page to the generations that learned from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+def content_key(*parts: object) -> str:
+    """128-bit hex key of the parts, in order. Length prefixes keep ("ab", "c") and ("a", "bc") apart."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode()
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()[:32]
+
+
+def unit_hash(*parts: object) -> float:
+    """A number in [0, 1) that depends on the parts alone; the source of every random choice on data."""
+    return int(content_key(*parts)[:13], 16) / 16**13
+
+
+def now() -> datetime:
+    """The current time in UTC, without a time zone marker, as DuckDB's TIMESTAMP wants it."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Bytes as fetched. `body_gzip` is empty when the status carries no body (304)."""
+
+    page_id: str
+    url: str
+    final_url: str
+    status: int
+    content_type: str
+    etag: str
+    last_modified: str
+    fetched_at: datetime
+    digest: str
+    num_bytes: int
+    body_gzip: bytes
+    generation: int
+
+
+@dataclass(frozen=True)
+class Document:
+    """Text extracted from one page. `pool` is train, gate or sealed, fixed before any labeler sees the text."""
+
+    document_id: str
+    page_id: str
+    url: str
+    title: str
+    text: str
+    language: str
+    extractor: str
+    pool: str
+    generation: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Something to learn from. `kind` is passage or demonstration; `origin` is web or model.
+
+    `source_start` and `source_end` are character offsets into the document's text, -1 where the
+    text is not a span of it.
+    """
+
+    sample_id: str
+    document_id: str
+    kind: str
+    prompt: str
+    completion: str
+    origin: str
+    generation: int
+    source_start: int
+    source_end: int
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """One labeler's answer about one subject: scored with a value, or unscored with a reason."""
+
+    judgment_id: str
+    subject_id: str
+    labeler: str
+    rubric: str
+    way: str
+    status: str
+    reason: str
+    value: float
+    detail: str
+    num_tokens: int
+    generation: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One text that a model gave to a prompt. `index` counts the tries at the same prompt."""
+
+    completion_id: str
+    sample_id: str
+    model_digest: str
+    index: int
+    text: str
+    num_tokens: int
+    generation: int
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Two completions of one prompt, of which the labeler holds `chosen` to be better."""
+
+    preference_id: str
+    sample_id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    chosen_origin: str
+    labeler: str
+    probability: float
+    margin: float
+    generation: int
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """How a labeler did on one probe of one rubric when asked in one way.
+
+    `half` is calibration (chooses the way) or test (admits the labeler). `lower` and `upper` bound the
+    pair accuracy (Wilson, 90% two-sided, so each side holds at 95%).
+    """
+
+    result_id: str
+    labeler: str
+    rubric: str
+    way: str
+    probe: str
+    half: str
+    num_pairs: int
+    accuracy: float
+    lower: float
+    upper: float
+    auc: float
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Whether a labeler may label by a rubric, and the way of asking that was chosen for it."""
+
+    admission_id: str
+    labeler: str
+    rubric: str
+    way: str
+    admitted: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """One optimiser step of one training step kind (sft, dpo)."""
+
+    generation: int
+    kind: str
+    step: int
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    num_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model folder and where it came from. Generation 0 is the anchor and has no parent."""
+
+    digest: str
+    path: str
+    parent: str
+    generation: int
+    manifest_digest: str
+    recipe_digest: str
+    seed: int
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class ItemScore:
+    """One model's raw score on one item of one suite; `size` is bytes for bits per byte, else 1."""
+
+    attempt: int
+    suite: str
+    item_id: str
+    position: int
+    model_digest: str
+    value: float
+    size: int
+    detail: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A metric of one model in one attempt with its standard error over `num_items` units."""
+
+    attempt: int
+    generation: int
+    suite: str
+    metric: str
+    model_digest: str
+    value: float
+    standard_error: float
+    num_items: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The gate's word on a candidate, with the evidence it rests on."""
+
+    attempt: int
+    generation: int
+    outcome: str
+    reason: str
+    candidate: str
+    champion: str
+    alpha: float
+    log_evidence: float
+    log_threshold: float
+    num_documents: int
+    mean_gain: float
+    decided_at: datetime

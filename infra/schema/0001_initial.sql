@@ -1,0 +1,95 @@
+-- One table a record; column order follows the record. No primary keys on the tables that grow with the
+-- crawl: an index made inserts some 60 times slower (DuckDB 2.0), so new rows are anti-joined instead.
+
+CREATE TABLE run (key TEXT NOT NULL, value TEXT NOT NULL);
+
+CREATE TABLE frontier (
+    url TEXT NOT NULL,
+    host TEXT NOT NULL,
+    depth BIGINT NOT NULL,
+    discovered_generation BIGINT NOT NULL,
+    state TEXT NOT NULL,                -- pending, leased, done, failed, forbidden
+    attempts BIGINT NOT NULL,
+    visited_generation BIGINT NOT NULL, -- -1 until the first visit
+    etag TEXT NOT NULL,
+    last_modified TEXT NOT NULL,
+    reason TEXT NOT NULL
+);
+
+CREATE TABLE page (
+    page_id TEXT, url TEXT, final_url TEXT, status BIGINT, content_type TEXT, etag TEXT, last_modified TEXT,
+    fetched_at TIMESTAMP, digest TEXT, num_bytes BIGINT, body_gzip BLOB, generation BIGINT
+);
+
+CREATE TABLE document (
+    document_id TEXT, page_id TEXT, url TEXT, title TEXT, text TEXT, language TEXT, extractor TEXT, pool TEXT,
+    generation BIGINT
+);
+
+CREATE TABLE sample (
+    sample_id TEXT, document_id TEXT, kind TEXT, prompt TEXT, completion TEXT, origin TEXT, generation BIGINT,
+    source_start BIGINT, source_end BIGINT
+);
+
+CREATE TABLE judgment (
+    judgment_id TEXT, subject_id TEXT, labeler TEXT, rubric TEXT, way TEXT, status TEXT, reason TEXT, value DOUBLE,
+    detail TEXT, num_tokens BIGINT, generation BIGINT
+);
+
+CREATE TABLE completion (
+    completion_id TEXT, sample_id TEXT, model_digest TEXT, index BIGINT, text TEXT, num_tokens BIGINT,
+    generation BIGINT
+);
+
+CREATE TABLE preference (
+    preference_id TEXT, sample_id TEXT, prompt TEXT, chosen TEXT, rejected TEXT, chosen_origin TEXT, labeler TEXT,
+    probability DOUBLE, margin DOUBLE, generation BIGINT
+);
+
+CREATE TABLE probe_result (
+    result_id TEXT, labeler TEXT, rubric TEXT, way TEXT, probe TEXT, half TEXT, num_pairs BIGINT, accuracy DOUBLE,
+    lower DOUBLE, upper DOUBLE, auc DOUBLE
+);
+
+CREATE TABLE admission (
+    admission_id TEXT, labeler TEXT, rubric TEXT, way TEXT, admitted BOOLEAN, reason TEXT
+);
+
+CREATE TABLE train_step (
+    generation BIGINT, kind TEXT, step BIGINT, loss DOUBLE, grad_norm DOUBLE, learning_rate DOUBLE,
+    num_tokens BIGINT, seconds DOUBLE
+);
+
+CREATE TABLE checkpoint (
+    digest TEXT, path TEXT, parent TEXT, generation BIGINT, manifest_digest TEXT, recipe_digest TEXT, seed BIGINT,
+    created_at TIMESTAMP
+);
+
+-- Which sample or preference a generation was trained on.
+CREATE TABLE manifest (generation BIGINT, kind TEXT, item_id TEXT);
+
+CREATE TABLE attempt (attempt BIGINT, generation BIGINT, candidate TEXT, champion TEXT, registered_at TIMESTAMP);
+
+-- Held-out documents that an attempt has drawn; none is drawn twice.
+CREATE TABLE burned (attempt BIGINT, position BIGINT, document_id TEXT);
+
+CREATE TABLE item_score (
+    attempt BIGINT, suite TEXT, item_id TEXT, position BIGINT, model_digest TEXT, value DOUBLE, size BIGINT,
+    detail TEXT
+);
+
+CREATE TABLE evaluation (
+    attempt BIGINT, generation BIGINT, suite TEXT, metric TEXT, model_digest TEXT, value DOUBLE,
+    standard_error DOUBLE, num_items BIGINT
+);
+
+CREATE TABLE decision (
+    attempt BIGINT, generation BIGINT, outcome TEXT, reason TEXT, candidate TEXT, champion TEXT, alpha DOUBLE,
+    log_evidence DOUBLE, log_threshold DOUBLE, num_documents BIGINT, mean_gain DOUBLE, decided_at TIMESTAMP
+);
+
+CREATE TABLE dropped (generation BIGINT, stage TEXT, reason TEXT, subject TEXT);
+
+CREATE TABLE stage (
+    generation BIGINT, name TEXT, started_at TIMESTAMP, finished_at TIMESTAMP, summary TEXT
+);

@@ -1,0 +1,105 @@
+"""Samples, judgments, completions, preferences, and what is known of the labelers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from infra.records import Admission, Completion, Document, Judgment, Preference, ProbeResult, Sample
+from infra.store.base import StoreBase
+
+
+class LabelTables(StoreBase):
+    """Every `add_` is idempotent: a chunk delivered twice changes nothing."""
+
+    def add_samples(self, samples: Sequence[Sample]) -> int:
+        """Store samples; the number that was new."""
+        return self._add("sample", Sample, samples, ["sample_id"])
+
+    def add_judgments(self, judgments: Sequence[Judgment]) -> int:
+        """Store judgments; the number that was new."""
+        return self._add("judgment", Judgment, judgments, ["judgment_id"])
+
+    def add_completions(self, completions: Sequence[Completion]) -> int:
+        """Store completions; the number that was new."""
+        return self._add("completion", Completion, completions, ["completion_id"])
+
+    def add_preferences(self, preferences: Sequence[Preference]) -> int:
+        """Store preferences; the number that was new."""
+        return self._add("preference", Preference, preferences, ["preference_id"])
+
+    def add_datasheet(self, results: Sequence[ProbeResult], admissions: Sequence[Admission]) -> None:
+        """Store how a labeler did on its probes, with the admissions that follow from it."""
+        with self._transaction():
+            self._add("probe_result", ProbeResult, results, ["result_id"])
+            self._add("admission", Admission, admissions, ["admission_id"])
+
+    def admissions(self, labeler: str) -> list[Admission]:
+        """What a labeler may label by."""
+        return self._records(Admission, "SELECT * FROM admission WHERE labeler = ? ORDER BY rubric", [labeler])
+
+    def probe_results(self) -> list[ProbeResult]:
+        """Every probe figure of the run."""
+        return self._records(ProbeResult, "SELECT * FROM probe_result ORDER BY labeler, rubric, probe, way, half")
+
+    def documents_without_samples(self, pool: str, count: int) -> list[Document]:
+        """Up to `count` documents of a pool from which no passage was taken yet, newest generation first."""
+        return self._records(
+            Document,
+            "SELECT * FROM document d WHERE pool = ? AND NOT EXISTS ("
+            " SELECT 1 FROM sample s WHERE s.document_id = d.document_id AND s.kind = 'passage')"
+            " ORDER BY d.generation DESC, d.document_id LIMIT ?",
+            [pool, count],
+        )
+
+    def unlabeled_documents(self, pool: str, rubric: str) -> list[Document]:
+        """Documents of a pool without a judgment by `rubric`, earliest generation first."""
+        return self._records(
+            Document,
+            "SELECT * FROM document d WHERE pool = ? AND NOT EXISTS ("
+            " SELECT 1 FROM judgment j WHERE j.subject_id = d.document_id AND j.rubric = ?)"
+            " ORDER BY d.generation, d.document_id",
+            [pool, rubric],
+        )
+
+    def samples(self, generation: int, kind: str) -> list[Sample]:
+        """Samples of one kind that a generation made, in a fixed order."""
+        return self._records(
+            Sample, "SELECT * FROM sample WHERE generation = ? AND kind = ? ORDER BY sample_id", [generation, kind]
+        )
+
+    def judgments(self, generation: int, rubric: str) -> list[Judgment]:
+        """Judgments by one rubric that a generation made, in a fixed order."""
+        return self._records(
+            Judgment,
+            "SELECT * FROM judgment WHERE generation = ? AND rubric = ? ORDER BY judgment_id",
+            [generation, rubric],
+        )
+
+    def completions(self, generation: int) -> list[Completion]:
+        """Completions that a generation made, grouped by prompt."""
+        return self._records(
+            Completion, "SELECT * FROM completion WHERE generation = ? ORDER BY sample_id, index", [generation]
+        )
+
+    def preferences(self, generation: int) -> list[Preference]:
+        """Preferences that a generation made, in a fixed order."""
+        return self._records(
+            Preference, "SELECT * FROM preference WHERE generation = ? ORDER BY preference_id", [generation]
+        )
+
+    def label_counts(self, generation: int) -> list[tuple[str, str, str, int, float | None]]:
+        """(rubric, labeler, status or reason, count, mean value of the scored) of a generation's judgments."""
+        return self._rows(
+            "SELECT rubric, labeler, CASE WHEN status = 'scored' THEN status ELSE reason END, count(*),"
+            " avg(value) FILTER (status = 'scored') FROM judgment WHERE generation = ? GROUP BY ALL ORDER BY ALL",
+            [generation],
+        )
+
+    def sample_counts(self, generation: int) -> dict[str, Any]:
+        """Samples by kind and preferences of a generation."""
+        counts: dict[str, Any] = dict(
+            self._rows("SELECT kind, count(*) FROM sample WHERE generation = ? GROUP BY kind", [generation])
+        )
+        counts["preferences"] = self._value("SELECT count(*) FROM preference WHERE generation = ?", [generation])
+        return counts

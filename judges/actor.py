@@ -1,0 +1,94 @@
+"""Labelers, verifier and champion as Ray actors, and proxies that look like the classes they wrap."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from infra.language_model import CompletedText, LanguageModel
+from infra.records import Document
+from judges.backends import Answer, Judge, make_judge
+from judges.config import JudgeConfig
+from judges.rubrics import Rubric
+from judges.sandbox import Sandbox
+from judges.verifier import VerifiedDocument, verify_document
+from judges.ways import Subject
+
+
+def _use_threads(num_threads: int) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(num_threads)
+    importlib.import_module("torch").set_num_threads(num_threads)
+
+
+class JudgeWorker:
+    """A labeler in a process of its own."""
+
+    def __init__(self, config: JudgeConfig, num_threads: int) -> None:
+        _use_threads(num_threads)
+        self._judge = make_judge(config)
+
+    def describe(self) -> tuple[str, tuple[str, ...]]:
+        """(name, ways) of the labeler."""
+        return self._judge.name, self._judge.ways
+
+    def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
+        """See `Judge.score`."""
+        return self._judge.score(rubric, way, subjects)
+
+    def complete(self, instructions: Sequence[str], max_new_tokens: int, seed: int) -> list[CompletedText]:
+        """See `Judge.complete`."""
+        return self._judge.complete(instructions, max_new_tokens, seed)
+
+
+class RemoteJudge(Judge):
+    """Several `JudgeWorker` actors as one labeler: each scores a part of every batch."""
+
+    def __init__(self, actors: Sequence[Any]) -> None:
+        self._actors = list(actors)
+        self.name, self.ways = ray.get(self._actors[0].describe.remote())
+
+    def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
+        """See `Judge.score`."""
+        count = len(self._actors)
+        parts = [list(subjects)[i::count] for i in range(count)]
+        refs = [a.score.remote(rubric, way, part) for a, part in zip(self._actors, parts, strict=True) if part]
+        answers: list[Answer | None] = [None] * len(subjects)
+        for i, part in enumerate(ray.get(refs)):
+            answers[i::count] = part
+        return [answer for answer in answers if answer is not None]
+
+    def complete(self, instructions: Sequence[str], max_new_tokens: int, seed: int) -> list[CompletedText]:
+        """See `Judge.complete`."""
+        result: list[CompletedText] = ray.get(self._actors[0].complete.remote(instructions, max_new_tokens, seed))
+        return result
+
+
+class VerifierWorker:
+    """The sandbox in a process of its own."""
+
+    def __init__(self) -> None:
+        self._sandbox = Sandbox()
+
+    def verify(self, documents: Sequence[Document], generation: int) -> list[VerifiedDocument]:
+        """See `judges.labeling.Verifier`."""
+        return [verify_document(document, generation, self._sandbox) for document in documents]
+
+
+class ChampionWorker:
+    """The champion, completing prompts."""
+
+    def __init__(self, folder: str, num_threads: int) -> None:
+        _use_threads(num_threads)
+        self._model = LanguageModel(Path(folder))
+
+    def complete(
+        self, instructions: Sequence[str], max_new_tokens: int, temperature: float, seed: int
+    ) -> list[CompletedText]:
+        """See `judges.labeling.Champion`."""
+        prompts = [self._model.chat_prompt(self._model.neutralise(text)) for text in instructions]
+        return self._model.complete(prompts, max_new_tokens, temperature, seed)

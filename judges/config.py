@@ -1,0 +1,46 @@
+"""The `[judge]` section of a recipe."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from infra.config import Section
+
+
+class ScriptedConfig(Section):
+    """The dials of the scripted labeler."""
+
+    accuracy: float = Field(default=0.9, ge=0, le=1)
+    """How often its verdict on an item is the true one."""
+    length_bias: float = 0.0
+    """Added to the value for every thousand characters."""
+    unscored_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of subjects on which it fails to answer."""
+
+
+class JudgeConfig(Section):
+    """Who labels, by which rubrics, and how samples are cut from documents."""
+
+    kind: Literal["local", "scripted"] = "local"
+    model: str = "packaged:smollm2-135m-instruct"
+    passage_rubrics: list[str] = Field(default=["coherence", "informative"], min_length=1)
+    """Passages are ranked by the mean rank over those of these rubrics to which the labeler is admitted."""
+    answer_rubric: str = "relevance"
+    correctness_rubric: str = "correctness"
+    num_probe_items: int = Field(default=16, ge=8, le=24)
+    """Items a probe; half chooses the way of asking, half decides on admission."""
+    passage_chars: int = Field(default=900, ge=100)
+    """Longest passage cut from a document; cuts fall between lines."""
+    keep_share: float = Field(default=0.7, gt=0, le=1)
+    """Share of the judged passages, best first, that may be learned from."""
+    num_completions: int = Field(default=4, ge=2)
+    """How often the champion completes each prompt."""
+    completion_tokens: int = Field(default=32, ge=1)
+    temperature: float = Field(default=0.9, gt=0)
+    min_margin: float = Field(default=0.02, ge=0)
+    """Smallest difference of two judged values that makes a preference."""
+    chunk_size: int = Field(default=16, gt=0)
+    """Subjects judged between two commits."""
+    scripted: ScriptedConfig = ScriptedConfig()

@@ -1,0 +1,284 @@
+"""One generation's labeling: calibrate, judge passages, execute examples, write instructions, rank completions.
+
+Every step first asks the store what is already done and commits in chunks, so that a killed run
+repeats at most one chunk and stores no row twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from infra.console import note, progress, warn
+from infra.language_model import CompletedText
+from infra.records import Admission, Completion, Document, Judgment, Sample, content_key, unit_hash
+from infra.store import Store
+from judges.backends import Answer, Judge
+from judges.calibration import calibrate
+from judges.config import JudgeConfig
+from judges.passages import choose_passages, mean_ranks, select_passages
+from judges.preferences import executed_preference, judged_preference
+from judges.rubrics import load_rubric
+from judges.verifier import DOCUMENT_RUBRIC, VerifiedDocument
+from judges.ways import Subject
+
+Item = TypeVar("Item")
+INSTRUCTION_REQUEST = (
+    "Write one short question that the following text answers. Reply with the question only.\n\n{text}"
+)
+INSTRUCTION_TOKENS = 40
+
+
+class Verifier(Protocol):
+    """Executes the examples of documents."""
+
+    def verify(self, documents: Sequence[Document], generation: int) -> list[VerifiedDocument]:
+        """One result a document, in order."""
+        ...
+
+
+class Champion(Protocol):
+    """The model that completes prompts."""
+
+    digest: str
+
+    def complete(
+        self, instructions: Sequence[str], max_new_tokens: int, temperature: float, seed: int
+    ) -> list[CompletedText]:
+        """One completion an instruction."""
+        ...
+
+
+@dataclass(frozen=True)
+class LabelBudget:
+    """What a generation may spend on labels."""
+
+    label_tokens: int
+    num_prompts: int
+    num_instructions: int
+
+
+@dataclass(frozen=True)
+class Labeling:
+    """The parts that one generation's labeling works with."""
+
+    store: Store
+    config: JudgeConfig
+    budget: LabelBudget
+    generation: int
+    seed: int
+    judge: Judge
+    verifier: Verifier
+    champion: Champion
+
+    def run(self) -> None:
+        """All steps in order."""
+        admissions = self.admissions()
+        self.judge_passages(admissions)
+        self.execute_examples()
+        self.write_instructions(admissions)
+        self.complete_prompts()
+        self.prefer(admissions)
+
+    def rubric_names(self) -> list[str]:
+        """Every rubric that the recipe names."""
+        return [*self.config.passage_rubrics, self.config.answer_rubric, self.config.correctness_rubric]
+
+    def admissions(self) -> dict[str, Admission]:
+        """Rubric id to admission; measured once a run for each labeler and rubric."""
+        known = {a.rubric: a for a in self.store.admissions(self.judge.name)}
+        missing = [r for r in map(load_rubric, self.rubric_names()) if r.id not in known]
+        with progress("measuring the labeler", total=len(missing) * len(self.judge.ways)) as advance:
+            for rubric in missing:
+                results, admission = calibrate(self.judge, rubric, self.config.num_probe_items, advance)
+                self.store.add_datasheet(results, [admission])
+                known[rubric.id] = admission
+        for admission in known.values():
+            if admission.admitted:
+                note(f"{admission.rubric}: admitted, asking by {admission.way} ({admission.reason})")
+            else:
+                warn(f"{admission.rubric}: NOT admitted, no better than chance ({admission.reason})")
+        return known
+
+    def judge_passages(self, admissions: dict[str, Admission]) -> None:
+        """Choose passages of documents that have none yet, and judge them by every admitted rubric."""
+        samples = self.store.samples(self.generation, "passage")
+        if not samples:
+            count = self.budget.label_tokens * 3 // self.config.passage_chars + 1
+            documents = self.store.documents_without_samples("train", count)
+            samples = choose_passages(
+                documents, self.config.passage_chars, self.budget.label_tokens, self.generation, str(self.seed)
+            )
+            self.store.add_samples(samples)
+        for name in self.config.passage_rubrics:
+            rubric = load_rubric(name)
+            admission = admissions[rubric.id]
+            if not admission.admitted:
+                continue
+            done = {j.subject_id for j in self.store.judgments(self.generation, rubric.id)}
+            todo = [s for s in samples if s.sample_id not in done]
+            with progress(f"judging passages by {rubric.id}", total=len(todo)) as advance:
+                for chunk in self._chunks(todo):
+                    subjects = [Subject(s.sample_id, s.prompt, s.completion) for s in chunk]
+                    answers = self.judge.score(rubric, admission.way, subjects)
+                    self.store.add_judgments(self._judgments(admission, subjects, answers))
+                    advance(len(chunk))
+
+    def execute_examples(self) -> None:
+        """Run the `>>>` examples of train documents that were not run before."""
+        documents = self.store.unlabeled_documents("train", DOCUMENT_RUBRIC)
+        with progress("executing examples", total=len(documents)) as advance:
+            for chunk in self._chunks(documents):
+                results = self.verifier.verify(chunk, self.generation)
+                self.store.add_samples([s for result in results for s in result.demonstrations])
+                self.store.add_judgments([j for result in results for j in result.judgments])
+                advance(len(chunk))
+
+    def write_instructions(self, admissions: dict[str, Admission]) -> None:
+        """The labeler writes the question that a good passage answers; the fit is judged before it is used."""
+        rubric = load_rubric(self.config.answer_rubric)
+        admission = admissions[rubric.id]
+        if not admission.admitted or self.budget.num_instructions == 0:
+            return
+        done = {j.subject_id for j in self.store.judgments(self.generation, rubric.id)}
+        if done:
+            return
+        passages = self.selected_passages(self.budget.label_tokens)[: self.budget.num_instructions]
+        requests = [INSTRUCTION_REQUEST.replace("{text}", p.completion[:600]) for p in passages]
+        written = self.judge.complete(requests, INSTRUCTION_TOKENS, self.seed)
+        pairs = [(p, text) for p, c in zip(passages, written, strict=True) if (text := _question(c)) is not None]
+        self.store.note_drops(
+            self.generation,
+            "label",
+            [("no question written", p.sample_id) for p, c in zip(passages, written, strict=True) if not _question(c)],
+        )
+        samples = [self._instruction(passage, question) for passage, question in pairs]
+        # A question fits when the passage is likelier after it than after the question of another passage.
+        own = [Subject(s.sample_id, s.prompt, s.completion) for s in samples]
+        other = [Subject(s.sample_id, samples[i - 1].prompt, s.completion) for i, s in enumerate(samples)]
+        values = self.judge.score(rubric, admission.way, own)
+        baseline = self.judge.score(rubric, admission.way, other)
+        fits = [a.value is not None and b.value is not None and a.value > b.value for a, b in zip(values, baseline, strict=True)]
+        self.store.add_samples([s for s, fit in zip(samples, fits, strict=True) if fit])
+        self.store.note_drops(
+            self.generation,
+            "label",
+            [("question does not fit its passage", s.sample_id) for s, fit in zip(samples, fits, strict=True) if not fit],
+        )
+        self.store.add_judgments(self._judgments(admission, own, values))
+
+    def prompts(self) -> list[Sample]:
+        """The demonstrations whose prompts the champion completes, a fixed choice by hash."""
+        samples = self.store.samples(self.generation, "demonstration")
+        samples.sort(key=lambda s: unit_hash(self.seed, s.sample_id))
+        executed = [s for s in samples if s.origin == "web"][: self.budget.num_prompts]
+        return executed + [s for s in samples if s.origin == "model"]
+
+    def complete_prompts(self) -> None:
+        """The champion completes each prompt several times."""
+        done = {c.sample_id for c in self.store.completions(self.generation)}
+        todo = [s for s in self.prompts() if s.sample_id not in done]
+        with progress("completing prompts", total=len(todo)) as advance:
+            for chunk in self._chunks(todo):
+                repeated = [s for s in chunk for _ in range(self.config.num_completions)]
+                seed = int(content_key(self.seed, self.generation, chunk[0].sample_id)[:8], 16)
+                texts = self.champion.complete(
+                    [s.prompt for s in repeated], self.config.completion_tokens, self.config.temperature, seed
+                )
+                self.store.add_completions(
+                    [
+                        self._completion(sample, i % self.config.num_completions, text)
+                        for i, (sample, text) in enumerate(zip(repeated, texts, strict=True))
+                    ]
+                )
+                advance(len(chunk))
+
+    def prefer(self, admissions: dict[str, Admission]) -> None:
+        """Make preferences of the completions: executed prompts by the verifier, others by an admitted judge."""
+        rubric = load_rubric(self.config.answer_rubric)
+        admission = admissions[rubric.id]
+        by_prompt: dict[str, list[Completion]] = {}
+        for completion in self.store.completions(self.generation):
+            by_prompt.setdefault(completion.sample_id, []).append(completion)
+        for sample in self.prompts():
+            completions = by_prompt.get(sample.sample_id, [])
+            if sample.origin == "web":
+                preference = executed_preference(sample, completions, self.generation)
+            elif admission.admitted:
+                subjects = [Subject(c.completion_id, sample.prompt, c.text) for c in completions]
+                answers = self.judge.score(rubric, admission.way, subjects)
+                preference = judged_preference(
+                    sample, completions, answers, self.judge.name, self.config.min_margin, self.generation
+                )
+            else:
+                continue
+            if preference is None:
+                self.store.note_drops(self.generation, "label", [("no preference between completions", sample.sample_id)])
+            else:
+                self.store.add_preferences([preference])
+
+    def selected_passages(self, budget_tokens: int) -> list[Sample]:
+        """The best judged passages of this generation within a token budget."""
+        samples = self.store.samples(self.generation, "passage")
+        rubrics = [load_rubric(name).id for name in self.config.passage_rubrics]
+        judged = {rubric: self.store.judgments(self.generation, rubric) for rubric in rubrics}
+        ranks = mean_ranks({rubric: judgments for rubric, judgments in judged.items() if judgments})
+        return select_passages(samples, ranks, self.config.keep_share, budget_tokens)
+
+    def _chunks(self, items: Sequence[Item]) -> list[Sequence[Item]]:
+        size = self.config.chunk_size
+        return [items[i : i + size] for i in range(0, len(items), size)]
+
+    def _judgments(
+        self, admission: Admission, subjects: Sequence[Subject], answers: Sequence[Answer]
+    ) -> list[Judgment]:
+        return [
+            Judgment(
+                judgment_id=content_key(subject.subject_id, admission.admission_id, admission.way),
+                subject_id=subject.subject_id,
+                labeler=self.judge.name,
+                rubric=admission.rubric,
+                way=admission.way,
+                status="unscored" if answer.value is None else "scored",
+                reason=answer.reason,
+                value=0.0 if answer.value is None else answer.value,
+                detail="",
+                num_tokens=answer.num_tokens,
+                generation=self.generation,
+            )
+            for subject, answer in zip(subjects, answers, strict=True)
+        ]
+
+    def _instruction(self, passage: Sample, question: str) -> Sample:
+        return Sample(
+            sample_id=content_key(passage.sample_id, "instruction", question),
+            document_id=passage.document_id,
+            kind="demonstration",
+            prompt=question,
+            completion=passage.completion.strip(),
+            origin="model",
+            generation=self.generation,
+            source_start=passage.source_start,
+            source_end=passage.source_end,
+        )
+
+    def _completion(self, sample: Sample, index: int, text: CompletedText) -> Completion:
+        return Completion(
+            completion_id=content_key(sample.sample_id, self.champion.digest, self.generation, index),
+            sample_id=sample.sample_id,
+            model_digest=self.champion.digest,
+            index=index,
+            text=text.text,
+            num_tokens=text.num_tokens,
+            generation=self.generation,
+        )
+
+
+def _question(completed: CompletedText) -> str | None:
+    """The question that a labeler wrote, or None where it wrote none."""
+    line = completed.text.strip().split("\n")[0].strip().strip('"')
+    return line if completed.finished and 10 <= len(line) <= 300 and line.endswith("?") else None
+
+
+

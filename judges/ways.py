@@ -1,0 +1,62 @@
+"""Ways of asking a language model for a value, each by probabilities and never by parsing prose.
+
+Which way works depends on the model, so all are measured (judges/calibration.py). Every way is a
+list of (context, continuation) requests and a function from their scores to a value in [0, 1].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from infra.language_model import ContinuationScore
+from judges.rubrics import LabelQuestion, Rubric, fill
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is judged: a text, for an answer also the prompt that it answers.
+
+    `truth` is 1 or 0 where it is known by construction (probes). Only the scripted labeler looks at it.
+    """
+
+    subject_id: str
+    prompt: str
+    text: str
+    truth: float | None = None
+
+
+Request = tuple[str, str]
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def _label_requests(question: LabelQuestion, subject: Subject, frame: Callable[[str], str]) -> list[Request]:
+    context = frame(fill(question.template.strip("\n"), subject.prompt, subject.text))
+    return [(context, question.positive), (context, question.negative)]
+
+
+def requests_for(rubric: Rubric, way: str, subject: Subject, chat: Callable[[str], str]) -> list[Request]:
+    """What to score. `chat` wraps an instruction in the model's chat template."""
+    if way == "label_given_text":
+        return _label_requests(rubric.label_given_text, subject, chat)
+    if way == "few_shot":
+        return _label_requests(rubric.few_shot, subject, lambda text: text)
+    if way == "likelihood":
+        return [(fill(rubric.likelihood.context, subject.prompt, ""), subject.text)]
+    assert way == "text_given_label", way
+    contrast = rubric.text_given_label
+    contexts = (fill(contrast.positive, subject.prompt, ""), fill(contrast.negative, subject.prompt, ""))
+    return [(context, subject.text) for context in contexts]
+
+
+def value_of(way: str, scores: Sequence[ContinuationScore]) -> float:
+    """The value in [0, 1] that the scores of `requests_for` stand for."""
+    if way == "likelihood":
+        return math.exp(scores[0].mean_logp)
+    if way == "text_given_label":
+        return _sigmoid(scores[0].mean_logp - scores[1].mean_logp)
+    return _sigmoid(scores[0].logp - scores[1].logp)

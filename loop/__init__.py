@@ -1,0 +1,1 @@
+"""The loop itself: stages, gate, registry, recipes, command line and report."""

@@ -1,0 +1,90 @@
+"""Starting a worker group with Ray Train: one group runs all training steps of a generation in turn."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from infra.errors import StageError
+from infra.records import TrainStep
+from trainers.config import TrainConfig
+from trainers.steps import Task
+
+
+def metrics_file(task: Task) -> Path:
+    """Where the first rank writes one JSON line an optimiser step."""
+    target = Path(task.target)
+    return target.parent / f"{target.name}.metrics.jsonl"
+
+
+def read_metrics(task: Task) -> list[TrainStep]:
+    """The metrics of a finished task."""
+    lines = metrics_file(task).read_text(encoding="utf-8").splitlines()
+    return [TrainStep(**json.loads(line)) for line in lines]
+
+
+def train_loop(arguments: dict[str, Any]) -> None:
+    """What every rank runs: the tasks in turn, skipping those whose target is there already."""
+    import torch
+
+    from trainers.engine import prepare_environment
+    from trainers.steps import run_task
+
+    config = TrainConfig.model_validate(arguments["config"])
+    threads = config.threads_per_worker or max(1, (os.cpu_count() or 1) // int(os.environ["LOCAL_WORLD_SIZE"]))
+    torch.set_num_threads(threads)
+    prepare_environment(config.timeout_s)
+    first = ray.train.get_context().get_world_rank() == 0
+    for item in arguments["tasks"]:
+        task = Task(**item)
+        if Path(task.target).exists():
+            continue
+        file = metrics_file(task)
+        if first:
+            file.unlink(missing_ok=True)
+
+        def report(step: TrainStep, file: Path = file) -> None:
+            if not first:
+                return
+            with file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(asdict(step)) + "\n")
+            print(f"  {step.kind} step {step.step}: loss {step.loss:.4f}, {step.num_tokens} tokens", flush=True)
+
+        run_task(task, config, report)
+
+
+def scaling(config: TrainConfig) -> ScalingConfig:
+    """Ranks and what each needs: a GPU where the cluster has any, else a CPU."""
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    num_workers = config.num_workers or max(1, gpus)
+    if gpus == 0:
+        cpus = int(ray.cluster_resources().get("CPU", 1))
+        if num_workers > cpus:
+            raise StageError("train", f"{num_workers} workers", f"the cluster has {cpus} CPUs; lower train.num_workers")
+    return ScalingConfig(num_workers=num_workers, use_gpu=gpus > 0)
+
+
+def run_training(tasks: Sequence[Task], config: TrainConfig, storage: Path, name: str) -> None:
+    """Run tasks one after another in one worker group; a task whose target exists is not run again."""
+    trainer = TorchTrainer(
+        train_loop,
+        train_loop_config={"config": config.model_dump(), "tasks": [asdict(task) for task in tasks]},
+        torch_config=TorchConfig(timeout_s=config.timeout_s),
+        scaling_config=scaling(config),
+        run_config=RunConfig(
+            name=name, storage_path=str(storage), failure_config=FailureConfig(max_failures=config.max_failures)
+        ),
+    )
+    trainer.fit()
+    missing = [task.kind for task in tasks if not Path(task.target).exists()]
+    if missing:
+        raise StageError("train", name, f"no model came out of {', '.join(missing)}")
