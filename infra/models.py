@@ -124,11 +124,19 @@ def fast_bfloat16() -> bool:
     return bool(torch.cpu._is_amx_tile_supported())
 
 
+def name_accelerator() -> None:
+    """Tell DeepSpeed, which transformers imports, what it would otherwise guess with a warning."""
+    import torch
+
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+
+
 def load_model(folder: Path, key: str = "model", dtype: str = "float32") -> Any:
     """The causal language model in `folder`, in evaluation mode, from safetensors only.
 
     Missing or unexpected weights are an error, not a warning: a silently random layer costs a run.
     """
+    name_accelerator()
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -153,6 +161,7 @@ def load_model(folder: Path, key: str = "model", dtype: str = "float32") -> Any:
 
 def load_tokenizer(folder: Path, key: str = "model") -> Any:
     """The tokenizer in `folder`; one without a pad token pads with its end token."""
+    name_accelerator()
     from transformers import AutoTokenizer
 
     try:

@@ -144,7 +144,8 @@ class Labeling:
         done = {j.subject_id for j in self.store.judgments(self.generation, rubric.id)}
         if done:
             return
-        passages = self.selected_passages(self.budget.label_tokens)[: self.budget.num_instructions]
+        ranked = ranked_passages(self.store, self.config, self.generation, self.budget.label_tokens)
+        passages = ranked[: self.budget.num_instructions]
         requests = [INSTRUCTION_REQUEST.replace("{text}", p.completion[:600]) for p in passages]
         written = self.judge.complete(requests, INSTRUCTION_TOKENS, self.seed)
         pairs = [(p, text) for p, c in zip(passages, written, strict=True) if (text := _question(c)) is not None]
@@ -218,14 +219,6 @@ class Labeling:
             else:
                 self.store.add_preferences([preference])
 
-    def selected_passages(self, budget_tokens: int) -> list[Sample]:
-        """The best judged passages of this generation within a token budget."""
-        samples = self.store.samples(self.generation, "passage")
-        rubrics = [load_rubric(name).id for name in self.config.passage_rubrics]
-        judged = {rubric: self.store.judgments(self.generation, rubric) for rubric in rubrics}
-        ranks = mean_ranks({rubric: judgments for rubric, judgments in judged.items() if judgments})
-        return select_passages(samples, ranks, self.config.keep_share, budget_tokens)
-
     def _chunks(self, items: Sequence[Item]) -> list[Sequence[Item]]:
         size = self.config.chunk_size
         return [items[i : i + size] for i in range(0, len(items), size)]
@@ -273,6 +266,14 @@ class Labeling:
             num_tokens=text.num_tokens,
             generation=self.generation,
         )
+
+
+def ranked_passages(store: Store, config: JudgeConfig, generation: int, budget_tokens: int) -> list[Sample]:
+    """A generation's passages that may be learned from, best first: the kept share, within a token budget."""
+    samples = store.samples(generation, "passage")
+    judged = {name: store.judgments(generation, load_rubric(name).id) for name in config.passage_rubrics}
+    ranks = mean_ranks({name: judgments for name, judgments in judged.items() if judgments})
+    return select_passages(samples, ranks, config.keep_share, budget_tokens)
 
 
 def _question(completed: CompletedText) -> str | None:

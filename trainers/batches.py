@@ -103,7 +103,8 @@ def plan_steps(
         groups[-1].append(index)
         tokens += lengths[index]
     if len(groups) > 1 and len(groups[-1]) < world_size:
-        groups[-2] += groups.pop()
+        last = groups.pop()
+        groups[-1] += last
     return [_lay_out(group, lengths, micro_batch_size, world_size) for group in groups]
 
 

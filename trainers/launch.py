@@ -11,10 +11,11 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from infra.errors import StageError
+from infra.models import name_accelerator
 from infra.records import TrainStep
 from trainers.config import TrainConfig
 from trainers.steps import Task
@@ -22,8 +23,7 @@ from trainers.steps import Task
 
 def metrics_file(task: Task) -> Path:
     """Where the first rank writes one JSON line an optimiser step."""
-    target = Path(task.target)
-    return target.parent / f"{target.name}.metrics.jsonl"
+    return Path(task.data).with_name(f"{task.kind}.metrics.jsonl")
 
 
 def read_metrics(task: Task) -> list[TrainStep]:
@@ -36,6 +36,7 @@ def train_loop(arguments: dict[str, Any]) -> None:
     """What every rank runs: the tasks in turn, skipping those whose target is there already."""
     import torch
 
+    name_accelerator()
     from trainers.engine import prepare_environment
     from trainers.steps import run_task
 
@@ -81,10 +82,18 @@ def run_training(tasks: Sequence[Task], config: TrainConfig, storage: Path, name
         torch_config=TorchConfig(timeout_s=config.timeout_s),
         scaling_config=scaling(config),
         run_config=RunConfig(
-            name=name, storage_path=str(storage), failure_config=FailureConfig(max_failures=config.max_failures)
+            name=name,
+            storage_path=str(storage),
+            failure_config=FailureConfig(max_failures=config.max_failures),
+            logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
-    trainer.fit()
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        failures: dict[int, BaseException] = getattr(error, "worker_failures", {0: error})
+        rank, cause = next(iter(failures.items()))
+        raise StageError("train", f"{name}, rank {rank}", f"{type(cause).__name__}: {cause}") from error
     missing = [task.kind for task in tasks if not Path(task.target).exists()]
     if missing:
         raise StageError("train", name, f"no model came out of {', '.join(missing)}")

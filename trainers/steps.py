@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -31,8 +32,13 @@ class Task:
     target: str
     generation: int
     seed: int
-    data: list[dict[str, Any]]
-    """For sft rows with prompt (empty for a passage) and completion; for dpo prompt, chosen, rejected."""
+    data: str
+    """Parquet file: for sft rows of prompt (empty for a passage) and completion; for dpo prompt, chosen, rejected."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The data, in the file's order."""
+        rows: list[dict[str, Any]] = pq.read_table(self.data).to_pylist()
+        return rows
 
 
 class TrainerStep(Protocol):
@@ -67,7 +73,7 @@ class SupervisedFineTuning:
             builder.demonstration(item["prompt"], item["completion"])
             if item["prompt"]
             else builder.passage(item["completion"])
-            for item in task.data
+            for item in task.rows()
         ]
 
     def lengths(self) -> list[int]:
@@ -101,7 +107,7 @@ class DirectPreferenceOptimisation:
                 builder.demonstration(item["prompt"], item["chosen"]),
                 builder.demonstration(item["prompt"], item["rejected"]),
             )
-            for item in task.data
+            for item in task.rows()
         ]
         with engine.frozen():
             # Every rank takes every pair: under ZeRO-3 all ranks must run the same number of passes.

@@ -33,17 +33,20 @@ class CrawlTables(StoreBase):
         )
         return self._insert_new("frontier", rows, ["url"])
 
-    def release_leases(self, urls: Sequence[str] | None = None, max_attempts: int = 3) -> None:
-        """Give leased URLs back (all of them, or those named); one that failed too often is given up."""
-        condition = "" if urls is None else " AND list_contains(?, url)"
-        parameters: list[object] = [max_attempts]
-        if urls is not None:
-            parameters.append(list(urls))
+    def release_all_leases(self) -> None:
+        """Give every leased URL back, as when the driver that leased them is gone; it does not count as a try."""
         self._connection.execute(
-            "UPDATE frontier SET state = CASE WHEN visited_generation >= 0 THEN 'done'"
-            " WHEN attempts >= ? THEN 'failed' ELSE 'pending' END,"
-            " reason = 'lease expired' WHERE state = 'leased'" + condition,
-            parameters,
+            "UPDATE frontier SET attempts = attempts - 1,"
+            " state = CASE WHEN visited_generation >= 0 THEN 'done' ELSE 'pending' END WHERE state = 'leased'"
+        )
+
+    def release_leases(self, urls: Sequence[str], max_attempts: int = 3) -> None:
+        """Give back leased URLs whose batch failed; one that failed too often is given up."""
+        self._connection.execute(
+            "UPDATE frontier SET reason = 'the crawl process failed', state = CASE WHEN attempts >= ? THEN 'failed'"
+            " WHEN visited_generation >= 0 THEN 'done' ELSE 'pending' END"
+            " WHERE state = 'leased' AND list_contains(?, url)",
+            [max_attempts, list(urls)],
         )
 
     def lease_urls(self, generation: int, count: int, busy_hosts: Sequence[str], revisit: bool) -> list[dict[str, Any]]:

@@ -1,0 +1,137 @@
+"""The Ray connection: join the cluster that is there, else start one on this machine; pools of actors."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.config import Section
+from infra.console import note
+from infra.errors import StageError, UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+START_TRIES = 3
+_PATIENCE = {
+    # On a loaded machine a node gives up on its agents and workers long before they are up.
+    "RAY_agent_register_timeout_ms": "600000",
+    "RAY_worker_register_timeout_seconds": "600",
+    "RAY_gcs_server_request_timeout_seconds": "120",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+class ClusterConfig(Section):
+    """The `[cluster]` section of a recipe."""
+
+    address: str = "auto"
+    """`auto` joins a cluster that runs here or that RAY_ADDRESS names, else starts one; `local` always starts one."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What there is to work with."""
+
+    num_cpus: int
+    num_gpus: int
+
+    def threads(self, num_actors: int = 1) -> int:
+        """Torch threads for each of several actors that share one machine."""
+        return max(1, (os.cpu_count() or 1) // num_actors)
+
+
+def _job_environment() -> dict[str, Any]:
+    """What every worker process needs: our packages on its path and no model hub to wait for."""
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    keep = {k: os.environ[k] for k in ("RATCHET_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS") if k in os.environ}
+    return {"env_vars": {"PYTHONPATH": path, "TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore", **keep}}
+
+
+def _start_local() -> None:
+    import ray
+
+    note("starting Ray on this machine")
+    num_cpus = max(2, os.cpu_count() or 1)
+    for attempt in range(1, START_TRIES + 1):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                log_to_driver=True,
+                logging_level=logging.ERROR,
+                runtime_env=_job_environment(),
+            )
+            return
+        except Exception as error:  # Ray raises plain exceptions when its processes are slow to come up
+            ray.shutdown()
+            if attempt == START_TRIES:
+                raise StageError("start", "Ray", f"did not start in {START_TRIES} tries ({error})") from error
+            note(f"Ray did not come up ({str(error).splitlines()[0][:120]}); trying again")
+
+
+def _join(address: str) -> bool:
+    """Join a cluster; False where `auto` finds none."""
+    import ray
+
+    try:
+        ray.init(address=address, logging_level=logging.ERROR, runtime_env=_job_environment())
+    except ConnectionError as error:
+        if address == "auto" and "RAY_ADDRESS" not in os.environ:
+            return False
+        where = os.environ.get("RAY_ADDRESS", address)
+        problem = f"no Ray cluster answers there ({str(error).splitlines()[0][:150]})."
+        raise UserError("cluster.address", where, problem, "Start it with 'ray start --head' or unset it.") from None
+    return True
+
+
+@contextmanager
+def connect(config: ClusterConfig) -> Iterator[Cluster]:
+    """Ray for the length of the block."""
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
+    import ray  # reads its environment when it is imported
+
+    if config.address == "local" or not _join(config.address):
+        _start_local()
+    try:
+        resources = ray.cluster_resources()
+        yield Cluster(int(resources.get("CPU", 1)), int(resources.get("GPU", 0)))
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def actors(cls: type, count: int, *arguments: Any, num_cpus: float = 1, num_gpus: float = 0) -> Iterator[list[Any]]:
+    """`count` actors of a plain class; they end with the block and give their memory back."""
+    import ray
+
+    remote = ray.remote(cls).options(num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=1)
+    started = [remote.remote(*arguments) for _ in range(count)]
+    try:
+        yield started
+    finally:
+        for actor in started:
+            ray.kill(actor)
+
+
+def unwrap_error(error: BaseException) -> BaseException:
+    """The error that a Ray task raised, out of Ray's wrapping."""
+    import ray.exceptions
+
+    while isinstance(error, ray.exceptions.RayTaskError) and getattr(error, "cause", None) is not None:
+        error = error.cause
+    return error
+
+
+def in_submitted_job() -> bool:
+    """Whether this process is the driver of `ray job submit`, in a copy of the working directory."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+

@@ -1,0 +1,158 @@
+"""`ratchet`: look at a run, and talk to what came out of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import duckdb
+import typer
+from rich.markup import escape
+
+from infra.console import console
+from infra.errors import UserError
+from infra.store.reading import open_for_reading
+from loop import views
+from loop.closing import exit_on_error
+from loop.report import write_report
+from loop.runs import DATABASE, default_root
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+RunOption = Annotated[str | None, typer.Option("--run", help="Folder of the run. [the newest below runs/]")]
+
+
+def newest_run() -> Path:
+    """The run whose database changed last, below ./runs, $RATCHET_RUNS and ~/ratchet/runs."""
+    roots = {default_root(), Path("runs"), Path.home() / "ratchet" / "runs"}
+    found = [file for root in roots for file in root.glob(f"*/{DATABASE}")]
+    if not found:
+        raise UserError("--run", "", "there is no run yet.", "Start one with 'python loop/run.py', or give --run.")
+    return max(found, key=lambda file: file.stat().st_mtime).parent
+
+
+def _open(run: str | None) -> tuple[Path, duckdb.DuckDBPyConnection]:
+    folder = Path(run).absolute() if run else newest_run()
+    connection, freshness = open_for_reading(folder)
+    console.print(f"[dim]{escape(str(folder))}{'; ' + freshness if freshness else ''}[/dim]")
+    return folder, connection
+
+
+@app.command(epilog="Example:  ratchet status --run runs/quickstart")
+def status(run: RunOption = None) -> None:
+    """Where a run stands: its stages, and what is left to do."""
+    with exit_on_error():
+        _, connection = _open(run)
+        lines = [
+            [
+                str(row["generation"]),
+                row["name"],
+                f"{row['seconds']:.0f} s" if row["finished_at"] else "unfinished",
+                ", ".join(f"{k} {v}" for k, v in row["summary"].items()),
+            ]
+            for row in views.stages(connection)
+        ]
+        console.print(views.table("Stages", ["generation", "stage", "time", "numbers"], lines))
+        facts = views.run_facts(connection)
+        recipe = json.loads(facts["recipe"])
+        decided = sum(row["outcome"] is not None for row in views.generations(connection))
+        console.print(f"recipe {recipe['name']}, started {facts['created_at']} UTC, {decided} generations decided")
+
+
+@app.command(epilog="Example:  ratchet generations")
+def generations(run: RunOption = None) -> None:
+    """The table of generations, and the report drawn anew."""
+    with exit_on_error():
+        folder, connection = _open(run)
+        console.print(views.generations_table(connection))
+        console.print(f"report: {write_report(folder, connection)}", markup=False)
+
+
+@app.command(epilog="Example:  ratchet show 1")
+def show(number: int, run: RunOption = None) -> None:
+    """Everything about one generation: decision, stages, labels, drops."""
+    with exit_on_error():
+        _, connection = _open(run)
+        row = views.generation(connection, number)
+        facts = [[k, views.number(v) if isinstance(v, float) else str(v)] for k, v in row.items() if v is not None]
+        console.print(views.table(f"Generation {number}", ["", ""], facts))
+        lines = [
+            [r["name"], f"{r['seconds']:.0f}", ", ".join(f"{k} {v}" for k, v in r["summary"].items())]
+            for r in views.stages(connection, number)
+        ]
+        console.print(views.table("Stages", ["stage", "seconds", "numbers"], lines))
+        judged = [
+            [r["rubric"], r["labeler"], r["way"], str(r["scored"]), str(r["unscored"]), views.number(r["mean"], 3)]
+            for r in views.labels(connection, number)
+        ]
+        console.print(views.table("Labels", ["rubric", "labeler", "way", "scored", "unscored", "mean"], judged))
+        dropped = [[r["stage"], r["reason"], str(r["count"])] for r in views.drops(connection, number)]
+        console.print(views.table("Dropped", ["stage", "reason", "count"], dropped))
+
+
+@app.command(epilog="Example:  ratchet compare 0 2")
+def compare(first: int, second: int, run: RunOption = None) -> None:
+    """Two generations side by side."""
+    with exit_on_error():
+        _, connection = _open(run)
+        a, b = views.generation(connection, first), views.generation(connection, second)
+        lines = [[key, _cell(a[key]), _cell(b[key])] for key in a if a[key] != b[key]]
+        console.print(views.table("", ["", f"generation {first}", f"generation {second}"], lines))
+
+
+def _cell(value: object) -> str:
+    return views.number(value) if isinstance(value, float) else "-" if value is None else str(value)
+
+
+@app.command(epilog="Example:  ratchet samples 1 --count 5")
+def samples(number: int, run: RunOption = None, count: int = 10) -> None:
+    """What a generation was trained on, with the page that each sample came from."""
+    with exit_on_error():
+        _, connection = _open(run)
+        views.generation(connection, number)
+        for row in views.trained_samples(connection, number, count):
+            value = "" if row["value"] is None else f", valued {row['value']:.3f}"
+            console.print(f"[bold]{row['kind']}[/bold] from {escape(str(row['url']))}{value}")
+            console.print(f"{row['prompt']}\n→ {row['completion']}\n" if row["prompt"] else row["completion"], markup=False)
+        for row in views.trained_preferences(connection, number, count):
+            console.print(f"[bold]preference[/bold] by {escape(row['labeler'])}, margin {row['margin']:.3f}")
+            console.print(f"{row['prompt']}\nchosen:   {row['chosen']}\nrejected: {row['rejected']}\n", markup=False)
+
+
+@app.command(epilog="Example:  ratchet chat --generation 1")
+def chat(
+    run: RunOption = None,
+    generation: Annotated[int | None, typer.Option(help="Whom to talk to. [the champion]")] = None,
+    tokens: Annotated[int, typer.Option(help="Longest answer.")] = 128,
+) -> None:
+    """Talk to a generation; an empty line ends it. Questions may also come on standard input."""
+    with exit_on_error():
+        _, connection = _open(run)
+        known = views.generations(connection)
+        promoted = [r["generation"] for r in known if r["generation"] == 0 or r["outcome"] == "promote"]
+        row = views.generation(connection, promoted[-1] if generation is None else generation)
+        connection.close()
+        from infra.language_model import LanguageModel  # loads torch
+
+        model = LanguageModel(Path(row["path"]), "--generation")
+        console.print(f"generation {row['generation']} in {row['path']}", markup=False)
+        while line := _ask():
+            (answer,) = model.complete([model.chat_prompt(line)], tokens, 0.0, 0)
+            console.print(answer.text.strip(), markup=False)
+
+
+def _ask() -> str:
+    try:
+        return input("> " if sys.stdin.isatty() else "").strip()
+    except EOFError:
+        return ""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

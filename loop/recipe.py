@@ -1,0 +1,147 @@
+"""The whole recipe: every section's model joined, budgets derived from one dial, and its digest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from crawlers.config import CrawlConfig
+from crawlers.sources import source_of
+from infra.cluster import ClusterConfig
+from infra.config import Section, read_toml, validate, with_overrides
+from infra.errors import UserError
+from infra.records import content_key
+from judges.config import JudgeConfig
+from judges.rubrics import load_rubric
+from loop.gate import GateRule
+from trainers.config import TrainConfig
+
+RECIPES = Path(__file__).parent / "recipes"
+OPERATIONAL = ("generations", "cluster")
+"""Keys that may change between two starts of one run: they say how long and where, not what."""
+
+
+class ModelConfig(Section):
+    """The `[model]` section: what generation 0 is."""
+
+    base: str = "packaged:smollm2-135m-instruct"
+
+
+class GateConfig(Section):
+    """The `[gate]` section: the test's constants, what it scores, and the guards."""
+
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    reject_alpha: float = Field(default=0.05, gt=0, lt=1)
+    clip_bits: float = Field(default=0.2, gt=0)
+    delta0: float = Field(default=0.0, ge=0, lt=1)
+    prior_second_moment: float = Field(default=0.1, gt=0, le=1)
+    document_chars: int = Field(default=800, ge=50)
+    """Length of the window of a held-out document that is scored."""
+    chunk_documents: int = Field(default=8, gt=0)
+    """Documents drawn and scored between two looks at the evidence."""
+    guard_prompts: int = Field(default=24, ge=0)
+    """Executed examples of held-out pages that candidate and champion answer."""
+    guard_texts: int = Field(default=8, ge=0)
+    """Held-out texts that both go on with, to see whether the candidate repeats itself."""
+    min_distinct_ratio: float = Field(default=0.7, ge=0)
+    """Smallest share of the champion's distinct-2 that a candidate must keep."""
+
+    def rule(self) -> GateRule:
+        """The constants of the sequential test."""
+        return GateRule(self.alpha, self.reject_alpha, self.clip_bits, self.delta0, self.prior_second_moment)
+
+
+class BudgetConfig(Section):
+    """The `[budget]` section: numbers a generation may spend; one that is not set follows `scale`."""
+
+    pages: int | None = Field(default=None, gt=0)
+    label_tokens: int | None = Field(default=None, gt=0)
+    train_tokens: int | None = Field(default=None, gt=0)
+    gate_tokens: int | None = Field(default=None, gt=0)
+    prompts: int | None = Field(default=None, ge=0)
+    instructions: int | None = Field(default=None, ge=0)
+
+
+PER_SCALE = {
+    "pages": 120,
+    "label_tokens": 10_000,
+    "train_tokens": 8_000,
+    "gate_tokens": 10_000,
+    "prompts": 12,
+    "instructions": 6,
+}
+"""What a generation spends at scale 1: some ten thousand tokens each for labeling, training and deciding."""
+
+
+class Recipe(Section):
+    """Everything a run is told."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    seed: int = 0
+    generations: int = Field(ge=1)
+    scale: float = Field(default=1.0, gt=0)
+    """The one dial: multiplies every budget that is not set."""
+    model: ModelConfig = ModelConfig()
+    crawl: CrawlConfig
+    judge: JudgeConfig = JudgeConfig()
+    train: TrainConfig = TrainConfig()
+    gate: GateConfig = GateConfig()
+    budget: BudgetConfig = BudgetConfig()
+    cluster: ClusterConfig = ClusterConfig()
+
+    def budgets(self) -> dict[str, int]:
+        """Every budget of a generation, set or derived from the dial."""
+        derived = {name: max(1, round(self.scale * amount)) for name, amount in PER_SCALE.items()}
+        return derived | self.budget.model_dump(exclude_none=True)
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two runs the same run, as plain data."""
+        data: dict[str, Any] = json.loads(self.model_dump_json(exclude=set(OPERATIONAL)))
+        return data | {"rubrics": {name: load_rubric(name).digest for name in self.rubric_names()}}
+
+    def rubric_names(self) -> list[str]:
+        """Rubrics that the labeler is measured on."""
+        return [*self.judge.passage_rubrics, self.judge.answer_rubric, self.judge.correctness_rubric]
+
+    @property
+    def digest(self) -> str:
+        """Key of the resolved recipe."""
+        return content_key(json.dumps(self.identity(), sort_keys=True))
+
+
+def find_recipe(name: str) -> Path:
+    """A recipe by its path, or a built-in one by its name."""
+    path = Path(name)
+    if path.suffix == ".toml" or path.exists():
+        return path
+    builtin = RECIPES / f"{name}.toml"
+    if not builtin.is_file():
+        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        raise UserError("recipe", name, "no such recipe.", f"Give a path, or one of: {known}.")
+    return builtin
+
+
+def load_recipe(name: str, overrides: list[str]) -> Recipe:
+    """Read, override and check a recipe, across its sections too."""
+    recipe = validate(Recipe, with_overrides(read_toml(find_recipe(name)), overrides))
+    source_of(recipe.crawl)
+    recipe.identity()
+    if recipe.crawl.gate_share + recipe.crawl.sealed_share >= 0.9:
+        shares = recipe.crawl.gate_share + recipe.crawl.sealed_share
+        raise UserError("crawl.gate_share", shares, "next to nothing is left to train on.", "Lower it below 0.9.")
+    return recipe
+
+
+def differing_keys(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys whose values differ between two recipes."""
+    keys: list[str] = []
+    for name in sorted({*one, *other}):
+        a, b = one.get(name), other.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            keys += differing_keys(a, b, f"{prefix}{name}.")
+        elif a != b:
+            keys.append(prefix + name)
+    return keys

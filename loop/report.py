@@ -1,0 +1,164 @@
+"""`report.html`: what a run did, in tables and plots, in one file without scripts."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import jinja2
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from infra.artifacts import atomic_write
+from infra.store.reading import rows
+from loop import views
+from loop.gate import clipped_gains, log_evidence_path
+
+matplotlib.use("Agg")
+TEMPLATE = Path(__file__).parent / "report.html.jinja"
+Connection = duckdb.DuckDBPyConnection
+_COLOURS = {"promote": "#1a7f37", "reject": "#cf222e", "hold": "#9a6700"}
+
+
+def _png(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _axes(width: float = 6.4, height: float = 3.4) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    return figure, axes
+
+
+def plot_bits(connection: Connection) -> str | None:
+    """Bits per byte of candidate and champion in each attempt, on the same documents, with 95% intervals."""
+    decided = [row for row in views.generations(connection) if row["bits"] is not None]
+    if not decided:
+        return None
+    figure, axes = _axes()
+    for name, offset, colour in (("champion_bits", -0.06, "#57606a"), ("bits", 0.06, "#0969da")):
+        x = [row["generation"] + offset for row in decided]
+        error = [1.96 * (row["bits_error"] or 0.0) for row in decided]
+        label = "candidate" if name == "bits" else "champion before it"
+        axes.errorbar(x, [row[name] for row in decided], error, fmt="o", capsize=3, color=colour, label=label)
+    for row in decided:
+        axes.annotate(row["outcome"], (row["generation"] + 0.1, row["bits"]), color=_COLOURS[row["outcome"]])
+    axes.set_xticks([row["generation"] for row in decided])
+    axes.set_xlim(min(r["generation"] for r in decided) - 0.5, max(r["generation"] for r in decided) + 0.7)
+    axes.set(xlabel="generation", ylabel="bits per byte, held-out documents")
+    axes.legend(frameon=False)
+    return _png(figure)
+
+
+def plot_evidence(connection: Connection, recipe: dict[str, Any]) -> str | None:
+    """log E against documents for each attempt, with the threshold that it had to reach."""
+    decided = [row for row in views.generations(connection) if row["outcome"] is not None]
+    if not decided:
+        return None
+    figure, axes = _axes()
+    gate = recipe["gate"]
+    for row in decided:
+        scores = rows(
+            connection,
+            "SELECT a.value AS candidate, b.value AS champion FROM item_score a"
+            " JOIN item_score b ON a.attempt = b.attempt AND a.suite = b.suite AND a.item_id = b.item_id"
+            " WHERE a.attempt = ? AND a.suite = 'bits_per_byte' AND a.model_digest = ? AND b.model_digest = ?"
+            " ORDER BY a.position",
+            [row["attempt"], row["digest"], row["parent"]],
+        )
+        candidate, champion = (np.array([s[k] for s in scores], dtype=np.float64) for k in ("candidate", "champion"))
+        gains = clipped_gains(candidate, champion, gate["clip_bits"])
+        path = log_evidence_path(gains - gate["delta0"], gate["delta0"], gate["prior_second_moment"])
+        (line,) = axes.plot(
+            range(len(path) + 1), [0.0, *path], marker=".", label=f"generation {row['generation']}: {row['outcome']}"
+        )
+        axes.axhline(row["log_threshold"], color=line.get_color(), linestyle=":", linewidth=1)
+    axes.set(xlabel="held-out documents", ylabel="log evidence (dotted: needed to promote)")
+    axes.legend(frameon=False)
+    return _png(figure)
+
+
+def plot_labels(connection: Connection, generation: int) -> str | None:
+    """Histograms of the values that labelers gave, by rubric."""
+    found = rows(
+        connection,
+        "SELECT rubric, list(value) AS vals FROM judgment WHERE generation = ? AND status = 'scored'"
+        " GROUP BY rubric ORDER BY rubric",
+        [generation],
+    )
+    if not found:
+        return None
+    figure = Figure(figsize=(2.6 * len(found), 2.4), layout="constrained")
+    for axes, row in zip(np.atleast_1d(figure.subplots(1, len(found))), found, strict=True):
+        axes.hist(row["vals"], bins=20, color="#0969da")
+        axes.set_title(f"{row['rubric']} (n = {len(row['vals'])})", fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)
+
+
+def plot_losses(connection: Connection) -> str | None:
+    """Training loss by step, a line a generation and step kind."""
+    found = rows(connection, "SELECT generation, kind, step, loss FROM train_step ORDER BY generation, kind, step")
+    if not found:
+        return None
+    kinds = sorted({row["kind"] for row in found}, reverse=True)
+    figure = Figure(figsize=(3.4 * len(kinds), 3.0), layout="constrained")
+    for axes, kind in zip(np.atleast_1d(figure.subplots(1, len(kinds))), kinds, strict=True):
+        for generation in sorted({row["generation"] for row in found}):
+            steps = [row for row in found if row["kind"] == kind and row["generation"] == generation]
+            x, y = [row["step"] for row in steps], [row["loss"] for row in steps]
+            axes.plot(x, y, marker=".", label=f"generation {generation}")
+        axes.set(title=kind, xlabel="step", ylabel="loss")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def _generation(connection: Connection, row: views.Row) -> dict[str, Any]:
+    number = row["generation"]
+    return {
+        "row": row,
+        "stages": views.stages(connection, number),
+        "drops": views.drops(connection, number),
+        "labels": views.labels(connection, number),
+        "label_plot": plot_labels(connection, number),
+        "samples": views.trained_samples(connection, number, 6),
+        "preferences": views.trained_preferences(connection, number, 4),
+    }
+
+
+def write_report(run: Path, connection: Connection) -> Path:
+    """Write `report.html` into the run's folder from what the store holds; the file's path."""
+    facts = views.run_facts(connection)
+    recipe = json.loads(facts["recipe"])
+    rows_of_all = views.generations(connection)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["number"] = views.number
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    page = template.render(
+        recipe=recipe,
+        facts=facts,
+        generations=rows_of_all,
+        details=[_generation(connection, row) for row in rows_of_all if row["generation"] > 0],
+        datasheet=views.datasheet(connection),
+        plots={
+            "bits": plot_bits(connection),
+            "evidence": plot_evidence(connection, recipe),
+            "losses": plot_losses(connection),
+        },
+    )
+    path = run / "report.html"
+    atomic_write(path, page.encode())
+    return path

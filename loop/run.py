@@ -1,0 +1,60 @@
+"""The loop: crawl, label, train, decide, one generation after another.
+
+    ray job submit --working-dir . -- python loop/run.py quickstart
+    python loop/run.py my_recipe.toml --run runs/mine --set scale=4
+
+The same command resumes a run that was stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+ROOT = Path(__file__).resolve().parent.parent
+if sys.path[0] != str(ROOT):
+    sys.path[0:1] = [str(ROOT)]  # `python loop/run.py` puts loop/ there, where its files could shadow others
+
+import typer  # noqa: E402
+
+from infra.cluster import connect  # noqa: E402
+from loop.closing import exit_on_error, finish  # noqa: E402
+from loop.recipe import load_recipe  # noqa: E402
+from loop.runs import open_run  # noqa: E402
+from loop.stages import crawl, decide, label, train  # noqa: E402
+
+EXAMPLES = """
+Examples:
+
+  python loop/run.py                                              the quickstart on the built-in site
+
+  python loop/run.py dry_run                                      the whole loop with a tiny model
+
+  python loop/run.py quickstart --set 'crawl.seeds=["https://docs.example.org/"]' --set crawl.contact=me@example.org
+
+  ray job submit --working-dir . -- python loop/run.py my.toml --run /shared/runs/mine
+"""
+
+
+def main(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a built-in recipe.")] = "quickstart",
+    run: Annotated[str | None, typer.Option(help="Folder of the run; resumed if it is there. [runs/NAME]")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a key: section.key=value (TOML).")] = None,
+) -> None:
+    """Run a recipe, or resume it: crawl, label, train, decide, generation after generation."""
+    with exit_on_error():
+        config = load_recipe(recipe, set_ or [])
+        with connect(config.cluster) as cluster, open_run(config, run) as current:
+            for generation in current.remaining():
+                crawl(cluster, current, generation)
+                label(cluster, current, generation)
+                candidate = train(cluster, current, generation)
+                decide(cluster, current, generation, candidate)
+            finish(current)
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(epilog=EXAMPLES)(main)
+    app()

@@ -1,0 +1,126 @@
+"""A run: one folder with its database, models and report; opened by the driver, resumed by the same command."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.artifacts import folder_digest, require_free_space
+from infra.cluster import in_submitted_job
+from infra.console import heading, note
+from infra.errors import UserError
+from infra.models import resolve_model
+from infra.records import Checkpoint, now
+from infra.store import Store
+from infra.store.actor import start_store
+from loop.recipe import Recipe, differing_keys
+
+DATABASE = "ratchet.duckdb"
+BYTES_BESIDE_MODELS = 500_000_000
+
+
+def default_root() -> Path:
+    """Where runs go: $RATCHET_RUNS, else ./runs; a submitted job works in a passing copy and uses the home folder."""
+    if configured := os.environ.get("RATCHET_RUNS"):
+        return Path(configured)
+    return Path.home() / "ratchet" / "runs" if in_submitted_job() else Path("runs")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every stage works with."""
+
+    folder: Path
+    recipe: Recipe
+    store: Store
+    salt: str
+    builtin_port: int
+
+    @property
+    def budgets(self) -> dict[str, int]:
+        """What a generation may spend."""
+        return self.recipe.budgets()
+
+    def model_folder(self, generation: int) -> Path:
+        """Where the candidate of a generation lies."""
+        return self.folder / "models" / f"generation-{generation:03d}"
+
+    def work_folder(self, generation: int) -> Path:
+        """Scratch space of a generation: manifests, metrics, models between training steps."""
+        return self.folder / "work" / f"generation-{generation:03d}"
+
+    def remaining(self) -> Iterator[int]:
+        """Generations that have no decision yet, in order."""
+        for generation in range(1, self.recipe.generations + 1):
+            if self.store.decision(generation) is None:
+                heading(f"Generation {generation} of {self.recipe.generations}")
+                yield generation
+            else:
+                note(f"generation {generation} is decided")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _check_identity(store: Store, recipe: Recipe, folder: Path) -> None:
+    """Note the recipe in a new run; refuse a run that was made by another one."""
+    stored = store.run_facts().get("recipe")
+    if stored is None:
+        store.note_run_fact("recipe", json.dumps(recipe.identity(), sort_keys=True))
+        store.note_run_fact("recipe_digest", recipe.digest)
+        store.note_run_fact("salt", secrets.token_hex(16))
+        store.note_run_fact("builtin_port", str(_free_port()))
+        store.note_run_fact("created_at", now().isoformat())
+        return
+    keys = differing_keys(json.loads(stored), recipe.identity())
+    if keys:
+        raise UserError(
+            "--run", folder, f"this run was made by another recipe (differs in {', '.join(keys[:5])}).",
+            "Give the recipe it was made by, or another --run.",
+        )  # fmt: skip
+
+
+def _install_anchor(store: Store, recipe: Recipe) -> Path:
+    """Record the base model as generation 0."""
+    base = resolve_model(recipe.model.base, "model.base")
+    if store.checkpoint(0) is None:
+        digest = folder_digest(base)
+        store.add_checkpoint(Checkpoint(digest, str(base), "", 0, "", recipe.digest, recipe.seed, now()))
+    return base
+
+
+def _needed_bytes(base: Path, recipe: Recipe) -> int:
+    """Disk for the rest of a run: a folder a generation, one between steps, and the crawl."""
+    model = sum(p.stat().st_size for p in base.rglob("*") if p.is_file())
+    return (recipe.generations + 1) * model + BYTES_BESIDE_MODELS
+
+
+@contextmanager
+def open_run(recipe: Recipe, folder: str | None) -> Iterator[Run]:
+    """Open or create a run's folder and its store; on leaving, publish a last snapshot."""
+    place = (Path(folder) if folder else default_root() / recipe.name).absolute()
+    if place.exists() and not place.is_dir():
+        raise UserError("--run", place, "this is a file.", "Give a folder.")
+    base = resolve_model(recipe.model.base, "model.base")
+    require_free_space(place, _needed_bytes(base, recipe), "--run")
+    store = start_store(str(place / DATABASE), str(place / "snapshots"))
+    try:
+        _check_identity(store, recipe, place)
+        _install_anchor(store, recipe)
+        facts = store.run_facts()
+        store.release_all_leases()
+        heading(f"Run {recipe.name} in {place}")
+        note("budgets of a generation: " + ", ".join(f"{k} {v:,}" for k, v in recipe.budgets().items()))
+        yield Run(place, recipe, store, facts["salt"], int(facts["builtin_port"]))
+    finally:
+        store.close()

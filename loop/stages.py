@@ -1,0 +1,285 @@
+"""The four verbs of the loop. Each asks what is already done, hands chunks to workers, and commits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import ray
+
+from crawlers.actor import CrawlWorker
+from crawlers.config import CrawlConfig
+from crawlers.sources import source_of
+from crawlers.urls import host_of
+from infra.artifacts import folder_digest
+from infra.cluster import Cluster, actors
+from infra.console import Advance, heading, note, progress, warn
+from infra.errors import StageError, UserError
+from infra.records import Checkpoint, Decision, now
+from infra.store.actor import remote_proxy
+from judges.actor import ChampionWorker, JudgeWorker, RemoteJudge, VerifierWorker
+from judges.labeling import Champion, LabelBudget, Labeling, Verifier, ranked_passages
+from loop.curriculum import Curriculum, build_curriculum, summary
+from loop.deciding import Scorer, Trial
+from loop.evaluation import PairScorer
+from loop.registry import promote, write_model_card
+from loop.runs import Run
+from trainers.launch import read_metrics, run_training
+from trainers.steps import Task
+
+Summary = dict[str, Any]
+
+
+def run_stage(run: Run, generation: int, name: str, work: Callable[[], Summary]) -> Summary:
+    """Do a stage unless it is done; its numbers go to the store and the terminal."""
+    done = run.store.stage_summary(generation, name)
+    if done is not None:
+        note(f"{name}: done before ({json.dumps(done)})")
+        return done
+    heading(name.capitalize())
+    run.store.start_stage(generation, name)
+    result = work()
+    run.store.finish_stage(generation, name, result)
+    note(f"{name}: " + ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in result.items()))
+    return result
+
+
+def crawl(cluster: Cluster, run: Run, generation: int) -> Summary:
+    """New pages up to the budget, then earlier pages again, which cost a 304 where they did not change."""
+
+    def work() -> Summary:
+        with source_of(run.recipe.crawl, run.builtin_port).open() as seeds:
+            config = run.recipe.crawl.model_copy(update={"seeds": seeds})
+            run.store.add_urls([(url, host_of(url), 0) for url in seeds], generation)
+            num_actors = min(config.num_actors, max(1, cluster.num_cpus))
+            with actors(CrawlWorker, num_actors, config, run.salt, run.store, num_cpus=0.5) as workers:
+                _crawl_new_pages(run, config, workers, generation)
+                _crawl_again(run, config, workers, generation)
+        counts = run.store.crawl_counts(generation)
+        if sum(run.store.pool_counts().values()) == 0:
+            raise _nothing_crawled(run)
+        return counts
+
+    return run_stage(run, generation, "crawl", work)
+
+
+def _crawl_new_pages(run: Run, config: CrawlConfig, workers: list[Any], generation: int) -> None:
+    budget = run.budgets["pages"]
+    with progress("crawling new pages", total=budget) as advance:
+        fetched = run.store.crawl_counts(generation)["fetched"]
+        advance(fetched)
+
+        def room() -> int:
+            return max(0, budget - run.store.crawl_counts(generation)["fetched"])
+
+        _dispatch(run, config, workers, generation, room, revisit=False, advance=advance)
+
+
+def _crawl_again(run: Run, config: CrawlConfig, workers: list[Any], generation: int) -> None:
+    with progress("asking earlier pages for changes", total=0) as advance:
+        _dispatch(run, config, workers, generation, lambda: config.batch_pages, revisit=True, advance=advance)
+
+
+def _dispatch(
+    run: Run, config: CrawlConfig, workers: list[Any], generation: int, room: Callable[[], int], revisit: bool,
+    advance: Advance,
+) -> None:  # fmt: skip
+    """Lease batches, one host to one worker at a time, until nothing is due or there is no room left."""
+    idle = list(workers)
+    busy: dict[Any, tuple[Any, list[dict[str, Any]]]] = {}
+    while True:
+        reserved = 0 if revisit else sum(len(leases) for _, leases in busy.values())
+        while idle and (space := min(config.batch_pages, room() - reserved)) > 0:
+            hosts = [leases[0]["host"] for _, leases in busy.values()]
+            leases = run.store.lease_urls(generation, space, hosts, revisit)
+            if not leases:
+                break
+            worker = idle.pop()
+            busy[worker.crawl.remote(leases, generation)] = (worker, leases)
+            reserved += 0 if revisit else len(leases)
+        if not busy:
+            return
+        ready, _ = ray.wait(list(busy), num_returns=1)
+        worker, leases = busy.pop(ready[0])
+        idle.append(worker)
+        try:
+            advance(ray.get(ready[0]))
+        except (ray.exceptions.RayActorError, ray.exceptions.RayTaskError) as error:
+            if isinstance(getattr(error, "cause", None), UserError):
+                raise
+            warn(f"a batch of {leases[0]['host']} failed and is given back: {str(error).splitlines()[-1][:200]}")
+            run.store.release_leases([lease["url"] for lease in leases])
+
+
+def _nothing_crawled(run: Run) -> UserError:
+    """Why a crawl brought no document at all, by what happened to its first URL."""
+    reasons = run.store.frontier_reasons()
+    url, state, reason = reasons[0] if reasons else (run.recipe.crawl.seeds[0], "done", "")
+    if state == "forbidden":
+        return UserError("crawl.seeds", url, "robots.txt forbids this crawler to read it.", "Choose another site.")
+    if state == "failed":
+        problem = f"the site could not be read ({reason})."
+        return UserError("crawl.seeds", url, problem, "Check the address and the network, then use a new --run.")
+    problem = "the crawl found no page with enough text."
+    return UserError("crawl.seeds", url, problem, "Choose another site or lower crawl.min_document_chars.")
+
+
+def label(cluster: Cluster, run: Run, generation: int) -> Summary:
+    """Measure the labeler, judge passages, execute examples, and rank the champion's completions."""
+
+    def work() -> Summary:
+        with (
+            actors(JudgeWorker, _judge_count(cluster), run.recipe.judge, cluster.threads(), **_share(cluster)) as judges,
+            actors(VerifierWorker, 1, num_cpus=0) as verifiers,
+            actors(ChampionWorker, 1, run.store.champion().path, cluster.threads(), num_cpus=0) as champions,
+        ):
+            labeling = _labeling(run, generation, judges, verifiers[0], champions[0])
+            labeling.run()
+        counts = run.store.sample_counts(generation)
+        for rubric, labeler, status, count, mean in run.store.label_counts(generation):
+            value = "" if mean is None else f", mean value {mean:.2f}"
+            note(f"{rubric} by {labeler.split('@')[0]}: {status} {count}{value}")
+        return counts
+
+    return run_stage(run, generation, "label", work)
+
+
+def _judge_count(cluster: Cluster) -> int:
+    return max(1, cluster.num_gpus)
+
+
+def _share(cluster: Cluster) -> dict[str, float]:
+    """What a judge asks of the cluster: most of a GPU, leaving some for the champion, or a CPU."""
+    return {"num_cpus": 1, "num_gpus": 0.7} if cluster.num_gpus else {"num_cpus": 1, "num_gpus": 0}
+
+
+def _labeling(run: Run, generation: int, judges: list[Any], verifier: Any, champion: Any) -> Labeling:
+    budgets = run.budgets
+    model = cast(Champion, remote_proxy(champion, digest=run.store.champion().digest))
+    return Labeling(
+        store=run.store,
+        config=run.recipe.judge,
+        budget=LabelBudget(budgets["label_tokens"], budgets["prompts"], budgets["instructions"]),
+        generation=generation,
+        seed=run.recipe.seed,
+        judge=RemoteJudge(judges),
+        verifier=cast(Verifier, remote_proxy(verifier)),
+        champion=model,
+    )
+
+
+def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint:
+    """Fine-tune the champion on what was labeled: one worker group, all training steps in turn."""
+
+    def work() -> Summary:
+        curriculum = _curriculum(run, generation)
+        note(f"training on {summary(curriculum)}")
+        run.store.add_manifest(generation, curriculum.items())
+        tasks = _tasks(run, generation, curriculum)
+        if not Path(tasks[-1].target).exists():
+            run_training(tasks, run.recipe.train, run.folder / "ray_train", f"generation-{generation:03d}")
+        steps = [step for task in tasks for step in read_metrics(task)]
+        run.store.add_train_steps(steps)
+        target = run.model_folder(generation)
+        checkpoint = Checkpoint(
+            digest=folder_digest(target),
+            path=str(target),
+            parent=run.store.champion().digest,
+            generation=generation,
+            manifest_digest=curriculum.digest,
+            recipe_digest=run.recipe.digest,
+            seed=run.recipe.seed,
+            created_at=now(),
+        )
+        run.store.add_checkpoint(checkpoint)
+        shutil.rmtree(run.folder / "ray_train", ignore_errors=True)
+        for task in tasks[:-1]:
+            shutil.rmtree(task.target, ignore_errors=True)
+        last = {task.kind: step.loss for task in tasks for step in read_metrics(task)}
+        tokens = sum(step.num_tokens for step in steps)
+        return {"steps": len(steps), "tokens": tokens} | {f"{k} loss": f"{v:.4f}" for k, v in last.items()}
+
+    run_stage(run, generation, "train", work)
+    checkpoint = run.store.checkpoint(generation)
+    assert checkpoint is not None, "a finished train stage has recorded its checkpoint"
+    return checkpoint
+
+
+def _curriculum(run: Run, generation: int) -> Curriculum:
+    return build_curriculum(
+        passages=ranked_passages(run.store, run.recipe.judge, generation, run.budgets["label_tokens"]),
+        demonstrations=run.store.samples(generation, "demonstration"),
+        preferences=run.store.preferences(generation),
+        budget_tokens=run.budgets["train_tokens"],
+        seed=run.recipe.seed,
+        generation=generation,
+    )
+
+
+def _tasks(run: Run, generation: int, curriculum: Curriculum) -> list[Task]:
+    """The recipe's training steps that have data, chained from the champion to the candidate's folder."""
+    num_workers = max(1, run.recipe.train.num_workers)
+    kinds = []
+    for kind in run.recipe.train.steps:
+        count = len(curriculum.rows(kind))
+        if count < num_workers:
+            warn(f"{kind} is left out: {count} rows for {num_workers} workers")
+        else:
+            kinds.append(kind)
+    if not kinds:
+        raise StageError("train", f"generation {generation}", "no training step has enough data")
+    folder = run.work_folder(generation)
+    tasks: list[Task] = []
+    source = run.store.champion().path
+    for kind in kinds:
+        last = kind == kinds[-1]
+        target = run.model_folder(generation) if last else folder / kind
+        data = curriculum.write(kind, folder)
+        tasks.append(Task(kind, source, str(target), generation, run.recipe.seed + generation, str(data)))
+        source = str(target)
+    return tasks
+
+
+def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -> Decision:
+    """Evaluate candidate against champion on documents nobody has seen, and promote it only on evidence."""
+
+    def work() -> Summary:
+        champion = run.store.champion()
+        attempt = run.store.register_attempt(generation, candidate.digest, champion.digest)
+        gpus = min(1, cluster.num_gpus)
+        with (
+            actors(PairScorer, 1, candidate.path, champion.path, cluster.threads(), num_gpus=gpus) as scorers,
+            actors(VerifierWorker, 1, num_cpus=0) as verifiers,
+        ):
+            decision = Trial(
+                store=run.store,
+                config=run.recipe.gate,
+                scorer=cast(Scorer, remote_proxy(scorers[0])),
+                verifier=cast(Verifier, remote_proxy(verifiers[0])),
+                generation=generation,
+                attempt=attempt,
+                candidate=candidate,
+                champion=champion,
+                gate_tokens=run.budgets["gate_tokens"],
+                salt=run.salt,
+            ).run()
+        return {
+            "outcome": decision.outcome,
+            "reason": decision.reason,
+            "documents": decision.num_documents,
+            "gain in bits per byte": f"{decision.mean_gain:.4f}",
+            "evidence": f"{decision.log_evidence:.2f} of {decision.log_threshold:.2f}",
+        }
+
+    run_stage(run, generation, "gate", work)
+    decision = run.store.decision(generation)
+    assert decision is not None, "a finished gate stage has recorded its decision"
+    write_model_card(run, candidate, decision)
+    if decision.outcome == "promote":
+        promote(run, candidate)
+    return decision
+
+

@@ -1,0 +1,151 @@
+"""What there is to see of a run: one query a view, and tables for the terminal."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import duckdb
+from rich.markup import escape
+from rich.table import Table
+
+from infra.errors import UserError
+from infra.store.reading import rows
+
+Row = dict[str, Any]
+
+_GENERATIONS = """
+SELECT c.generation, c.digest, c.path, c.parent, d.outcome, d.reason, d.num_documents, d.mean_gain, d.log_evidence,
+       d.log_threshold, d.alpha, d.attempt, own.value AS bits, own.standard_error AS bits_error,
+       other.value AS champion_bits, acc.value AS accuracy, acc.num_items AS num_examples, dis.value AS distinct_2
+FROM checkpoint c
+LEFT JOIN decision d ON d.generation = c.generation
+LEFT JOIN evaluation own
+  ON own.attempt = d.attempt AND own.suite = 'bits_per_byte' AND own.model_digest = d.candidate
+LEFT JOIN evaluation other
+  ON other.attempt = d.attempt AND other.suite = 'bits_per_byte' AND other.model_digest = d.champion
+LEFT JOIN evaluation acc
+  ON acc.attempt = d.attempt AND acc.suite = 'executed_examples' AND acc.model_digest = d.candidate
+LEFT JOIN evaluation dis
+  ON dis.attempt = d.attempt AND dis.suite = 'distinct_2' AND dis.model_digest = d.candidate
+ORDER BY c.generation
+"""
+
+
+def generations(connection: duckdb.DuckDBPyConnection) -> list[Row]:
+    """One row a checkpoint, with its decision where it has one."""
+    return rows(connection, _GENERATIONS)
+
+
+def generation(connection: duckdb.DuckDBPyConnection, number: int) -> Row:
+    """One generation's row; `UserError` names those there are."""
+    found = {row["generation"]: row for row in generations(connection)}
+    if number not in found:
+        raise UserError("generation", number, "this run has no such generation.", f"There are {sorted(found)}.")
+    return found[number]
+
+
+def stages(connection: duckdb.DuckDBPyConnection, number: int | None = None) -> list[Row]:
+    """Stages in order with their seconds; `summary` is parsed."""
+    found = rows(
+        connection,
+        "SELECT generation, name, started_at, finished_at, summary,"
+        " epoch(coalesce(finished_at, started_at) - started_at) AS seconds FROM stage"
+        " WHERE ?::BIGINT IS NULL OR generation = ? ORDER BY started_at",
+        [number, number],
+    )
+    return [row | {"summary": json.loads(row["summary"])} for row in found]
+
+
+def drops(connection: duckdb.DuckDBPyConnection, number: int) -> list[Row]:
+    """Dropped records by stage and reason."""
+    return rows(
+        connection,
+        "SELECT stage, reason, count(*) AS count FROM dropped WHERE generation = ? GROUP BY ALL ORDER BY ALL",
+        [number],
+    )
+
+
+def labels(connection: duckdb.DuckDBPyConnection, number: int) -> list[Row]:
+    """Judgments by rubric, labeler and way: scored, unscored, mean value."""
+    return rows(
+        connection,
+        "SELECT rubric, labeler, way, count(*) FILTER (status = 'scored') AS scored,"
+        " count(*) FILTER (status <> 'scored') AS unscored, avg(value) FILTER (status = 'scored') AS mean"
+        " FROM judgment WHERE generation = ? GROUP BY ALL ORDER BY ALL",
+        [number],
+    )
+
+
+def datasheet(connection: duckdb.DuckDBPyConnection) -> list[Row]:
+    """How labelers did on their probes, test half, with the way that was chosen marked."""
+    return rows(
+        connection,
+        "SELECT r.*, a.way = r.way AS chosen, a.admitted FROM probe_result r"
+        " LEFT JOIN admission a ON a.labeler = r.labeler AND a.rubric = r.rubric"
+        " WHERE r.half = 'test' ORDER BY r.labeler, r.rubric, r.probe, r.way",
+    )
+
+
+def run_facts(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Facts of the run, the salt left out: it must not leave the store."""
+    return {row["key"]: row["value"] for row in rows(connection, "SELECT key, value FROM run") if row["key"] != "salt"}
+
+
+def trained_samples(connection: duckdb.DuckDBPyConnection, number: int, count: int) -> list[Row]:
+    """Samples that a generation was trained on, best judged first, with the page each came from."""
+    return rows(
+        connection,
+        "SELECT s.kind, s.origin, s.prompt, s.completion, d.url, max(j.value) AS value FROM manifest m"
+        " JOIN sample s ON s.sample_id = m.item_id LEFT JOIN document d ON d.document_id = s.document_id"
+        " LEFT JOIN judgment j ON j.subject_id = s.sample_id AND j.status = 'scored'"
+        " WHERE m.generation = ? GROUP BY ALL ORDER BY s.kind, value DESC NULLS LAST, s.completion LIMIT ?",
+        [number, count],
+    )
+
+
+def trained_preferences(connection: duckdb.DuckDBPyConnection, number: int, count: int) -> list[Row]:
+    """Preferences that a generation was trained on."""
+    return rows(
+        connection,
+        "SELECT p.* FROM manifest m JOIN preference p ON p.preference_id = m.item_id"
+        " WHERE m.generation = ? ORDER BY p.margin DESC, p.preference_id LIMIT ?",
+        [number, count],
+    )
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number for a table; a dash where there is none."""
+    return "-" if value is None or value != value else f"{value:.{digits}f}"
+
+
+def table(title: str, columns: list[str], lines: list[list[str]]) -> Table:
+    """A terminal table; text from the web is shown as text, never as markup."""
+    result = Table(title=title, title_justify="left")
+    for column in columns:
+        result.add_column(column, overflow="fold")
+    for line in lines:
+        result.add_row(*(escape(cell) for cell in line))
+    return result
+
+
+def generations_table(connection: duckdb.DuckDBPyConnection) -> Table:
+    """The table that a run prints at its end."""
+    columns = ["gen", "outcome", "bits/byte", "champion before", "gain", "log E / needed", "docs", "examples", "distinct-2"]
+    lines = []
+    for row in generations(connection):
+        decided = row["outcome"] is not None
+        lines.append(
+            [
+                str(row["generation"]),
+                "anchor" if row["generation"] == 0 else row["outcome"] or "undecided",
+                f"{number(row['bits'])} ± {number(row['bits_error'], 3)}" if decided else "-",
+                number(row["champion_bits"]),
+                number(row["mean_gain"]),
+                f"{number(row['log_evidence'], 2)} / {number(row['log_threshold'], 2)}" if decided else "-",
+                str(row["num_documents"]) if decided else "-",
+                number(row["accuracy"], 2),
+                number(row["distinct_2"], 2),
+            ]
+        )
+    return table("", columns, lines)
