@@ -110,9 +110,7 @@ def _document(page: Page, extracted: Extracted, salt: str, config: CrawlConfig) 
     )
 
 
-def crawl_batch(
-    leases: Sequence[Lease], runner: Runner, config: CrawlConfig, salt: str, generation: int
-) -> BatchRows:
+def crawl_batch(leases: Sequence[Lease], runner: Runner, config: CrawlConfig, salt: str, generation: int) -> BatchRows:
     """Fetch the leases (all of one host) and turn what came back into rows.
 
     `salt` is the run's own; it decides the pools and must not be known to who writes the pages.

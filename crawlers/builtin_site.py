@@ -111,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         """Keep the terminal for the run; the crawl has its own log."""
 
 
@@ -124,7 +124,9 @@ def serving(folder: Path, port: int = 0) -> Iterator[str]:
         server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     except OSError as error:
         raise UserError(
-            "crawl.seeds", f"127.0.0.1:{port}", f"the built-in site cannot listen there ({error.strerror}).",
+            "crawl.seeds",
+            f"127.0.0.1:{port}",
+            f"the built-in site cannot listen there ({error.strerror}).",
             "Free the port, or start a new run with another --run.",
         ) from None
     server.daemon_threads = True

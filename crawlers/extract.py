@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding
-from resiliparse.parse.html import HTMLTree
+from resiliparse.parse.html import ElementNode, HTMLTree
 from resiliparse.parse.lang import detect_fast
 
 from crawlers.urls import canonical_url
@@ -37,7 +37,7 @@ def decode(body: bytes, content_type: str) -> str:
             return body.decode(declared.group(1))
         except (LookupError, UnicodeDecodeError):
             pass
-    return bytes_to_str(body, detect_encoding(body), errors="replace")
+    return bytes_to_str(body, detect_encoding(body) or "utf-8", errors="replace")
 
 
 def tidy(text: str) -> str:
@@ -76,7 +76,9 @@ def _links(tree: HTMLTree, url: str) -> tuple[str, ...]:
         base = canonical_url(element.getattr("href") or "", url) or url
     found: dict[str, None] = {}
     for anchor in tree.body:  # depth first; a selector's result takes time quadratic in its length to walk
-        if anchor.tag != "a" or not anchor.hasattr("href") or "nofollow" in (anchor.getattr("rel") or "").lower():
+        if not isinstance(anchor, ElementNode) or anchor.tag != "a" or not anchor.hasattr("href"):
+            continue
+        if "nofollow" in (anchor.getattr("rel") or "").lower():
             continue
         link = canonical_url(anchor.getattr("href") or "", base)
         if link is not None and len(link) <= 2000:

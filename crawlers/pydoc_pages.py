@@ -40,7 +40,7 @@ def module_names() -> list[str]:
 class _Writer(pydoc.HTMLDoc):
     """pydoc's writer without links into this machine's file system."""
 
-    def filelink(self, url: str, path: str) -> str:
+    def filelink(self, url: str, path: str) -> str:  # noqa: ARG002
         """The file's name only; pydoc would link to where it lies on this machine."""
         return Path(path).name
 

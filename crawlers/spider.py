@@ -79,7 +79,7 @@ def _header(response: Response, name: str) -> str:
     return value.decode("latin-1")[:500] if value else ""
 
 
-class BatchSpider(scrapy.Spider):
+class BatchSpider(scrapy.Spider):  # type: ignore[misc]
     """Fetches its leases and hands every outcome to `deliver`, exactly one a lease."""
 
     name = "ratchet"
@@ -130,6 +130,8 @@ class BatchSpider(scrapy.Spider):
         if isinstance(error, IgnoreRequest) and "robots" in str(error).lower():
             reason = FORBIDDEN_BY_ROBOTS
         else:
-            text = " ".join(str(part) for part in (error, getattr(error, "__cause__", None), getattr(error, "reasons", "")))
+            text = " ".join(
+                str(part) for part in (error, getattr(error, "__cause__", None), getattr(error, "reasons", ""))
+            )
             reason = "forbidden address" if "forbidden address" in text else f"{type(error).__name__}: {error}"[:200]
         self.deliver(Fetch(failure.request.meta["lease_url"], 0, "", "", "", "", now(), b"", reason))

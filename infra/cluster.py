@@ -112,7 +112,7 @@ def actors(cls: type, count: int, *arguments: Any, num_cpus: float = 1, num_gpus
     """`count` actors of a plain class; they end with the block and give their memory back."""
     import ray
 
-    remote = ray.remote(cls).options(num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=1)
+    remote = ray.remote(cls).options(num_cpus=num_cpus, num_gpus=num_gpus)
     started = [remote.remote(*arguments) for _ in range(count)]
     try:
         yield started
@@ -133,5 +133,3 @@ def unwrap_error(error: BaseException) -> BaseException:
 def in_submitted_job() -> bool:
     """Whether this process is the driver of `ray job submit`, in a copy of the working directory."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-
-

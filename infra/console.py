@@ -18,7 +18,9 @@ PLAIN_INTERVAL_S = 10.0
 class Advance(Protocol):
     """Report `amount` more units done."""
 
-    def __call__(self, amount: float = 1) -> None: ...
+    def __call__(self, amount: float = 1) -> None:
+        """Report."""
+        ...
 
 
 def heading(text: str) -> None:

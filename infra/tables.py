@@ -31,7 +31,7 @@ def arrow_schema(record_type: type) -> pa.Schema:
 
 def to_table(record_type: type[Record], records: Sequence[Record]) -> pa.Table:
     """Records of one type as an Arrow table; an empty sequence gives an empty table of the same schema."""
-    schema = arrow_schema(record_type)
+    schema = arrow_schema(record_type)  # type: ignore[arg-type]
     columns = [pa.array([getattr(r, name) for r in records], schema.field(name).type) for name in schema.names]
     return pa.Table.from_arrays(columns, schema=schema)
 

@@ -12,7 +12,7 @@ import ray
 
 from infra.language_model import CompletedText, LanguageModel
 from infra.records import Document
-from judges.backends import Answer, Judge, make_judge
+from judges.backends import Answer, make_judge
 from judges.config import JudgeConfig
 from judges.rubrics import Rubric
 from judges.sandbox import Sandbox
@@ -45,7 +45,7 @@ class JudgeWorker:
         return self._judge.complete(instructions, max_new_tokens, seed)
 
 
-class RemoteJudge(Judge):
+class RemoteJudge:
     """Several `JudgeWorker` actors as one labeler: each scores a part of every batch."""
 
     def __init__(self, actors: Sequence[Any]) -> None:

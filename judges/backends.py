@@ -27,10 +27,15 @@ class Answer:
 class Judge(Protocol):
     """Plug-in point: whoever labels."""
 
-    name: str
-    """Says who it is, with a digest of its weights or dials; goes into every judgment."""
-    ways: tuple[str, ...]
-    """The ways of asking that it knows."""
+    @property
+    def name(self) -> str:
+        """Who it is, with a digest of its weights or dials; goes into every judgment."""
+        ...
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """The ways of asking that it knows."""
+        ...
 
     def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
         """One answer a subject, in order."""
@@ -93,7 +98,7 @@ class ScriptedJudge:
         self._config = config
         self.name = f"scripted@{config.accuracy:g}/{config.length_bias:g}/{config.unscored_share:g}"
 
-    def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
+    def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:  # noqa: ARG002
         """See `Judge`."""
         return [self._one(rubric, subject) for subject in subjects]
 
@@ -107,7 +112,7 @@ class ScriptedJudge:
         value += self._config.length_bias * len(subject.text) / 1000
         return Answer(min(max(value, 0.0), 1.0), "", len(subject.text) // 4)
 
-    def complete(self, instructions: Sequence[str], max_new_tokens: int, seed: int) -> list[CompletedText]:
+    def complete(self, instructions: Sequence[str], max_new_tokens: int, seed: int) -> list[CompletedText]:  # noqa: ARG002
         """See `Judge`: a question made of the instruction's last words."""
         words = [text.split()[-4:] for text in instructions]
         return [CompletedText(f"What is meant by {' '.join(w)}?", len(w) + 4, True) for w in words]

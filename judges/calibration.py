@@ -31,7 +31,9 @@ def measure(good: Sequence[float], bad: Sequence[float]) -> tuple[float, float, 
     return float(wins.mean()), float(interval.low), float(interval.high), float(auc)
 
 
-def _result(judge: Judge, rubric: Rubric, way: str, probe: str, half: str, pairs: list[tuple[Answer, Answer]]) -> ProbeResult:
+def _result(
+    judge: Judge, rubric: Rubric, way: str, probe: str, half: str, pairs: list[tuple[Answer, Answer]]
+) -> ProbeResult:
     values = [(-1.0 if a.value is None else a.value, 2.0 if b.value is None else b.value) for a, b in pairs]
     accuracy, lower, upper, auc = measure([a for a, _ in values], [b for _, b in values])
     key = content_key(judge.name, rubric.digest, way, probe, half, items_digest(), len(pairs))

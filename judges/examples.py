@@ -1,7 +1,8 @@
 """`>>>` examples in documents: found by doctest's parser, executed in the sandbox, labeled by what happened.
 
-Labels: right (the output is what the page says; text may follow it without an empty line), wrong (it is not), unverifiable (the example needs
-something that the sandbox or the page's context does not have, or its output changes between runs).
+Labels: right (the output is what the page says; text may follow it without an empty line), wrong (it is
+not), unverifiable (the example needs something that the sandbox or the page's context does not have, or
+its output changes between runs).
 """
 
 from __future__ import annotations

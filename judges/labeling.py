@@ -160,12 +160,19 @@ class Labeling:
         other = [Subject(s.sample_id, samples[i - 1].prompt, s.completion) for i, s in enumerate(samples)]
         values = self.judge.score(rubric, admission.way, own)
         baseline = self.judge.score(rubric, admission.way, other)
-        fits = [a.value is not None and b.value is not None and a.value > b.value for a, b in zip(values, baseline, strict=True)]
+        fits = [
+            a.value is not None and b.value is not None and a.value > b.value
+            for a, b in zip(values, baseline, strict=True)
+        ]
         self.store.add_samples([s for s, fit in zip(samples, fits, strict=True) if fit])
         self.store.note_drops(
             self.generation,
             "label",
-            [("question does not fit its passage", s.sample_id) for s, fit in zip(samples, fits, strict=True) if not fit],
+            [
+                ("question does not fit its passage", s.sample_id)
+                for s, fit in zip(samples, fits, strict=True)
+                if not fit
+            ],
         )
         self.store.add_judgments(self._judgments(admission, own, values))
 
@@ -215,7 +222,9 @@ class Labeling:
             else:
                 continue
             if preference is None:
-                self.store.note_drops(self.generation, "label", [("no preference between completions", sample.sample_id)])
+                self.store.note_drops(
+                    self.generation, "label", [("no preference between completions", sample.sample_id)]
+                )
             else:
                 self.store.add_preferences([preference])
 
@@ -280,6 +289,3 @@ def _question(completed: CompletedText) -> str | None:
     """The question that a labeler wrote, or None where it wrote none."""
     line = completed.text.strip().split("\n")[0].strip().strip('"')
     return line if completed.finished and 10 <= len(line) <= 300 and line.endswith("?") else None
-
-
-

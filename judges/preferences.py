@@ -1,4 +1,4 @@
-"""Preferences between several completions of one prompt: by execution where there is a right answer, else by a judge."""
+"""Preferences between completions of one prompt: by execution where there is a right answer, else by a judge."""
 
 from __future__ import annotations
 

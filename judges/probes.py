@@ -52,8 +52,7 @@ def probe_pairs(probe: str, count: int) -> list[ProbePair]:
     passages, facts, boilerplate = (_items()[name][:count] for name in ("passage", "fact", "boilerplate"))
     if probe == "wrong_answer":
         return [
-            ProbePair(_subject(f["question"], f["right"], 1.0), _subject(f["question"], f["wrong"], 0.0))
-            for f in facts
+            ProbePair(_subject(f["question"], f["right"], 1.0), _subject(f["question"], f["wrong"], 0.0)) for f in facts
         ]
     pairs = []
     for i, passage in enumerate(passages):

@@ -114,7 +114,9 @@ def samples(number: int, run: RunOption = None, count: int = 10) -> None:
         for row in views.trained_samples(connection, number, count):
             value = "" if row["value"] is None else f", valued {row['value']:.3f}"
             console.print(f"[bold]{row['kind']}[/bold] from {escape(str(row['url']))}{value}")
-            console.print(f"{row['prompt']}\n→ {row['completion']}\n" if row["prompt"] else row["completion"], markup=False)
+            console.print(
+                f"{row['prompt']}\n→ {row['completion']}\n" if row["prompt"] else row["completion"], markup=False
+            )
         for row in views.trained_preferences(connection, number, count):
             console.print(f"[bold]preference[/bold] by {escape(row['labeler'])}, margin {row['margin']:.3f}")
             console.print(f"{row['prompt']}\nchosen:   {row['chosen']}\nrejected: {row['rejected']}\n", markup=False)

@@ -39,7 +39,7 @@ def exit_on_error() -> Iterator[None]:
             _fail(str(cause), USER_ERROR)
         if isinstance(cause, StageError):
             _fail(f"{cause}. The same command tries again from there.", OUR_ERROR)
-        if isinstance(cause, OSError) and cause.errno == 28 or isinstance(cause, duckdb.OutOfMemoryException):
+        if (isinstance(cause, OSError) and cause.errno == 28) or isinstance(cause, duckdb.OutOfMemoryException):
             _fail(f"no space left on the disk ({cause}). Free some and give the same command.", USER_ERROR)
         traceback.print_exception(cause)
         _fail("this is a bug in Ratchet. Nothing committed is lost; the same command goes on.", OUR_ERROR)

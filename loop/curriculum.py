@@ -33,7 +33,9 @@ class Curriculum:
 
     def items(self) -> list[tuple[str, str]]:
         """(kind, id) for the store's manifest."""
-        return [(s.kind, s.sample_id) for s in self.samples] + [("preference", p.preference_id) for p in self.preferences]
+        return [(s.kind, s.sample_id) for s in self.samples] + [
+            ("preference", p.preference_id) for p in self.preferences
+        ]
 
     def rows(self, kind: str) -> list[dict[str, str]]:
         """What a training step of this kind reads."""

@@ -27,9 +27,17 @@ GUARD_ALPHA = 0.05
 class Scorer(Protocol):
     """Scores candidate and champion side by side; see `loop.evaluation.PairScorer`."""
 
-    def bits(self, texts: Sequence[str]) -> list[list[float]]: ...
-    def answers(self, prompts: Sequence[str]) -> list[list[str]]: ...
-    def continuations(self, texts: Sequence[str], seed: int) -> list[list[str]]: ...
+    def bits(self, texts: Sequence[str]) -> list[list[float]]:
+        """Bits per byte of each text, for the candidate and for the champion."""
+        ...
+
+    def answers(self, prompts: Sequence[str]) -> list[list[str]]:
+        """What each answers to each prompt."""
+        ...
+
+    def continuations(self, texts: Sequence[str], seed: int) -> list[list[str]]:
+        """How each goes on with each text."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -119,9 +127,7 @@ class Trial:
         for digest, bits in zip((self.candidate.digest, self.champion.digest), rows, strict=True):
             for i, (document, text) in enumerate(zip(documents, texts, strict=True)):
                 size = len(text.encode())
-                scores.append(
-                    ItemScore(self.attempt, BITS, document.document_id, start + i, digest, bits[i], size, "")
-                )
+                scores.append(ItemScore(self.attempt, BITS, document.document_id, start + i, digest, bits[i], size, ""))
         self.store.add_item_scores(scores)
 
     def guards(self) -> list[str]:
@@ -157,7 +163,8 @@ class Trial:
         self.store.add_item_scores(scores)
         p_value = worse_p_value(right[0], right[1])
         if p_value < GUARD_ALPHA:
-            return f"answers {sum(right[0])} of {len(samples)} examples right, the champion {sum(right[1])} (p {p_value:.3f})"
+            counts = f"{sum(right[0])} of {len(samples)} examples right, the champion {sum(right[1])}"
+            return f"answers {counts} (p {p_value:.3f})"
         return None
 
     def _distinct_guard(self) -> str | None:

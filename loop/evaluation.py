@@ -16,8 +16,6 @@ GUARD_TOKENS = 24
 CONTINUATION_TOKENS = 40
 
 
-
-
 def window(text: str, num_chars: int, key: str) -> str:
     """A window of a text that begins at a line, at a place that depends on `key` alone."""
     if len(text) <= num_chars:

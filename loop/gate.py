@@ -60,12 +60,12 @@ def attempt_alpha(alpha: float, attempt: int) -> float:
 
 
 def clipped_gains(candidate_bits: Array, champion_bits: Array, clip_bits: float) -> Array:
-    """d from bits per byte of the same documents; positive where the candidate needs fewer bits."""
+    """D from bits per byte of the same documents; positive where the candidate needs fewer bits."""
     return np.clip((champion_bits - candidate_bits) / clip_bits, -1.0, 1.0)
 
 
 def log_evidence_path(x: Array, delta0: float, prior_second_moment: float) -> Array:
-    """log E_n for n = 1, 2, ... of units x along the last axis (leading axes are independent streams)."""
+    """Log E_n for n = 1, 2, ... of units x along the last axis (leading axes are independent streams)."""
     past_sum = np.cumsum(x, axis=-1) - x
     past_squares = np.cumsum(x * x, axis=-1) - x * x
     bets = past_sum / (past_squares + PSEUDO_UNITS * prior_second_moment)

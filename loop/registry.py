@@ -23,7 +23,8 @@ Made by Ratchet, without human labels, from `{base}`.
 |---|---|
 | outcome at the gate | **{outcome}** ({reason}) |
 | bits per byte on held-out documents | {candidate_bits:.4f}; the champion before it {champion_bits:.4f} |
-| evidence | log E = {evidence:.2f} after {documents} documents; {threshold:.2f} was needed (attempt {attempt}, level {alpha:.4f}) |
+| evidence | log E = {evidence:.2f} after {documents} documents; {threshold:.2f} was needed |
+| level | {alpha:.4f}, attempt {attempt} |
 | weights | `{digest}` |
 | parent | `{parent}` |
 | training data | manifest `{manifest}`: {data} |

@@ -61,7 +61,7 @@ def plot_bits(connection: Connection) -> str | None:
 
 
 def plot_evidence(connection: Connection, recipe: dict[str, Any]) -> str | None:
-    """log E against documents for each attempt, with the threshold that it had to reach."""
+    """Log E against documents for each attempt, with the threshold that it had to reach."""
     decided = [row for row in views.generations(connection) if row["outcome"] is not None]
     if not decided:
         return None

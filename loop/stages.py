@@ -27,8 +27,8 @@ from loop.deciding import Scorer, Trial
 from loop.evaluation import PairScorer
 from loop.registry import promote, write_model_card
 from loop.runs import Run
-from trainers.launch import read_metrics, run_training
-from trainers.steps import Task
+from trainers.launch import run_training
+from trainers.tasks import Task
 
 Summary = dict[str, Any]
 
@@ -104,14 +104,20 @@ def _dispatch(
             return
         ready, _ = ray.wait(list(busy), num_returns=1)
         worker, leases = busy.pop(ready[0])
-        idle.append(worker)
         try:
             advance(ray.get(ready[0]))
-        except (ray.exceptions.RayActorError, ray.exceptions.RayTaskError) as error:
-            if isinstance(getattr(error, "cause", None), UserError):
-                raise
-            warn(f"a batch of {leases[0]['host']} failed and is given back: {str(error).splitlines()[-1][:200]}")
+            idle.append(worker)
+        except ray.exceptions.RayActorError:
+            warn(f"a crawl worker died with {len(leases)} pages of {leases[0]['host']}; they are given back")
             run.store.release_leases([lease["url"] for lease in leases])
+            if not idle and not busy:
+                raise StageError("crawl", leases[0]["host"], "every crawl worker has died") from None
+        except ray.exceptions.RayTaskError as error:
+            if not isinstance(error.cause, StageError):
+                raise
+            warn(f"{error.cause}; {len(leases)} pages are given back")
+            run.store.release_leases([lease["url"] for lease in leases])
+            idle.append(worker)
 
 
 def _nothing_crawled(run: Run) -> UserError:
@@ -132,7 +138,9 @@ def label(cluster: Cluster, run: Run, generation: int) -> Summary:
 
     def work() -> Summary:
         with (
-            actors(JudgeWorker, _judge_count(cluster), run.recipe.judge, cluster.threads(), **_share(cluster)) as judges,
+            actors(
+                JudgeWorker, _judge_count(cluster), run.recipe.judge, cluster.threads(), **_share(cluster)
+            ) as judges,
             actors(VerifierWorker, 1, num_cpus=0) as verifiers,
             actors(ChampionWorker, 1, run.store.champion().path, cluster.threads(), num_cpus=0) as champions,
         ):
@@ -180,8 +188,8 @@ def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint:
         run.store.add_manifest(generation, curriculum.items())
         tasks = _tasks(run, generation, curriculum)
         if not Path(tasks[-1].target).exists():
-            run_training(tasks, run.recipe.train, run.folder / "ray_train", f"generation-{generation:03d}")
-        steps = [step for task in tasks for step in read_metrics(task)]
+            run_training(tasks, run.recipe.train, cluster, run.folder / "ray_train", f"generation-{generation:03d}")
+        steps = [step for task in tasks for step in task.metrics()]
         run.store.add_train_steps(steps)
         target = run.model_folder(generation)
         checkpoint = Checkpoint(
@@ -198,7 +206,7 @@ def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint:
         shutil.rmtree(run.folder / "ray_train", ignore_errors=True)
         for task in tasks[:-1]:
             shutil.rmtree(task.target, ignore_errors=True)
-        last = {task.kind: step.loss for task in tasks for step in read_metrics(task)}
+        last = {task.kind: step.loss for task in tasks for step in task.metrics()}
         tokens = sum(step.num_tokens for step in steps)
         return {"steps": len(steps), "tokens": tokens} | {f"{k} loss": f"{v:.4f}" for k, v in last.items()}
 
@@ -281,5 +289,3 @@ def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -
     if decision.outcome == "promote":
         promote(run, candidate)
     return decision
-
-

@@ -131,7 +131,17 @@ def table(title: str, columns: list[str], lines: list[list[str]]) -> Table:
 
 def generations_table(connection: duckdb.DuckDBPyConnection) -> Table:
     """The table that a run prints at its end."""
-    columns = ["gen", "outcome", "bits/byte", "champion before", "gain", "log E / needed", "docs", "examples", "distinct-2"]
+    columns = [
+        "gen",
+        "outcome",
+        "bits/byte",
+        "champion before",
+        "gain",
+        "log E / needed",
+        "docs",
+        "examples",
+        "distinct-2",
+    ]
     lines = []
     for row in generations(connection):
         decided = row["outcome"] is not None

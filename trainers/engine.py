@@ -81,7 +81,7 @@ class Engine:
 
     @property
     def rank(self) -> int:
-        """This process's place among the ranks."""
+        """Place of this process among the ranks."""
         return dist.get_rank()
 
     @property

@@ -9,27 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import ray
 import ray.train
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from infra.errors import StageError
+from infra.cluster import Cluster
+from infra.errors import StageError, UserError
 from infra.models import name_accelerator
 from infra.records import TrainStep
 from trainers.config import TrainConfig
-from trainers.steps import Task
-
-
-def metrics_file(task: Task) -> Path:
-    """Where the first rank writes one JSON line an optimiser step."""
-    return Path(task.data).with_name(f"{task.kind}.metrics.jsonl")
-
-
-def read_metrics(task: Task) -> list[TrainStep]:
-    """The metrics of a finished task."""
-    lines = metrics_file(task).read_text(encoding="utf-8").splitlines()
-    return [TrainStep(**json.loads(line)) for line in lines]
+from trainers.tasks import Task
 
 
 def train_loop(arguments: dict[str, Any]) -> None:
@@ -49,7 +38,7 @@ def train_loop(arguments: dict[str, Any]) -> None:
         task = Task(**item)
         if Path(task.target).exists():
             continue
-        file = metrics_file(task)
+        file = task.metrics_file()
         if first:
             file.unlink(missing_ok=True)
 
@@ -63,24 +52,23 @@ def train_loop(arguments: dict[str, Any]) -> None:
         run_task(task, config, report)
 
 
-def scaling(config: TrainConfig) -> ScalingConfig:
+def scaling(config: TrainConfig, cluster: Cluster) -> ScalingConfig:
     """Ranks and what each needs: a GPU where the cluster has any, else a CPU."""
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    num_workers = config.num_workers or max(1, gpus)
-    if gpus == 0:
-        cpus = int(ray.cluster_resources().get("CPU", 1))
-        if num_workers > cpus:
-            raise StageError("train", f"{num_workers} workers", f"the cluster has {cpus} CPUs; lower train.num_workers")
-    return ScalingConfig(num_workers=num_workers, use_gpu=gpus > 0)
+    num_workers = config.num_workers or max(1, cluster.num_gpus)
+    available, what = (cluster.num_gpus, "GPUs") if cluster.num_gpus else (cluster.num_cpus, "CPUs")
+    if num_workers > available:
+        problem = f"the cluster has {available} {what}, and each worker needs one."
+        raise UserError("train.num_workers", num_workers, problem, f"Set it to {available} or less.")
+    return ScalingConfig(num_workers=num_workers, use_gpu=cluster.num_gpus > 0)
 
 
-def run_training(tasks: Sequence[Task], config: TrainConfig, storage: Path, name: str) -> None:
+def run_training(tasks: Sequence[Task], config: TrainConfig, cluster: Cluster, storage: Path, name: str) -> None:
     """Run tasks one after another in one worker group; a task whose target exists is not run again."""
     trainer = TorchTrainer(
         train_loop,
         train_loop_config={"config": config.model_dump(), "tasks": [asdict(task) for task in tasks]},
         torch_config=TorchConfig(timeout_s=config.timeout_s),
-        scaling_config=scaling(config),
+        scaling_config=scaling(config, cluster),
         run_config=RunConfig(
             name=name,
             storage_path=str(storage),

@@ -25,7 +25,8 @@ def selected_logps(logits_BTV: Tensor, ids_BT: Tensor, trained_BT: Tensor) -> Te
 
 def row_sums(values_N: Tensor, trained_BT: Tensor) -> Tensor:
     """Sum of the selected values of each row, [B]."""
-    return torch.stack([part.sum() for part in values_N.split(trained_BT.sum(1).tolist())])
+    parts = torch.split(values_N, trained_BT.sum(1).tolist())
+    return torch.stack([part.sum() for part in parts])
 
 
 def sft_loss(logits_BTV: Tensor, ids_BT: Tensor, trained_BT: Tensor) -> tuple[Tensor, int]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -19,26 +17,9 @@ from trainers.batches import Pair, Row, RowBuilder, Step, pad_rows, plan_steps
 from trainers.config import TrainConfig
 from trainers.engine import Engine, learning_rate_at
 from trainers.losses import dpo_loss, row_sums, selected_logps, sft_loss
+from trainers.tasks import Task
 
 Report = Callable[[TrainStep], None]
-
-
-@dataclass(frozen=True)
-class Task:
-    """One training step kind to run: from which folder to which, on which data."""
-
-    kind: str
-    source: str
-    target: str
-    generation: int
-    seed: int
-    data: str
-    """Parquet file: for sft rows of prompt (empty for a passage) and completion; for dpo prompt, chosen, rejected."""
-
-    def rows(self) -> list[dict[str, Any]]:
-        """The data, in the file's order."""
-        rows: list[dict[str, Any]] = pq.read_table(self.data).to_pylist()
-        return rows
 
 
 class TrainerStep(Protocol):

@@ -55,14 +55,17 @@ class CrawlTables(StoreBase):
         With `revisit` they are URLs visited in an earlier generation; each carries the validators for a
         conditional request, so that an unchanged page costs a 304.
         """
-        due = "state = 'done' AND visited_generation < ?" if revisit else "state = 'pending' AND ? > 0"
         with self._transaction():
             rows = self._rows(
-                f"WITH due AS (SELECT * FROM frontier WHERE {due} AND NOT list_contains(?, host)),"
-                " chosen AS (SELECT host FROM due ORDER BY depth, discovered_generation, host LIMIT 1)"
-                " SELECT url, host, depth, etag, last_modified FROM due WHERE host = (SELECT host FROM chosen)"
-                " ORDER BY depth, discovered_generation, md5(url) LIMIT ?",
-                [generation, list(busy_hosts), count],
+                """
+                WITH due AS (
+                    SELECT * FROM frontier WHERE NOT list_contains(?, host)
+                    AND CASE WHEN ? THEN state = 'done' AND visited_generation < ? ELSE state = 'pending' END
+                ), chosen AS (SELECT host FROM due ORDER BY depth, discovered_generation, host LIMIT 1)
+                SELECT url, host, depth, etag, last_modified FROM due WHERE host = (SELECT host FROM chosen)
+                ORDER BY depth, discovered_generation, md5(url) LIMIT ?
+                """,
+                [list(busy_hosts), revisit, generation, count],
             )
             self._connection.execute(
                 "UPDATE frontier SET state = 'leased', attempts = attempts + 1 WHERE list_contains(?, url)",
@@ -106,9 +109,7 @@ class CrawlTables(StoreBase):
             [generation],
         )[0]
         states = dict(
-            self._rows(
-                "SELECT state, count(*) FROM frontier WHERE visited_generation = ? GROUP BY state", [generation]
-            )
+            self._rows("SELECT state, count(*) FROM frontier WHERE visited_generation = ? GROUP BY state", [generation])
         )
         documents = self._value("SELECT count(*) FROM document WHERE generation = ?", [generation])
         waiting = self._value("SELECT count(*) FROM frontier WHERE state IN ('pending', 'leased')")
@@ -130,10 +131,10 @@ class CrawlTables(StoreBase):
 
     def documents(self, pool: str, generation: int | None = None) -> list[Document]:
         """Documents of a pool, of one generation or of all so far, in a fixed order."""
-        condition = "" if generation is None else " AND generation = ?"
-        parameters: list[object] = [pool] if generation is None else [pool, generation]
         return self._records(
-            Document, f"SELECT * FROM document WHERE pool = ?{condition} ORDER BY document_id", parameters
+            Document,
+            "SELECT * FROM document WHERE pool = ? AND (?::BIGINT IS NULL OR generation = ?) ORDER BY document_id",
+            [pool, generation, generation],
         )
 
     def pool_counts(self) -> dict[str, int]:

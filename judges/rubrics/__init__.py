@@ -1,4 +1,4 @@
-"""Rubrics: what is asked of a labeler, and the ways of asking it. A rubric is a TOML file; its digest is its version."""
+"""What is asked of a labeler, and the ways of asking it. A rubric is a TOML file; its digest is its version."""
 
 from __future__ import annotations
 
