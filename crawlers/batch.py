@@ -11,7 +11,8 @@ import pyarrow as pa
 from crawlers.config import CrawlConfig
 from crawlers.crawl import Runner
 from crawlers.extract import EXTRACTOR, Extracted, extract
-from crawlers.spider import FORBIDDEN_BY_ROBOTS, Fetch, Lease
+from crawlers.robots import FORBIDDEN
+from crawlers.spider import Fetch, Lease
 from crawlers.urls import host_of
 from infra.records import Document, Page, content_key, unit_hash
 from infra.tables import to_table
@@ -60,7 +61,7 @@ def pool_of(url: str, salt: str, config: CrawlConfig) -> str:
 
 
 def _outcome(fetch: Fetch, generation: int) -> Outcome:
-    if fetch.failure == FORBIDDEN_BY_ROBOTS:
+    if fetch.failure == FORBIDDEN:
         state, reason = "forbidden", fetch.failure
     elif fetch.failure:
         state, reason = "failed", fetch.failure

@@ -7,6 +7,7 @@ makes whichever library opens it, after names are resolved: pages, redirects and
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,9 @@ from crawlers.urls import hostname_of, port_of
 
 Address = tuple[str, int]
 _PORTS = frozenset({80, 443})
+FORBIDDEN_ADDRESS = "forbidden address"
 _policies: list[frozenset[Address]] = []
+_refused: set[Address] = set()
 _installed = False
 
 
@@ -68,6 +71,11 @@ def is_allowed(host: str, port: int, opened: frozenset[Address]) -> bool:
     return address.is_global and not address.is_multicast and port in _PORTS
 
 
+def refused_ports() -> set[int]:
+    """Ports of addresses that were refused since the guard went up."""
+    return {port for _, port in _refused}
+
+
 def _audit(event: str, arguments: tuple[object, ...]) -> None:
     if event != "socket.connect" or not _policies:
         return
@@ -75,7 +83,8 @@ def _audit(event: str, arguments: tuple[object, ...]) -> None:
     if not isinstance(address, tuple):
         return  # a Unix socket of this process's own making
     if not is_allowed(str(address[0]), int(address[1]), _policies[-1]):
-        raise ForbiddenAddressError(f"forbidden address {address[0]}:{address[1]}")
+        _refused.add((str(address[0]), int(address[1])))
+        raise ForbiddenAddressError(errno.EACCES, f"{FORBIDDEN_ADDRESS} {address[0]}:{address[1]}")
 
 
 @contextmanager
@@ -88,6 +97,7 @@ def guarded_sockets(seeds: Sequence[str]) -> Iterator[None]:
     if not _installed:
         sys.addaudithook(_audit)
         _installed = True
+    _refused.clear()
     _policies.append(opened_addresses(seeds))
     try:
         yield

@@ -12,11 +12,10 @@ from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Response
 
 from crawlers.config import CrawlConfig
-from crawlers.safety import is_loopback
-from crawlers.urls import canonical_url, hostname_of
+from crawlers.robots import FORBIDDEN
+from crawlers.safety import FORBIDDEN_ADDRESS, is_loopback, refused_ports
+from crawlers.urls import canonical_url, hostname_of, port_of
 from infra.records import now
-
-FORBIDDEN_BY_ROBOTS = "forbidden by robots.txt"
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,10 @@ def scrapy_settings(config: CrawlConfig, url: str) -> dict[str, Any]:
     return {
         "USER_AGENT": f"{config.user_agent}{contact}",
         "ROBOTSTXT_OBEY": True,
+        "DOWNLOADER_MIDDLEWARES": {
+            "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware": None,
+            "crawlers.robots.RobotsMiddleware": 100,
+        },
         "ROBOTSTXT_USER_AGENT": config.user_agent.split("/")[0],
         "DOWNLOAD_VERIFY_CERTIFICATES": True,
         "TELNETCONSOLE_ENABLED": False,
@@ -72,6 +75,19 @@ def scrapy_settings(config: CrawlConfig, url: str) -> dict[str, Any]:
         "DNS_TIMEOUT": 20,
         "EXTENSIONS": {"scrapy.extensions.logstats.LogStats": None},
     }
+
+
+def failure_reason(error: BaseException, url: str) -> str:
+    """A short reason for the log and the counts.
+
+    Download handlers wrap a refused connection each in its own way and some lose its words, so the
+    address check is asked itself.
+    """
+    if str(error) != FORBIDDEN and port_of(url) in refused_ports():
+        return FORBIDDEN_ADDRESS
+    if isinstance(error, IgnoreRequest):
+        return str(error)[:200]
+    return f"{type(error).__name__}: {error}"[:200]
 
 
 def _header(response: Response, name: str) -> str:
@@ -126,12 +142,5 @@ class BatchSpider(scrapy.Spider):  # type: ignore[misc]
 
     def failed(self, failure: Any) -> None:
         """Hand on a request that got no response, with a short reason."""
-        error = failure.value
-        if isinstance(error, IgnoreRequest) and "robots" in str(error).lower():
-            reason = FORBIDDEN_BY_ROBOTS
-        else:
-            text = " ".join(
-                str(part) for part in (error, getattr(error, "__cause__", None), getattr(error, "reasons", ""))
-            )
-            reason = "forbidden address" if "forbidden address" in text else f"{type(error).__name__}: {error}"[:200]
-        self.deliver(Fetch(failure.request.meta["lease_url"], 0, "", "", "", "", now(), b"", reason))
+        url = failure.request.meta["lease_url"]
+        self.deliver(Fetch(url, 0, "", "", "", "", now(), b"", failure_reason(failure.value, url)))

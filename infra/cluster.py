@@ -22,6 +22,7 @@ _PATIENCE = {
     "RAY_worker_register_timeout_seconds": "600",
     "RAY_gcs_server_request_timeout_seconds": "120",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
@@ -50,7 +51,15 @@ def _job_environment() -> dict[str, Any]:
     """What every worker process needs: our packages on its path and no model hub to wait for."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     keep = {k: os.environ[k] for k in ("RATCHET_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS") if k in os.environ}
-    return {"env_vars": {"PYTHONPATH": path, "TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore", **keep}}
+    return {
+        "env_vars": {
+            "PYTHONPATH": path,
+            "TQDM_DISABLE": "1",
+            "PYTHONWARNINGS": "ignore",
+            "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+            **keep,
+        }
+    }
 
 
 def _start_local() -> None:
@@ -66,6 +75,7 @@ def _start_local() -> None:
                 include_dashboard=False,
                 log_to_driver=True,
                 logging_level=logging.ERROR,
+                logging_config=ray.LoggingConfig(log_level="ERROR"),
                 runtime_env=_job_environment(),
             )
             return
@@ -81,7 +91,12 @@ def _join(address: str) -> bool:
     import ray
 
     try:
-        ray.init(address=address, logging_level=logging.ERROR, runtime_env=_job_environment())
+        ray.init(
+            address=address,
+            logging_level=logging.ERROR,
+            logging_config=ray.LoggingConfig(log_level="ERROR"),
+            runtime_env=_job_environment(),
+        )
     except ConnectionError as error:
         if address == "auto" and "RAY_ADDRESS" not in os.environ:
             return False

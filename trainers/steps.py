@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from infra.errors import StageError
@@ -29,6 +28,10 @@ class TrainerStep(Protocol):
 
     def lengths(self) -> list[int]:
         """Tokens of each item, for the plan."""
+        ...
+
+    def prepare(self, cells: Sequence[Sequence[int]]) -> None:
+        """Whatever must be known of this rank's micro-batches before the first update."""
         ...
 
     def count(self, indices: Sequence[int]) -> int:
@@ -56,6 +59,9 @@ class SupervisedFineTuning:
             else builder.passage(item["completion"])
             for item in task.rows()
         ]
+
+    def prepare(self, cells: Sequence[Sequence[int]]) -> None:
+        """See `TrainerStep`: nothing."""
 
     def lengths(self) -> list[int]:
         """See `TrainerStep`."""
@@ -90,11 +96,15 @@ class DirectPreferenceOptimisation:
             )
             for item in task.rows()
         ]
-        with engine.frozen():
-            # Every rank takes every pair: under ZeRO-3 all ranks must run the same number of passes.
-            references = [self._logps([i]) for i in range(len(self._pairs))]
-        self._chosen_reference = torch.cat([chosen for chosen, _ in references])
-        self._rejected_reference = torch.cat([rejected for _, rejected in references])
+        self._references: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
+
+    def prepare(self, cells: Sequence[Sequence[int]]) -> None:
+        """Take the reference's log-probabilities in the very batches that will be trained.
+
+        Then policy and reference agree to the last bit before the first update, in bfloat16 too.
+        """
+        with self._engine.frozen():
+            self._references = {tuple(cell): self._logps(cell) for cell in cells}
 
     def _logps(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Row log-probabilities (chosen, rejected), [B] each, by one forward pass over both.
@@ -121,9 +131,7 @@ class DirectPreferenceOptimisation:
     def loss(self, indices: Sequence[int]) -> Tensor:
         """See `TrainerStep`."""
         chosen_B, rejected_B = self._logps(indices)
-        where = list(indices)
-        references = self._chosen_reference[where], self._rejected_reference[where]
-        return dpo_loss(chosen_B, rejected_B, *references, self._config.dpo_beta)[0]
+        return dpo_loss(chosen_B, rejected_B, *self._references[tuple(indices)], self._config.dpo_beta)[0]
 
     def peak_learning_rate(self) -> float:
         """See `TrainerStep`."""
@@ -143,6 +151,7 @@ def run_task(task: Task, config: TrainConfig, report: Report) -> None:
         step = KINDS[task.kind](engine, task, config)
         lengths = step.lengths()
         plan = plan_steps(lengths, config.batch_tokens, config.micro_batch_size, engine.world_size, task.seed)
+        step.prepare([cell for layout in plan for cell in layout.cells[engine.rank]])
         for number, layout in enumerate(plan):
             rate = learning_rate_at(number, len(plan), step.peak_learning_rate(), config.warmup_share)
             report(_optimiser_step(engine, step, layout, number, rate, task, lengths))

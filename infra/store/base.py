@@ -86,27 +86,28 @@ class StoreBase:
         try:
             columns = ", ".join(rows.schema.names)
             same = " AND ".join(f"t.{k} = i.{k}" for k in key)
-            result = self._connection.execute(
+            # fetchall: a result that is not read to its end blocks the connection (DuckDB 2.0)
+            ((inserted,),) = self._connection.execute(
                 f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming i"  # noqa: S608
                 f" WHERE NOT EXISTS (SELECT 1 FROM {table} t WHERE {same})"
                 f" QUALIFY row_number() OVER (PARTITION BY {', '.join(key)}) = 1"
-            ).fetchone()
+            ).fetchall()
         finally:
             self._connection.unregister("incoming")
-        return int(result[0]) if result else 0
+        return int(inserted)
 
     def _add(self, table: str, record_type: type[Record], records: Sequence[Record], key: Sequence[str]) -> int:
         return self._insert_new(table, to_table(record_type, records), key)
 
     def _records(self, record_type: type[Record], sql: str, parameters: Sequence[object] = ()) -> list[Record]:
-        return from_table(record_type, self._connection.execute(sql, list(parameters)).to_arrow_table())
+        return from_table(record_type, self._connection.sql(sql, params=list(parameters)).to_arrow_table())
 
     def _rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql, list(parameters)).fetchall()
 
     def _value(self, sql: str, parameters: Sequence[object] = ()) -> Any:
-        row = self._connection.execute(sql, list(parameters)).fetchone()
-        return row[0] if row else None
+        rows = self._rows(sql, parameters)
+        return rows[0][0] if rows else None
 
     # Facts about the run, stages and drops.
 

