@@ -10,22 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import infra.ray_environment  # noqa: F401  (before anything imports ray)
 from infra.config import Section
 from infra.console import note
 from infra.errors import StageError, UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TRIES = 3
-_PATIENCE = {
-    # On a loaded machine a node gives up on its agents and workers long before they are up.
-    "RAY_agent_register_timeout_ms": "600000",
-    "RAY_worker_register_timeout_seconds": "600",
-    "RAY_gcs_server_request_timeout_seconds": "120",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
 
 
 class ClusterConfig(Section):
@@ -51,21 +42,15 @@ def _job_environment() -> dict[str, Any]:
     """What every worker process needs: our packages on its path and no model hub to wait for."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     keep = {k: os.environ[k] for k in ("RATCHET_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS") if k in os.environ}
-    return {
-        "env_vars": {
-            "PYTHONPATH": path,
-            "TQDM_DISABLE": "1",
-            "PYTHONWARNINGS": "ignore",
-            "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-            **keep,
-        }
-    }
+    quiet = {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore", "RAY_TRAIN_ENABLE_PRINT_PATCH": "0"}
+    return {"env_vars": {"PYTHONPATH": path, **quiet, **keep}}
 
 
 def _start_local() -> None:
     import ray
 
     note("starting Ray on this machine")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # one's own machine is not taken away
     num_cpus = max(2, os.cpu_count() or 1)
     for attempt in range(1, START_TRIES + 1):
         try:
@@ -109,9 +94,7 @@ def _join(address: str) -> bool:
 @contextmanager
 def connect(config: ClusterConfig) -> Iterator[Cluster]:
     """Ray for the length of the block."""
-    for name, value in _PATIENCE.items():
-        os.environ.setdefault(name, value)
-    import ray  # reads its environment when it is imported
+    import ray
 
     if config.address == "local" or not _join(config.address):
         _start_local()

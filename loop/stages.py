@@ -79,7 +79,7 @@ def _crawl_new_pages(run: Run, config: CrawlConfig, workers: list[Any], generati
 
 
 def _crawl_again(run: Run, config: CrawlConfig, workers: list[Any], generation: int) -> None:
-    with progress("asking earlier pages for changes", total=0) as advance:
+    with progress("asking earlier pages for changes", total=run.store.count_revisits(generation)) as advance:
         _dispatch(run, config, workers, generation, lambda: config.batch_pages, revisit=True, advance=advance)
 
 

@@ -16,7 +16,7 @@ class TrainConfig(Section):
     learning_rate: float = Field(default=1e-4, gt=0)
     dpo_learning_rate: float = Field(default=5e-6, gt=0)
     dpo_beta: float = Field(default=0.1, gt=0)
-    batch_tokens: int = Field(default=1024, gt=0)
+    batch_tokens: int = Field(default=512, gt=0)
     """Tokens of one optimiser step, over all ranks."""
     micro_batch_size: int = Field(default=2, gt=0)
     """Rows (pairs for dpo) in one forward pass of one rank."""

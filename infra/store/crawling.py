@@ -74,6 +74,12 @@ class CrawlTables(StoreBase):
         names = ("url", "host", "depth", "etag", "last_modified")
         return [dict(zip(names, row, strict=True)) for row in rows]
 
+    def count_revisits(self, generation: int) -> int:
+        """URLs visited in an earlier generation that this one has not asked again."""
+        return int(
+            self._value("SELECT count(*) FROM frontier WHERE state = 'done' AND visited_generation < ?", [generation])
+        )
+
     def commit_crawl(self, pages: pa.Table, documents: pa.Table, links: pa.Table, outcomes: pa.Table) -> None:
         """Store what one batch of leased URLs gave, in one transaction.
 

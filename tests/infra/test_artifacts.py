@@ -10,9 +10,14 @@ from infra.errors import UserError
 
 def test_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "model"
-    with pytest.raises(RuntimeError), atomic_folder(target) as scratch:
-        (scratch / "half").write_text("x")
-        raise RuntimeError
+
+    def fail_half_way() -> None:
+        with atomic_folder(target) as scratch:
+            (scratch / "half").write_text("x")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     assert list(tmp_path.iterdir()) == []
     with atomic_folder(target) as scratch:
         (scratch / "file").write_text("x")

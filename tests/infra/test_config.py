@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 
 from infra.config import Section, parse_override, read_toml, validate, with_overrides
 from infra.errors import UserError
@@ -10,7 +11,7 @@ from infra.errors import UserError
 
 class Inner(Section):
     learning_rate: float = 0.1
-    names: list[str] = []
+    names: list[str] = Field(default=[])
 
 
 class Outer(Section):

@@ -18,7 +18,7 @@ from infra.tiny_model import ARCHITECTURES, build_tiny_model
 
 @pytest.mark.parametrize("reference", ["packaged:none", "tiny:none", "odd:thing", "/no/such/folder"])
 def test_bad_references_name_the_recipe_key(reference: str) -> None:
-    with pytest.raises(UserError, match="judge.model"):
+    with pytest.raises(UserError, match=r"judge\.model"):
         resolve_model(reference, "judge.model")
 
 

@@ -1,0 +1,175 @@
+"""The dry run: the whole loop through `ray job submit` on a real local Ray, then killed and resumed.
+
+Real Scrapy over loopback, real DuckDB, DeepSpeed ZeRO-2 with two workers, a scripted labeler and a
+model of a hundred thousand parameters: the same code path as on a cluster.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import psutil
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 1500.0
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600)]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen within {PATIENCE_S:.0f} s"
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[dict[str, str]]:
+    """A head node of its own; yields the environment of a client that submits to it."""
+    port, dashboard = free_port(), free_port()
+    environment = os.environ | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_agent_register_timeout_ms": "600000",
+        "RAY_worker_register_timeout_seconds": "600",
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    subprocess.run([sys.executable, "-m", "ray.scripts.scripts", "get-auth-token", "--generate"],
+                   env=environment, capture_output=True, timeout=300, check=False)  # fmt: skip
+    command = ["start", "--head", "--block", "--num-cpus=2", f"--port={port}", f"--dashboard-port={dashboard}"]
+    command += ["--ray-client-server-port=0", "--object-store-memory=200000000", "--disable-usage-stats"]
+    head = subprocess.Popen(
+        [sys.executable, "-m", "ray.scripts.scripts", *command],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+
+    def answers() -> bool:
+        assert head.poll() is None, "the head node ended"
+        command = [sys.executable, "-m", "ray.scripts.scripts", "job", "list"]
+        return subprocess.run(command, env=environment, capture_output=True, timeout=300).returncode == 0
+
+    try:
+        wait_for(answers, "the head node's answer")
+        yield environment
+    finally:
+        children = psutil.Process(head.pid).children(recursive=True)
+        head.terminate()
+        try:
+            head.wait(60)
+        finally:
+            for child in children:
+                if child.is_running():
+                    child.kill()
+
+
+def submit(client: dict[str, str], run: Path) -> subprocess.Popen[str]:
+    command = ["job", "submit", "--working-dir", ".", "--", "python", "loop/run.py", "dry_run", "--run", str(run)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "ray.scripts.scripts", *command],
+        cwd=ROOT, env=client, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def finish(job: subprocess.Popen[str]) -> str:
+    output, _ = job.communicate(timeout=PATIENCE_S)
+    assert job.returncode == 0, output[-5000:]
+    return output
+
+
+def ratchet(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "loop.cli", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def assert_complete(run: Path) -> None:
+    """Two decided generations, no row stored twice, a report, and a champion that plain transformers loads."""
+    with duckdb.connect(str(run / "ratchet.duckdb"), read_only=True) as store:
+        decisions = store.sql("SELECT generation, outcome FROM decision ORDER BY generation").fetchall()
+        assert [generation for generation, _ in decisions] == [1, 2]
+        unfinished = store.sql("SELECT * FROM stage WHERE finished_at IS NULL").fetchall()
+        assert unfinished == []
+        assert store.sql("SELECT count(*) FROM stage").fetchall() == [(8,)]
+        for table, key in (
+            ("page", "page_id"), ("document", "document_id"), ("sample", "sample_id"), ("judgment", "judgment_id"),
+            ("completion", "completion_id"), ("preference", "preference_id"), ("frontier", "url"),
+            ("burned", "document_id"), ("checkpoint", "generation"),
+        ):  # fmt: skip
+            rows, keys = store.sql(f"SELECT count(*), count(DISTINCT {key}) FROM {table}").fetchall()[0]
+            assert rows == keys > 0, table
+        pools = store.sql(
+            "SELECT DISTINCT d.pool FROM manifest m JOIN sample s ON s.sample_id = m.item_id"
+            " JOIN document d ON d.document_id = s.document_id"
+        ).fetchall()
+        assert pools == [("train",)], "nothing held out was trained on"
+        unchanged = store.sql("SELECT count(*) FROM page WHERE generation = 2 AND status = 304").fetchall()[0][0]
+        assert unchanged > 0, "the second generation asked earlier pages for changes"
+    assert "data:image/png;base64" in (run / "report.html").read_text()
+    champion = next(iter(sorted((run / "models").glob("generation-*"), reverse=True)))
+    assert (champion / "README.md").is_file()
+    model = AutoModelForCausalLM.from_pretrained(champion)
+    tokenizer = AutoTokenizer.from_pretrained(champion)
+    assert model(**tokenizer("hello", return_tensors="pt")).logits.shape[-1] == len(tokenizer)
+
+
+def test_whole_loop_through_ray_job_submit(client: dict[str, str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    output = finish(submit(client, run))
+    assert "Generation 2 of 2" in output
+    assert_complete(run)
+    assert "Generation 1" in ratchet("show", "1", "--run", str(run))
+    assert "promote" in ratchet("generations", "--run", str(run))
+    again = finish(submit(client, run))
+    assert "generation 2 is decided" in again, "the same command on a finished run does nothing twice"
+    assert_complete(run)
+
+
+def drivers(run: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "loop/run.py" in words and str(run) in words:
+            found.append(process)
+    return found
+
+
+def stage_is_done(run: Path, generation: int, name: str) -> bool:
+    try:
+        rows = duckdb.sql(
+            f"SELECT 1 FROM '{run}/snapshots/latest/stage.parquet' WHERE generation = {generation}"
+            f" AND name = '{name}' AND finished_at IS NOT NULL"
+        ).fetchall()
+    except duckdb.Error:
+        return False
+    return bool(rows)
+
+
+def test_killed_driver_is_resumed_by_the_same_command(client: dict[str, str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for generation, stage in ((1, "crawl"), (1, "label"), (2, "crawl")):
+        job = submit(client, run)
+        wait_for(lambda g=generation, s=stage: stage_is_done(run, g, s) or job.poll() is not None, f"{stage} of {generation}")
+        assert job.poll() is None, job.communicate()[0][-5000:]
+        for process in drivers(run):
+            process.send_signal(signal.SIGKILL)
+        job.communicate(timeout=PATIENCE_S)
+        assert job.returncode != 0
+    finish(submit(client, run))
+    assert_complete(run)
