@@ -52,7 +52,7 @@ def client() -> Iterator[dict[str, str]]:
     subprocess.run([sys.executable, "-m", "ray.scripts.scripts", "get-auth-token", "--generate"],
                    env=environment, capture_output=True, timeout=300, check=False)  # fmt: skip
     command = ["start", "--head", "--block", "--num-cpus=2", f"--port={port}", f"--dashboard-port={dashboard}"]
-    command += ["--ray-client-server-port=0", "--object-store-memory=200000000", "--disable-usage-stats"]
+    command += [f"--ray-client-server-port={free_port()}", "--object-store-memory=200000000", "--disable-usage-stats"]
     head = subprocess.Popen(
         [sys.executable, "-m", "ray.scripts.scripts", *command],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -67,14 +67,18 @@ def client() -> Iterator[dict[str, str]]:
         wait_for(answers, "the head node's answer")
         yield environment
     finally:
+        stop(head)
+
+
+def stop(head: subprocess.Popen[bytes]) -> None:
+    """End the head node and everything that it started."""
+    if head.poll() is None:
         children = psutil.Process(head.pid).children(recursive=True)
         head.terminate()
-        try:
-            head.wait(60)
-        finally:
-            for child in children:
-                if child.is_running():
-                    child.kill()
+        head.wait(120)
+        for child in children:
+            if child.is_running():
+                child.kill()
 
 
 def submit(client: dict[str, str], run: Path) -> subprocess.Popen[str]:
@@ -161,15 +165,19 @@ def stage_is_done(run: Path, generation: int, name: str) -> bool:
     return bool(rows)
 
 
+def kill_after(job: subprocess.Popen[str], run: Path, generation: int, stage: str) -> None:
+    """Kill the driver without a warning as soon as a stage is done and the next has begun."""
+    wait_for(lambda: stage_is_done(run, generation, stage) or job.poll() is not None, f"{stage} of {generation}")
+    assert job.poll() is None, job.communicate()[0][-5000:]
+    for process in drivers(run):
+        process.send_signal(signal.SIGKILL)
+    job.communicate(timeout=PATIENCE_S)
+    assert job.returncode != 0
+
+
 def test_killed_driver_is_resumed_by_the_same_command(client: dict[str, str], tmp_path: Path) -> None:
     run = tmp_path / "run"
     for generation, stage in ((1, "crawl"), (1, "label"), (2, "crawl")):
-        job = submit(client, run)
-        wait_for(lambda g=generation, s=stage: stage_is_done(run, g, s) or job.poll() is not None, f"{stage} of {generation}")
-        assert job.poll() is None, job.communicate()[0][-5000:]
-        for process in drivers(run):
-            process.send_signal(signal.SIGKILL)
-        job.communicate(timeout=PATIENCE_S)
-        assert job.returncode != 0
+        kill_after(submit(client, run), run, generation, stage)
     finish(submit(client, run))
     assert_complete(run)

