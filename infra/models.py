@@ -69,6 +69,17 @@ def _existing_folder(folder: Path, key: str) -> Path:
     return folder
 
 
+def packaged_file(name: str) -> Path | None:
+    """The file of a packaged model, or None where its package is not installed.
+
+    The package is looked up and not imported: its code wants dependencies that its data does not.
+    """
+    spec = importlib.util.find_spec(PACKAGED[name].package)
+    places = list(spec.submodule_search_locations or []) if spec else []
+    file = Path(places[0]) / PACKAGED[name].file if places else None
+    return file if file is not None and file.is_file() else None
+
+
 def _packaged_folder(name: str, reference: str, key: str) -> Path:
     if name not in PACKAGED:
         raise UserError(key, reference, "no such packaged model.", f"Known: {', '.join(sorted(PACKAGED))}.")
@@ -76,9 +87,8 @@ def _packaged_folder(name: str, reference: str, key: str) -> Path:
     folder = cache_folder() / "models" / f"{name}-v{CONVERTER_VERSION}"
     if folder.exists():
         return folder
-    spec = importlib.util.find_spec(model.package)
-    places = list(spec.submodule_search_locations or []) if spec else []
-    if not places or not (source := Path(places[0]) / model.file).is_file():
+    source = packaged_file(name)
+    if source is None:
         raise UserError(key, reference, f"the package {model.package!r} is not installed.", f"Run: {model.install}")
     from infra.gguf_convert import convert_gguf  # loads torch and transformers
 

