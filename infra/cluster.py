@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,8 +72,41 @@ def _start_local() -> None:
             note(f"Ray did not come up ({str(error).splitlines()[0][:120]}); trying again")
 
 
-def _join(address: str) -> bool:
-    """Join a cluster; False where `auto` finds none."""
+def _announced_address() -> str | None:
+    """The address of the cluster that was last started on this machine, if it was not stopped since."""
+    from ray._private.utils import read_ray_address
+
+    return read_ray_address() or None
+
+
+def _answers(address: str) -> bool:
+    """Whether something listens there.
+
+    A cluster that was killed leaves its address behind, and Ray waits for it for ten minutes.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _find_cluster(configured: str) -> str | None:
+    """The address to join, or None to start a cluster here; `UserError` where a named one does not answer."""
+    if configured == "local":
+        return None
+    named = os.environ.get("RAY_ADDRESS", configured)
+    if named != "auto":
+        if "://" in named or _answers(named):
+            return named
+        problem = "no Ray cluster answers there."
+        raise UserError("cluster.address", named, problem, "Start it with 'ray start --head', or set 'auto'.")
+    announced = _announced_address()
+    return announced if announced and _answers(announced) else None
+
+
+def _join(address: str) -> None:
     import ray
 
     try:
@@ -83,12 +117,8 @@ def _join(address: str) -> bool:
             runtime_env=_job_environment(),
         )
     except ConnectionError as error:
-        if address == "auto" and "RAY_ADDRESS" not in os.environ:
-            return False
-        where = os.environ.get("RAY_ADDRESS", address)
-        problem = f"no Ray cluster answers there ({str(error).splitlines()[0][:150]})."
-        raise UserError("cluster.address", where, problem, "Start it with 'ray start --head' or unset it.") from None
-    return True
+        problem = f"the Ray cluster cannot be joined ({str(error).splitlines()[0][:150]})."
+        raise UserError("cluster.address", address, problem, "Stop it with 'ray stop' or start it anew.") from None
 
 
 @contextmanager
@@ -96,8 +126,11 @@ def connect(config: ClusterConfig) -> Iterator[Cluster]:
     """Ray for the length of the block."""
     import ray
 
-    if config.address == "local" or not _join(config.address):
+    address = _find_cluster(config.address)
+    if address is None:
         _start_local()
+    else:
+        _join(address)
     try:
         resources = ray.cluster_resources()
         yield Cluster(int(resources.get("CPU", 1)), int(resources.get("GPU", 0)))

@@ -169,6 +169,25 @@ def load_model(folder: Path, key: str = "model", dtype: str = "float32") -> Any:
     return model.eval()
 
 
+def check_model(folder: Path, key: str) -> None:
+    """Raise `UserError` for a folder whose configuration, tokenizer or weight files cannot be read.
+
+    Cheap, whatever the model's size: of the weights only the headers are read.
+    """
+    from safetensors import SafetensorError, safe_open
+    from transformers import AutoConfig
+
+    load_tokenizer(folder, key)
+    try:
+        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        for file in sorted(folder.glob("*.safetensors")):
+            with safe_open(file, framework="pt"):
+                pass
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        problem = f"the model does not load ({str(error).splitlines()[0][:200]})."
+        raise UserError(key, folder, problem, "Give a model folder that transformers can load.") from None
+
+
 def load_tokenizer(folder: Path, key: str = "model") -> Any:
     """The tokenizer in `folder`; one without a pad token pads with its end token."""
     name_accelerator()

@@ -1,10 +1,15 @@
-"""Labelers, verifier and champion as Ray actors, and proxies that look like the classes they wrap."""
+"""Labelers, verifier and champion as Ray actors.
+
+They load their model at the first call and not when they are made: an error in an actor's constructor
+comes back without its type.
+"""
 
 from __future__ import annotations
 
 import importlib
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +17,7 @@ import ray
 
 from infra.language_model import CompletedText, LanguageModel
 from infra.records import Document
-from judges.backends import Answer, make_judge
+from judges.backends import Answer, Judge, make_judge
 from judges.config import JudgeConfig
 from judges.rubrics import Rubric
 from judges.sandbox import Sandbox
@@ -30,7 +35,11 @@ class JudgeWorker:
 
     def __init__(self, config: JudgeConfig, num_threads: int) -> None:
         _use_threads(num_threads)
-        self._judge = make_judge(config)
+        self._config = config
+
+    @cached_property
+    def _judge(self) -> Judge:
+        return make_judge(self._config)
 
     def describe(self) -> tuple[str, tuple[str, ...]]:
         """(name, ways) of the labeler."""
@@ -84,7 +93,11 @@ class ChampionWorker:
 
     def __init__(self, folder: str, num_threads: int) -> None:
         _use_threads(num_threads)
-        self._model = LanguageModel(Path(folder))
+        self._folder = Path(folder)
+
+    @cached_property
+    def _model(self) -> LanguageModel:
+        return LanguageModel(self._folder)
 
     def complete(
         self, instructions: Sequence[str], max_new_tokens: int, temperature: float, seed: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Iterator
@@ -26,6 +27,13 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
+def _disk_is_full(error: BaseException) -> bool:
+    """Whether an error, ours or of DuckDB, says that nothing more can be written."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return True
+    return isinstance(error, duckdb.Error | StageError) and "no space left" in str(error).lower()
+
+
 @contextmanager
 def exit_on_error() -> Iterator[None]:
     """Turn errors into one line and an exit code: 2 for the user's mistakes, 1 for ours."""
@@ -37,10 +45,10 @@ def exit_on_error() -> Iterator[None]:
         cause = unwrap_error(error)
         if isinstance(cause, UserError):
             _fail(str(cause), USER_ERROR)
+        if _disk_is_full(cause):
+            _fail("the disk is full. Free some space and give the same command; nothing committed is lost.", USER_ERROR)
         if isinstance(cause, StageError):
             _fail(f"{cause}. The same command tries again from there.", OUR_ERROR)
-        if (isinstance(cause, OSError) and cause.errno == 28) or isinstance(cause, duckdb.OutOfMemoryException):
-            _fail(f"no space left on the disk ({cause}). Free some and give the same command.", USER_ERROR)
         traceback.print_exception(cause)
         _fail("this is a bug in Ratchet. Nothing committed is lost; the same command goes on.", OUR_ERROR)
 

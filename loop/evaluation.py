@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,11 @@ class PairScorer:
         import torch
 
         torch.set_num_threads(num_threads)
-        self._models = [LanguageModel(Path(folder), "gate", exact=True) for folder in (candidate, champion)]
+        self._folders = (candidate, champion)
+
+    @cached_property
+    def _models(self) -> list[LanguageModel]:
+        return [LanguageModel(Path(folder), "gate", exact=True) for folder in self._folders]
 
     def bits(self, texts: Sequence[str]) -> list[list[float]]:
         """Bits per byte of each text, for the candidate and for the champion."""

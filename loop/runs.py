@@ -15,7 +15,7 @@ from infra.artifacts import folder_digest, require_free_space
 from infra.cluster import in_submitted_job
 from infra.console import heading, note
 from infra.errors import UserError
-from infra.models import resolve_model
+from infra.models import check_model, resolve_model
 from infra.records import Checkpoint, now
 from infra.store import Store
 from infra.store.actor import start_store
@@ -90,13 +90,11 @@ def _check_identity(store: Store, recipe: Recipe, folder: Path) -> None:
         )  # fmt: skip
 
 
-def _install_anchor(store: Store, recipe: Recipe) -> Path:
+def _install_anchor(store: Store, recipe: Recipe, base: Path) -> None:
     """Record the base model as generation 0."""
-    base = resolve_model(recipe.model.base, "model.base")
     if store.checkpoint(0) is None:
         digest = folder_digest(base)
         store.add_checkpoint(Checkpoint(digest, str(base), "", 0, "", recipe.digest, recipe.seed, now()))
-    return base
 
 
 def _needed_bytes(base: Path, recipe: Recipe) -> int:
@@ -112,11 +110,12 @@ def open_run(recipe: Recipe, folder: str | None) -> Iterator[Run]:
     if place.exists() and not place.is_dir():
         raise UserError("--run", place, "this is a file.", "Give a folder.")
     base = resolve_model(recipe.model.base, "model.base")
+    check_model(base, "model.base")
     require_free_space(place, _needed_bytes(base, recipe), "--run")
     store = start_store(str(place / DATABASE), str(place / "snapshots"))
     try:
         _check_identity(store, recipe, place)
-        _install_anchor(store, recipe)
+        _install_anchor(store, recipe, base)
         facts = store.run_facts()
         store.release_all_leases()
         heading(f"Run {recipe.name} in {place}")

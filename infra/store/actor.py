@@ -11,6 +11,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from infra.store import Store
+from infra.store.base import connect
 
 
 class RemoteProxy:
@@ -38,7 +39,11 @@ def remote_proxy(actor: Any, **facts: Any) -> RemoteProxy:
 
 
 def start_store(path: str, snapshot_folder: str) -> Store:
-    """Open the store in an actor on this node, where the run's folder is."""
+    """Open the store in an actor on this node, where the run's folder is.
+
+    The file is opened here first: an error in an actor's constructor comes back without its type.
+    """
+    connect(path).close()
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(Store).options(num_cpus=0, scheduling_strategy=here).remote(path, snapshot_folder)
     return cast(Store, remote_proxy(actor))
