@@ -17,6 +17,14 @@ if not console.is_terminal:
 PLAIN_INTERVAL_S = 10.0
 
 
+_CONTROLS = dict.fromkeys([*(c for c in range(32) if chr(c) not in "\n\t"), *range(127, 160)], "\ufffd")
+
+
+def plain(text: str) -> str:
+    """Untrusted text without control characters: an escape sequence could rewrite the terminal."""
+    return text.translate(_CONTROLS)
+
+
 class Advance(Protocol):
     """Report `amount` more units done."""
 

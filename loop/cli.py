@@ -11,7 +11,7 @@ import duckdb
 import typer
 from rich.markup import escape
 
-from infra.console import console
+from infra.console import console, plain
 from infra.errors import UserError
 from infra.store.reading import open_for_reading
 from loop import views
@@ -113,13 +113,13 @@ def samples(number: int, run: RunOption = None, count: int = 10) -> None:
         views.generation(connection, number)
         for row in views.trained_samples(connection, number, count):
             value = "" if row["value"] is None else f", valued {row['value']:.3f}"
-            console.print(f"[bold]{row['kind']}[/bold] from {escape(str(row['url']))}{value}")
-            console.print(
-                f"{row['prompt']}\n→ {row['completion']}\n" if row["prompt"] else row["completion"], markup=False
-            )
+            console.print(f"[bold]{row['kind']}[/bold] from {escape(plain(str(row['url'])))}{value}")
+            question = f"{row['prompt']}\n→ " if row["prompt"] else ""
+            console.print(plain(f"{question}{row['completion']}\n"), markup=False)
         for row in views.trained_preferences(connection, number, count):
             console.print(f"[bold]preference[/bold] by {escape(row['labeler'])}, margin {row['margin']:.3f}")
-            console.print(f"{row['prompt']}\nchosen:   {row['chosen']}\nrejected: {row['rejected']}\n", markup=False)
+            both = f"chosen:   {row['chosen']}\nrejected: {row['rejected']}\n"
+            console.print(plain(f"{row['prompt']}\n{both}"), markup=False)
 
 
 @app.command(epilog="Example:  ratchet chat --generation 1")
@@ -141,7 +141,7 @@ def chat(
         console.print(f"generation {row['generation']} in {row['path']}", markup=False)
         while line := _ask():
             (answer,) = model.complete([model.chat_prompt(line)], tokens, 0.0, 0)
-            console.print(answer.text.strip(), markup=False)
+            console.print(plain(answer.text.strip()), markup=False)
 
 
 def _ask() -> str:

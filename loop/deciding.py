@@ -19,6 +19,7 @@ from loop.gate import Verdict, attempt_alpha, clipped_gains, judge_gains
 from loop.recipe import GateConfig
 
 BITS = "bits_per_byte"
+GAIN = "gain"
 EXAMPLES = "executed_examples"
 DISTINCT = "distinct_2"
 GUARD_ALPHA = 0.05
@@ -107,7 +108,9 @@ class Trial:
         for name, bits in zip(names, zip(*pairs, strict=True), strict=False):
             mean, error = mean_and_error(bits)
             self._evaluation(BITS, BITS, name, mean, error, len(bits))
-        return verdict, [champion - candidate for candidate, champion in pairs]
+        gains = [champion - candidate for candidate, champion in pairs]
+        self._evaluation(BITS, GAIN, self.candidate.digest, *mean_and_error(gains), len(gains))
+        return verdict, gains
 
     def _verdict(self, pairs: Sequence[tuple[float, float]]) -> Verdict:
         candidate, champion = (np.array([pair[i] for pair in pairs], dtype=np.float64) for i in (0, 1))

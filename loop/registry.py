@@ -50,7 +50,7 @@ def write_model_card(run: Run, candidate: Checkpoint, decision: Decision) -> Non
     bits = {
         e.model_digest: e.value
         for e in run.store.evaluations()
-        if e.attempt == decision.attempt and e.suite == "bits_per_byte"
+        if e.attempt == decision.attempt and e.metric == "bits_per_byte"
     }
     counts = run.store.sample_counts(candidate.generation)
     judge = run.recipe.judge

@@ -9,21 +9,25 @@ import duckdb
 from rich.markup import escape
 from rich.table import Table
 
+from infra.console import plain
 from infra.errors import UserError
 from infra.store.reading import rows
 
 Row = dict[str, Any]
 
 _GENERATIONS = """
-SELECT c.generation, c.digest, c.path, c.parent, d.outcome, d.reason, d.num_documents, d.mean_gain, d.log_evidence,
+SELECT c.generation, c.digest, c.path, c.parent, d.outcome, d.reason, d.num_documents, d.mean_gain,
+       gain.standard_error AS gain_error, d.log_evidence,
        d.log_threshold, d.alpha, d.attempt, own.value AS bits, own.standard_error AS bits_error,
        other.value AS champion_bits, acc.value AS accuracy, acc.num_items AS num_examples, dis.value AS distinct_2
 FROM checkpoint c
 LEFT JOIN decision d ON d.generation = c.generation
 LEFT JOIN evaluation own
-  ON own.attempt = d.attempt AND own.suite = 'bits_per_byte' AND own.model_digest = d.candidate
+  ON own.attempt = d.attempt AND own.metric = 'bits_per_byte' AND own.model_digest = d.candidate
 LEFT JOIN evaluation other
-  ON other.attempt = d.attempt AND other.suite = 'bits_per_byte' AND other.model_digest = d.champion
+  ON other.attempt = d.attempt AND other.metric = 'bits_per_byte' AND other.model_digest = d.champion
+LEFT JOIN evaluation gain
+  ON gain.attempt = d.attempt AND gain.metric = 'gain' AND gain.model_digest = d.candidate
 LEFT JOIN evaluation acc
   ON acc.attempt = d.attempt AND acc.suite = 'executed_examples' AND acc.model_digest = d.candidate
 LEFT JOIN evaluation dis
@@ -125,7 +129,7 @@ def table(title: str, columns: list[str], lines: list[list[str]]) -> Table:
     for column in columns:
         result.add_column(column, overflow="fold")
     for line in lines:
-        result.add_row(*(escape(cell) for cell in line))
+        result.add_row(*(escape(plain(cell)) for cell in line))
     return result
 
 
@@ -151,7 +155,7 @@ def generations_table(connection: duckdb.DuckDBPyConnection) -> Table:
                 "anchor" if row["generation"] == 0 else row["outcome"] or "undecided",
                 f"{number(row['bits'])} ± {number(row['bits_error'], 3)}" if decided else "-",
                 number(row["champion_bits"]),
-                number(row["mean_gain"]),
+                f"{number(row['mean_gain'])} ± {number(row['gain_error'], 3)}" if decided else "-",
                 f"{number(row['log_evidence'], 2)} / {number(row['log_threshold'], 2)}" if decided else "-",
                 str(row["num_documents"]) if decided else "-",
                 number(row["accuracy"], 2),

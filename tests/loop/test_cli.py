@@ -1,0 +1,138 @@
+"""The command line and the report on a small run that a test writes, with hostile text in it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from infra.records import (
+    Admission,
+    Checkpoint,
+    Completion,
+    Decision,
+    Document,
+    Evaluation,
+    ItemScore,
+    Judgment,
+    Preference,
+    ProbeResult,
+    Sample,
+    TrainStep,
+    now,
+)
+from infra.store import Store
+from infra.store.reading import open_for_reading
+from loop.cli import app
+from loop.recipe import load_recipe
+from loop.report import write_report
+
+HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); input()"
+HOSTILE = "<script>alert(1)</script> [red]markup[/red] [/] \x1b[31m"
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny_folder: Path) -> Path:
+    store = Store(str(tmp_path / "ratchet.duckdb"), str(tmp_path / "snapshots"))
+    recipe = load_recipe("dry_run", [])
+    for key, value in (
+        ("recipe", json.dumps(recipe.identity())), ("recipe_digest", recipe.digest), ("salt", "the-secret-salt"),
+        ("created_at", "2026-01-01T00:00:00"),
+    ):  # fmt: skip
+        store.note_run_fact(key, value)
+    store.add_checkpoint(Checkpoint("anchor", str(tiny_folder), "", 0, "", "", 0, now()))
+    store.add_checkpoint(Checkpoint("one", str(tiny_folder), "anchor", 1, "m", "r", 0, now()))
+    store.add_documents([Document("d", "p", "http://h/<b>", HOSTILE, HOSTILE, "en", "x", "train", 1)])
+    store.add_samples([Sample("s", "d", "passage", "", HOSTILE, "web", 1, 0, 5)])
+    store.add_judgments([Judgment("j", "s", "judge", "coherence", "likelihood", "scored", "", 0.4, "", 9, 1)])
+    store.add_completions([Completion("c", "s", "anchor", 0, HOSTILE, 3, 1)])
+    store.add_preferences([Preference("f", "s", HOSTILE, "good", "bad", "web", "verifier", 1.0, 1.0, 1)])
+    store.add_manifest(1, [("passage", "s"), ("preference", "f")])
+    store.add_datasheet(
+        [ProbeResult("r", "judge", "coherence", "likelihood", "shuffled_words", "test", 8, 1.0, 0.75, 1.0, 1.0)],
+        [Admission("a", "judge", "coherence", "likelihood", True, "")],
+    )
+    store.add_train_steps([TrainStep(1, "sft", i, 2.0 - i, 1.0, 1e-4, 100, 0.1) for i in range(2)])
+    store.register_attempt(1, "one", "anchor")
+    for name, bits in (("one", 1.0), ("anchor", 1.2)):
+        store.add_item_scores([ItemScore(1, "bits_per_byte", f"h{i}", i, name, bits, 10, "") for i in range(9)])
+        store.add_evaluations([Evaluation(1, 1, "bits_per_byte", "bits_per_byte", name, bits, 0.01, 9)])
+    store.add_evaluations([Evaluation(1, 1, "bits_per_byte", "gain", "one", 0.2, 0.003, 9)])
+    store.add_decision(
+        Decision(1, 1, "promote", "evidence of a gain", "one", "anchor", 0.025, 3.9, 3.69, 9, 0.2, now())
+    )
+    store.note_drops(1, "crawl", [("HTTP 404", "u")])
+    store.start_stage(1, "crawl")
+    store.finish_stage(1, "crawl", {"fetched": 3})
+    store.close()
+    return tmp_path
+
+
+def ratchet(run: Path, *arguments: str, text: str = "", code: int = 0) -> str:
+    result = CliRunner().invoke(app, [*arguments, "--run", str(run)], input=text)
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["status"], ["crawl", "fetched 3", "1 generations decided"]),
+        (["generations"], ["promote", "0.2000 ± 0.003", "report.html"]),
+        (["show", "1"], ["promote", "coherence", "HTTP 404", "evidence of a gain"]),
+        (["compare", "0", "1"], ["promote", "generation 0"]),
+        (["samples", "1"], ["passage", "http://h/<b>", "<script>alert(1)</script> [red]markup[/red] [/]", "good"]),
+    ],
+)
+def test_commands_show_what_the_store_holds(run: Path, arguments: list[str], words: list[str]) -> None:
+    output = ratchet(run, *arguments)
+    for word in words:
+        assert word in output
+    assert "the-secret-salt" not in output
+
+
+def test_terminal_controls_in_crawled_text_are_not_passed_on(run: Path) -> None:
+    assert "\x1b[31m" not in ratchet(run, "samples", "1")
+
+
+def test_chat_answers_with_the_champion(run: Path) -> None:
+    output = ratchet(run, "chat", "--tokens", "4", text="hello\n\n")
+    assert "generation 1" in output
+    assert "generation 0" in ratchet(run, "chat", "--generation", "0", "--tokens", "4", text="")
+
+
+def test_unknown_generation_and_missing_run_are_user_errors(run: Path, tmp_path: Path) -> None:
+    assert "no such generation" in ratchet(run, "show", "7", code=2)
+    assert "no run here" in ratchet(tmp_path / "nowhere", "status", code=2)
+
+
+def test_report_has_plots_and_nothing_hostile_runs_in_it(run: Path) -> None:
+    connection, _ = open_for_reading(run)
+    page = write_report(run, connection).read_text()
+    assert page.count("data:image/png;base64,") == 4
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "default-src 'none'" in page
+    assert "the-secret-salt" not in page
+
+
+def test_a_run_at_work_is_read_from_its_snapshot(run: Path) -> None:
+    snapshot = run / "snapshots" / "latest" / "decision.parquet"
+    assert snapshot.exists()
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD,
+         str(run / "ratchet.duckdb")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        output = ratchet(run, "generations")
+    finally:
+        holder.communicate("\n", timeout=60)
+    assert "the run is at work" in output
+    assert "promote" in output
