@@ -20,7 +20,7 @@ from infra.errors import UserError
 class Section(BaseModel):
     """Base of every recipe section: no unknown keys, no silent conversions, no changes after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
 Config = TypeVar("Config", bound=BaseModel)
