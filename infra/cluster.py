@@ -72,13 +72,6 @@ def _start_local() -> None:
             note(f"Ray did not come up ({str(error).splitlines()[0][:120]}); trying again")
 
 
-def _announced_address() -> str | None:
-    """The address of the cluster that was last started on this machine, if it was not stopped since."""
-    from ray._private.utils import read_ray_address
-
-    return read_ray_address() or None
-
-
 def _answers(address: str) -> bool:
     """Whether something listens there.
 
@@ -102,8 +95,23 @@ def _find_cluster(configured: str) -> str | None:
             return named
         problem = "no Ray cluster answers there."
         raise UserError("cluster.address", named, problem, "Start it with 'ray start --head', or set 'auto'.")
-    announced = _announced_address()
-    return announced if announced and _answers(announced) else None
+    return _announced_cluster()
+
+
+def _announced_cluster() -> str | None:
+    """The address of the cluster that was started here and not stopped since.
+
+    A killed cluster's address file is removed: parts of Ray Train would go on asking there.
+    """
+    from ray._private.utils import get_ray_address_file, read_ray_address
+
+    announced = read_ray_address()
+    if not announced:
+        return None
+    if _answers(announced):
+        return str(announced)
+    Path(get_ray_address_file(None)).unlink(missing_ok=True)
+    return None
 
 
 def _join(address: str) -> None:

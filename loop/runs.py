@@ -56,9 +56,9 @@ class Run:
         return self.folder / "work" / f"generation-{generation:03d}"
 
     def remaining(self) -> Iterator[int]:
-        """Generations that have no decision yet, in order."""
+        """Generations whose gate has not finished, in order."""
         for generation in range(1, self.recipe.generations + 1):
-            if self.store.decision(generation) is None:
+            if self.store.stage_summary(generation, "gate") is None:
                 heading(f"Generation {generation} of {self.recipe.generations}")
                 yield generation
             else:

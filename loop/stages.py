@@ -255,25 +255,10 @@ def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -
     """Evaluate candidate against champion on documents nobody has seen, and promote it only on evidence."""
 
     def work() -> Summary:
-        champion = run.store.champion()
-        attempt = run.store.register_attempt(generation, candidate.digest, champion.digest)
-        gpus = min(1, cluster.num_gpus)
-        with (
-            actors(PairScorer, 1, candidate.path, champion.path, cluster.threads(), num_gpus=gpus) as scorers,
-            actors(VerifierWorker, 1, num_cpus=0) as verifiers,
-        ):
-            decision = Trial(
-                store=run.store,
-                config=run.recipe.gate,
-                scorer=cast(Scorer, remote_proxy(scorers[0])),
-                verifier=cast(Verifier, remote_proxy(verifiers[0])),
-                generation=generation,
-                attempt=attempt,
-                candidate=candidate,
-                champion=champion,
-                gate_tokens=run.budgets["gate_tokens"],
-                salt=run.salt,
-            ).run()
+        decision = run.store.decision(generation) or _try(cluster, run, generation, candidate)
+        write_model_card(run, candidate, decision)
+        if decision.outcome == "promote":
+            promote(run, candidate)
         return {
             "outcome": decision.outcome,
             "reason": decision.reason,
@@ -285,7 +270,27 @@ def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -
     run_stage(run, generation, "gate", work)
     decision = run.store.decision(generation)
     assert decision is not None, "a finished gate stage has recorded its decision"
-    write_model_card(run, candidate, decision)
-    if decision.outcome == "promote":
-        promote(run, candidate)
     return decision
+
+
+def _try(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -> Decision:
+    """One attempt at promoting the candidate; it is registered before any held-out document is drawn."""
+    champion = run.store.champion()
+    attempt = run.store.register_attempt(generation, candidate.digest, champion.digest)
+    gpus = min(1, cluster.num_gpus)
+    with (
+        actors(PairScorer, 1, candidate.path, champion.path, cluster.threads(), num_gpus=gpus) as scorers,
+        actors(VerifierWorker, 1, num_cpus=0) as verifiers,
+    ):
+        return Trial(
+            store=run.store,
+            config=run.recipe.gate,
+            scorer=cast(Scorer, remote_proxy(scorers[0])),
+            verifier=cast(Verifier, remote_proxy(verifiers[0])),
+            generation=generation,
+            attempt=attempt,
+            candidate=candidate,
+            champion=champion,
+            gate_tokens=run.budgets["gate_tokens"],
+            salt=run.salt,
+        ).run()
