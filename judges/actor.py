@@ -49,9 +49,11 @@ class JudgeWorker:
         """See `Judge.score`."""
         return self._judge.score(rubric, way, subjects)
 
-    def complete(self, instructions: Sequence[str], max_new_tokens: int, seed: int) -> list[CompletedText]:
+    def complete(
+        self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
+    ) -> list[CompletedText]:
         """See `Judge.complete`."""
-        return self._judge.complete(instructions, max_new_tokens, seed)
+        return self._judge.complete(prompts, max_new_tokens, temperature, seed)
 
 
 class RemoteJudge:
@@ -71,9 +73,12 @@ class RemoteJudge:
             answers[i::count] = part
         return [answer for answer in answers if answer is not None]
 
-    def complete(self, instructions: Sequence[str], max_new_tokens: int, seed: int) -> list[CompletedText]:
+    def complete(
+        self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
+    ) -> list[CompletedText]:
         """See `Judge.complete`."""
-        result: list[CompletedText] = ray.get(self._actors[0].complete.remote(instructions, max_new_tokens, seed))
+        answer = self._actors[0].complete.remote(prompts, max_new_tokens, temperature, seed)
+        result: list[CompletedText] = ray.get(answer)
         return result
 
 

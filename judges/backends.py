@@ -41,8 +41,10 @@ class Judge(Protocol):
         """One answer a subject, in order."""
         ...
 
-    def complete(self, instructions: Sequence[str], max_new_tokens: int, seed: int) -> list[CompletedText]:
-        """What it writes when asked, one text an instruction."""
+    def complete(
+        self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
+    ) -> list[CompletedText]:
+        """How it goes on with each prompt."""
         ...
 
 
@@ -79,10 +81,11 @@ class LocalJudge:
         num_tokens = sum(s.num_tokens for s in scores) + sum(len(c) // 4 for c, _ in pairs)
         return Answer(value, "", num_tokens) if value == value else Answer(None, "not_finite", num_tokens)
 
-    def complete(self, instructions: Sequence[str], max_new_tokens: int, seed: int) -> list[CompletedText]:
-        """See `Judge`. The likeliest text, so that it repeats exactly."""
-        prompts = [self.model.chat_prompt(self.model.neutralise(text)) for text in instructions]
-        return self.model.complete(prompts, max_new_tokens, temperature=0.0, seed=seed)
+    def complete(
+        self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
+    ) -> list[CompletedText]:
+        """See `Judge`."""
+        return self.model.complete([self.model.neutralise(p) for p in prompts], max_new_tokens, temperature, seed)
 
 
 class ScriptedJudge:
@@ -112,9 +115,15 @@ class ScriptedJudge:
         value += self._config.length_bias * len(subject.text) / 1000
         return Answer(min(max(value, 0.0), 1.0), "", len(subject.text) // 4)
 
-    def complete(self, instructions: Sequence[str], max_new_tokens: int, seed: int) -> list[CompletedText]:  # noqa: ARG002
-        """See `Judge`: a question made of the instruction's last words."""
-        words = [text.split()[-4:] for text in instructions]
+    def complete(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int,  # noqa: ARG002
+        temperature: float,  # noqa: ARG002
+        seed: int,  # noqa: ARG002
+    ) -> list[CompletedText]:
+        """See `Judge`: a question made of words near the prompt's end."""
+        words = [text.split()[-6:-2] for text in prompts]
         return [CompletedText(f"What is meant by {' '.join(w)}?", len(w) + 4, True) for w in words]
 
 

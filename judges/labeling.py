@@ -17,6 +17,7 @@ from infra.store import Store
 from judges.backends import Answer, Judge
 from judges.calibration import calibrate
 from judges.config import JudgeConfig
+from judges.instructions import Written, write_questions
 from judges.passages import choose_passages, mean_ranks, select_passages
 from judges.preferences import executed_preference, judged_preference
 from judges.rubrics import load_rubric
@@ -24,10 +25,6 @@ from judges.verifier import DOCUMENT_RUBRIC, VerifiedDocument
 from judges.ways import Subject
 
 Item = TypeVar("Item")
-INSTRUCTION_REQUEST = (
-    "Write one short question that the following text answers. Reply with the question only.\n\n{text}"
-)
-INSTRUCTION_TOKENS = 40
 
 
 class Verifier(Protocol):
@@ -145,36 +142,21 @@ class Labeling:
         if done:
             return
         ranked = ranked_passages(self.store, self.config, self.generation, self.budget.label_tokens)
-        passages = ranked[: self.budget.num_instructions]
-        requests = [INSTRUCTION_REQUEST.replace("{text}", p.completion[:600]) for p in passages]
-        written = self.judge.complete(requests, INSTRUCTION_TOKENS, self.seed)
-        pairs = [(p, text) for p, c in zip(passages, written, strict=True) if (text := _question(c)) is not None]
-        self.store.note_drops(
-            self.generation,
-            "label",
-            [("no question written", p.sample_id) for p, c in zip(passages, written, strict=True) if not _question(c)],
-        )
-        samples = [self._instruction(passage, question) for passage, question in pairs]
-        # A question fits when the passage is likelier after it than after the question of another passage.
-        own = [Subject(s.sample_id, s.prompt, s.completion) for s in samples]
-        other = [Subject(s.sample_id, samples[i - 1].prompt, s.completion) for i, s in enumerate(samples)]
-        values = self.judge.score(rubric, admission.way, own)
-        baseline = self.judge.score(rubric, admission.way, other)
-        fits = [
-            a.value is not None and b.value is not None and a.value > b.value
-            for a, b in zip(values, baseline, strict=True)
-        ]
-        self.store.add_samples([s for s, fit in zip(samples, fits, strict=True) if fit])
-        self.store.note_drops(
-            self.generation,
-            "label",
-            [
-                ("question does not fit its passage", s.sample_id)
-                for s, fit in zip(samples, fits, strict=True)
-                if not fit
-            ],
-        )
-        self.store.add_judgments(self._judgments(admission, own, values))
+        with progress("writing questions", total=self.budget.num_instructions) as advance:
+            for chunk in self._chunks(ranked[: self.budget.num_instructions]):
+                self._keep_questions(admission, write_questions(self.judge, rubric, admission.way, chunk, self.seed))
+                advance(len(chunk))
+
+    def _keep_questions(self, admission: Admission, written: Sequence[Written]) -> None:
+        """Store the questions that fit as demonstrations, the judgments on all, and why the others were dropped."""
+        asked = [w for w in written if w.question]
+        drops = [("no question written", w.passage.sample_id) for w in written if not w.question]
+        drops += [("question does not fit its passage", w.passage.sample_id) for w in asked if not w.fits]
+        samples = [self._instruction(w.passage, w.question) for w in asked]
+        self.store.add_samples([s for s, w in zip(samples, asked, strict=True) if w.fits])
+        self.store.note_drops(self.generation, "label", drops)
+        subjects = [Subject(s.sample_id, s.prompt, s.completion) for s in samples]
+        self.store.add_judgments(self._judgments(admission, subjects, [w.answer for w in asked]))
 
     def prompts(self) -> list[Sample]:
         """The demonstrations whose prompts the champion completes, a fixed choice by hash."""
@@ -283,9 +265,3 @@ def ranked_passages(store: Store, config: JudgeConfig, generation: int, budget_t
     judged = {name: store.judgments(generation, load_rubric(name).id) for name in config.passage_rubrics}
     ranks = mean_ranks({name: judgments for name, judgments in judged.items() if judgments})
     return select_passages(samples, ranks, config.keep_share, budget_tokens)
-
-
-def _question(completed: CompletedText) -> str | None:
-    """The question that a labeler wrote, or None where it wrote none."""
-    line = completed.text.strip().split("\n")[0].strip().strip('"')
-    return line if completed.finished and 10 <= len(line) <= 300 and line.endswith("?") else None

@@ -1,0 +1,152 @@
+"""One generation's labeling without Ray: a scripted labeler, the real sandbox, a real tiny champion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from infra.language_model import CompletedText, LanguageModel
+from infra.records import Document
+from infra.store import Store
+from judges.backends import Answer, ScriptedJudge
+from judges.config import JudgeConfig, ScriptedConfig
+from judges.instructions import EXAMPLES, TRIES, question_request, read_question, write_questions
+from judges.labeling import LabelBudget, Labeling, ranked_passages
+from judges.rubrics import load_rubric
+from judges.sandbox import Sandbox
+from judges.verifier import VerifiedDocument, verify_document
+from tests.judges.test_samples import sample
+
+
+@cache
+def verified(document: Document) -> VerifiedDocument:
+    """Executed once a session: the tests below label the same documents again and again."""
+    return verify_document(document, 1, Sandbox())
+
+
+class SandboxVerifier:
+    def verify(self, documents: Sequence[Document], generation: int) -> list[VerifiedDocument]:
+        return [verified(document) for document in documents]
+
+
+@dataclass
+class TinyChampion:
+    model: LanguageModel
+    digest: str = "tiny"
+
+    def complete(
+        self, instructions: Sequence[str], max_new_tokens: int, temperature: float, seed: int
+    ) -> list[CompletedText]:
+        return self.model.complete(instructions, max_new_tokens, temperature, seed)
+
+
+class Interrupted(ScriptedJudge):
+    """Is killed after a number of calls."""
+
+    calls_left = 10**9
+
+    def score(self, *arguments):
+        if self.calls_left == 0:
+            raise KeyboardInterrupt
+        self.calls_left -= 1
+        return super().score(*arguments)
+
+
+@pytest.fixture
+def labeling(store: Store, tiny_folder: Path) -> Labeling:
+    text = "A line of a page that explains something about widgets.\n" * 12 + "\n>>> 6 * 7\n42\n"
+    pools = ["train"] * 6 + ["gate"] * 3
+    store.add_documents(
+        [Document(f"d{i}", "p", f"u{i}", "t", f"{i} {text}", "en", "x", pool, 1) for i, pool in enumerate(pools)]
+    )
+    config = JudgeConfig(
+        kind="scripted", chunk_size=2, num_completions=2, completion_tokens=4, passage_chars=300,
+        scripted=ScriptedConfig(accuracy=1.0),
+    )  # fmt: skip
+    return Labeling(
+        store=store, config=config, budget=LabelBudget(600, 3, 2), generation=1, seed=0,
+        judge=Interrupted(config.scripted), verifier=SandboxVerifier(),
+        champion=TinyChampion(LanguageModel(tiny_folder)),
+    )  # fmt: skip
+
+
+def contents(store: Store) -> dict[str, object]:
+    samples = store.samples(1, "passage") + store.samples(1, "demonstration")
+    return {
+        "samples": sorted(s.sample_id for s in samples),
+        "judgments": sorted(j.judgment_id for r in ("coherence", "informative") for j in store.judgments(1, r)),
+        "completions": [(c.completion_id, c.text) for c in store.completions(1)],
+        "preferences": [p.preference_id for p in store.preferences(1)],
+    }
+
+
+def test_everything_is_made_from_train_documents_only(labeling: Labeling) -> None:
+    labeling.run()
+    store = labeling.store
+    made = store.samples(1, "passage") + store.samples(1, "demonstration")
+    assert {s.document_id for s in made} == {f"d{i}" for i in range(6)}
+    assert {s.completion for s in store.samples(1, "demonstration") if s.origin == "web"} == {"42"}
+    preferences = store.preferences(1)
+    assert preferences
+    assert {p.chosen for p in preferences if p.labeler.startswith("verifier")} == {"42"}
+    assert 0 < len(ranked_passages(store, labeling.config, 1, 10_000)) < len(store.samples(1, "passage")) + 1
+
+
+def test_a_second_run_changes_nothing(labeling: Labeling) -> None:
+    labeling.run()
+    once = contents(labeling.store)
+    labeling.run()
+    assert contents(labeling.store) == once
+
+
+@pytest.mark.parametrize("calls", [1, 3, 5, 7, 9, 11])
+def test_killed_anywhere_it_goes_on_and_ends_the_same(labeling: Labeling, calls: int) -> None:
+    other = Store(":memory:")
+    other.add_documents(labeling.store.documents("train"))
+    replace(labeling, store=other, judge=Interrupted(labeling.config.scripted)).run()
+    judge = labeling.judge
+    assert isinstance(judge, Interrupted)
+    judge.calls_left = calls
+    with pytest.raises(KeyboardInterrupt):
+        labeling.run()
+    judge.calls_left = 10**9
+    labeling.run()
+    assert contents(labeling.store) == contents(other)
+    other.close()
+
+
+def test_a_labeler_that_is_not_admitted_labels_nothing(labeling: Labeling) -> None:
+    blind = replace(labeling, judge=ScriptedJudge(ScriptedConfig(accuracy=0.0)))
+    blind.run()
+    assert not any(a.admitted for a in blind.store.admissions(blind.judge.name))
+    assert blind.store.judgments(1, "coherence") == []
+    assert all(p.labeler.startswith("verifier") for p in blind.store.preferences(1)), "executed labels remain"
+
+
+def test_questions_must_be_questions_of_their_own() -> None:
+    passage = "A hash table stores values under keys."
+    assert read_question(CompletedText("What does it do there?\nText:", 5, True), passage) is None, "no shared word"
+    assert read_question(CompletedText(" What does a hash table of values do?\nText:", 5, True), passage)
+    assert read_question(CompletedText("Values are stored.", 5, True), passage) is None
+    assert read_question(CompletedText(EXAMPLES[0][1], 5, True), passage) is None
+    assert question_request(passage).endswith("keys.\nQuestion:")
+
+
+def test_the_question_that_fits_best_is_kept() -> None:
+    class Writer(ScriptedJudge):
+        def complete(self, prompts, max_new_tokens, temperature, seed):
+            texts = ["Where are values stored?", "Are values any good?", "nothing", "Are values any good?"]
+            return [CompletedText(texts[i % TRIES], 5, True) for i in range(len(prompts))]
+
+        def score(self, rubric, way, subjects):
+            values = {"Where are values stored?": 0.9, "Are values any good?": 0.6}
+            return [Answer(values.get(s.prompt, 0.5)) for s in subjects]
+
+    (written,) = write_questions(
+        Writer(ScriptedConfig()), load_rubric("relevance"), "scripted", [sample("p", "values under keys")], 0
+    )
+    assert (written.question, written.fits) == ("Where are values stored?", True)
