@@ -33,7 +33,7 @@ class JudgeConfig(Section):
     """Items a probe; half chooses the way of asking, half decides on admission."""
     passage_chars: int = Field(default=900, ge=100)
     """Longest passage cut from a document; cuts fall between lines."""
-    keep_share: float = Field(default=0.7, gt=0, le=1)
+    keep_share: float = Field(default=0.8, gt=0, le=1)
     """Share of the judged passages, best first, that may be learned from."""
     num_completions: int = Field(default=4, ge=2)
     """How often the champion completes each prompt."""

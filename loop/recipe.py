@@ -67,7 +67,7 @@ class BudgetConfig(Section):
 
 PER_SCALE = {
     "pages": 120,
-    "label_tokens": 10_000,
+    "label_tokens": 8_000,
     "train_tokens": 8_000,
     "gate_tokens": 10_000,
     "prompts": 12,

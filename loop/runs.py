@@ -25,11 +25,19 @@ DATABASE = "ratchet.duckdb"
 BYTES_BESIDE_MODELS = 500_000_000
 
 
+def _base() -> Path:
+    """What relative paths are relative to: a submitted job works in a passing copy, so there it is ~/ratchet."""
+    return Path.home() / "ratchet" if in_submitted_job() else Path.cwd()
+
+
 def default_root() -> Path:
-    """Where runs go: $RATCHET_RUNS, else ./runs; a submitted job works in a passing copy and uses the home folder."""
-    if configured := os.environ.get("RATCHET_RUNS"):
-        return Path(configured)
-    return Path.home() / "ratchet" / "runs" if in_submitted_job() else Path("runs")
+    """Where runs go: $RATCHET_RUNS, else `runs` below the base."""
+    return Path(os.environ.get("RATCHET_RUNS") or _base() / "runs")
+
+
+def run_folder(name: str, folder: str | None) -> Path:
+    """The folder of a run: the one that was given, or the recipe's name below the default root."""
+    return (_base() / folder if folder else default_root() / name).absolute()
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,7 @@ def _needed_bytes(base: Path, recipe: Recipe) -> int:
 @contextmanager
 def open_run(recipe: Recipe, folder: str | None) -> Iterator[Run]:
     """Open or create a run's folder and its store; on leaving, publish a last snapshot."""
-    place = (Path(folder) if folder else default_root() / recipe.name).absolute()
+    place = run_folder(recipe.name, folder)
     if place.exists() and not place.is_dir():
         raise UserError("--run", place, "this is a file.", "Give a folder.")
     base = resolve_model(recipe.model.base, "model.base")
