@@ -133,13 +133,13 @@ class Labeling:
                 advance(len(chunk))
 
     def write_instructions(self, admissions: dict[str, Admission]) -> None:
-        """The labeler writes the question that a good passage answers; the fit is judged before it is used."""
+        """The labeler writes the question that a good passage answers; the fit is judged before it is used.
+
+        A resumed run writes the same questions again (the seed decides), which stores nothing twice.
+        """
         rubric = load_rubric(self.config.answer_rubric)
         admission = admissions[rubric.id]
         if not admission.admitted or self.budget.num_instructions == 0:
-            return
-        done = {j.subject_id for j in self.store.judgments(self.generation, rubric.id)}
-        if done:
             return
         ranked = ranked_passages(self.store, self.config, self.generation, self.budget.label_tokens)
         with progress("writing questions", total=self.budget.num_instructions) as advance:
