@@ -161,11 +161,14 @@ def actors(cls: type, count: int, *arguments: Any, num_cpus: float = 1, num_gpus
 
 
 def unwrap_error(error: BaseException) -> BaseException:
-    """The error that a Ray task raised, out of Ray's wrapping."""
+    """The error that a Ray task raised, out of Ray's wrapping; a dead worker process is a `StageError`."""
     import ray.exceptions
 
     while isinstance(error, ray.exceptions.RayTaskError) and getattr(error, "cause", None) is not None:
         error = error.cause
+    if isinstance(error, ray.exceptions.RayActorError | ray.exceptions.WorkerCrashedError):
+        reason = str(error).strip().splitlines()[0][:200]
+        return StageError("worker", "a Ray process died, perhaps for lack of memory", reason)
     return error
 
 

@@ -56,7 +56,6 @@ class StoreBase:
     """The connection and the operations that all tables share."""
 
     def __init__(self, path: str, snapshot_folder: str | None = None) -> None:
-        self._path = path
         self._snapshots = Path(snapshot_folder) if snapshot_folder else None
         self._connection = connect(path)
         self._migrate()
@@ -153,13 +152,6 @@ class StoreBase:
             }
         )
         self._insert_new("dropped", rows, ["generation", "stage", "reason", "subject"])
-
-    def drop_counts(self, generation: int) -> list[tuple[str, str, int]]:
-        """(stage, reason, count) of what a generation dropped, most first."""
-        return self._rows(
-            "SELECT stage, reason, count(*) FROM dropped WHERE generation = ? GROUP BY ALL ORDER BY 3 DESC, 1, 2",
-            [generation],
-        )
 
     def publish_snapshot(self) -> None:
         """Write every table but the page bodies as Parquet, then swap the folder in with one rename."""

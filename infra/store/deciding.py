@@ -79,7 +79,3 @@ class DecisionTables(StoreBase):
         """The decision on a generation's candidate, if it has been made."""
         found = self._records(Decision, "SELECT * FROM decision WHERE generation = ?", [generation])
         return found[0] if found else None
-
-    def decisions(self) -> list[Decision]:
-        """Every decision in order."""
-        return self._records(Decision, "SELECT * FROM decision ORDER BY attempt")

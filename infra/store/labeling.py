@@ -38,10 +38,6 @@ class LabelTables(StoreBase):
         """What a labeler may label by."""
         return self._records(Admission, "SELECT * FROM admission WHERE labeler = ? ORDER BY rubric", [labeler])
 
-    def probe_results(self) -> list[ProbeResult]:
-        """Every probe figure of the run."""
-        return self._records(ProbeResult, "SELECT * FROM probe_result ORDER BY labeler, rubric, probe, way, half")
-
     def documents_without_samples(self, pool: str, count: int) -> list[Document]:
         """Up to `count` documents of a pool from which no passage was taken yet, newest generation first."""
         return self._records(

@@ -44,16 +44,6 @@ class TrainingTables(StoreBase):
         )
         self._insert_new("manifest", rows, ["generation", "kind", "item_id"])
 
-    def trained_items(self, generation: int) -> set[str]:
-        """Ids of the samples that generations before this one were trained on."""
-        return {item for (item,) in self._rows("SELECT item_id FROM manifest WHERE generation < ?", [generation])}
-
     def add_train_steps(self, steps: Sequence[TrainStep]) -> None:
         """Store the metrics of optimiser steps."""
         self._add("train_step", TrainStep, steps, ["generation", "kind", "step"])
-
-    def train_steps(self, generation: int) -> list[TrainStep]:
-        """A generation's optimiser steps in order."""
-        return self._records(
-            TrainStep, "SELECT * FROM train_step WHERE generation = ? ORDER BY kind DESC, step", [generation]
-        )

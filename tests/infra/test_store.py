@@ -164,7 +164,8 @@ def test_decision_is_made_once(store: Store) -> None:
 def test_drops_count_once(store: Store) -> None:
     store.note_drops(1, "crawl", [("HTTP 404", "u"), ("HTTP 404", "v")])
     store.note_drops(1, "crawl", [("HTTP 404", "u")])
-    assert store.drop_counts(1) == [("crawl", "HTTP 404", 2)]
+    store.note_drops(2, "crawl", [("HTTP 404", "u")])
+    assert store._rows("SELECT generation, count(*) FROM dropped GROUP BY ALL ORDER BY ALL") == [(1, 2), (2, 1)]
 
 
 def test_reopened_store_has_what_was_committed(tmp_path: Path) -> None:
