@@ -167,7 +167,7 @@ def unwrap_error(error: BaseException) -> BaseException:
     while isinstance(error, ray.exceptions.RayTaskError) and getattr(error, "cause", None) is not None:
         error = error.cause
     if isinstance(error, ray.exceptions.RayActorError | ray.exceptions.WorkerCrashedError):
-        reason = str(error).strip().splitlines()[0][:200]
+        reason = str(error).strip().splitlines()[0][:200].rstrip(".")
         return StageError("worker", "a Ray process died, perhaps for lack of memory", reason)
     return error
 

@@ -6,6 +6,7 @@ false`), and a loss arrives as a sum divided by the count over the whole global 
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,8 +50,8 @@ def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
             "stage": config.zero_stage,
             "overlap_comm": False,
             "contiguous_gradients": True,
-            "reduce_bucket_size": 50_000_000,
-            "allgather_bucket_size": 50_000_000,
+            "reduce_bucket_size": 10_000_000,
+            "allgather_bucket_size": 10_000_000,
         },
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,
@@ -74,7 +75,9 @@ class Engine:
         self.tokenizer = load_tokenizer(folder, "train")
         model = load_model(folder, "train")
         model.config.use_cache = False
-        optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
         self._engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(config))
         self.device = self._engine.device
         self._autocast = config.precision == "bfloat16" or (config.precision == "auto" and fast_bfloat16())
@@ -137,3 +140,5 @@ class Engine:
     def close(self) -> None:
         """Let go of the model and the optimiser's memory."""
         self._engine.destroy()
+        del self._engine
+        gc.collect()  # its hooks refer to it in circles
