@@ -181,3 +181,4 @@ def test_killed_driver_is_resumed_by_the_same_command(client: dict[str, str], tm
         kill_after(submit(client, run), run, generation, stage)
     finish(submit(client, run))
     assert_complete(run)
+    assert "Generation 2" in ratchet("show", "2", "--run", str(run))
