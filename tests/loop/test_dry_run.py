@@ -117,7 +117,8 @@ def assert_complete(run: Path) -> None:
             ("burned", "document_id"), ("checkpoint", "generation"),
         ):  # fmt: skip
             rows, keys = store.sql(f"SELECT count(*), count(DISTINCT {key}) FROM {table}").fetchall()[0]
-            assert rows == keys > 0, table
+            assert rows == keys, table
+            assert rows > 0 or table in ("completion", "preference"), table  # a small crawl may hold no example
         pools = store.sql(
             "SELECT DISTINCT d.pool FROM manifest m JOIN sample s ON s.sample_id = m.item_id"
             " JOIN document d ON d.document_id = s.document_id"
