@@ -52,6 +52,7 @@ def client() -> Iterator[dict[str, str]]:
     subprocess.run([sys.executable, "-m", "ray.scripts.scripts", "get-auth-token", "--generate"],
                    env=environment, capture_output=True, timeout=300, check=False)  # fmt: skip
     command = ["start", "--head", "--block", "--num-cpus=2", f"--port={port}", f"--dashboard-port={dashboard}"]
+    command += [f"--dashboard-agent-listen-port={free_port()}"]  # its default is taken where another Ray runs
     command += [f"--ray-client-server-port={free_port()}", "--object-store-memory=200000000", "--disable-usage-stats"]
     head = subprocess.Popen(
         [sys.executable, "-m", "ray.scripts.scripts", *command],
@@ -60,7 +61,7 @@ def client() -> Iterator[dict[str, str]]:
 
     def answers() -> bool:
         assert head.poll() is None, "the head node ended"
-        command = [sys.executable, "-m", "ray.scripts.scripts", "job", "list"]
+        command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--", "true"]
         return subprocess.run(command, env=environment, capture_output=True, timeout=300).returncode == 0
 
     try:
