@@ -47,6 +47,19 @@ def _job_environment() -> dict[str, Any]:
     return {"env_vars": {"PYTHONPATH": path, **quiet, **keep}}
 
 
+def _init(address: str, **options: Any) -> None:
+    """`ray.init`, quiet, with the environment that every worker process needs."""
+    import ray
+
+    ray.init(
+        address=address,
+        logging_level=logging.ERROR,
+        logging_config=ray.LoggingConfig(log_level="ERROR"),
+        runtime_env=_job_environment(),
+        **options,
+    )
+
+
 def _start_local() -> None:
     import ray
 
@@ -55,15 +68,7 @@ def _start_local() -> None:
     num_cpus = max(2, os.cpu_count() or 1)
     for attempt in range(1, START_TRIES + 1):
         try:
-            ray.init(
-                address="local",
-                num_cpus=num_cpus,
-                include_dashboard=False,
-                log_to_driver=True,
-                logging_level=logging.ERROR,
-                logging_config=ray.LoggingConfig(log_level="ERROR"),
-                runtime_env=_job_environment(),
-            )
+            _init("local", num_cpus=num_cpus, include_dashboard=False)
             return
         except Exception as error:  # Ray raises plain exceptions when its processes are slow to come up
             ray.shutdown()
@@ -115,15 +120,8 @@ def _announced_cluster() -> str | None:
 
 
 def _join(address: str) -> None:
-    import ray
-
     try:
-        ray.init(
-            address=address,
-            logging_level=logging.ERROR,
-            logging_config=ray.LoggingConfig(log_level="ERROR"),
-            runtime_env=_job_environment(),
-        )
+        _init(address)
     except ConnectionError as error:
         problem = f"the Ray cluster cannot be joined ({str(error).splitlines()[0][:150]})."
         raise UserError("cluster.address", address, problem, "Stop it with 'ray stop' or start it anew.") from None

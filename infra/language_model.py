@@ -49,6 +49,25 @@ def neutralise(text: str, special_tokens: Sequence[str]) -> str:
     return text
 
 
+def special_tokens(tokenizer: Any) -> list[str]:
+    """Tokens that untrusted text must not contain."""
+    return [str(token) for token in tokenizer.get_added_vocab()]
+
+
+def start_token(tokenizer: Any) -> int:
+    """The token that a text begins with: the tokenizer's own, or its end token where it has none."""
+    start = tokenizer.bos_token_id
+    return int(tokenizer.eos_token_id if start is None else start)
+
+
+def chat_prompt(tokenizer: Any, instruction: str) -> str:
+    """A user's turn in the tokenizer's chat template, up to where the answer begins."""
+    if not tokenizer.chat_template:
+        return f"{instruction}\n\n"
+    messages = [{"role": "user", "content": instruction}]
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+
 def length_batches(lengths: Sequence[int], max_batch_tokens: int) -> Iterator[list[int]]:
     """Indices in batches of similar length, longest first, each at most `max_batch_tokens` when padded."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
@@ -81,26 +100,19 @@ class LanguageModel:
     @property
     def special_tokens(self) -> list[str]:
         """Tokens that untrusted text must not contain."""
-        return [str(token) for token in self.tokenizer.get_added_vocab()]
+        return special_tokens(self.tokenizer)
 
     def neutralise(self, text: str) -> str:
         """`neutralise` with this model's special tokens."""
         return neutralise(text, self.special_tokens)
 
     def chat_prompt(self, instruction: str) -> str:
-        """A user's turn in the model's chat template, up to where the answer begins."""
-        if not self.tokenizer.chat_template:
-            return f"{instruction}\n\n"
-        messages = [{"role": "user", "content": instruction}]
-        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        """`chat_prompt` in this model's template."""
+        return chat_prompt(self.tokenizer, instruction)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`, nothing added."""
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
-
-    def _start_ids(self) -> list[int]:
-        start = self.tokenizer.bos_token_id
-        return [self.tokenizer.eos_token_id if start is None else start]
 
     @torch.inference_mode()
     def score(
@@ -138,7 +150,7 @@ class LanguageModel:
 
     def _tokenise_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         after = self.encode(continuation)[: self.max_tokens - 1]
-        before = (self.encode(context) or self._start_ids())[-(self.max_tokens - len(after)) :]
+        before = (self.encode(context) or [start_token(self.tokenizer)])[-(self.max_tokens - len(after)) :]
         return before, after
 
     def _score_batch(self, rows: list[tuple[list[int], list[int]]]) -> list[torch.Tensor]:

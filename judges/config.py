@@ -44,3 +44,7 @@ class JudgeConfig(Section):
     chunk_size: int = Field(default=16, gt=0)
     """Subjects judged between two commits."""
     scripted: ScriptedConfig = ScriptedConfig()
+
+    def rubric_names(self) -> list[str]:
+        """Rubrics that the labeler is measured on."""
+        return [*self.passage_rubrics, self.answer_rubric, self.correctness_rubric]

@@ -78,14 +78,10 @@ class Labeling:
         self.complete_prompts()
         self.prefer(admissions)
 
-    def rubric_names(self) -> list[str]:
-        """Every rubric that the recipe names."""
-        return [*self.config.passage_rubrics, self.config.answer_rubric, self.config.correctness_rubric]
-
     def admissions(self) -> dict[str, Admission]:
         """Rubric id to admission; measured once a run for each labeler and rubric."""
         known = {a.rubric: a for a in self.store.admissions(self.judge.name)}
-        missing = [r for r in map(load_rubric, self.rubric_names()) if r.id not in known]
+        missing = [r for r in map(load_rubric, self.config.rubric_names()) if r.id not in known]
         with progress("measuring the labeler", total=len(missing) * len(self.judge.ways)) as advance:
             for rubric in missing:
                 results, admission = calibrate(self.judge, rubric, self.config.num_probe_items, advance)

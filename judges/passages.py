@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from scipy.stats import rankdata
@@ -88,11 +88,16 @@ def select_passages(
 ) -> list[Sample]:
     """The best ranked share of the passages, best first, within a token budget."""
     ranked = sorted((s for s in samples if s.sample_id in ranks), key=lambda s: (-ranks[s.sample_id], s.sample_id))
+    return within_budget(ranked[: max(1, round(keep_share * len(ranked)))], budget_tokens)
+
+
+def within_budget(samples: Iterable[Sample], budget_tokens: int) -> list[Sample]:
+    """The samples in order, leaving out each that the tokens left over cannot pay for."""
     kept: list[Sample] = []
-    spent = 0
-    for sample in ranked[: max(1, round(keep_share * len(ranked)))]:
-        cost = estimated_tokens(sample.completion)
-        if spent + cost <= budget_tokens:
+    left = budget_tokens
+    for sample in samples:
+        cost = estimated_tokens(sample.prompt + sample.completion)
+        if cost <= left:
             kept.append(sample)
-            spent += cost
+            left -= cost
     return kept

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from infra.artifacts import atomic_write
 from infra.errors import StageError
 from infra.records import Preference, Sample, content_key, unit_hash
-from judges.passages import estimated_tokens
+from judges.passages import estimated_tokens, within_budget
 
 DEMONSTRATION_SHARE = 0.25
 """Largest share of the tokens of a generation that demonstrations may take."""
@@ -54,14 +54,8 @@ class Curriculum:
 
 def choose_demonstrations(samples: Sequence[Sample], budget_tokens: int, seed: int) -> list[Sample]:
     """Demonstrations in hashed order within a token budget."""
-    chosen: list[Sample] = []
-    spent = 0
-    for sample in sorted(samples, key=lambda s: unit_hash(seed, "demonstration", s.sample_id)):
-        cost = estimated_tokens(sample.prompt + sample.completion)
-        if spent + cost <= budget_tokens:
-            chosen.append(sample)
-            spent += cost
-    return chosen
+    ordered = sorted(samples, key=lambda s: unit_hash(seed, "demonstration", s.sample_id))
+    return within_budget(ordered, budget_tokens)
 
 
 def build_curriculum(
@@ -82,13 +76,7 @@ def build_curriculum(
     )
     left = budget_tokens - sum(estimated_tokens(s.prompt + s.completion) for s in chosen)
     instructions = {d.completion: d for d in demonstrations if d.origin == "model"}
-    samples: list[Sample] = []
-    for passage in passages:
-        sample = instructions.get(passage.completion.strip(), passage)
-        cost = estimated_tokens(sample.prompt + sample.completion)
-        if cost <= left:
-            samples.append(sample)
-            left -= cost
+    samples = within_budget((instructions.get(p.completion.strip(), p) for p in passages), left)
     if not samples and not chosen:
         problem = "the labeler left nothing to train on; crawl more pages or lower the bar"
         raise StageError("train", f"generation {generation}", problem)

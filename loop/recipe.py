@@ -100,11 +100,7 @@ class Recipe(Section):
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same run, as plain data."""
         data: dict[str, Any] = json.loads(self.model_dump_json(exclude=set(OPERATIONAL)))
-        return data | {"rubrics": {name: load_rubric(name).digest for name in self.rubric_names()}}
-
-    def rubric_names(self) -> list[str]:
-        """Rubrics that the labeler is measured on."""
-        return [*self.judge.passage_rubrics, self.judge.answer_rubric, self.judge.correctness_rubric]
+        return data | {"rubrics": {name: load_rubric(name).digest for name in self.judge.rubric_names()}}
 
     @property
     def digest(self) -> str:

@@ -206,7 +206,7 @@ def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint:
         shutil.rmtree(run.folder / "ray_train", ignore_errors=True)
         for task in tasks[:-1]:
             shutil.rmtree(task.target, ignore_errors=True)
-        last = {task.kind: step.loss for task in tasks for step in task.metrics()}
+        last = {step.kind: step.loss for step in steps}
         tokens = sum(step.num_tokens for step in steps)
         return {"steps": len(steps), "tokens": tokens} | {f"{k} loss": f"{v:.4f}" for k, v in last.items()}
 

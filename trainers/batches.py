@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infra.language_model import neutralise
+from infra.language_model import chat_prompt, neutralise, special_tokens, start_token
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,8 @@ class RowBuilder:
     def __init__(self, tokenizer: Any, max_tokens: int) -> None:
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
-        self._special = [str(token) for token in tokenizer.get_added_vocab()]
-        start = tokenizer.bos_token_id
-        self._start: int = tokenizer.eos_token_id if start is None else start
+        self._special = special_tokens(tokenizer)
+        self._start = start_token(tokenizer)
 
     def _ids(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False).input_ids)
@@ -70,16 +69,10 @@ class RowBuilder:
 
     def demonstration(self, prompt: str, completion: str) -> Row:
         """A chat turn of which only the completion and its end are trained; an over-long prompt loses its start."""
-        before = self._ids(self._chat(neutralise(prompt, self._special)))
+        before = self._ids(chat_prompt(self._tokenizer, neutralise(prompt, self._special)))
         after = [*self._ids(neutralise(completion, self._special)), self._tokenizer.eos_token_id]
         before = before[-max(1, self._max_tokens - len(after)) :] or [self._start]
         return Row(tuple((before + after)[: self._max_tokens]), len(before))
-
-    def _chat(self, prompt: str) -> str:
-        if not self._tokenizer.chat_template:
-            return f"{prompt}\n\n"
-        messages = [{"role": "user", "content": prompt}]
-        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
 
 def plan_steps(
