@@ -1,4 +1,4 @@
-"""From a page's bytes to a document's text, title and links. Never touches the network."""
+"""From HTML to text, title and links. A cascade: resiliparse for every page, trafilatura for promising prose."""
 
 from __future__ import annotations
 
@@ -6,27 +6,49 @@ import html
 import re
 from dataclasses import dataclass
 
+import trafilatura
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 from resiliparse.parse.html import ElementNode, HTMLTree
-from resiliparse.parse.lang import detect_fast
 
+from crawlers.policy import is_promising_prose
+from crawlers.signals import gate_signals
 from crawlers.urls import canonical_url
 
-EXTRACTOR = "resiliparse-2"
 MAX_LINKS = 5000
+MAX_DEPTH = 400
+LANGUAGE_CHARS = 4000
+MIN_LANGUAGE_PROBABILITY = 0.5
+MIN_PROSE_WORDS = 50
+MAX_CODE_SHARE = 0.1
+"""Share of text inside `pre` from which on a page is taken from resiliparse, which keeps its lines."""
+MAX_FURNITURE = 200
+_FURNITURE = "nav, footer, aside, form, dialog, [role=navigation], [role=banner], [role=contentinfo], [role=search]"
 _CHARSET = re.compile(r"charset=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 _SPACES = str.maketrans({"\u00a0": " ", "\u2007": " ", "\u202f": " ", "\u0000": "\ufffd", "\r": None})
+_identifier: list[LanguageIdentifier] = []
 
 
 @dataclass(frozen=True)
-class Extracted:
-    """What a page says: title, text with its line structure, language code ("" where unsure), links in order."""
+class Markup:
+    """What a page's elements say beside its text."""
 
     title: str
-    text: str
-    language: str
     links: tuple[str, ...]
+    feeds: tuple[str, ...]
+    sitemaps: tuple[str, ...]
+    canonical: str
+    pre_chars: int
+
+
+@dataclass(frozen=True)
+class Text:
+    """The text that was chosen, by which extractor, and the other extractor's ("" where it was not asked)."""
+
+    text: str
+    extractor: str
+    other: str
 
 
 def decode(body: bytes, content_type: str) -> str:
@@ -35,7 +57,7 @@ def decode(body: bytes, content_type: str) -> str:
     if declared:
         try:
             return body.decode(declared.group(1))
-        except (LookupError, UnicodeDecodeError):
+        except (LookupError, UnicodeDecodeError, ValueError):
             pass
     return bytes_to_str(body, detect_encoding(body) or "utf-8", errors="replace")
 
@@ -46,43 +68,98 @@ def tidy(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
-def extract(body: bytes, content_type: str, url: str) -> Extracted:
-    """Text, title and links of an HTML or plain-text page.
+def language_of(text: str) -> tuple[str, float]:
+    """The language (ISO 639-1) of a text's beginning and its probability; "" where that is under a half."""
+    if not _identifier:
+        _identifier.append(LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True))
+    language, probability = _identifier[0].classify(text[:LANGUAGE_CHARS])
+    return (str(language) if probability >= MIN_LANGUAGE_PROBABILITY else "", float(probability))
 
-    Lines and indentation of code are kept. Pages whose main content resiliparse finds to be under a
-    tenth of the whole text are taken whole: on reference pages it mistakes listings for navigation.
+
+def plain_text(source: str) -> Text:
+    """A text that needs no extraction."""
+    return Text(tidy(source), "plain-1", "")
+
+
+def main_text(source: str, tree: HTMLTree, pre_chars: int) -> Text:
+    """The main text of a page; takes the page's furniture out of the tree.
+
+    resiliparse's is taken where it shows code, whose lines it keeps, or too little prose to be worth more work;
+    trafilatura's (precision mode, some ten times slower) else. resiliparse's own search for the main content
+    is not used: it leaves out every list, and on reference pages takes listings for navigation.
     """
-    source = decode(body, content_type)
-    if content_type.split(";")[0].strip().lower() == "text/plain":
-        text = tidy(source)
-        return Extracted(url.rsplit("/", 1)[-1], text, _language(text), ())
-    tree = HTMLTree.parse(source)
-    whole = tidy(extract_plain_text(tree, preserve_formatting=True, main_content=False, list_bullets=False))
-    main = tidy(extract_plain_text(tree, preserve_formatting=True, main_content=True, list_bullets=False))
-    text = main if 10 * len(main) >= len(whole) else whole
-    return Extracted(html.unescape(tree.title or "").strip()[:300], text, _language(text), _links(tree, url))
+    first = tidy(extract_plain_text(_without_furniture(tree), preserve_formatting=True, list_bullets=True))
+    if pre_chars > MAX_CODE_SHARE * len(first) or not is_promising_prose(gate_signals(first)):
+        return Text(first, "resiliparse-3", "")
+    second = _by_trafilatura(source)
+    if len(second.split()) < MIN_PROSE_WORDS:
+        return Text(first, "resiliparse-3", second)
+    return Text(second, "trafilatura-1", first)
 
 
-def _language(text: str) -> str:
-    language, distance = detect_fast(text[:20000], cutoff=1200)
-    return "" if language == "unknown" or distance >= 1200 else str(language)
+def _without_furniture(tree: HTMLTree) -> HTMLTree:
+    """The tree without navigation, headers, footers, side boxes and forms, by their elements and roles."""
+    if tree.body is not None:
+        for element in tree.body.query_selector_all(_FURNITURE)[:MAX_FURNITURE]:
+            if element.parent is not None:
+                element.parent.remove_child(element)
+    return tree
 
 
-def _links(tree: HTMLTree, url: str) -> tuple[str, ...]:
-    if tree.body is None:
-        return ()
+def _by_trafilatura(source: str) -> str:
+    try:
+        found = trafilatura.extract(source, favor_precision=True, include_comments=False, include_tables=True,
+                                    deduplicate=False)  # fmt: skip
+    except (ValueError, RecursionError, AttributeError, TypeError):  # its own slips on broken markup
+        return ""
+    return tidy(found or "")
+
+
+def read_markup(tree: HTMLTree, url: str) -> Markup:
+    """Title, links and the page's words about itself; one walk, because element lists are quadratic to walk."""
     base = url
-    if tree.head is not None and (element := tree.head.query_selector("base[href]")) is not None:
+    head = tree.head
+    if head is not None and (element := head.query_selector("base[href]")) is not None:
         base = canonical_url(element.getattr("href") or "", url) or url
+    feeds, sitemaps, canonical = _head_links(head, base)
+    links, pre_chars = _walk(tree, base)
+    title = html.unescape(tree.title or "").strip()[:300]
+    return Markup(title, links, feeds, sitemaps, canonical, pre_chars)
+
+
+def _head_links(head: ElementNode | None, base: str) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """(feeds, sitemaps, canonical URL or "") from the `link` elements of a head."""
+    feeds: dict[str, None] = {}
+    sitemaps: dict[str, None] = {}
+    canonical = ""
+    for element in (head.get_elements_by_tag_name("link") if head is not None else ())[:200]:
+        rel = (element.getattr("rel") or "").lower().split()
+        target = canonical_url(element.getattr("href") or "", base)
+        if target is None:
+            continue
+        kind = (element.getattr("type") or "").lower()
+        if "canonical" in rel and not canonical:
+            canonical = target
+        elif "sitemap" in rel:
+            sitemaps[target] = None
+        elif "alternate" in rel and ("rss" in kind or "atom" in kind):
+            feeds[target] = None
+    return tuple(feeds), tuple(sitemaps), canonical
+
+
+def _walk(tree: HTMLTree, base: str) -> tuple[tuple[str, ...], int]:
+    """(links in order, characters inside `pre` elements)."""
     found: dict[str, None] = {}
-    for anchor in tree.body:  # depth first; a selector's result takes time quadratic in its length to walk
-        if not isinstance(anchor, ElementNode) or anchor.tag != "a" or not anchor.hasattr("href"):
+    pre_chars = 0
+    for node in tree.body or ():
+        if not isinstance(node, ElementNode):
             continue
-        if "nofollow" in (anchor.getattr("rel") or "").lower():
-            continue
-        link = canonical_url(anchor.getattr("href") or "", base)
-        if link is not None and len(link) <= 2000:
-            found[link] = None
-        if len(found) >= MAX_LINKS:
-            break
-    return tuple(found)
+        if node.tag == "pre":
+            pre_chars += len(node.text or "")
+        elif node.tag == "a" and node.hasattr("href") and len(found) < MAX_LINKS:
+            if "nofollow" in (node.getattr("rel") or "").lower():
+                continue
+            link = canonical_url(node.getattr("href") or "", base)
+            if link is not None:
+                found[link] = None
+    return tuple(found), pre_chars

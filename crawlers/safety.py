@@ -12,15 +12,35 @@ import ipaddress
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from crawlers.urls import hostname_of, port_of
+from infra.errors import UserError
 
 Address = tuple[str, int]
 _PORTS = frozenset({80, 443})
 FORBIDDEN_ADDRESS = "forbidden address"
-_policies: list[frozenset[Address]] = []
+_policies: list[SocketPolicy] = []
 _refused: set[Address] = set()
 _installed = False
+
+
+@dataclass(frozen=True)
+class SocketPolicy:
+    """What a process may connect to: these addresses, and global ones on these ports."""
+
+    opened: frozenset[Address]
+    ports: frozenset[int]
+
+    def allows(self, host: str, port: int) -> bool:
+        """Whether a crawl may connect to a resolved address and port."""
+        if (host, port) in self.opened:
+            return True
+        try:
+            address = unwrap(ipaddress.ip_address(host.split("%")[0]))
+        except ValueError:
+            return False
+        return address.is_global and not address.is_multicast and port in self.ports
 
 
 class ForbiddenAddressError(OSError):
@@ -49,31 +69,35 @@ def unwrap(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.
     return address
 
 
-def opened_addresses(seeds: Sequence[str]) -> frozenset[Address]:
-    """Addresses that seeds open by naming loopback outright: that host and port, nothing beside it."""
+def socket_policy(seeds: Sequence[str], allow_addresses: Sequence[str], allow_ports: Sequence[int]) -> SocketPolicy:
+    """Ports 80, 443 and those allowed; addresses that are allowed, and loopback where a seed names it outright.
+
+    A loopback seed opens just its own host and port.
+    """
     opened: set[Address] = set()
     for seed in seeds:
         name, port = hostname_of(seed), port_of(seed)
         if is_loopback(name):
             literals = [name] if name[0].isdigit() or ":" in name else ["127.0.0.1", "::1"]
             opened.update((literal, port) for literal in literals)
-    return frozenset(opened)
+    for text in allow_addresses:
+        host, _, number = text.rpartition(":")
+        try:
+            opened.add((str(ipaddress.ip_address(host.strip("[]"))), int(number)))
+        except ValueError:
+            raise UserError("crawl.allow_addresses", text, "this is not ADDRESS:PORT.",
+                            "Write for example 10.0.0.5:8080.") from None  # fmt: skip
+    return SocketPolicy(frozenset(opened), _PORTS | frozenset(allow_ports))
 
 
-def is_allowed(host: str, port: int, opened: frozenset[Address]) -> bool:
-    """Whether a crawl may connect to a resolved address and port."""
-    if (host, port) in opened:
-        return True
-    try:
-        address = unwrap(ipaddress.ip_address(host.split("%")[0]))
-    except ValueError:
-        return False
-    return address.is_global and not address.is_multicast and port in _PORTS
+def was_refused(url: str, addresses: Sequence[str]) -> bool:
+    """Whether a connection that this URL led to has been refused.
 
-
-def refused_ports() -> set[int]:
-    """Ports of addresses that were refused since the guard went up."""
-    return {port for _, port in _refused}
+    Download handlers wrap a refused connection each in its own way and some lose its words, so this is asked.
+    """
+    port = port_of(url)
+    literal = hostname_of(url)
+    return any(number == port and (host == literal or not addresses or host in addresses) for host, number in _refused)
 
 
 def _audit(event: str, arguments: tuple[object, ...]) -> None:
@@ -82,13 +106,13 @@ def _audit(event: str, arguments: tuple[object, ...]) -> None:
     address = arguments[1]
     if not isinstance(address, tuple):
         return  # a Unix socket of this process's own making
-    if not is_allowed(str(address[0]), int(address[1]), _policies[-1]):
+    if not _policies[-1].allows(str(address[0]), int(address[1])):
         _refused.add((str(address[0]), int(address[1])))
         raise ForbiddenAddressError(errno.EACCES, f"{FORBIDDEN_ADDRESS} {address[0]}:{address[1]}")
 
 
 @contextmanager
-def guarded_sockets(seeds: Sequence[str]) -> Iterator[None]:
+def guarded_sockets(policy: SocketPolicy) -> Iterator[None]:
     """Check every connection of this process inside the block.
 
     An audit hook cannot be taken out again (that is its strength); outside the block it lets all pass.
@@ -98,7 +122,7 @@ def guarded_sockets(seeds: Sequence[str]) -> Iterator[None]:
         sys.addaudithook(_audit)
         _installed = True
     _refused.clear()
-    _policies.append(opened_addresses(seeds))
+    _policies.append(policy)
     try:
         yield
     finally:

@@ -1,146 +1,185 @@
-"""One Scrapy spider over one batch of leased URLs. It follows nothing: what it finds returns to the frontier."""
+"""Scrapy as the transport of a crawl session: its downloader fetches, its scheduler and scraper stay idle.
+
+A session decides what is fetched and when (`crawlers.session`), so the spider's `start` runs it and hands
+it the engine's downloader. A Twisted reactor cannot be started twice: one call of `crawl` a process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import scrapy
-from scrapy.exceptions import IgnoreRequest
+from scrapy.crawler import AsyncCrawlerProcess
 from scrapy.http import Response
 
 from crawlers.config import CrawlConfig
-from crawlers.robots import FORBIDDEN
-from crawlers.safety import FORBIDDEN_ADDRESS, is_loopback, refused_ports
-from crawlers.urls import canonical_url, hostname_of, port_of
-from infra.records import now
+from crawlers.safety import FORBIDDEN_ADDRESS, ForbiddenAddressError, SocketPolicy, guarded_sockets, was_refused
+from crawlers.transport import Answer, Transport
+
+MAX_HEADERS = 100
+NOT_HTTP = "neither http nor https"
+MAX_HEADER_CHARS = 8192
+MAX_HEADER_BYTES = 256 * 1024
+_MIDDLEWARES = "scrapy.downloadermiddlewares."
+_UNUSED = (
+    "offsite.OffsiteMiddleware", "robotstxt.RobotsTxtMiddleware", "httpauth.HttpAuthMiddleware",
+    "retry.RetryMiddleware", "redirect.MetaRefreshMiddleware", "redirect.RedirectMiddleware",
+    "cookies.CookiesMiddleware", "httpproxy.HttpProxyMiddleware", "stats.DownloaderStats",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Lease:
-    """A URL to fetch, with the validators of its last visit ("" where there are none)."""
-
-    url: str
-    host: str
-    depth: int
-    etag: str
-    last_modified: str
-
-
-@dataclass(frozen=True)
-class Fetch:
-    """The outcome of one lease: a response, or a failure with its reason. `location` is a redirect's target."""
-
-    url: str
-    status: int
-    location: str
-    content_type: str
-    etag: str
-    last_modified: str
-    fetched_at: datetime
-    body: bytes
-    failure: str
-
-
-def scrapy_settings(config: CrawlConfig, url: str) -> dict[str, Any]:
-    """Scrapy's settings for one host. Its defaults are made for scraping a known site, not the open web."""
-    contact = f" (+{config.contact})" if config.contact else ""
+def scrapy_settings(config: CrawlConfig) -> dict[str, Any]:
+    """Scrapy's settings. Its defaults are made for scraping a known site, not the open web."""
     return {
-        "USER_AGENT": f"{config.user_agent}{contact}",
-        "ROBOTSTXT_OBEY": True,
-        "DOWNLOADER_MIDDLEWARES": {
-            "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware": None,
-            "crawlers.robots.RobotsMiddleware": 100,
+        "USER_AGENT": config.full_user_agent,
+        "DEFAULT_REQUEST_HEADERS": {
+            "Accept": "text/html,application/xhtml+xml,text/plain,application/xml;q=0.9,*/*;q=0.5"
         },
-        "ROBOTSTXT_USER_AGENT": config.user_agent.split("/")[0],
+        "DOWNLOADER_MIDDLEWARES": {_MIDDLEWARES + name: None for name in _UNUSED},
+        "ROBOTSTXT_OBEY": False,  # crawlers.robots does
         "DOWNLOAD_VERIFY_CERTIFICATES": True,
         "TELNETCONSOLE_ENABLED": False,
         "REMOTE_CONTROL_ENABLED": False,
         "COOKIES_ENABLED": False,
-        "REDIRECT_ENABLED": False,
-        "METAREFRESH_ENABLED": False,
-        "HTTPPROXY_ENABLED": False,
-        "RETRY_TIMES": 2,
         "DOWNLOAD_MAXSIZE": config.max_body_bytes,
         "DOWNLOAD_WARNSIZE": 0,
         "DOWNLOAD_TIMEOUT": config.timeout_s,
-        "DOWNLOAD_DELAY": 0.0 if is_loopback(hostname_of(url)) else config.delay_s,
+        "DOWNLOAD_DELAY": 0.0,
+        "DOWNLOAD_FAIL_ON_DATALOSS": True,
+        "CONCURRENT_REQUESTS": config.max_hosts + 16,
         "CONCURRENT_REQUESTS_PER_DOMAIN": 1,
         "DOWNLOAD_HANDLERS": {"file": None, "data": None, "ftp": None, "s3": None},
-        "HTTPERROR_ALLOW_ALL": True,
-        "LOG_LEVEL": "ERROR",
-        "LOG_ENABLED": False,
         "DNS_TIMEOUT": 20,
-        "EXTENSIONS": {"scrapy.extensions.logstats.LogStats": None},
+        "LOG_ENABLED": False,
+        "STATS_DUMP": False,
+        "EXTENSIONS": {"scrapy.extensions.logstats.LogStats": None, "scrapy.extensions.memusage.MemoryUsage": None},
     }
 
 
+_REASONS = {
+    "HeadersTooLargeError": "headers too large",
+    "DownloadTimeoutError": "timed out",
+    "CannotResolveHostError": "host not found",
+    "DownloadConnectionRefusedError": "connection refused",
+    "ResponseDataLossError": "body cut off",
+    "ParseError": "malformed response",
+    "BadResponseVersion": "malformed response",
+    "DownloadCancelledError": "body too large",
+    "IgnoreRequest": "body too large",
+    "EOFError": "broken content encoding",
+    "BadGzipFile": "broken content encoding",
+    "ZstdError": "broken content encoding",
+    "ResponseNeverReceived": "connection closed",
+    "ResponseFailed": "connection closed",
+    "ConnectionLost": "connection closed",
+    "DownloadFailedError": "connection failed",
+}
+"""Reasons by the name of the first error in this order that a failure is, or was raised from."""
+
+
+class HeadersTooLargeError(Exception):
+    """A response's headers pass their limit."""
+
+
+def cap_headers() -> None:
+    """Limit the headers of a response as a whole: Twisted 26 limits a line and takes as many as come."""
+    from twisted.web import _newclient
+
+    parser_class: Any = _newclient.HTTPClientParser
+    if hasattr(parser_class, "header_bytes"):
+        return
+    receive = parser_class.dataReceived
+
+    def receive_counted(parser: Any, data: bytes) -> None:
+        if parser.state in ("STATUS", "HEADER"):
+            parser.header_bytes += len(data)
+            if parser.header_bytes > MAX_HEADER_BYTES:
+                raise HeadersTooLargeError
+        receive(parser, data)
+
+    parser_class.header_bytes = 0
+    parser_class.dataReceived = receive_counted
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """An error with everything that it was raised from, also what Twisted keeps in `reasons`."""
+    found: list[BaseException] = [error]
+    for one in found:
+        inner = [one.__cause__, one.__context__, *(getattr(r, "value", None) for r in getattr(one, "reasons", ()))]
+        found += [e for e in inner if isinstance(e, BaseException) and e not in found]
+    return found
+
+
 def failure_reason(error: BaseException, url: str) -> str:
-    """A short reason for the log and the counts.
-
-    Download handlers wrap a refused connection each in its own way and some lose its words, so the
-    address check is asked itself.
-    """
-    if str(error) != FORBIDDEN and port_of(url) in refused_ports():
+    """A short reason for the fetch log and the counts."""
+    causes = _causes(error)
+    if any(isinstance(e, ForbiddenAddressError) for e in causes) or was_refused(url, []):
         return FORBIDDEN_ADDRESS
-    if isinstance(error, IgnoreRequest):
-        return str(error)[:200]
-    return f"{type(error).__name__}: {error}"[:200]
+    names = {type(e).__name__ for e in causes}
+    for name, reason in _REASONS.items():
+        if name in names:
+            return reason
+    return type(error).__name__.removesuffix("Error")[:80]
 
 
-def _header(response: Response, name: str) -> str:
-    value = response.headers.get(name)
-    return value.decode("latin-1")[:500] if value else ""
+def _answer(response: Response) -> Answer:
+    headers: dict[str, list[str]] = {}
+    for name, values in list(response.headers.items())[:MAX_HEADERS]:
+        headers[name.decode("latin-1").lower()] = [v.decode("latin-1")[:MAX_HEADER_CHARS] for v in values[:MAX_HEADERS]]
+    address = str(response.ip_address) if response.ip_address else ""
+    return Answer(response.status, headers, response.body, address)
 
 
-class BatchSpider(scrapy.Spider):  # type: ignore[misc]
-    """Fetches its leases and hands every outcome to `deliver`, exactly one a lease."""
+class ScrapyTransport:
+    """See `crawlers.transport.Transport`."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+
+    async def fetch(self, url: str, headers: Mapping[str, str]) -> Answer:
+        """See `crawlers.transport.Transport`."""
+        if not url.startswith(("http://", "https://")):
+            return Answer(0, failure=NOT_HTTP)
+        try:
+            request = scrapy.Request(url, headers=dict(headers), dont_filter=True)
+            return _answer(await self._engine.download_async(request))
+        except Exception as error:
+            return Answer(0, failure=failure_reason(error, url))
+
+
+Main = Callable[[Transport], Awaitable[None]]
+
+
+class SessionSpider(scrapy.Spider):  # type: ignore[misc]
+    """Yields no request: it lends its engine to a session and ends with it."""
 
     name = "ratchet"
 
-    def __init__(self, leases: Sequence[Lease], deliver: Callable[[Fetch], None], **kwargs: Any) -> None:
+    def __init__(self, main: Main, errors: list[BaseException], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.leases = leases
-        self.deliver = deliver
+        self._main = main
+        self._errors = errors
 
     async def start(self) -> AsyncIterator[Any]:
-        """One request a lease, conditional where the last visit left validators."""
-        for lease in self.leases:
-            headers = {}
-            if lease.etag:
-                headers["If-None-Match"] = lease.etag
-            if lease.last_modified:
-                headers["If-Modified-Since"] = lease.last_modified
-            yield scrapy.Request(
-                lease.url,
-                headers=headers,
-                callback=self.parse,
-                errback=self.failed,
-                dont_filter=True,
-                cb_kwargs={"url": lease.url},
-                meta={"lease_url": lease.url},
-            )
+        """Run the session."""
+        try:
+            await self._main(ScrapyTransport(self.crawler.engine))
+        except BaseException as error:
+            self._errors.append(error)
+        nothing: list[scrapy.Request] = []
+        for request in nothing:
+            yield request
 
-    def parse(self, response: Response, url: str) -> None:
-        """Hand on a response of any status."""
-        location = canonical_url(_header(response, "Location"), response.url) if 300 <= response.status < 400 else None
-        self.deliver(
-            Fetch(
-                url=url,
-                status=response.status,
-                location=location or "",
-                content_type=_header(response, "Content-Type"),
-                etag=_header(response, "ETag"),
-                last_modified=_header(response, "Last-Modified"),
-                fetched_at=now(),
-                body=response.body if response.status == 200 else b"",
-                failure="",
-            )
-        )
 
-    def failed(self, failure: Any) -> None:
-        """Hand on a request that got no response, with a short reason."""
-        url = failure.request.meta["lease_url"]
-        self.deliver(Fetch(url, 0, "", "", "", "", now(), b"", failure_reason(failure.value, url)))
+def crawl(config: CrawlConfig, policy: SocketPolicy, main: Main) -> None:
+    """Run `main` with Scrapy's downloader, every connection checked; once a process. Raises what `main` raises."""
+    errors: list[BaseException] = []
+    settings = scrapy_settings(config) | {"LOG_INSTALL_ROOT_HANDLER": False}
+    process = AsyncCrawlerProcess(settings)
+    process.crawl(SessionSpider, main=main, errors=errors)
+    cap_headers()
+    with guarded_sockets(policy):
+        process.start(install_signal_handlers=False)
+    if errors:
+        raise errors[0]

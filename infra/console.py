@@ -26,9 +26,9 @@ def plain(text: str) -> str:
 
 
 class Advance(Protocol):
-    """Report `amount` more units done."""
+    """Report `amount` more units done, with words on how it goes."""
 
-    def __call__(self, amount: float = 1) -> None:
+    def __call__(self, amount: float = 1, detail: str = "") -> None:
         """Report."""
         ...
 
@@ -53,22 +53,23 @@ def progress(description: str, total: float) -> Iterator[Advance]:
     """A progress bar on a terminal; elsewhere (a log, a submitted job) a line every ten seconds."""
     if console.is_terminal:
         columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
-            task = bar.add_task(description, total=total)
+        times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[detail]}", markup=False))
+        with Progress(*columns, *times, console=console) as bar:
+            task = bar.add_task(description, total=total, detail="")
 
-            def advance_bar(amount: float = 1) -> None:
-                bar.advance(task, amount)
+            def advance_bar(amount: float = 1, detail: str = "") -> None:
+                bar.update(task, advance=amount, detail=detail)
 
             yield advance_bar
         return
 
     done, last = 0.0, time.monotonic()
 
-    def advance_plain(amount: float = 1) -> None:
+    def advance_plain(amount: float = 1, detail: str = "") -> None:
         nonlocal done, last
         done += amount
         if time.monotonic() - last >= PLAIN_INTERVAL_S or done >= total > 0:
             last = time.monotonic()
-            note(f"{description}: {done:.0f} of {total:.0f}")
+            note(f"{description}: {done:.0f} of {total:.0f}{'; ' + detail if detail else ''}")
 
     yield advance_plain

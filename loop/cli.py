@@ -12,24 +12,16 @@ import typer
 from rich.markup import escape
 
 from infra.console import console, plain
-from infra.errors import UserError
 from infra.store.reading import open_for_reading
 from loop import views
 from loop.closing import exit_on_error
+from loop.crawl_cli import app as crawl_app
 from loop.report import write_report
-from loop.runs import DATABASE, default_root
+from loop.runs import newest_run
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(crawl_app, name="crawl")
 RunOption = Annotated[str | None, typer.Option("--run", help="Folder of the run. [the newest below runs/]")]
-
-
-def newest_run() -> Path:
-    """The run whose database changed last, below ./runs, $RATCHET_RUNS and ~/ratchet/runs."""
-    roots = {default_root(), Path("runs"), Path.home() / "ratchet" / "runs"}
-    found = [file for root in roots for file in root.glob(f"*/{DATABASE}")]
-    if not found:
-        raise UserError("--run", "", "there is no run yet.", "Start one with 'python loop/run.py', or give --run.")
-    return max(found, key=lambda file: file.stat().st_mtime).parent
 
 
 def _open(run: str | None) -> tuple[Path, duckdb.DuckDBPyConnection]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
 import sys
 import traceback
 from collections.abc import Iterator
@@ -31,7 +32,9 @@ def _disk_is_full(error: BaseException) -> bool:
     """Whether an error, ours or of DuckDB, says that nothing more can be written."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return True
-    return isinstance(error, duckdb.Error | StageError) and "no space left" in str(error).lower()
+    full = ("no space left", "disk is full")
+    kinds = duckdb.Error | sqlite3.Error | StageError
+    return isinstance(error, kinds) and any(words in str(error).lower() for words in full)
 
 
 @contextmanager

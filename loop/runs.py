@@ -40,6 +40,15 @@ def run_folder(name: str, folder: str | None) -> Path:
     return (_base() / folder if folder else default_root() / name).absolute()
 
 
+def newest_run() -> Path:
+    """The run whose database changed last, below ./runs, $RATCHET_RUNS and ~/ratchet/runs."""
+    roots = {default_root(), Path("runs"), Path.home() / "ratchet" / "runs"}
+    found = [file for root in roots for file in root.glob(f"*/{DATABASE}")]
+    if not found:
+        raise UserError("--run", "", "there is no run yet.", "Start one with 'python loop/run.py', or give --run.")
+    return max(found, key=lambda file: file.stat().st_mtime).parent
+
+
 @dataclass(frozen=True)
 class Run:
     """What every stage works with."""
@@ -62,6 +71,13 @@ class Run:
     def work_folder(self, generation: int) -> Path:
         """Scratch space of a generation: manifests, metrics, models between training steps."""
         return self.folder / "work" / f"generation-{generation:03d}"
+
+    def next_crawl(self) -> int:
+        """The first generation whose crawl has not finished."""
+        generation = 1
+        while self.store.stage_summary(generation, "crawl") is not None:
+            generation += 1
+        return generation
 
     def remaining(self) -> Iterator[int]:
         """Generations whose gate has not finished, in order."""
@@ -111,19 +127,18 @@ def _needed_bytes(base: Path, recipe: Recipe) -> int:
     return (recipe.generations + 1) * model + BYTES_BESIDE_MODELS
 
 
-@contextmanager
-def open_run(recipe: Recipe, folder: str | None) -> Iterator[Run]:
-    """Open or create a run's folder and its store; on leaving, publish a last snapshot."""
+def _place(recipe: Recipe, folder: str | None) -> Path:
     place = run_folder(recipe.name, folder)
     if place.exists() and not place.is_dir():
         raise UserError("--run", place, "this is a file.", "Give a folder.")
-    base = resolve_model(recipe.model.base, "model.base")
-    check_model(base, "model.base")
-    require_free_space(place, _needed_bytes(base, recipe), "--run")
-    store = start_store(str(place / DATABASE), str(place / "snapshots"))
+    return place
+
+
+@contextmanager
+def _opened(store: Store, recipe: Recipe, place: Path) -> Iterator[Run]:
+    """A run around its open store, which is closed in the end; leases of a driver that is gone are given back."""
     try:
         _check_identity(store, recipe, place)
-        _install_anchor(store, recipe, base)
         facts = store.run_facts()
         store.release_all_leases()
         heading(f"Run {recipe.name} in {place}")
@@ -131,3 +146,25 @@ def open_run(recipe: Recipe, folder: str | None) -> Iterator[Run]:
         yield Run(place, recipe, store, facts["salt"], int(facts["builtin_port"]))
     finally:
         store.close()
+
+
+@contextmanager
+def open_run(recipe: Recipe, folder: str | None) -> Iterator[Run]:
+    """Open or create a run's folder and its store; on leaving, publish a last snapshot."""
+    place = _place(recipe, folder)
+    base = resolve_model(recipe.model.base, "model.base")
+    check_model(base, "model.base")
+    require_free_space(place, _needed_bytes(base, recipe), "--run")
+    with _opened(start_store(str(place / DATABASE), str(place / "snapshots")), recipe, place) as run:
+        _install_anchor(run.store, recipe, base)
+        yield run
+
+
+@contextmanager
+def open_crawl_run(recipe: Recipe, folder: str | None, in_actor: bool) -> Iterator[Run]:
+    """A run to crawl in, which needs no model; the store is in this process, or in an actor for others to reach."""
+    place = _place(recipe, folder)
+    require_free_space(place, BYTES_BESIDE_MODELS, "--run")
+    open_store = start_store if in_actor else Store
+    with _opened(open_store(str(place / DATABASE), str(place / "snapshots")), recipe, place) as run:
+        yield run

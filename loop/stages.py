@@ -8,20 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-import ray
-
-from crawlers.actor import CrawlWorker
-from crawlers.config import CrawlConfig
 from crawlers.sources import source_of
-from crawlers.urls import host_of
 from infra.artifacts import folder_digest
 from infra.cluster import Cluster, actors
-from infra.console import Advance, heading, note, progress, warn
+from infra.console import heading, note, warn
 from infra.errors import StageError, UserError
 from infra.records import Checkpoint, Decision, now
 from infra.store.actor import remote_proxy
 from judges.actor import ChampionWorker, JudgeWorker, RemoteJudge, VerifierWorker
 from judges.labeling import Champion, LabelBudget, Labeling, Verifier, ranked_passages
+from loop.crawling import Crawl
 from loop.curriculum import Curriculum, build_curriculum, summary
 from loop.deciding import Scorer, Trial
 from loop.evaluation import PairScorer
@@ -48,76 +44,18 @@ def run_stage(run: Run, generation: int, name: str, work: Callable[[], Summary])
 
 
 def crawl(cluster: Cluster, run: Run, generation: int) -> Summary:
-    """New pages up to the budget, then earlier pages again, which cost a 304 where they did not change."""
+    """New pages up to the budget and earlier ones that are due again; then the choice of what is kept."""
 
     def work() -> Summary:
-        with source_of(run.recipe.crawl, run.builtin_port).open() as seeds:
-            config = run.recipe.crawl.model_copy(update={"seeds": seeds})
-            run.store.add_urls([(url, host_of(url), 0) for url in seeds], generation)
-            num_actors = min(config.num_actors, max(1, cluster.num_cpus))
-            with actors(CrawlWorker, num_actors, config, run.salt, run.store, num_cpus=0.5) as workers:
-                _crawl_new_pages(run, config, workers, generation)
-                _crawl_again(run, config, workers, generation)
-        counts = run.store.crawl_counts(generation)
+        config = run.recipe.crawl
+        num_actors = min(config.num_actors, max(1, cluster.num_cpus))
+        one = Crawl(run.store, config, run.salt, generation, run.budgets["pages"])
+        counts = one.run(source_of(config, run.builtin_port), num_actors)
         if sum(run.store.pool_counts().values()) == 0:
             raise _nothing_crawled(run)
         return counts
 
     return run_stage(run, generation, "crawl", work)
-
-
-def _crawl_new_pages(run: Run, config: CrawlConfig, workers: list[Any], generation: int) -> None:
-    budget = run.budgets["pages"]
-    with progress("crawling new pages", total=budget) as advance:
-        fetched = run.store.crawl_counts(generation)["fetched"]
-        advance(fetched)
-
-        def room() -> int:
-            return max(0, budget - run.store.crawl_counts(generation)["fetched"])
-
-        _dispatch(run, config, workers, generation, room, revisit=False, advance=advance)
-
-
-def _crawl_again(run: Run, config: CrawlConfig, workers: list[Any], generation: int) -> None:
-    with progress("asking earlier pages for changes", total=run.store.count_revisits(generation)) as advance:
-        _dispatch(run, config, workers, generation, lambda: config.batch_pages, revisit=True, advance=advance)
-
-
-def _dispatch(
-    run: Run, config: CrawlConfig, workers: list[Any], generation: int, room: Callable[[], int], revisit: bool,
-    advance: Advance,
-) -> None:  # fmt: skip
-    """Lease batches, one host to one worker at a time, until nothing is due or there is no room left."""
-    idle = list(workers)
-    busy: dict[Any, tuple[Any, list[dict[str, Any]]]] = {}
-    while True:
-        reserved = 0 if revisit else sum(len(leases) for _, leases in busy.values())
-        while idle and (space := min(config.batch_pages, room() - reserved)) > 0:
-            hosts = [leases[0]["host"] for _, leases in busy.values()]
-            leases = run.store.lease_urls(generation, space, hosts, revisit)
-            if not leases:
-                break
-            worker = idle.pop()
-            busy[worker.crawl.remote(leases, generation)] = (worker, leases)
-            reserved += 0 if revisit else len(leases)
-        if not busy:
-            return
-        ready, _ = ray.wait(list(busy), num_returns=1)
-        worker, leases = busy.pop(ready[0])
-        try:
-            advance(ray.get(ready[0]))
-            idle.append(worker)
-        except ray.exceptions.RayActorError:
-            warn(f"a crawl worker died with {len(leases)} pages of {leases[0]['host']}; they are given back")
-            run.store.release_leases([lease["url"] for lease in leases])
-            if not idle and not busy:
-                raise StageError("crawl", leases[0]["host"], "every crawl worker has died") from None
-        except ray.exceptions.RayTaskError as error:
-            if not isinstance(error.cause, StageError):
-                raise
-            warn(f"{error.cause}; {len(leases)} pages are given back")
-            run.store.release_leases([lease["url"] for lease in leases])
-            idle.append(worker)
 
 
 def _nothing_crawled(run: Run) -> UserError:

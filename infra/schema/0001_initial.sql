@@ -3,28 +3,46 @@
 
 CREATE TABLE run (key TEXT NOT NULL, value TEXT NOT NULL);
 
-CREATE TABLE frontier (
-    url TEXT NOT NULL,
-    host TEXT NOT NULL,
-    depth BIGINT NOT NULL,
-    discovered_generation BIGINT NOT NULL,
-    state TEXT NOT NULL,                -- pending, leased, done, failed, forbidden
-    attempts BIGINT NOT NULL,
-    visited_generation BIGINT NOT NULL, -- -1 until the first visit
-    etag TEXT NOT NULL,
-    last_modified TEXT NOT NULL,
-    reason TEXT NOT NULL
+CREATE TABLE page (
+    page_id TEXT, url TEXT, host TEXT, domain TEXT, section TEXT, kind TEXT, visit BIGINT, location TEXT,
+    status BIGINT, content_type TEXT, etag TEXT, last_modified TEXT, fetched_at TIMESTAMP, digest TEXT,
+    num_bytes BIGINT, generation BIGINT, train TEXT, evaluate TEXT,
+    warc_file TEXT, warc_offset BIGINT, warc_length BIGINT
 );
 
-CREATE TABLE page (
-    page_id TEXT, url TEXT, final_url TEXT, status BIGINT, content_type TEXT, etag TEXT, last_modified TEXT,
-    fetched_at TIMESTAMP, digest TEXT, num_bytes BIGINT, body_gzip BLOB, generation BIGINT
+CREATE TABLE permission (
+    page_id TEXT, url TEXT, purpose TEXT, verdict TEXT, reason TEXT, evidence TEXT, generation BIGINT
+);
+
+-- The fetch log: every request that left a crawl worker, robots.txt included.
+CREATE TABLE request (
+    request_id TEXT, generation BIGINT, worker BIGINT, host TEXT, domain TEXT, address TEXT, url TEXT, kind TEXT,
+    started_at DOUBLE, ended_at DOUBLE, status BIGINT, num_bytes BIGINT, configured_delay_s DOUBLE,
+    crawl_delay_s DOUBLE, own BOOLEAN, retry_after_s DOUBLE, failure TEXT
 );
 
 CREATE TABLE document (
     document_id TEXT, page_id TEXT, url TEXT, title TEXT, text TEXT, language TEXT, extractor TEXT, pool TEXT,
-    generation BIGINT
+    generation BIGINT, status TEXT, reason TEXT, cluster_id TEXT, cluster_size BIGINT, text_digest TEXT,
+    other_digest TEXT, disagreement DOUBLE, num_masked BIGINT
 );
+
+-- Numbers about a document's text; a policy reads them, so that it can change without a new crawl.
+CREATE TABLE signal (document_id TEXT, name TEXT, value DOUBLE);
+
+-- MinHash band keys and sampled word n-gram hashes.
+CREATE TABLE band (document_id TEXT, band BIGINT, key UBIGINT, generation BIGINT);
+CREATE TABLE gram (document_id TEXT, size BIGINT, hashes UBIGINT[]);
+
+-- How far containers of captures (WARC files) have been read.
+CREATE TABLE ingested (name TEXT, position BIGINT);
+
+-- What must never be learned again, and since when.
+CREATE TABLE tombstone (url TEXT, domain TEXT, forgotten_at TIMESTAMP, reason TEXT);
+CREATE TABLE forgotten (url TEXT, document_id TEXT, item_id TEXT, generation BIGINT, kind TEXT);
+
+-- Files that documents were exported to, and what was left out of them.
+CREATE TABLE export (path TEXT, pool TEXT, left_out TEXT[]);
 
 CREATE TABLE sample (
     sample_id TEXT, document_id TEXT, kind TEXT, prompt TEXT, completion TEXT, origin TEXT, generation BIGINT,

@@ -7,13 +7,14 @@ snapshots while it works (`infra.store.reading`).
 
 from __future__ import annotations
 
-from infra.store.crawling import CrawlTables
+from infra.store.curating import CurationTables
 from infra.store.deciding import DecisionTables
+from infra.store.forgetting import ForgettingTables
 from infra.store.labeling import LabelTables
 from infra.store.training import TrainingTables
 
 
-class Store(CrawlTables, LabelTables, TrainingTables, DecisionTables):
+class Store(ForgettingTables, CurationTables, LabelTables, TrainingTables, DecisionTables):
     """Every table of a run. Construct with the path of its DuckDB file, or ":memory:"."""
 
 

@@ -20,6 +20,8 @@ from infra.tables import from_table, to_table
 
 Record = TypeVar("Record")
 SCHEMA = Path(__file__).parent.parent / "schema"
+_UNPUBLISHED = ("migration", "band", "gram")
+"""Tables that only curation reads, and that are larger than all others."""
 LOCK_WAIT_S = 60.0
 """How long to wait for a killed run's store process to let go of the file before giving up."""
 
@@ -154,16 +156,15 @@ class StoreBase:
         self._insert_new("dropped", rows, ["generation", "stage", "reason", "subject"])
 
     def publish_snapshot(self) -> None:
-        """Write every table but the page bodies as Parquet, then swap the folder in with one rename."""
+        """Write every table that a reader looks at as Parquet, then swap the folder in with one rename."""
         if self._snapshots is None:
             return
         self._snapshots.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix="snapshot-", dir=self._snapshots))
-        names = [n for (n,) in self._rows("SELECT table_name FROM duckdb_tables()") if n != "migration"]
+        names = [n for (n,) in self._rows("SELECT table_name FROM duckdb_tables()") if n not in _UNPUBLISHED]
         for name in names:
-            what = "* EXCLUDE (body_gzip)" if name == "page" else "*"
             path = str(scratch / f"{name}.parquet").replace("'", "''")
-            self._connection.execute(f"COPY (SELECT {what} FROM {name}) TO '{path}' (FORMAT parquet)")  # noqa: S608
+            self._connection.execute(f"COPY {name} TO '{path}' (FORMAT parquet)")
         pointer = self._snapshots / f".latest-{scratch.name}"
         pointer.symlink_to(scratch.name)
         pointer.replace(self._snapshots / "latest")

@@ -1,148 +1,275 @@
-"""Frontier, pages and documents."""
+"""What a crawl brings: pages, documents and the fetch log in DuckDB, bodies in WARC files, URLs in the frontier."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from infra.records import Document, Page
+from infra.records import Document, Page, Permission, Request
+from infra.store.archive import Archive
 from infra.store.base import StoreBase
+from infra.store.frontier import Frontier
+from infra.store.frontier_records import HostLease, HostVisit, Limits, Link, Outcome, Robots
 from infra.tables import to_table
+
+
+@dataclass
+class CrawlRows:
+    """What one part of a crawl gave, to be stored whole: rows, WARC records and the frontier's next state.
+
+    `records` has the WARC record of each page, b"" where a page's body is not kept; `opening` is the
+    record that begins a new WARC file. Tables may be None where there are no rows. `ingested` is a
+    container of captures and the position behind its last one here.
+    """
+
+    generation: int
+    limits: Limits
+    opening: bytes = b""
+    pages: list[Page] = field(default_factory=list)
+    records: list[bytes] = field(default_factory=list)
+    documents: list[Document] = field(default_factory=list)
+    permissions: list[Permission] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    robots: list[Robots] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    visits: list[HostVisit] = field(default_factory=list)
+    drops: list[tuple[str, str]] = field(default_factory=list)
+    signals: pa.Table | None = None
+    bands: pa.Table | None = None
+    grams: pa.Table | None = None
+    ingested: tuple[str, int] | None = None
 
 
 class CrawlTables(StoreBase):
     """A URL is handed out by a lease and retired only by a stored result."""
 
-    def add_urls(self, urls: Sequence[tuple[str, str, int]], generation: int) -> int:
-        """Add (url, host, depth) that the frontier does not know; the number added."""
-        rows = pa.table(
-            {
-                "url": pa.array([u for u, _, _ in urls], pa.string()),
-                "host": pa.array([h for _, h, _ in urls], pa.string()),
-                "depth": pa.array([d for _, _, d in urls], pa.int64()),
-                "discovered_generation": pa.array([generation] * len(urls), pa.int64()),
-                "state": pa.array(["pending"] * len(urls), pa.string()),
-                "attempts": pa.array([0] * len(urls), pa.int64()),
-                "visited_generation": pa.array([-1] * len(urls), pa.int64()),
-                "etag": pa.array([""] * len(urls), pa.string()),
-                "last_modified": pa.array([""] * len(urls), pa.string()),
-                "reason": pa.array([""] * len(urls), pa.string()),
-            }
+    def __init__(
+        self, path: str, snapshot_folder: str | None = None, clock: Callable[[], float] = time.time, seed: int = 0
+    ) -> None:
+        super().__init__(path, snapshot_folder)
+        self._clock = clock
+        self._passing = tempfile.TemporaryDirectory(prefix="ratchet-") if path == ":memory:" else None
+        folder = Path(self._passing.name) if self._passing else Path(path).parent
+        self._frontier = Frontier(":memory:" if self._passing else str(folder / "frontier.sqlite"), seed)
+        committed = self._rows(
+            "SELECT warc_file, max(warc_offset + warc_length) FROM page WHERE warc_length > 0 GROUP BY warc_file"
         )
-        return self._insert_new("frontier", rows, ["url"])
+        self._archive = Archive(folder / "warc", dict(committed))
+
+    def close(self) -> None:
+        """Let go of every file."""
+        super().close()
+        self._frontier.close()
+        self._archive.close()
+        if self._passing:
+            self._passing.cleanup()
+
+    # The queue.
+
+    def start_crawl(self, generation: int, links: Sequence[Link], num_workers: int) -> int:
+        """Open the frontier for a generation: deal the hosts, add the seeds, queue what is due; pages queued again."""
+        self._frontier.start_generation(generation, num_workers, self._clock())
+        with self._frontier.transaction():
+            self._frontier.add(links, generation)
+        self._frontier.set_values(self.section_values())
+        return self._frontier.queue_revisits(generation, self._clock())
+
+    def section_values(self) -> list[tuple[str, str, float]]:
+        """(host, section, value): what labelers gave to samples of a section's documents, drawn towards the middle.
+
+        Values are averaged over rubrics with two neutral votes of 0.5 added, so that one page decides little.
+        """
+        return self._rows(
+            "SELECT p.host, p.section, (sum(j.value) + 1) / (count(*) + 2) FROM judgment j"
+            " JOIN sample s ON s.sample_id = j.subject_id JOIN document d USING (document_id)"
+            " JOIN page p USING (page_id) WHERE j.status = 'scored' AND j.value BETWEEN 0 AND 1 GROUP BY ALL"
+        )
+
+    def lease_hosts(
+        self, worker: int, generation: int, num_hosts: int, per_host: int, limits: Limits
+    ) -> list[HostLease]:
+        """Lease URLs of up to `num_hosts` hosts of a worker's own."""
+        return self._frontier.lease(worker, generation, num_hosts, per_host, limits, self._clock())
+
+    def crawl_is_finished(self, generation: int, limits: Limits) -> bool:
+        """Whether nothing is leased, and nothing more may or can be."""
+        return self._frontier.is_finished(generation, limits, self._clock())
+
+    def crawl_deadline(self, generation: int, limits: Limits) -> float:
+        """The moment (seconds since the epoch) at which a generation's crawl ends, done or not."""
+        return self._frontier.started_at(generation) + limits.seconds
+
+    def release_worker(self, worker: int, max_attempts: int) -> None:
+        """Give back what a dead worker had leased."""
+        self._frontier.release_worker(worker, max_attempts, self._clock())
 
     def release_all_leases(self) -> None:
         """Give every leased URL back, as when the driver that leased them is gone; it does not count as a try."""
-        self._connection.execute(
-            "UPDATE frontier SET attempts = attempts - 1,"
-            " state = CASE WHEN visited_generation >= 0 THEN 'done' ELSE 'pending' END WHERE state = 'leased'"
-        )
+        with self._frontier.transaction():
+            self._frontier.release_all(self._clock())
 
-    def release_leases(self, urls: Sequence[str], max_attempts: int = 3) -> None:
-        """Give back leased URLs whose batch failed; one that failed too often is given up."""
-        self._connection.execute(
-            "UPDATE frontier SET reason = 'the crawl process failed', state = CASE WHEN attempts >= ? THEN 'failed'"
-            " WHEN visited_generation >= 0 THEN 'done' ELSE 'pending' END"
-            " WHERE state = 'leased' AND list_contains(?, url)",
-            [max_attempts, list(urls)],
-        )
+    def borrow_host(self, host: str, domain: str) -> float | None:
+        """Take a host that has no visitor for one request; when that may start, or None while there is one."""
+        return self._frontier.borrow_host(host, domain)
 
-    def lease_urls(self, generation: int, count: int, busy_hosts: Sequence[str], revisit: bool) -> list[dict[str, Any]]:
-        """Lease up to `count` URLs of one host that no actor is busy with, shallow and early ones first.
+    def robots_of(self, origin: str) -> Robots | None:
+        """What is known of an origin's robots.txt."""
+        return self._frontier.robots(origin)
 
-        With `revisit` they are URLs visited in an earlier generation; each carries the validators for a
-        conditional request, so that an unchanged page costs a 304.
+    # Results.
+
+    def commit_crawl(self, rows: CrawlRows) -> None:
+        """Store a part of a crawl: bodies first, then rows, then the frontier.
+
+        A process killed in between leaves leases that run out, and the URLs are fetched again; pages that
+        are known by then (by URL and visit) are not stored twice, nor are their bodies.
         """
+        self._drop_forgotten(rows)
+        known = self._known_pages([page.page_id for page in rows.pages])
+        fresh = [(p, r) for p, r in zip(rows.pages, rows.records, strict=True) if p.page_id not in known]
+        kept = [record for _, record in fresh if record]
+        places = iter(self._archive.append(kept, rows.opening))
+        pages = [_placed(page, next(places)) if record else page for page, record in fresh]
         with self._transaction():
-            rows = self._rows(
-                """
-                WITH due AS (
-                    SELECT * FROM frontier WHERE NOT list_contains(?, host)
-                    AND CASE WHEN ? THEN state = 'done' AND visited_generation < ? ELSE state = 'pending' END
-                ), chosen AS (SELECT host FROM due ORDER BY depth, discovered_generation, host LIMIT 1)
-                SELECT url, host, depth, etag, last_modified FROM due WHERE host = (SELECT host FROM chosen)
-                ORDER BY depth, discovered_generation, md5(url) LIMIT ?
-                """,
-                [list(busy_hosts), revisit, generation, count],
-            )
-            self._connection.execute(
-                "UPDATE frontier SET state = 'leased', attempts = attempts + 1 WHERE list_contains(?, url)",
-                [[row[0] for row in rows]],
-            )
-        names = ("url", "host", "depth", "etag", "last_modified")
-        return [dict(zip(names, row, strict=True)) for row in rows]
+            self._insert_new("page", to_table(Page, pages), ["page_id"])
+            self._insert_new("document", to_table(Document, rows.documents), ["document_id"])
+            self._insert_new("permission", to_table(Permission, rows.permissions), ["page_id", "purpose"])
+            self._insert_new("request", to_table(Request, rows.requests), ["request_id"])
+            for table, data in (("signal", rows.signals), ("band", rows.bands), ("gram", rows.grams)):
+                if data is not None:
+                    self._insert_whole(table, data)
+            self.note_drops(rows.generation, "crawl", rows.drops)
+            if rows.ingested is not None:
+                self._connection.execute("DELETE FROM ingested WHERE name = ?", [rows.ingested[0]])
+                self._connection.execute("INSERT INTO ingested VALUES (?, ?)", list(rows.ingested))
+        with self._frontier.transaction():
+            self._frontier.add(rows.links, rows.generation)
+            self._frontier.retire(rows.outcomes, rows.visits, rows.generation, rows.limits, self._clock())
+            for robots in rows.robots:
+                self._frontier.keep_robots(robots)
 
-    def count_revisits(self, generation: int) -> int:
-        """URLs visited in an earlier generation that this one has not asked again."""
-        return int(
-            self._value("SELECT count(*) FROM frontier WHERE state = 'done' AND visited_generation < ?", [generation])
+    def ingested_until(self, name: str) -> int:
+        """The position in a container of captures up to which everything is stored."""
+        return int(self._value("SELECT position FROM ingested WHERE name = ?", [name]) or 0)
+
+    def _known_pages(self, page_ids: list[str]) -> set[str]:
+        return {p for (p,) in self._rows("SELECT page_id FROM page WHERE list_contains(?, page_id)", [page_ids])}
+
+    def _insert_whole(self, table: str, data: pa.Table) -> None:
+        """Insert rows of documents of which the table has nothing yet."""
+        self._connection.register("incoming", data)
+        columns = ", ".join(data.schema.names)
+        self._connection.execute(
+            f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming"  # noqa: S608
+            f" WHERE document_id NOT IN (SELECT document_id FROM {table}"
+            " WHERE document_id IN (SELECT document_id FROM incoming))"
+        )
+        self._connection.unregister("incoming")
+
+    def _drop_forgotten(self, rows: CrawlRows) -> None:
+        """Take out what somebody has asked to forget: it is not stored again, wherever it comes from."""
+        gone = self._rows("SELECT url, domain FROM tombstone")
+        urls, domains = {u for u, _ in gone if u}, {d for _, d in gone if d}
+        if not gone:
+            return
+        pairs = zip(rows.pages, rows.records, strict=True)
+        kept = [(p, r) for p, r in pairs if p.url not in urls and p.domain not in domains]
+        rows.pages, rows.records = [p for p, _ in kept], [r for _, r in kept]
+        pages = {page.page_id for page in rows.pages}
+        rows.documents = [d for d in rows.documents if d.page_id in pages]
+        rows.permissions = [p for p in rows.permissions if p.page_id in pages]
+        rows.links = [link for link in rows.links if link.url not in urls and link.domain not in domains]
+        documents = pa.array([d.document_id for d in rows.documents], pa.string())
+        rows.signals, rows.bands, rows.grams = (
+            t if t is None else t.filter(pc.is_in(t.column("document_id"), documents))
+            for t in (rows.signals, rows.bands, rows.grams)
         )
 
-    def commit_crawl(self, pages: pa.Table, documents: pa.Table, links: pa.Table, outcomes: pa.Table) -> None:
-        """Store what one batch of leased URLs gave, in one transaction.
-
-        `links` has url, host, depth; `outcomes` has url, state, reason, etag, last_modified and retires
-        the leases. A batch that is delivered twice changes nothing the second time.
-        """
-        generation = outcomes.column("generation")[0].as_py()
-        with self._transaction():
-            self._insert_new("page", pages, ["page_id"])
-            self._insert_new("document", documents, ["document_id"])
-            rows = zip(*(links.column(c).to_pylist() for c in ("url", "host", "depth")), strict=True)
-            self.add_urls(list(rows), generation)
-            self._connection.register("outcomes", outcomes)
-            self._connection.execute(
-                "UPDATE frontier SET state = o.state, reason = o.reason, visited_generation = o.generation,"
-                " attempts = 0, etag = CASE WHEN o.etag = '' THEN frontier.etag ELSE o.etag END,"
-                " last_modified = CASE WHEN o.last_modified = '' THEN frontier.last_modified ELSE o.last_modified END"
-                " FROM outcomes o WHERE frontier.url = o.url"
-            )
-            self._connection.unregister("outcomes")
+    def body_record(self, page_id: str) -> bytes:
+        """The WARC record of a page, compressed; b"" where its body is not kept."""
+        rows = self._rows("SELECT warc_file, warc_offset, warc_length FROM page WHERE page_id = ?", [page_id])
+        return self._archive.read(*rows[0]) if rows and rows[0][0] else b""
 
     def add_documents(self, documents: Sequence[Document], pages: Sequence[Page] = ()) -> None:
-        """Store documents (and their pages) that did not come from a crawl batch."""
+        """Store documents (and their pages) that did not come from a crawl."""
         with self._transaction():
             self._insert_new("page", to_table(Page, pages), ["page_id"])
             self._insert_new("document", to_table(Document, documents), ["document_id"])
 
+    # Questions.
+
     def crawl_counts(self, generation: int) -> dict[str, int]:
-        """What a generation's crawl has done so far: fetched, unchanged, failed, forbidden, documents, bytes."""
+        """What a generation's crawl has done so far."""
         row = self._rows(
-            "SELECT count(*) FILTER (status = 200), count(*) FILTER (status = 304),"
+            "SELECT count(*) FILTER (status = 200 AND kind = 'page'), count(*) FILTER (status = 304),"
             " coalesce(sum(num_bytes), 0)::BIGINT FROM page WHERE generation = ?",
             [generation],
         )[0]
-        states = dict(
-            self._rows("SELECT state, count(*) FROM frontier WHERE visited_generation = ? GROUP BY state", [generation])
-        )
-        documents = self._value("SELECT count(*) FROM document WHERE generation = ?", [generation])
-        waiting = self._value("SELECT count(*) FROM frontier WHERE state IN ('pending', 'leased')")
+        kept, total = self._rows(
+            "SELECT count(*) FILTER (status IN ('kept', 'new')), count(*) FROM document WHERE generation = ?",
+            [generation],
+        )[0]
+        states = self._frontier.counts()
         return {
             "fetched": int(row[0]),
             "unchanged": int(row[1]),
             "bytes": int(row[2]),
-            "failed": int(states.get("failed", 0)),
-            "forbidden": int(states.get("forbidden", 0)),
-            "documents": int(documents),
-            "waiting": int(waiting),
+            "failed": states.get("failed", 0),
+            "forbidden": states.get("forbidden", 0),
+            "documents": int(kept),
+            "dropped": int(total) - int(kept),
+            "waiting": states.get("pending", 0) + states.get("leased", 0),
         }
 
-    def frontier_reasons(self) -> list[tuple[str, str, str]]:
-        """(url, state, reason) of URLs that failed or were forbidden."""
+    def crawl_progress(self, generation: int) -> tuple[int, int]:
+        """(pages, bytes) that a generation has fetched so far."""
+        return self._frontier.progress(generation)
+
+    def drop_counts(self, generation: int) -> list[tuple[str, int]]:
+        """(reason, pages) of what a generation's crawl has dropped, most frequent first."""
         return self._rows(
-            "SELECT url, state, reason FROM frontier WHERE state IN ('failed', 'forbidden') ORDER BY depth, url"
+            "SELECT reason, count(*) AS n FROM dropped WHERE generation = ? AND stage = 'crawl' GROUP BY reason"
+            " ORDER BY n DESC, reason",
+            [generation],
         )
 
+    def kept_so_far(self, generation: int) -> int:
+        """Documents of a generation that nothing has ruled out yet."""
+        return int(
+            self._value(
+                "SELECT count(*) FROM document WHERE generation = ? AND status IN ('new', 'kept')", [generation]
+            )
+        )
+
+    def request_log(self) -> list[Request]:
+        """The fetch log, in the order of starts."""
+        return self._records(Request, "SELECT * FROM request ORDER BY started_at, request_id")
+
+    def frontier_reasons(self, limit: int = 100) -> list[tuple[str, str, str]]:
+        """(url, state, reason) of URLs that failed or were forbidden."""
+        return self._frontier.reasons(limit)
+
     def documents(self, pool: str, generation: int | None = None) -> list[Document]:
-        """Documents of a pool, of one generation or of all so far, in a fixed order."""
+        """Kept documents of a pool, of one generation or of all so far, in a fixed order."""
         return self._records(
             Document,
-            "SELECT * FROM document WHERE pool = ? AND (?::BIGINT IS NULL OR generation = ?) ORDER BY document_id",
+            "SELECT * FROM document WHERE status = 'kept' AND pool = ? AND (?::BIGINT IS NULL OR generation = ?)"
+            " ORDER BY document_id",
             [pool, generation, generation],
         )
 
     def pool_counts(self) -> dict[str, int]:
-        """Documents in each pool."""
-        return dict(self._rows("SELECT pool, count(*) FROM document GROUP BY pool"))
+        """Kept documents in each pool."""
+        return dict(self._rows("SELECT pool, count(*) FROM document WHERE status = 'kept' GROUP BY pool"))
+
+
+def _placed(page: Page, place: tuple[str, int, int]) -> Page:
+    name, offset, length = place
+    return replace(page, warc_file=name, warc_offset=offset, warc_length=length)

@@ -39,7 +39,7 @@ class DecisionTables(StoreBase):
             if drawn == 0:
                 self._connection.execute(
                     "INSERT INTO burned SELECT ?, ? + row_number() OVER (ORDER BY md5(? || document_id)) - 1,"
-                    " document_id FROM document d WHERE pool = 'gate'"
+                    " document_id FROM document d WHERE status = 'kept' AND pool = 'gate'"
                     " AND NOT EXISTS (SELECT 1 FROM burned b WHERE b.document_id = d.document_id)"
                     " ORDER BY md5(? || document_id) LIMIT ?",
                     [attempt, start, f"{salt}/{attempt}", f"{salt}/{attempt}", count],

@@ -42,7 +42,7 @@ class LabelTables(StoreBase):
         """Up to `count` documents of a pool from which no passage was taken yet, newest generation first."""
         return self._records(
             Document,
-            "SELECT * FROM document d WHERE pool = ? AND NOT EXISTS ("
+            "SELECT * FROM document d WHERE status = 'kept' AND pool = ? AND NOT EXISTS ("
             " SELECT 1 FROM sample s WHERE s.document_id = d.document_id AND s.kind = 'passage')"
             " ORDER BY d.generation DESC, d.document_id LIMIT ?",
             [pool, count],
@@ -52,7 +52,7 @@ class LabelTables(StoreBase):
         """Documents of a pool without a judgment by `rubric`, earliest generation first."""
         return self._records(
             Document,
-            "SELECT * FROM document d WHERE pool = ? AND NOT EXISTS ("
+            "SELECT * FROM document d WHERE status = 'kept' AND pool = ? AND NOT EXISTS ("
             " SELECT 1 FROM judgment j WHERE j.subject_id = d.document_id AND j.rubric = ?)"
             " ORDER BY d.generation, d.document_id",
             [pool, rubric],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crawlers.builtin_site import serving, site_folder, write_index
-from crawlers.extract import extract
+from crawlers.digest import DigestTask, digest
 from infra.errors import UserError
 
 
@@ -57,7 +57,7 @@ def test_the_rendered_site_is_rich_enough_on_this_python() -> None:
     folder = site_folder()
     pages = sorted(folder.glob("*.html"))
     assert 200 <= len(pages) <= 350
-    texts = [extract(p.read_bytes(), "text/html; charset=utf-8", f"http://h/{p.name}").text for p in pages]
+    texts = [digest(DigestTask("html", f"http://h/{p.name}", "text/html", True, p.read_bytes())).text for p in pages]
     assert 3_000_000 <= sum(map(len, texts)) <= 5_000_000
     assert sum(text.count(">>> ") for text in texts) >= 500
     assert "Disallow: /private/" in (folder / "robots.txt").read_text()

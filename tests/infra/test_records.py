@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.records import Page, content_key, now, unit_hash
+from infra.store.frontier_records import Robots
 from infra.tables import from_table, to_table
 
 
@@ -38,7 +39,10 @@ def test_unit_hash_is_spread_evenly() -> None:
     st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2200, 1, 1)),
 )
 def test_records_survive_arrow(text: str, body: bytes, number: int, moment: datetime) -> None:
-    page = Page(text, text, text, number, text, text, text, moment, text, number, body, number)
+    page = Page(text, text, text, text, text, text, number, text, number, text, text, text, moment, text, number, number,
+                text, text)  # fmt: skip
+    robots = Robots(text, 0.5, number, body, 1.5, body, body)
+    assert from_table(Robots, to_table(Robots, [robots])) == [robots]
     assert from_table(Page, to_table(Page, [page, page])) == [page, page]
 
 

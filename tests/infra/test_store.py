@@ -1,114 +1,134 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pytest
 
-from crawlers.batch import Link, Outcome
+from crawlers import warc
+from crawlers.config import CrawlConfig
 from infra.errors import UserError
-from infra.records import Checkpoint, Decision, Document, Page, now
+from infra.records import Checkpoint, Decision, Document, Judgment, Page, Sample, now
 from infra.store import Store
+from infra.store.crawling import CrawlRows
+from infra.store.frontier_records import HostVisit, Link, Outcome, State
 from infra.store.reading import open_for_reading
-from infra.tables import to_table
 
 
 def document(name: str, pool: str = "train", generation: int = 1) -> Document:
     return Document(name, f"page-{name}", f"http://h/{name}", name, f"text of {name}", "en", "x", pool, generation)
 
 
-def page(url: str, generation: int = 1) -> Page:
-    return Page(f"p-{url}-{generation}", url, url, 200, "text/html", "e", "", now(), "d", 3, b"abc", generation)
+def page(url: str, generation: int = 1, visit: int = 0) -> Page:
+    return Page(
+        f"p-{url}-{visit}", url, "h", "h", "", "page", visit, "", 200, "text/html", "e", "", now(), "d", 3, generation,
+        "unknown", "unknown",
+    )  # fmt: skip
 
 
-def leased(store: Store, generation: int = 1, count: int = 10, revisit: bool = False) -> list[str]:
-    return [lease["url"] for lease in store.lease_urls(generation, count, [], revisit)]
+LIMITS = CrawlConfig().limits(100)
+BODY = warc.response("http://h/1", now(), "", 200, {}, b"body")
 
 
-def commit(store: Store, urls: list[str], generation: int = 1, state: str = "done") -> None:
-    outcomes = [Outcome(url, state, "", "etag", "", generation) for url in urls]
-    store.commit_crawl(
-        to_table(Page, [page(url, generation) for url in urls]),
-        to_table(Document, [document(url, generation=generation) for url in urls]),
-        to_table(Link, [Link("http://h/next", "h", 1)]),
-        to_table(Outcome, outcomes),
+def link(url: str) -> Link:
+    return Link(url, "h", "h", "", "page", 0, 1.0)
+
+
+def leased(store: Store, generation: int = 1) -> list[str]:
+    return [x.url for host in store.lease_hosts(0, generation, 5, 10, LIMITS) for x in host.leases]
+
+
+def rows_of(urls: list[str], generation: int = 1) -> CrawlRows:
+    return CrawlRows(
+        generation, LIMITS, opening=warc.warcinfo("x", now()),
+        pages=[page(url, generation) for url in urls],
+        records=[BODY for _ in urls],
+        documents=[document(url, generation=generation) for url in urls],
+        links=[link("http://h/next")],
+        outcomes=[Outcome(url, State.DONE, "", "etag", "", "d", 3, True) for url in urls],
+        visits=[HostVisit("h", 0.0, 0.0)],
+        drops=[("HTTP 404", "http://h/gone")],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def crawl(store: Store) -> Store:
+    store.start_crawl(1, [link("http://h/1")], 1)
+    return store
+
+
+def test_redelivered_results_change_nothing(crawl: Store) -> None:
+    rows = rows_of(leased(crawl))
+    crawl.commit_crawl(rows)
+    once = (crawl.crawl_counts(1), crawl.drop_counts(1))
+    size = sum(f.stat().st_size for f in crawl._archive.folder.glob("*"))
+    crawl.commit_crawl(rows)
+    assert (crawl.crawl_counts(1), crawl.drop_counts(1)) == once
+    assert sum(f.stat().st_size for f in crawl._archive.folder.glob("*")) == size, "no body is stored twice"
+    assert once[0]["fetched"] == once[0]["documents"] == 1
+
+
+def test_links_join_the_frontier_with_the_results(crawl: Store) -> None:
+    crawl.commit_crawl(rows_of(leased(crawl)))
+    assert leased(crawl) == ["http://h/next"]
+
+
+def test_a_process_that_dies_between_rows_and_frontier_loses_nothing(
+    crawl: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = rows_of(leased(crawl))
+    with monkeypatch.context() as broken:
+        broken.setattr(crawl._frontier, "retire", raiser(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            crawl.commit_crawl(rows)
+    crawl.release_all_leases()
+    assert leased(crawl) == ["http://h/1"], "it is fetched again"
+    crawl.commit_crawl(rows)
+    assert crawl.crawl_counts(1)["fetched"] == 1
+    assert leased(crawl) == ["http://h/next"]
+
+
+def raiser(error: type[BaseException]) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_failed_rows_leave_nothing(crawl: Store) -> None:
+    rows = rows_of(leased(crawl))
+    rows.signals = pa.table({"document_id": ["x"], "no such column": [1]})
+    with pytest.raises(duckdb.Error):
+        crawl.commit_crawl(rows)
+    assert crawl.crawl_counts(1)["fetched"] == 0
+    crawl.release_all_leases()
+    crawl.commit_crawl(rows_of(leased(crawl)))  # the store goes on working
+    assert crawl.crawl_counts(1)["fetched"] == 1
+
+
+def test_bodies_are_read_back_after_reopening(tmp_path: Path) -> None:
+    path = str(tmp_path / "ratchet.duckdb")
+    first = Store(path)
+    first.start_crawl(1, [link("http://h/1")], 1)
+    first.commit_crawl(rows_of(leased(first)))
+    first.close()
+    second = Store(path)
+    assert warc.read_one(second.body_record("p-http://h/1-0")).body == b"body"
+    assert second.body_record("no such page") == b""
+    second.close()
+
+
+def test_labelers_values_reach_the_frontier_drawn_towards_the_middle(store: Store) -> None:
+    store.add_documents([document("a")], [replace(page("http://h/s/a"), page_id="page-a", section="s")])
+    store.add_samples([Sample(f"s{i}", "a", "passage", "", "x", "web", 1, 0, 1) for i in range(8)])
+    judged = [("scored", 1.0)] * 8 + [("unscored", 0.0)]
+    store.add_judgments(
+        [Judgment(f"j{i}", f"s{i % 8}", "l", "r", "w", s, "", v, "", 1, 1) for i, (s, v) in enumerate(judged)]
     )
-
-
-def test_known_urls_are_not_added_twice(store: Store) -> None:
-    assert store.add_urls([("http://h/1", "h", 0), ("http://h/1", "h", 2)], 1) == 1
-    assert store.add_urls([("http://h/1", "h", 0), ("http://h/2", "h", 0)], 1) == 1
-
-
-def test_a_lease_is_exclusive_until_it_is_released(store: Store) -> None:
-    store.add_urls([("http://h/1", "h", 0)], 1)
-    assert leased(store) == ["http://h/1"]
-    assert leased(store) == []
-    store.release_all_leases()
-    assert leased(store) == ["http://h/1"]
-
-
-def test_a_batch_holds_one_host_and_never_a_busy_one(store: Store) -> None:
-    store.add_urls([("http://a/1", "a", 0), ("http://b/1", "b", 0), ("http://a/2", "a", 1)], 1)
-    first = store.lease_urls(1, 10, [], False)
-    assert {lease["host"] for lease in first} == {"a"}
-    assert [lease["host"] for lease in store.lease_urls(1, 10, ["a"], False)] == ["b"]
-    assert store.lease_urls(1, 10, ["a", "b"], False) == []
-
-
-def test_a_batch_that_keeps_failing_is_given_up(store: Store) -> None:
-    store.add_urls([("http://h/1", "h", 0)], 1)
-    for _ in range(3):
-        store.release_leases(leased(store), max_attempts=3)
-    assert leased(store) == []
-    assert store.frontier_reasons() == [("http://h/1", "failed", "the crawl process failed")]
-
-
-def test_a_restarted_driver_does_not_count_as_a_failed_try(store: Store) -> None:
-    store.add_urls([("http://h/1", "h", 0)], 1)
-    for _ in range(10):
-        assert leased(store) == ["http://h/1"]
-        store.release_all_leases()
-
-
-def test_redelivered_batch_changes_nothing(store: Store) -> None:
-    store.add_urls([("http://h/1", "h", 0)], 1)
-    urls = leased(store)
-    commit(store, urls)
-    once = store.crawl_counts(1)
-    commit(store, urls)
-    assert store.crawl_counts(1) == once
-    assert once["fetched"] == once["documents"] == 1
-
-
-def test_links_join_the_frontier_with_the_batch(store: Store) -> None:
-    store.add_urls([("http://h/1", "h", 0)], 1)
-    commit(store, leased(store))
-    assert leased(store) == ["http://h/next"]
-
-
-def test_revisits_are_due_in_the_next_generation_only_and_carry_validators(store: Store) -> None:
-    store.add_urls([("http://h/1", "h", 0)], 1)
-    commit(store, leased(store))
-    assert leased(store, generation=1, revisit=True) == []
-    (again,) = store.lease_urls(2, 10, [], True)
-    assert (again["url"], again["etag"]) == ("http://h/1", "etag")
-
-
-def test_failed_transaction_leaves_nothing(store: Store) -> None:
-    store.add_urls([("http://h/1", "h", 0)], 1)
-    urls = leased(store)
-    bad_links = pa.table({"url": ["x"]})
-    with pytest.raises(KeyError):
-        store.commit_crawl(
-            to_table(Page, [page(urls[0])]),
-            to_table(Document, []),
-            bad_links,
-            to_table(Outcome, [Outcome(urls[0], "done", "", "", "", 1)]),
-        )
-    assert store.crawl_counts(1)["fetched"] == 0
-    store.add_urls([("http://h/2", "h", 0)], 1)  # the store goes on working
+    assert store.section_values() == [("h", "s", pytest.approx(0.9))]
 
 
 def test_documents_of_the_gate_are_burned_once(store: Store) -> None:
@@ -186,7 +206,7 @@ def test_corrupt_database_is_a_user_error(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"not a database")
 
 
-def test_snapshot_is_read_and_leaves_out_page_bodies(tmp_path: Path) -> None:
+def test_snapshot_is_read_and_leaves_out_what_only_curation_needs(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "ratchet.duckdb"), str(tmp_path / "snapshots"))
     store.add_documents([document("a")], [page("u")])
     store.publish_snapshot()
@@ -194,7 +214,7 @@ def test_snapshot_is_read_and_leaves_out_page_bodies(tmp_path: Path) -> None:
     store.publish_snapshot()
     latest = tmp_path / "snapshots" / "latest"
     assert duckdb.sql(f"SELECT count(*) FROM '{latest}/document.parquet'").fetchall() == [(2,)]
-    assert "body_gzip" not in duckdb.sql(f"SELECT * FROM '{latest}/page.parquet'").columns
+    assert not (latest / "gram.parquet").exists()
     assert len(list((tmp_path / "snapshots").glob("snapshot-*"))) == 1
     store.close()
 

@@ -114,7 +114,7 @@ def assert_complete(run: Path) -> None:
         assert store.sql("SELECT count(*) FROM stage").fetchall() == [(8,)]
         for table, key in (
             ("page", "page_id"), ("document", "document_id"), ("sample", "sample_id"), ("judgment", "judgment_id"),
-            ("completion", "completion_id"), ("preference", "preference_id"), ("frontier", "url"),
+            ("completion", "completion_id"), ("preference", "preference_id"), ("request", "request_id"),
             ("burned", "document_id"), ("checkpoint", "generation"),
         ):  # fmt: skip
             rows, keys = store.sql(f"SELECT count(*), count(DISTINCT {key}) FROM {table}").fetchall()[0]

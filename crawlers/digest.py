@@ -1,0 +1,145 @@
+"""Everything that is read out of one body: text, links, language, signals, fingerprints. Plain functions on bytes.
+
+This is where hostile bytes meet parsers written in C, so a crawl calls it in a child process
+(`crawlers.child`) that may be killed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from resiliparse.parse.html import HTMLTree
+
+from crawlers.extract import Text, decode, language_of, main_text, plain_text, read_markup
+from crawlers.fingerprints import disagreement, minhash_bands, sampled_grams, text_digest
+from crawlers.listings import read_listing
+from crawlers.permission import read_meta
+from crawlers.personal import mask
+from crawlers.signals import signals_of
+from crawlers.urls import canonical_url
+from crawlers.words import split_plain
+
+Kind = Literal["html", "text", "sitemap", "feed"]
+MAX_TEXT_CHARS = 1_000_000
+MAX_NESTING = 2000
+"""Deeper trees are refused: parsers walk them by recursion or in quadratic time."""
+_OPENING = re.compile(rb"<(?![/!?])")
+_CLOSING = re.compile(rb"</|/>")
+_VOID = re.compile(rb"<(?:area|base|br|col|embed|hr|img|input|link|meta|p|li|td|tr|th|dd|dt|option|source|wbr)\b",
+                   re.IGNORECASE)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DigestTask:
+    """A body and how to read it."""
+
+    kind: Kind
+    url: str
+    content_type: str
+    mask_personal_data: bool
+    body: bytes = b""
+
+    def with_body(self, body: bytes) -> DigestTask:
+        """The task with its body."""
+        return replace(self, body=body)
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What a body holds; `failure` says why it could not be read."""
+
+    failure: str = ""
+    title: str = ""
+    text: str = ""
+    language: str = ""
+    extractor: str = ""
+    canonical: str = ""
+    links: tuple[str, ...] = ()
+    feeds: tuple[str, ...] = ()
+    sitemaps: tuple[str, ...] = ()
+    text_digest: str = ""
+    other_digest: str = ""
+    disagreement: float = 0.0
+    masked: dict[str, int] = field(default_factory=dict)
+    signals: dict[str, float] = field(default_factory=dict)
+    bands: list[int] = field(default_factory=list)
+    grams: dict[int, list[int]] = field(default_factory=dict)
+
+
+def digest(task: DigestTask, product: str = "") -> Digest:
+    """Read a body. Raises nothing but what running out of memory or stack raises."""
+    if task.kind in ("sitemap", "feed"):
+        return _digest_listing(task)
+    if task.kind == "text":
+        source = decode(task.body, task.content_type)
+        return describe(plain_text(source), task, Digest(title=task.url.rsplit("/", 1)[-1][:300]))
+    if _nesting(task.body) > MAX_NESTING:
+        return Digest(failure="elements nested too deep")
+    source = decode(task.body, task.content_type)
+    tree = HTMLTree.parse(source)
+    markup = read_markup(tree, task.url)
+    nofollow = read_meta(task.body, product).nofollow if product else False
+    found = Digest(
+        title=markup.title,
+        canonical=markup.canonical,
+        links=() if nofollow else markup.links,
+        feeds=markup.feeds,
+        sitemaps=markup.sitemaps,
+    )
+    return describe(main_text(source, tree, markup.pre_chars), task, found)
+
+
+def _digest_listing(task: DigestTask) -> Digest:
+    listing = read_listing(task.body)
+    pages = [canonical_url(url, task.url) for url in listing.pages]
+    sitemaps = [canonical_url(url, task.url) for url in listing.sitemaps]
+    return Digest(
+        failure=listing.failure,
+        links=tuple(dict.fromkeys(url for url in pages if url)),
+        sitemaps=tuple(dict.fromkeys(url for url in sitemaps if url)),
+    )
+
+
+def _nesting(body: bytes) -> int:
+    """An upper bound on how deep elements nest: those that are opened and never closed, or are open at once.
+
+    A page with few elements cannot nest deep, so most pages cost one count.
+    """
+    opened = len(_OPENING.findall(body))
+    if opened <= MAX_NESTING:
+        return opened
+    depth = deepest = 0
+    for mark in re.finditer(rb"<(/?)([a-zA-Z][a-zA-Z0-9]*)|(/>)", body):
+        if mark.group(3) or mark.group(1):
+            depth = max(0, depth - 1)
+        elif not _VOID.match(b"<" + mark.group(2)):
+            depth += 1
+            deepest = max(deepest, depth)
+    return deepest
+
+
+def describe(text: Text, task: DigestTask, found: Digest) -> Digest:
+    """Mask, measure and fingerprint a text."""
+    chosen = text.text[:MAX_TEXT_CHARS]
+    masked: dict[str, int] = {}
+    if task.mask_personal_data:
+        chosen, masked = mask(chosen)
+    if not chosen:
+        return found
+    tokens = split_plain(chosen)
+    language, probability = language_of(chosen)
+    return replace(
+        found,
+        text=chosen,
+        language=language,
+        extractor=text.extractor,
+        text_digest=text_digest(chosen),
+        other_digest=text_digest(text.other) if text.other else "",
+        disagreement=disagreement(text.text, text.other) if text.other else 0.0,
+        masked=masked,
+        signals=signals_of(chosen) | {"language_probability": probability},
+        bands=minhash_bands(tokens),
+        grams=sampled_grams(tokens),
+    )

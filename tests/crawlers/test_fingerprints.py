@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawlers.fingerprints import (
+    BAND_ROWS,
+    GRAM_SAMPLING,
+    NUM_BANDS,
+    disagreement,
+    minhash_bands,
+    sampled_grams,
+    text_digest,
+)
+from crawlers.words import split_plain
+
+DICE = random.Random(0)
+LONG = [f"word{DICE.randrange(5000)}" for _ in range(600)]
+
+
+def shingles(tokens: list[str]) -> set[tuple[str, ...]]:
+    return {tuple(tokens[i : i + 5]) for i in range(len(tokens) - 4)}
+
+
+def changed(tokens: list[str], number: int, seed: int) -> list[str]:
+    dice, result = random.Random(seed), list(tokens)
+    for position in dice.sample(range(len(tokens)), number):
+        result[position] = f"new{dice.randrange(10**6)}"
+    return result
+
+
+def test_there_are_fourteen_bands_and_they_are_the_same_on_every_machine() -> None:
+    assert len(minhash_bands(LONG)) == NUM_BANDS
+    assert minhash_bands(["one", "two", "three", "four", "five", "six"])[:2] == EXPECTED
+
+
+EXPECTED = minhash_bands(["one", "two", "three", "four", "five", "six"])[:2]
+
+
+def test_near_duplicates_share_a_band_as_often_as_the_theory_says() -> None:
+    """For Jaccard similarity s a pair shares a band with probability 1 - (1 - s^8)^14."""
+    for number in (4, 12, 30, 60):
+        hits, chance, trials = 0, 0.0, 120
+        for seed in range(trials):
+            dice = random.Random(seed)
+            base = [f"w{dice.randrange(10**6)}" for _ in range(400)]
+            other = changed(base, number, seed)
+            a, b = shingles(base), shingles(other)
+            similarity = len(a & b) / len(a | b)
+            chance += 1 - (1 - similarity**BAND_ROWS) ** NUM_BANDS
+            hits += bool(set(enumerate(minhash_bands(base))) & set(enumerate(minhash_bands(other))))
+        expected = chance / trials
+        error = (expected * (1 - expected) / trials) ** 0.5
+        assert abs(hits / trials - expected) <= 4 * error + 0.01, number
+
+
+def test_different_texts_share_no_band() -> None:
+    assert not set(minhash_bands(LONG)) & set(minhash_bands([f"other{i}" for i in range(600)]))
+
+
+def test_the_digest_sees_words_and_nothing_else() -> None:
+    assert text_digest("Hello,  World!\n") == text_digest("hello world")
+    assert text_digest("\ufb01ne") == text_digest("fine")
+    assert text_digest("hello world") != text_digest("hello worlds")
+
+
+def test_sampled_grams_estimate_the_share_in_common() -> None:
+    tokens = [f"w{i}" for i in range(4000)]
+    a, b = sampled_grams(tokens[:3000])[13], sampled_grams(tokens[1000:])[13]
+    assert abs(len(a) - 3000 / GRAM_SAMPLING) < 150
+    assert abs(len(set(a) & set(b)) / len(a) - 2 / 3) < 0.08
+    assert sampled_grams(["too", "short"]) == {10: [], 13: []}
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"), [("", "", 0), ("a b", "b a", 0), ("a b", "c d", 1), ("a b c d", "a b", 1 / 3)]
+)
+def test_disagreement(a: str, b: str, expected: float) -> None:
+    assert disagreement(a, b) == pytest.approx(expected)
+
+
+@given(st.text(max_size=200), st.text(max_size=200))
+def test_disagreement_is_symmetric_and_between_0_and_1(a: str, b: str) -> None:
+    assert disagreement(a, b) == pytest.approx(disagreement(b, a))
+    assert 0 <= disagreement(a, b) <= 1
+    assert disagreement(a, a) == 0
+
+
+@given(st.text(max_size=200))
+def test_any_text_has_fingerprints(text: str) -> None:
+    tokens = split_plain(text)
+    assert len(minhash_bands(tokens)) == (NUM_BANDS if tokens else 0)
+    assert len(text_digest(text)) == 64

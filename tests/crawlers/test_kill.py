@@ -1,0 +1,61 @@
+"""`kill -9` at fifty random moments, of the driver or the child that reads bodies: no URL lost, none stored twice."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from pathlib import Path
+
+import duckdb
+from warcio.archiveiterator import ArchiveIterator
+
+from tests.crawlers.crawling import finish, kill, site, start, write_recipe
+
+KILLS = 50
+PAGES = 700
+
+
+def stored_urls(run: Path) -> list[str]:
+    with duckdb.connect(str(run / "ratchet.duckdb"), read_only=True) as store:
+        pages = store.sql("SELECT url FROM page WHERE kind = 'page' AND status = 200").fetchall()
+        assert store.sql("SELECT count(*) - count(DISTINCT page_id) FROM page").fetchall() == [(0,)]
+        documents = store.sql("SELECT count(*), count(DISTINCT url) FROM document").fetchall()[0]
+        assert documents[0] == documents[1] == len(pages)
+    return [url for (url,) in pages]
+
+
+def archived_urls(run: Path) -> list[str]:
+    found = []
+    for file in sorted((run / "warc").glob("*.warc.gz")):
+        with file.open("rb") as stream:
+            for record in ArchiveIterator(stream):
+                if record.rec_type == "response":
+                    found.append(record.rec_headers.get_header("WARC-Target-URI"))
+                    record.content_stream().read()
+    return [url for url in found if not url.endswith("robots.txt")]
+
+
+def test_fifty_kills_lose_no_url_and_store_none_twice(tmp_path: Path) -> None:
+    dice = random.Random(7)
+    run = tmp_path / "run"
+    with site(["127.0.0.1", "127.0.0.2"], PAGES) as served:
+        recipe = write_recipe(tmp_path, served.seeds, own_delay_s=0.02)
+        kills = 0
+        process = start(recipe, run)
+        while kills < KILLS and process.poll() is None:
+            # most kills while pages come in, some while it starts up
+            time.sleep(dice.choice([0.3, 1.0, 1.5, 2.0]) + dice.random())
+            whole = dice.random() < 0.6
+            kill(process, whole)
+            kills += 1
+            if process.poll() is not None:
+                process.communicate()
+                process = start(recipe, run)
+        finish(process)
+    assert kills == KILLS, "the crawl was over before it was killed often enough"
+    urls = stored_urls(run)
+    assert sorted(urls) == sorted(served.urls)
+    assert sorted(archived_urls(run)) == sorted(urls), "every body lies in a WARC file, once"
+    with sqlite3.connect(run / "frontier.sqlite") as frontier:
+        assert frontier.execute("SELECT state, count(*) FROM url GROUP BY state").fetchall() == [(2, 2 * PAGES)]

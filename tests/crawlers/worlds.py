@@ -1,0 +1,155 @@
+"""A world for crawl sessions: a table of answers, a clock that jumps, and a store in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from crawlers.config import CrawlConfig
+from crawlers.digest import Digest, DigestTask, digest
+from crawlers.intake import Intake
+from crawlers.politeness import AddressClock
+from crawlers.session import Session
+from crawlers.transport import Answer
+from crawlers.urls import host_of, hostname_of, registrable_domain, section_of
+from infra.records import Request
+from infra.store import Store
+from infra.store.frontier_records import Link
+
+WORDS = "A sentence with several different words that tells a little about the page it stands on. "
+
+
+def html(name: str, *links: str, head: str = "") -> Answer:
+    """A page of its own text with links."""
+    anchors = "".join(f'<a href="{link}">{link}</a> ' for link in links)
+    own = " ".join(f"{name}{i} is thing number {i} of {name} and not of another." for i in range(30))
+    body = f"<html><head><title>{name}</title>{head}</head><body><p>{own}</p>{anchors}</body></html>"
+    return Answer(200, {"content-type": ["text/html; charset=utf-8"]}, body.encode())
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time moves only when everybody waits, and then at once."""
+
+    def __init__(self) -> None:
+        super().__init__(selectors.SelectSelector())
+        self.now = 1_000_000.0
+        self.in_threads = 0
+        loop = self
+
+        class Jumping(selectors.SelectSelector):
+            def select(self, timeout: float | None = None) -> Any:
+                if loop.in_threads:
+                    return super().select(0.001)
+                if timeout:
+                    loop.now += timeout
+                return super().select(0)
+
+        jumping = Jumping()
+        for key in list(self._selector.get_map().values()):
+            jumping.register(key.fileobj, key.events, key.data)
+        self._selector = jumping
+
+    def time(self) -> float:
+        return self.now
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        self.in_threads += 1
+        future = super().run_in_executor(executor, func, *args)
+        future.add_done_callback(self._thread_done)
+        return future
+
+    def _thread_done(self, _: object) -> None:
+        self.in_threads -= 1
+
+
+class LoopClock:
+    """The time of a `JumpingLoop`."""
+
+    def __init__(self, loop: JumpingLoop) -> None:
+        self.loop = loop
+
+    def time(self) -> float:
+        return self.loop.now
+
+    async def sleep_until(self, moment: float) -> None:
+        while (left := moment - self.loop.now) > 0:
+            await asyncio.sleep(left)
+
+
+class World:
+    """Answers by URL; each takes `latency` seconds. An answer may be a function of the time."""
+
+    def __init__(self, loop: JumpingLoop, answers: Mapping[str, Answer | Callable[[float], Answer]]) -> None:
+        self.loop = loop
+        self.answers = dict(answers)
+        self.latency: dict[str, float] = {}
+        self.addresses: dict[str, list[str]] = {}
+        self.asked: list[str] = []
+
+    async def fetch(self, url: str, headers: Mapping[str, str]) -> Answer:
+        self.asked.append(url)
+        await asyncio.sleep(self.latency.get(host_of(url), 0.1))
+        answer = self.answers.get(url, Answer(404))
+        if callable(answer):
+            answer = answer(self.loop.now)
+        if headers.get("If-None-Match") and headers["If-None-Match"] == answer.header("etag"):
+            return Answer(304, answer.headers)
+        return answer
+
+    async def resolve(self, url: str) -> list[str]:
+        return self.addresses.get(
+            hostname_of(url), [f"93.184.{len(hostname_of(url))}.{sum(hostname_of(url).encode()) % 250}"]
+        )
+
+
+class DirectDigester:
+    """Digests in this process; for pages that the tests wrote themselves."""
+
+    def digest(self, task: DigestTask) -> Digest:
+        return digest(task, "RatchetBot")
+
+
+def link(url: str, weight: float = 1.0, kind: str = "page") -> Link:
+    host = host_of(url)
+    return Link(url, host, registrable_domain(host), section_of(url), kind, 0, weight)
+
+
+class Crawler:
+    """Everything that a crawl over a `World` needs; `crawl` runs one generation with some workers at once."""
+
+    def __init__(
+        self, seeds: list[str], answers: Mapping[str, Answer | Callable[[float], Answer]], **config: Any
+    ) -> None:
+        self.loop = JumpingLoop()
+        self.world = World(self.loop, answers)
+        self.seeds = seeds
+        self.config = CrawlConfig(seeds=seeds, contact="me@example.org", policy="lenient-1", **config)
+        self.store = Store(":memory:", clock=lambda: self.loop.now)
+
+    def crawl(self, generation: int = 1, pages: int = 1000, workers: int = 1) -> None:
+        self.store.start_crawl(generation, [link(url) for url in self.seeds], workers)
+        addresses = AddressClock(self.config.address_gap_s)
+
+        async def main() -> None:
+            sessions = []
+            for worker in range(workers):
+                intake = Intake(self.config, self.seeds, "salt", generation, DirectDigester())
+                sessions.append(Session(
+                    worker, generation, self.config, self.config.limits(pages), self.store, intake, self.world,
+                    self.world, LoopClock(self.loop), addresses,
+                ))  # fmt: skip
+            lock = asyncio.Lock()
+            for session in sessions:
+                session._store_lock = lock  # one store in one process: one caller at a time
+            await asyncio.wait_for(asyncio.gather(*(s.run() for s in sessions)), 1e7)
+
+        self.loop.run_until_complete(main())
+
+    def log(self) -> list[Request]:
+        return self.store.request_log()
+
+    def close(self) -> None:
+        self.store.close()
+        self.loop.close()
