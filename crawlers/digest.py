@@ -17,7 +17,7 @@ from crawlers.fingerprints import disagreement, minhash_bands, sampled_grams, te
 from crawlers.listings import read_listing
 from crawlers.permission import read_meta
 from crawlers.personal import mask
-from crawlers.signals import signals_of
+from crawlers.signals import STOP_WORDS, signals_of
 from crawlers.urls import canonical_url
 from crawlers.words import split_plain
 
@@ -130,6 +130,9 @@ def describe(text: Text, task: DigestTask, found: Digest) -> Digest:
         return found
     tokens = split_plain(chosen)
     language, probability = language_of(chosen)
+    signals = signals_of(chosen) | {"language_probability": probability}
+    if language not in ("en", ""):
+        signals["num_stop_words"] = float(len(STOP_WORDS))  # the list is English and says nothing about others
     return replace(
         found,
         text=chosen,
@@ -139,7 +142,7 @@ def describe(text: Text, task: DigestTask, found: Digest) -> Digest:
         other_digest=text_digest(text.other) if text.other else "",
         disagreement=disagreement(text.text, text.other) if text.other else 0.0,
         masked=masked,
-        signals=signals_of(chosen) | {"language_probability": probability},
+        signals=signals,
         bands=minhash_bands(tokens),
         grams=sampled_grams(tokens),
     )

@@ -129,4 +129,5 @@ def first_broken(rules: tuple[Rule, ...], signals: Mapping[str, float]) -> str:
 
 def is_promising_prose(signals: Mapping[str, float]) -> bool:
     """Whether a first, rough text is prose that is worth a slower extraction."""
-    return signals["code_line_share"] < CODE_LINE_SHARE and not first_broken(GOPHER_QUALITY, signals)
+    rules = tuple(rule for rule in GOPHER_QUALITY if rule.signal != "num_stop_words")  # those are English
+    return signals["code_line_share"] < CODE_LINE_SHARE and not first_broken(rules, signals)

@@ -22,8 +22,8 @@ from infra.records import Request, content_key
 from infra.store.crawling import CrawlRows
 from infra.store.frontier_records import HostLease, HostVisit, Lease, Limits, Outcome, Robots, State
 
-FLUSH_ROWS = 64
-FLUSH_S = 2.0
+FLUSH_ROWS = 256
+FLUSH_S = 3.0
 IDLE_S = 0.25
 BORROW_TRIES = 40
 UNREADABLE_KEPT_S = 600.0

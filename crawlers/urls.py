@@ -14,6 +14,8 @@ from infra.errors import UserError
 
 BUILTIN = "builtin:"
 MAX_URL_CHARS = 2000
+PARSED_KEPT = 4096
+"""URLs of which the parts are remembered: a fetch asks for them some ten times."""
 MAX_PATH_SEGMENTS = 16
 MAX_REPEATED_SEGMENTS = 3
 CALENDAR_YEARS = (1990, 2040)
@@ -48,33 +50,39 @@ def _canonical_query(query: str, sort: bool) -> str:
     return "&".join(sorted(parts) if sort else parts)
 
 
+@lru_cache(maxsize=PARSED_KEPT)
 def host_of(url: str) -> str:
     """Host with its port, as the URL spells it; the default port of the scheme is left out."""
     return str(ada_url.URL(url).host)
 
 
+@lru_cache(maxsize=PARSED_KEPT)
 def hostname_of(url: str) -> str:
     """Host without port and without the brackets of an IPv6 address."""
     return str(ada_url.URL(url).hostname).strip("[]")
 
 
+@lru_cache(maxsize=PARSED_KEPT)
 def origin_of(url: str) -> str:
     """Scheme, host and port: what one robots.txt speaks for."""
     return str(ada_url.URL(url).origin)
 
 
+@lru_cache(maxsize=PARSED_KEPT)
 def port_of(url: str) -> int:
     """The port that a connection to the URL goes to."""
     parsed = ada_url.URL(url)
     return int(parsed.port) if parsed.port else {"http:": 80, "https:": 443}[parsed.protocol]
 
 
+@lru_cache(maxsize=PARSED_KEPT)
 def path_of(url: str) -> str:
     """Path and query, as a robots.txt rule sees them."""
     parsed = ada_url.URL(url)
     return str(parsed.pathname) + str(parsed.search)
 
 
+@lru_cache(maxsize=PARSED_KEPT)
 def section_of(url: str) -> str:
     """The first segment of the path where there are several ("" else): what a labeler's taste is kept for."""
     segments = ada_url.URL(url).pathname.split("/")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
 import io
 from collections.abc import Iterator, Mapping
@@ -14,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
+from isal import igzip
 
 REVISIT_PROFILE = "http://netpreserve.org/warc/1.1/revisit/identical-payload-digest"
 NOT_MODIFIED_PROFILE = "http://netpreserve.org/warc/1.1/revisit/server-not-modified"
-COMPRESSION_LEVEL = 3
+COMPRESSION_LEVEL = 1
+"""A crawl is short of processor time sooner than of disk."""
 _DROPPED_HEADERS = frozenset({"content-encoding", "transfer-encoding", "content-length", "set-cookie"})
 
 
@@ -56,7 +57,7 @@ def _head(status: int, headers: Mapping[str, list[str]], length: int) -> bytes:
 def _packed(record: WarcRecord) -> bytes:
     buffer = io.BytesIO()
     record.write(buffer)
-    return gzip.compress(buffer.getvalue(), COMPRESSION_LEVEL, mtime=0)
+    return bytes(igzip.compress(buffer.getvalue(), COMPRESSION_LEVEL, mtime=0))
 
 
 def _record(kind: WarcRecordType, url: str, at: datetime, block: bytes, content_type: str) -> WarcRecord:

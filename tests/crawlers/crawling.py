@@ -17,7 +17,24 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
-WORDS = "river stone bridge village mountain spring water boat oak iron wind children north night plain flood".split()
+WORDS = [
+    "river",
+    "stone",
+    "bridge",
+    "village",
+    "mountain",
+    "spring",
+    "water",
+    "boat",
+    "oak",
+    "iron",
+    "wind",
+    "children",
+    "north",
+    "night",
+    "plain",
+    "flood",
+]
 
 
 def body(host: str, number: int, pages: int) -> bytes:

@@ -40,7 +40,7 @@ def test_fifty_kills_lose_no_url_and_store_none_twice(tmp_path: Path) -> None:
     dice = random.Random(7)
     run = tmp_path / "run"
     with site(["127.0.0.1", "127.0.0.2"], PAGES) as served:
-        recipe = write_recipe(tmp_path, served.seeds, own_delay_s=0.02)
+        recipe = write_recipe(tmp_path, served.seeds, own_delay_s=0.02, max_depth=20)
         kills = 0
         process = start(recipe, run)
         while kills < KILLS and process.poll() is None:

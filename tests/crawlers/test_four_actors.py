@@ -1,0 +1,67 @@
+"""A crawl over four Ray actors, one of them killed on the way; the auditor reads the fetch log alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import duckdb
+import psutil
+import pytest
+
+from crawlers.politeness import audit
+from infra.records import Request
+from infra.tables import from_table
+from tests.crawlers.crawling import ROOT, finish, site, start, write_recipe
+
+pytestmark = pytest.mark.ray
+ADDRESSES = [f"127.0.1.{i}" for i in range(1, 13)]
+PAGES = 25
+
+
+def crawl_workers(pid: int) -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.Error):
+            if "CrawlWorker.crawl" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def test_four_actors_violate_nothing_and_survive_the_death_of_one(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with site(ADDRESSES, PAGES) as served:
+        recipe = write_recipe(tmp_path, served.seeds, own_delay_s=0.25)
+        process = start(recipe, run, "--actors", "4")
+        killed = False
+        deadline = time.monotonic() + 600
+        while process.poll() is None and not killed and time.monotonic() < deadline:
+            workers = crawl_workers(process.pid)
+            if len(workers) == 4 and sum(served.asked.values()) > 60:
+                workers[0].kill()
+                killed = True
+            time.sleep(0.1)
+        output = finish(process)
+    assert killed
+    assert "died" in output
+    with duckdb.connect(str(run / "ratchet.duckdb"), read_only=True) as store:
+        log = from_table(Request, store.sql("SELECT * FROM request").to_arrow_table())
+        pages = store.sql("SELECT url FROM page WHERE kind = 'page' AND status = 200").fetchall()
+    assert sorted(url for (url,) in pages) == sorted(served.urls)
+    assert audit(log) == []
+    assert len({request.worker for request in log}) == 4
+    by_host: dict[str, set[int]] = {}
+    for request in log:
+        by_host.setdefault(request.host, set()).add(request.worker)
+    assert all(len(workers) == 1 for workers in by_host.values())
+    done = subprocess.run(
+        [sys.executable, "-m", "loop.cli", "crawl", "audit", "--run", str(run)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert ": 0 violations" in done.stdout
