@@ -109,7 +109,7 @@ def _ours(urls: list[str], folder: Path, extract: bool) -> int:
     class Unread:
         """Leaves bodies unread."""
 
-        def digest(self, task: DigestTask) -> Digest:
+        def digest(self, task: DigestTask) -> Digest:  # noqa: ARG002
             return Digest(failure="not read")
 
     config = CrawlConfig(seeds=urls)

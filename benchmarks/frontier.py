@@ -24,7 +24,7 @@ from infra.store.frontier import Frontier
 from infra.store.frontier_records import HostVisit, Link, Outcome, State
 
 PER_HOST = 100
-OPERATIONS = 200
+OPERATIONS = 100
 DUCKDB_OPERATIONS = 20
 
 
@@ -96,7 +96,8 @@ def duckdb_lease(size: int) -> float:
     for _ in range(DUCKDB_OPERATIONS):
         start = time.perf_counter()
         rows = connection.execute(
-            "WITH best AS (SELECT host FROM url WHERE state = 0 ORDER BY priority DESC, host LIMIT 1) SELECT url FROM url"
+            "WITH best AS (SELECT host FROM url WHERE state = 0 ORDER BY priority DESC, host LIMIT 1)"
+            " SELECT url FROM url"
             " WHERE state = 0 AND host = (SELECT host FROM best) ORDER BY priority DESC LIMIT 64"
         ).fetchall()
         connection.execute("UPDATE url SET state = 1 WHERE list_contains(?, url)", [[u for (u,) in rows]])

@@ -60,15 +60,18 @@ def crawl(cluster: Cluster, run: Run, generation: int) -> Summary:
 
 def _nothing_crawled(run: Run) -> UserError:
     """Why a crawl brought no document at all, by what happened to its first URL."""
-    reasons = run.store.frontier_reasons()
-    url, state, reason = reasons[0] if reasons else (run.recipe.crawl.seeds[0], "done", "")
+    config = run.recipe.crawl
+    key, places = ("crawl.seeds", config.seeds) if config.seeds else ("crawl.paths", config.paths)
+    reasons = run.store.frontier_reasons(1)
+    url, state, reason = reasons[0] if reasons else (places[0] if places else config.source, "done", "")
     if state == "forbidden":
-        return UserError("crawl.seeds", url, "robots.txt forbids this crawler to read it.", "Choose another site.")
+        return UserError(key, url, "robots.txt forbids this crawler to read it.", "Choose another site.")
     if state == "failed":
         problem = f"the site could not be read ({reason})."
-        return UserError("crawl.seeds", url, problem, "Check the address and the network, then use a new --run.")
-    problem = "the crawl found no page with enough text."
-    return UserError("crawl.seeds", url, problem, "Choose another site or lower crawl.min_document_chars.")
+        return UserError(key, url, problem, "Check the address and the network, then use a new --run.")
+    drops = ", ".join(f"{why} {count}" for why, count in run.store.drop_counts(1)[:4]) or "no page was there"
+    problem = f"the crawl kept no document ({drops})."
+    return UserError(key, url, problem, "Choose another site, or set crawl.policy or crawl.min_document_chars.")
 
 
 def label(cluster: Cluster, run: Run, generation: int) -> Summary:

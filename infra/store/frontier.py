@@ -157,7 +157,7 @@ class Frontier(FrontierFile):
         ).fetchone()
         if num_bytes >= limits.num_bytes or now >= started + limits.seconds:
             return 0
-        (out,) = self._db.execute("SELECT count(*) FROM url WHERE state = 1").fetchone()
+        (out,) = self._db.execute("SELECT count(*) FROM url INDEXED BY url_by_lease WHERE state = 1").fetchone()
         return max(0, limits.pages - int(pages) - int(out))
 
     def _choose_host(self, worker: int, until: float, explore: bool) -> tuple[int, str, str, float] | None:
@@ -321,7 +321,7 @@ class Frontier(FrontierFile):
 
     def is_finished(self, generation: int, limits: Limits, now: float) -> bool:
         """Whether nothing is out, and nothing more may or can be handed out."""
-        if self._db.execute("SELECT 1 FROM url WHERE state = 1 LIMIT 1").fetchone():
+        if self._db.execute("SELECT 1 FROM url INDEXED BY url_by_lease WHERE state = 1 LIMIT 1").fetchone():
             return False
         if self._room(generation, limits, now) <= 0:
             return True

@@ -118,14 +118,22 @@ class Robots:
     reservation: bytes
 
 
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
 def url_key(url: str) -> int:
-    """63 bits of a hash of the URL; a collision in 100 million URLs has a chance of one in two thousand."""
-    return int.from_bytes(hashlib.blake2b(url.encode(), digest_size=8).digest(), "big") >> 1
+    """63 bits: 20 of a hash of the host, so that a host's URLs lie together in the file, and 43 of the URL's.
+
+    Among ten million URLs of one host some six collide, of which one each is never fetched.
+    """
+    host = url.split("/", 3)[2] if url.count("/") >= 2 else ""
+    return (_hash(host) >> 44) << 43 | _hash(url) >> 21
 
 
 def shard_of(domain: str) -> int:
     """The shard of a registrable domain; a worker owns whole shards."""
-    return url_key(domain) % NUM_SHARDS
+    return _hash(domain) % NUM_SHARDS
 
 
 def revisit_interval(first: float, last: float, visits: int, changes: int, least_s: float, most_s: float) -> float:
