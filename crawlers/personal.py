@@ -43,8 +43,8 @@ _DETECTORS = (
     stripe.StripeDetector, telegram_token.TelegramBotTokenDetector, twilio.TwilioKeyDetector,
 )  # fmt: skip
 _SECRET_HINTS = re.compile(
-    r"AKIA|ASIA|A3T|ABIA|ACCA|[aA][wW][sS]|AccountKey|gh[pousr]_|glpat|gl\w+-|eyJ|-us\d|npm|sk-|PRIVATE KEY|pypi-|SG\.|xox"
-    r"|hooks\.slack|sq0csp|[sr]k_live|\d{8,10}:[\w-]{35}|(?:AC|SK)[0-9a-z]{32}|[MNO][\w-]{23}\."
+    r"AKIA|ASIA|A3T|ABIA|ACCA|[aA][wW][sS]|AccountKey|gh[pousr]_|glpat|gl\w+-|eyJ|-us\d|npm|sk-|PRIVATE KEY|pypi-|SG\."
+    r"|xox|hooks\.slack|sq0csp|[sr]k_live|\d{8,10}:[\w-]{35}|(?:AC|SK)[0-9a-z]{32}|[MNO][\w-]{23}\."
 )  # fmt: skip
 
 
