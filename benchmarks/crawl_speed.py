@@ -96,7 +96,7 @@ def _peer(urls: list[str], folder: Path) -> int:
 def _ours(urls: list[str], folder: Path, extract: bool) -> int:
     from crawlers.child import DigestChild
     from crawlers.config import CrawlConfig
-    from crawlers.digest import Digest, DigestTask
+    from crawlers.digest_records import Digest, DigestTask
     from crawlers.intake import Intake
     from crawlers.politeness import AddressClock
     from crawlers.safety import socket_policy

@@ -24,7 +24,8 @@ import trafilatura
 from resiliparse.extract.html2text import extract_plain_text
 
 from benchmarks.results import append
-from crawlers.digest import DigestTask, digest
+from crawlers.digest import digest
+from crawlers.digest_records import DigestTask
 
 SHINGLE_WORDS = 4
 RESAMPLES = 1000

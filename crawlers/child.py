@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
-from crawlers.digest import Digest, DigestTask, digest
+from crawlers.digest_records import Digest, DigestTask
 
 START_S = 180.0
 """Allowance for starting a Python process with the extraction libraries on a loaded machine."""
@@ -90,6 +90,8 @@ def _from_json(data: bytes) -> Digest:
 
 
 def _answer(task: DigestTask, product: str) -> Digest:
+    from crawlers.digest import digest  # in the child alone: it loads every parser
+
     try:
         return digest(task, product)
     except MemoryError:
@@ -101,7 +103,7 @@ def _answer(task: DigestTask, product: str) -> Digest:
 def _serve(descriptor: int, product: str, memory_bytes: int) -> None:
     """The child: answer until the parent closes its end."""
     pipe: Connection[Any, Any] = Connection(descriptor)
-    digest(DigestTask("html", "http://localhost/", "text/html", True, b"<p>ready</p>"))  # loads what is lazy
+    _answer(DigestTask("html", "http://localhost/", "text/html", True, b"<p>ready</p>"), product)  # loads what is lazy
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes + _address_space(),) * 2)
     pipe.send_bytes(b"ready")
     while True:

@@ -7,11 +7,11 @@ This is where hostile bytes meet parsers written in C, so a crawl calls it in a 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 from resiliparse.parse.html import HTMLTree
 
+from crawlers.digest_records import Digest, DigestTask
 from crawlers.extract import Text, decode, language_of, main_text, plain_text, read_markup
 from crawlers.fingerprints import disagreement, minhash_bands, sampled_grams, text_digest
 from crawlers.listings import read_listing
@@ -21,7 +21,6 @@ from crawlers.signals import STOP_WORDS, signals_of
 from crawlers.urls import canonical_url
 from crawlers.words import split_plain
 
-Kind = Literal["html", "text", "sitemap", "feed"]
 MAX_TEXT_CHARS = 1_000_000
 MAX_NESTING = 2000
 """Deeper trees are refused: parsers walk them by recursion or in quadratic time."""
@@ -29,43 +28,6 @@ _OPENING = re.compile(rb"<(?![/!?])")
 _CLOSING = re.compile(rb"</|/>")
 _VOID = re.compile(rb"<(?:area|base|br|col|embed|hr|img|input|link|meta|p|li|td|tr|th|dd|dt|option|source|wbr)\b",
                    re.IGNORECASE)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class DigestTask:
-    """A body and how to read it."""
-
-    kind: Kind
-    url: str
-    content_type: str
-    mask_personal_data: bool
-    body: bytes = b""
-
-    def with_body(self, body: bytes) -> DigestTask:
-        """The task with its body."""
-        return replace(self, body=body)
-
-
-@dataclass(frozen=True)
-class Digest:
-    """What a body holds; `failure` says why it could not be read."""
-
-    failure: str = ""
-    title: str = ""
-    text: str = ""
-    language: str = ""
-    extractor: str = ""
-    canonical: str = ""
-    links: tuple[str, ...] = ()
-    feeds: tuple[str, ...] = ()
-    sitemaps: tuple[str, ...] = ()
-    text_digest: str = ""
-    other_digest: str = ""
-    disagreement: float = 0.0
-    masked: dict[str, int] = field(default_factory=dict)
-    signals: dict[str, float] = field(default_factory=dict)
-    bands: list[int] = field(default_factory=list)
-    grams: dict[int, list[int]] = field(default_factory=dict)
 
 
 def digest(task: DigestTask, product: str = "") -> Digest:

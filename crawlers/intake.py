@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from crawlers import warc
 from crawlers.config import CrawlConfig
-from crawlers.digest import Digest, DigestTask, Kind
+from crawlers.digest_records import Digest, DigestTask, Kind
 from crawlers.permission import PURPOSES, Word, may_use, read_meta, verdict_for, words_about
 from crawlers.pools import pool_of, pools_by_domain
 from crawlers.robots import RobotsFile, sitemaps_in
@@ -222,7 +222,7 @@ class Intake:
             return
         taken.digest = digest
         taken.document = self._document(taken.page, digest, pool)
-        taken.outcome = _with_new_text(taken.outcome, self._is_new_text(taken.page.host, digest))
+        taken.outcome = replace(taken.outcome, is_new_text=self._is_new_text(taken.page.host, digest))
 
     def _is_elsewhere(self, digest: Digest, lease: Lease, taken: Taken) -> bool:
         """Whether the page names another one of this crawl as its canonical self, which is then fetched instead."""
@@ -282,11 +282,6 @@ class Intake:
         found = [canonical_url(url, origin, self._config.sort_query) for url in sitemaps_in(robots)]
         lease = Lease(origin + "/", "sitemap", 0, SITEMAP_WEIGHT, 0, "", "", "")
         return self._followed([url for url in found if url], lease, "sitemap")
-
-
-def _with_new_text(outcome: Outcome, is_new: bool) -> Outcome:
-    return Outcome(outcome.url, outcome.state, outcome.reason, outcome.etag, outcome.last_modified, outcome.digest,
-                   outcome.num_bytes, is_new)  # fmt: skip
 
 
 def _kind_of(leased_as: str, answer: Answer) -> Kind | None:

@@ -53,8 +53,9 @@ def hashes_of(tokens: list[str]) -> UInt64Array:
     return np.fromiter(map(word_hash, tokens), dtype=np.uint64, count=len(tokens))
 
 
+@lru_cache(maxsize=2)
 def words_of(text: str) -> Words:
-    """Tokenise once for all signals."""
+    """Tokenise once for all signals of a text."""
     tokens = split(text)
     lengths = np.fromiter(map(len, tokens), dtype=np.int64, count=len(tokens))
     return Words(tokens, hashes_of(tokens), lengths)

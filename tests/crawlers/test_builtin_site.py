@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from crawlers.builtin_site import serving, site_folder, write_index
-from crawlers.digest import DigestTask, digest
+from crawlers.digest import digest
+from crawlers.digest_records import DigestTask
 from infra.errors import UserError
 
 

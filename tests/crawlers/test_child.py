@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from crawlers.child import DIED, OUT_OF_MEMORY, OUT_OF_TIME, DigestChild
-from crawlers.digest import MAX_NESTING, DigestTask, digest
+from crawlers.digest import MAX_NESTING, digest
+from crawlers.digest_records import DigestTask
 from tests.crawlers.test_extract import ARTICLE
 
 TASK = DigestTask("html", "http://h/a", "text/html", True, ARTICLE)

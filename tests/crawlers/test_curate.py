@@ -9,7 +9,8 @@ import pytest
 
 from crawlers.config import CrawlConfig
 from crawlers.curate import CANARY, CONTAMINATED, DUPLICATE, curate, held_out_grams
-from crawlers.digest import DigestTask, digest
+from crawlers.digest import digest
+from crawlers.digest_records import DigestTask
 from crawlers.intake import band_table, gram_table, signal_table
 from crawlers.pools import pool_of, pools_by_domain
 from infra.errors import UserError

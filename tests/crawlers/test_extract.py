@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlers.digest import Digest, DigestTask, digest
+from crawlers.digest import digest
+from crawlers.digest_records import Digest, DigestTask
 from crawlers.extract import decode, language_of, tidy
 
 PAGE = b"""<!doctype html><html><head><title>A &amp; B</title></head><body>

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from crawlers.config import CrawlConfig
-from crawlers.digest import Digest, DigestTask, digest
+from crawlers.digest import digest
+from crawlers.digest_records import Digest, DigestTask
 from crawlers.intake import Intake
 from crawlers.politeness import AddressClock
 from crawlers.session import Session
