@@ -116,13 +116,13 @@ def _by_trafilatura(source: str) -> str:
 
 
 def read_markup(tree: HTMLTree, url: str) -> Markup:
-    """Title, links and the page's words about itself; one walk, because element lists are quadratic to walk."""
+    """Title, links and the page's words about itself."""
     base = url
     head = tree.head
     if head is not None and (element := head.query_selector("base[href]")) is not None:
         base = canonical_url(element.getattr("href") or "", url) or url
     feeds, sitemaps, canonical = _head_links(head, base)
-    links, pre_chars = _walk(tree, base)
+    links, pre_chars = _walk(tree.body, base)
     title = html.unescape(tree.title or "").strip()[:300]
     return Markup(title, links, feeds, sitemaps, canonical, pre_chars)
 
@@ -147,19 +147,16 @@ def _head_links(head: ElementNode | None, base: str) -> tuple[tuple[str, ...], t
     return tuple(feeds), tuple(sitemaps), canonical
 
 
-def _walk(tree: HTMLTree, base: str) -> tuple[tuple[str, ...], int]:
+def _walk(body: ElementNode | None, base: str) -> tuple[tuple[str, ...], int]:
     """(links in order, characters inside `pre` elements)."""
+    if body is None:
+        return (), 0
     found: dict[str, None] = {}
-    pre_chars = 0
-    for node in tree.body or ():
-        if not isinstance(node, ElementNode):
+    for anchor in body.query_selector_all("a[href]")[:MAX_LINKS]:  # a slice: to iterate takes quadratic time
+        if "nofollow" in (anchor.getattr("rel") or "").lower():
             continue
-        if node.tag == "pre":
-            pre_chars += len(node.text or "")
-        elif node.tag == "a" and node.hasattr("href") and len(found) < MAX_LINKS:
-            if "nofollow" in (node.getattr("rel") or "").lower():
-                continue
-            link = canonical_url(node.getattr("href") or "", base)
-            if link is not None:
-                found[link] = None
+        link = canonical_url(anchor.getattr("href") or "", base)
+        if link is not None:
+            found[link] = None
+    pre_chars = sum(len(element.text or "") for element in body.query_selector_all("pre")[:MAX_FURNITURE])
     return tuple(found), pre_chars

@@ -7,6 +7,7 @@ verdicts; `crawlers.policy` decides by them, and can decide anew without reading
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 
 import numpy as np
 import regex
@@ -133,6 +134,7 @@ def _c4_signals(text: str) -> dict[str, float]:
     return {"num_sentences": float(sentences), "has_curly_bracket": float(curly), "has_lorem_ipsum": float(lorem)}
 
 
+@lru_cache(maxsize=2)
 def gate_signals(text: str) -> dict[str, float]:
     """The cheap half: what Gopher's quality rules read, and the share of code lines."""
     return _word_signals(text, words_of(text)) | _line_signals(text)
@@ -140,7 +142,5 @@ def gate_signals(text: str) -> dict[str, float]:
 
 def signals_of(text: str) -> dict[str, float]:
     """Every signal of a text, by name."""
-    words = words_of(text)
-    signals = {"num_chars": float(len(text))}
-    signals |= _word_signals(text, words) | _line_signals(text) | _repetition_signals(text, words) | _c4_signals(text)
-    return signals
+    repetition = _repetition_signals(text, words_of(text))
+    return {"num_chars": float(len(text))} | gate_signals(text) | repetition | _c4_signals(text)
