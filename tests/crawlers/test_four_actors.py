@@ -17,7 +17,7 @@ from infra.records import Request
 from infra.tables import from_table
 from tests.crawlers.crawling import ROOT, finish, site, start, write_recipe
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 ADDRESSES = [f"127.0.1.{i}" for i in range(1, 13)]
 PAGES = 25
 

@@ -17,6 +17,7 @@ import zstandard
 from crawlers.safety import FORBIDDEN_ADDRESS
 from tests.crawlers.fetching import fetch
 
+pytestmark = pytest.mark.timeout(1200)
 LIMIT = 2**20
 BOMB = b"\0" * (200 * 2**20)
 MEMORY = 250 * 2**20

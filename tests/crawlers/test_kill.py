@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 
 import duckdb
+import pytest
 from warcio.archiveiterator import ArchiveIterator
 
 from tests.crawlers.crawling import finish, kill, site, start, write_recipe
 
+pytestmark = pytest.mark.timeout(3000)  # minutes on a fast machine
 KILLS = 50
 PAGES = 700
 
@@ -52,7 +54,7 @@ def test_fifty_kills_lose_no_url_and_store_none_twice(tmp_path: Path) -> None:
             if process.poll() is not None:
                 process.communicate()
                 process = start(recipe, run)
-        finish(process)
+        finish(process, timeout=2400)
     assert kills == KILLS, "the crawl was over before it was killed often enough"
     urls = stored_urls(run)
     assert sorted(urls) == sorted(served.urls)
