@@ -25,7 +25,6 @@ MAX_TEXT_CHARS = 1_000_000
 MAX_NESTING = 2000
 """Deeper trees are refused: parsers walk them by recursion or in quadratic time."""
 _OPENING = re.compile(rb"<(?![/!?])")
-_CLOSING = re.compile(rb"</|/>")
 _VOID = re.compile(rb"<(?:area|base|br|col|embed|hr|img|input|link|meta|p|li|td|tr|th|dd|dt|option|source|wbr)\b",
                    re.IGNORECASE)  # fmt: skip
 

@@ -10,7 +10,7 @@ from datetime import UTC
 from crawlers.child import DigestChild
 from crawlers.config import CrawlConfig
 from crawlers.intake import Intake, Taken
-from crawlers.robots import RobotsFile, parse
+from crawlers.robots import FORBIDDEN, RobotsFile, parse
 from crawlers.session import FLUSH_ROWS
 from crawlers.sources import Captures
 from crawlers.transport import Answer
@@ -21,7 +21,6 @@ from infra.store.crawling import CrawlRows
 from infra.store.frontier_records import HostLease, Lease, Limits
 
 TOO_LARGE = "body too large"
-FORBIDDEN = "forbidden by robots.txt"
 LOCAL_HOST = "file"
 
 
@@ -51,7 +50,7 @@ class IngestWorker:
     def _ingest_one(self, container: Captures, intake: Intake, generation: int, limits: Limits) -> int:
         number = 0
         robots: dict[str, RobotsFile] = {}
-        rows = CrawlRows(generation, limits, opening=intake.opening())
+        rows = CrawlRows(generation, limits, opening=intake.opening)
         start = self._store.ingested_until(container.name)
         for capture, position in container.read(start, self._config.max_body_bytes):
             if number >= limits.pages:
@@ -61,7 +60,7 @@ class IngestWorker:
                 number += 1
             if len(rows.pages) + len(rows.drops) >= FLUSH_ROWS:
                 self._store.commit_crawl(rows)
-                rows = CrawlRows(generation, limits, opening=intake.opening())
+                rows = CrawlRows(generation, limits, opening=intake.opening)
         if rows.ingested:
             self._store.commit_crawl(rows)
         return number

@@ -110,10 +110,8 @@ class Intake:
         self._generation = generation
         self._digester = digester
         self._seen: dict[str, set[int]] = {}
-
-    def opening(self) -> bytes:
+        self.opening = warc.warcinfo(config.full_user_agent, datetime.now(UTC))
         """The record that begins a WARC file."""
-        return warc.warcinfo(self._config.full_user_agent, datetime.now(UTC))
 
     async def take(
         self, lease: Lease, host: HostLease, answer: Answer, robots: RobotsFile, reservation: bytes, at: float

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from resiliparse.parse.html import HTMLTree
 
-from crawlers.robots import RobotsFile, _covers, _uses, normalise
+from crawlers.robots import RobotsFile, covers, normalise, uses_in
 from crawlers.urls import path_of
 
 Verdict = Literal["allow", "deny", "unknown"]
@@ -131,7 +131,7 @@ def _well_known(reservation: bytes, url: str) -> list[Word]:
     path = normalise(path_of(url))
     for rule in rules if isinstance(rules, list) else []:
         location = rule.get("location") if isinstance(rule, dict) else None
-        if isinstance(location, str) and _covers(normalise(location), path):
+        if isinstance(location, str) and covers(normalise(location), path):
             return _from_reservation(str(rule.get("tdm-reservation", "")), "tdmrep.json")
     return []
 
@@ -146,7 +146,7 @@ def words_about(
         words += _from_uses(preference.uses, "robots.txt", preference.line)
     for name in ("content-usage", "content-signal"):
         for value in headers.get(name, []):
-            words += _from_uses(_uses(value), f"{name} header", value)
+            words += _from_uses(uses_in(value), f"{name} header", value)
     words += _x_robots(headers.get("x-robots-tag", []), product)
     for value in headers.get("tdm-reservation", []):
         words += _from_reservation(value, "header")

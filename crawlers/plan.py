@@ -14,10 +14,10 @@ from crawlers.intake import Intake
 from crawlers.permission import PURPOSES, PageMeta, Word, verdict_for, words_about
 from crawlers.politeness import AddressClock, delay_after
 from crawlers.robots import RobotsFile, access_of, parse, sitemaps_in
-from crawlers.safety import is_loopback, socket_policy
-from crawlers.session import Session
+from crawlers.safety import socket_policy
+from crawlers.session import Session, configured_delay
 from crawlers.transport import SystemClock, SystemResolver, Transport
-from crawlers.urls import host_of, hostname_of, path_of
+from crawlers.urls import host_of, path_of
 from infra.store import Store
 from infra.store.frontier_records import Robots
 
@@ -71,8 +71,7 @@ def _seed_plan(config: CrawlConfig, seed: str, robots: Robots, now: float) -> Se
     rule = file.decide(path_of(seed))
     words = words_about(seed, file, robots.reservation, {}, PageMeta((), "", False), config.product)
     train, evaluate = (verdict_for(purpose, words) for purpose in PURPOSES)
-    own = is_loopback(hostname_of(seed)) or host_of(seed) in config.own_hosts
-    configured = config.own_delay_s if own else config.delay_s
+    own, configured = configured_delay(seed, config)
     return SeedPlan(
         url=seed,
         robots_status=robots.status,

@@ -24,7 +24,6 @@ GOOD_COPY_S = 30 * 24 * 3600.0
 FORBIDDEN = "forbidden by robots.txt"
 UNREADABLE = "robots.txt could not be read"
 
-_TOKEN = re.compile(r"[A-Za-z_-]+")
 _LINE = re.compile(r"^\s*([A-Za-z-]+)\s*:\s*(.*?)\s*$")
 
 
@@ -38,7 +37,7 @@ class Rule:
 
     def matches(self, path: str) -> bool:
         """Whether the pattern covers a normalised path."""
-        return _covers(self.pattern, path)
+        return covers(self.pattern, path)
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def normalise(path: str) -> str:
     )
 
 
-def _covers(pattern: str, path: str) -> bool:
+def covers(pattern: str, path: str) -> bool:
     """Match with `*` for any run of characters and a final `$` for the end, in time linear in pattern x path."""
     anchored = pattern.endswith("$")
     pieces = (pattern[:-1] if anchored else pattern).split("*")
@@ -91,7 +90,7 @@ def _covers(pattern: str, path: str) -> bool:
     return path.find(last, position) >= 0
 
 
-def _uses(words: str) -> tuple[tuple[str, bool], ...]:
+def uses_in(words: str) -> tuple[tuple[str, bool], ...]:
     """`train-ai=n, search=y` or `ai-train=no` as ((use, permitted), ...); anything else is left out."""
     found = re.findall(r"([a-z][a-z-]*)\s*=\s*(yes|no|y|n)\b", words.lower())
     return tuple((use, word.startswith("y")) for use, word in found)
@@ -100,7 +99,7 @@ def _uses(words: str) -> tuple[tuple[str, bool], ...]:
 def _preference(words: str, line: str) -> Preference:
     path = words.split(None, 1)[0] if words.startswith("/") else "/"
     rest = words[len(path) :] if words.startswith("/") else words
-    return Preference(normalise(path), _uses(rest), line)
+    return Preference(normalise(path), uses_in(rest), line)
 
 
 class RobotsFile:
@@ -130,7 +129,7 @@ class RobotsFile:
     def preference(self, path: str) -> Preference | None:
         """The AI preference with the longest prefix of a path."""
         wanted = normalise(path)
-        covering = [p for p in self.preferences if _covers(p.prefix, wanted) and p.uses]
+        covering = [p for p in self.preferences if covers(p.prefix, wanted) and p.uses]
         return max(covering, key=lambda p: len(p.prefix), default=None)
 
 

@@ -90,14 +90,12 @@ def socket_policy(seeds: Sequence[str], allow_addresses: Sequence[str], allow_po
     return SocketPolicy(frozenset(opened), _PORTS | frozenset(allow_ports))
 
 
-def was_refused(url: str, addresses: Sequence[str]) -> bool:
-    """Whether a connection that this URL led to has been refused.
+def was_refused(url: str) -> bool:
+    """Whether a connection to the URL's port has been refused.
 
     Download handlers wrap a refused connection each in its own way and some lose its words, so this is asked.
     """
-    port = port_of(url)
-    literal = hostname_of(url)
-    return any(number == port and (host == literal or not addresses or host in addresses) for host, number in _refused)
+    return any(number == port_of(url) for _, number in _refused)
 
 
 def _audit(event: str, arguments: tuple[object, ...]) -> None:

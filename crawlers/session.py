@@ -92,6 +92,12 @@ def _kept_s(known: Robots) -> float:
     return UNREADABLE_KEPT_S if failed else FRESH_S
 
 
+def configured_delay(url: str, config: CrawlConfig) -> tuple[bool, float]:
+    """Whether a URL's host is loopback or the operator's own, and the delay that is configured for it."""
+    own = is_loopback(hostname_of(url)) or host_of(url) in config.own_hosts
+    return own, config.own_delay_s if own else config.delay_s
+
+
 class Session:
     """See the module's words. `run` returns when the generation's crawl is over for every worker."""
 
@@ -116,7 +122,7 @@ class Session:
         self._deadline = float("inf")
 
     def _new_rows(self) -> CrawlRows:
-        return CrawlRows(generation=self._generation, limits=self._limits, opening=self._intake.opening())
+        return CrawlRows(generation=self._generation, limits=self._limits, opening=self._intake.opening)
 
     async def _store(self, method: Callable[..., Result], *arguments: Any) -> Result:
         """Call the store off the event loop, one call at a time."""
@@ -207,8 +213,7 @@ class Session:
         self, url: str, kind: str, host: str, domain: str, clock: _HostClock, headers: dict[str, str]
     ) -> Answer:
         """One request at the moment that the host's and the address's clocks allow, written to the fetch log."""
-        own = is_loopback(hostname_of(url)) or host in self._config.own_hosts
-        configured = self._config.own_delay_s if own else self._config.delay_s
+        own, configured = configured_delay(url, self._config)
         await self._clock.sleep_until(clock.next_at)
         addresses = [] if own else await self._resolver.resolve(url)
         if addresses:

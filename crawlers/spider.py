@@ -114,7 +114,7 @@ def _causes(error: BaseException) -> list[BaseException]:
 def failure_reason(error: BaseException, url: str) -> str:
     """A short reason for the fetch log and the counts."""
     causes = _causes(error)
-    if any(isinstance(e, ForbiddenAddressError) for e in causes) or was_refused(url, []):
+    if any(isinstance(e, ForbiddenAddressError) for e in causes) or was_refused(url):
         return FORBIDDEN_ADDRESS
     names = {type(e).__name__ for e in causes}
     for name, reason in _REASONS.items():
