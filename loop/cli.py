@@ -7,35 +7,25 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import duckdb
 import typer
 from rich.markup import escape
 
 from infra.console import console, plain
-from infra.store.reading import open_for_reading
 from loop import views
 from loop.closing import exit_on_error
 from loop.crawl_cli import app as crawl_app
+from loop.looking import RunOption, look_at
 from loop.report import write_report
-from loop.runs import newest_run
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(crawl_app, name="crawl")
-RunOption = Annotated[str | None, typer.Option("--run", help="Folder of the run. [the newest below runs/]")]
-
-
-def _open(run: str | None) -> tuple[Path, duckdb.DuckDBPyConnection]:
-    folder = Path(run).absolute() if run else newest_run()
-    connection, freshness = open_for_reading(folder)
-    console.print(f"[dim]{escape(str(folder))}{'; ' + freshness if freshness else ''}[/dim]")
-    return folder, connection
 
 
 @app.command(epilog="Example:  ratchet status --run runs/quickstart")
 def status(run: RunOption = None) -> None:
     """Where a run stands: its stages, and what is left to do."""
     with exit_on_error():
-        _, connection = _open(run)
+        _, connection = look_at(run)
         lines = [
             [
                 str(row["generation"]),
@@ -56,7 +46,7 @@ def status(run: RunOption = None) -> None:
 def generations(run: RunOption = None) -> None:
     """The table of generations, and the report drawn anew."""
     with exit_on_error():
-        folder, connection = _open(run)
+        folder, connection = look_at(run)
         console.print(views.generations_table(connection))
         console.print(f"report: {write_report(folder, connection)}", markup=False)
 
@@ -65,7 +55,7 @@ def generations(run: RunOption = None) -> None:
 def show(number: int, run: RunOption = None) -> None:
     """Everything about one generation: decision, stages, labels, drops."""
     with exit_on_error():
-        _, connection = _open(run)
+        _, connection = look_at(run)
         row = views.generation(connection, number)
         facts = [[k, views.number(v) if isinstance(v, float) else str(v)] for k, v in row.items() if v is not None]
         console.print(views.table(f"Generation {number}", ["", ""], facts))
@@ -87,7 +77,7 @@ def show(number: int, run: RunOption = None) -> None:
 def compare(first: int, second: int, run: RunOption = None) -> None:
     """Two generations side by side."""
     with exit_on_error():
-        _, connection = _open(run)
+        _, connection = look_at(run)
         a, b = views.generation(connection, first), views.generation(connection, second)
         lines = [[key, _cell(a[key]), _cell(b[key])] for key in a if a[key] != b[key]]
         console.print(views.table("", ["", f"generation {first}", f"generation {second}"], lines))
@@ -101,7 +91,7 @@ def _cell(value: object) -> str:
 def samples(number: int, run: RunOption = None, count: int = 10) -> None:
     """What a generation was trained on, with the page that each sample came from."""
     with exit_on_error():
-        _, connection = _open(run)
+        _, connection = look_at(run)
         views.generation(connection, number)
         for row in views.trained_samples(connection, number, count):
             value = "" if row["value"] is None else f", valued {row['value']:.3f}"
@@ -122,7 +112,7 @@ def chat(
 ) -> None:
     """Talk to a generation; an empty line ends it. Questions may also come on standard input."""
     with exit_on_error():
-        _, connection = _open(run)
+        _, connection = look_at(run)
         known = views.generations(connection)
         promoted = [r["generation"] for r in known if r["generation"] == 0 or r["outcome"] == "promote"]
         row = views.generation(connection, promoted[-1] if generation is None else generation)

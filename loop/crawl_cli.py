@@ -8,9 +8,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import duckdb
 import typer
-from rich.markup import escape
 
 from crawlers.curate import curate as curate_documents
 from crawlers.curate import held_out_grams, overlapping
@@ -23,18 +21,18 @@ from infra.console import console, heading, note, plain, warn
 from infra.errors import UserError
 from infra.records import Request
 from infra.store import Store
-from infra.store.reading import open_for_reading, rows
+from infra.store.reading import rows
 from infra.tables import from_table
 from loop import views
 from loop.closing import exit_on_error
 from loop.crawl_views import STATS
 from loop.crawling import Crawl
+from loop.looking import RunOption, look_at
 from loop.recipe import load_recipe
 from loop.runs import DATABASE, Run, newest_run, open_crawl_run
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 Recipe = Annotated[str, typer.Argument(help="A recipe file, or the name of a built-in recipe.")]
-RunOption = Annotated[str | None, typer.Option("--run", help="Folder of the run. [the newest below runs/]")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a key: section.key=value (TOML).")]
 
 
@@ -102,7 +100,7 @@ def audit(run: RunOption = None, address_gap: Annotated[float, typer.Option(help
           " requests to one address.")] = 0.5) -> None:  # fmt: skip
     """Check the fetch log, and nothing but the log, for politeness; exits with 1 where it was violated."""
     with exit_on_error():
-        _, connection = _open(run)
+        _, connection = look_at(run)
         log = from_table(Request, connection.sql("SELECT * FROM request").to_arrow_table())
         found = audit_log(log, address_gap)
         hosts, workers = len({r.host for r in log}), len({r.worker for r in log})
@@ -117,7 +115,7 @@ def audit(run: RunOption = None, address_gap: Annotated[float, typer.Option(help
 def stats(run: RunOption = None) -> None:
     """Pages, drops by reason, permissions, languages and diversity, generation by generation."""
     with exit_on_error():
-        _, connection = _open(run)
+        _, connection = look_at(run)
         for title, columns, sql in STATS:
             lines = [[_cell(row[c]) for c in columns] for row in rows(connection, sql)]
             if lines:
@@ -206,10 +204,3 @@ class _writable:  # noqa: N801 (used as a with block)
 
     def __exit__(self, *_: object) -> None:
         self._store.close()
-
-
-def _open(run: str | None) -> tuple[Path, duckdb.DuckDBPyConnection]:
-    folder = Path(run).absolute() if run else newest_run()
-    connection, freshness = open_for_reading(folder)
-    console.print(f"[dim]{escape(str(folder))}{'; ' + freshness if freshness else ''}[/dim]")
-    return folder, connection
