@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import resource
+import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -20,10 +22,22 @@ from crawlers.digest_records import Digest, DigestTask
 
 START_S = 180.0
 """Allowance for starting a Python process with the extraction libraries on a loaded machine."""
+ENDING_S = 5.0
 OUT_OF_TIME = "extraction took too long"
 OUT_OF_MEMORY = "extraction ran out of memory"
 DIED = "extraction crashed"
 MAX_ANSWER_BYTES = 64 * 2**20
+MAX_KILLS = 5
+"""Times that somebody else (an operator, the kernel short of memory) may end the child before a body is given up."""
+_KILLED_BY_OTHERS = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
+
+
+class _ChildEnded(Exception):
+    """The child is gone in the middle of a body; `by_others` where a signal came from outside."""
+
+    def __init__(self, by_others: bool) -> None:
+        super().__init__(DIED)
+        self.by_others = by_others
 
 
 class DigestChild:
@@ -37,26 +51,44 @@ class DigestChild:
         self._lock = threading.Lock()
 
     def digest(self, task: DigestTask) -> Digest:
-        """See `crawlers.digest.digest`; a child that dies or hangs is a failure of this body alone."""
-        with self._lock:
-            pipe = self._ready()
-            head = asdict(task)
-            body = head.pop("body")
-            try:
-                pipe.send_bytes(json.dumps(head).encode())
-                pipe.send_bytes(body)
-                if not pipe.poll(self._timeout_s):
-                    return self._failed(OUT_OF_TIME)
-                return _from_json(pipe.recv_bytes(MAX_ANSWER_BYTES))
-            except (EOFError, OSError, ValueError, TypeError):
-                return self._failed(DIED)
+        """See `crawlers.digest.digest`; a child that crashes or hangs is a failure of this body alone.
 
-    def _failed(self, reason: str) -> Digest:
+        A child that was killed from outside says nothing about the body, which is read again by the next one.
+        """
+        with self._lock:
+            for _ in range(MAX_KILLS):
+                try:
+                    return self._ask(self._ready(), task)
+                except _ChildEnded as end:
+                    if not end.by_others:
+                        break
+            return Digest(failure=DIED)
+
+    def _ask(self, pipe: Connection[Any, Any], task: DigestTask) -> Digest:
+        head = asdict(task)
+        body = head.pop("body")
+        try:
+            pipe.send_bytes(json.dumps(head).encode())
+            pipe.send_bytes(body)
+            if not pipe.poll(self._timeout_s):
+                self.close()
+                return Digest(failure=OUT_OF_TIME)
+            return _from_json(pipe.recv_bytes(MAX_ANSWER_BYTES))
+        except (EOFError, OSError, ValueError, TypeError) as error:
+            raise _ChildEnded(self._end() in _KILLED_BY_OTHERS) from error
+
+    def _end(self) -> int | None:
+        """Close, and say how the child ended if it did so by itself; its pipe closes a little before it is gone."""
+        process = self._process
+        with suppress(subprocess.TimeoutExpired):
+            if process is not None:
+                process.wait(ENDING_S)
+        code = process.returncode if process is not None else None
         self.close()
-        return Digest(failure=reason)
+        return code
 
     def _ready(self) -> Connection[Any, Any]:
-        """The pipe to a child that has said that it is up."""
+        """The pipe to a child that has said that it is up; `RuntimeError` where none comes up."""
         if self._pipe is not None and self._process is not None and self._process.poll() is None:
             return self._pipe
         self.close()
@@ -66,10 +98,15 @@ class DigestChild:
             command, cwd=Path(__file__).resolve().parent.parent, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
         )
         theirs.close()
-        if not self._pipe.poll(START_S) or self._pipe.recv_bytes(16) != b"ready":
-            self.close()
-            raise RuntimeError("the extraction process did not start")
-        return self._pipe
+        try:
+            if self._pipe.poll(START_S) and self._pipe.recv_bytes(16) == b"ready":
+                return self._pipe
+        except (EOFError, OSError) as error:
+            code = self._end()
+            if code in _KILLED_BY_OTHERS:
+                raise _ChildEnded(by_others=True) from error
+        self.close()
+        raise RuntimeError("the extraction process did not start")
 
     def close(self) -> None:
         """End the child."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -35,6 +36,26 @@ def test_a_killed_child_costs_one_page(child: DigestChild) -> None:
     child._process.wait()
     assert child.digest(TASK).text != ""
     assert child._process.pid != first
+
+
+def test_a_body_whose_reader_is_killed_from_outside_is_read_by_the_next_one(child: DigestChild) -> None:
+    child.digest(TASK)
+    assert child._process is not None
+    stopped = child._process
+    os.kill(stopped.pid, signal.SIGSTOP)  # so that it cannot answer before it is killed
+    threading.Timer(0.3, os.kill, [stopped.pid, signal.SIGKILL]).start()
+    assert child.digest(TASK) == digest(TASK, "RatchetBot")
+    assert stopped.poll() == -signal.SIGKILL
+
+
+def test_a_body_whose_reader_crashes_is_given_up_at_once(child: DigestChild) -> None:
+    child.digest(TASK)
+    assert child._process is not None
+    stopped = child._process
+    os.kill(stopped.pid, signal.SIGSTOP)
+    threading.Timer(0.3, lambda: (os.kill(stopped.pid, signal.SIGSEGV), os.kill(stopped.pid, signal.SIGCONT))).start()
+    assert child.digest(TASK).failure == DIED
+    assert child.digest(TASK).failure == ""
 
 
 def test_a_page_that_takes_too_long_is_given_up() -> None:
