@@ -73,7 +73,7 @@ def _peer(urls: list[str], folder: Path) -> int:
 
     number = 0
 
-    class Plain(scrapy.Spider):
+    class Plain(scrapy.Spider):  # type: ignore[misc]
         name = "plain"
 
         async def start(self) -> Any:
@@ -94,10 +94,13 @@ def _peer(urls: list[str], folder: Path) -> int:
 
 
 def _ours(urls: list[str], folder: Path, extract: bool) -> int:
+    from resiliparse.parse.html import HTMLTree
+
     from crawlers.child import DigestChild
     from crawlers.config import CrawlConfig
     from crawlers.digest_records import Digest, DigestTask
     from crawlers.intake import Intake
+    from crawlers.permission import read_meta
     from crawlers.politeness import AddressClock
     from crawlers.safety import socket_policy
     from crawlers.session import Session
@@ -107,10 +110,11 @@ def _ours(urls: list[str], folder: Path, extract: bool) -> int:
     from loop.crawling import seed_links
 
     class Unread:
-        """Leaves bodies unread."""
+        """Reads of a body only what it says about its own use."""
 
-        def digest(self, task: DigestTask) -> Digest:  # noqa: ARG002
-            return Digest(failure="not read")
+        def digest(self, task: DigestTask) -> Digest:
+            meta = read_meta(task.body, HTMLTree.parse(""), config.product)  # these pages say nothing
+            return Digest(meta_robots=meta.robots, meta_reservation=meta.reservation)
 
     config = CrawlConfig(seeds=urls)
     store = Store(str(folder / "ratchet.duckdb"))

@@ -15,7 +15,8 @@ from importlib.metadata import version
 
 from benchmarks.results import append
 from crawlers.builtin_site import site_folder
-from crawlers.extract import extract
+from crawlers.digest import digest
+from crawlers.digest_records import DigestTask
 from judges.examples import Example, find_examples, title_modules, verify_examples
 from judges.sandbox import Sandbox
 
@@ -27,7 +28,7 @@ def pages() -> list[Page]:
     """(title, text) of every page with examples."""
     found = []
     for path in sorted(site_folder().glob("*.html")):
-        page = extract(path.read_bytes(), "text/html; charset=utf-8", f"http://h/{path.name}")
+        page = digest(DigestTask("html", f"http://h/{path.name}", "text/html", False, path.read_bytes()))
         if find_examples(page.text):
             found.append((page.title, page.text))
     return found

@@ -6,6 +6,7 @@ has taken over can at worst lie about that page.
 
 from __future__ import annotations
 
+import gc
 import json
 import resource
 import signal
@@ -13,7 +14,6 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import asdict
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ MAX_KILLS = 5
 _KILLED_BY_OTHERS = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
 
 
-class _ChildEnded(Exception):
+class _ChildEndedError(Exception):
     """The child is gone in the middle of a body; `by_others` where a signal came from outside."""
 
     def __init__(self, by_others: bool) -> None:
@@ -59,13 +59,13 @@ class DigestChild:
             for _ in range(MAX_KILLS):
                 try:
                     return self._ask(self._ready(), task)
-                except _ChildEnded as end:
+                except _ChildEndedError as end:
                     if not end.by_others:
                         break
             return Digest(failure=DIED)
 
     def _ask(self, pipe: Connection[Any, Any], task: DigestTask) -> Digest:
-        head = asdict(task)
+        head = dict(vars(task))
         body = head.pop("body")
         try:
             pipe.send_bytes(json.dumps(head).encode())
@@ -75,7 +75,7 @@ class DigestChild:
                 return Digest(failure=OUT_OF_TIME)
             return _from_json(pipe.recv_bytes(MAX_ANSWER_BYTES))
         except (EOFError, OSError, ValueError, TypeError) as error:
-            raise _ChildEnded(self._end() in _KILLED_BY_OTHERS) from error
+            raise _ChildEndedError(self._end() in _KILLED_BY_OTHERS) from error
 
     def _end(self) -> int | None:
         """Close, and say how the child ended if it did so by itself; its pipe closes a little before it is gone."""
@@ -104,7 +104,7 @@ class DigestChild:
         except (EOFError, OSError) as error:
             code = self._end()
             if code in _KILLED_BY_OTHERS:
-                raise _ChildEnded(by_others=True) from error
+                raise _ChildEndedError(by_others=True) from error
         self.close()
         raise RuntimeError("the extraction process did not start")
 
@@ -120,7 +120,7 @@ class DigestChild:
 
 def _from_json(data: bytes) -> Digest:
     values: dict[str, Any] = json.loads(data)
-    for name in ("links", "feeds", "sitemaps"):
+    for name in ("links", "feeds", "sitemaps", "meta_robots"):
         values[name] = tuple(values[name])
     values["grams"] = {int(size): hashes for size, hashes in values["grams"].items()}
     return Digest(**values)
@@ -142,6 +142,8 @@ def _serve(descriptor: int, product: str, memory_bytes: int) -> None:
     pipe: Connection[Any, Any] = Connection(descriptor)
     _answer(DigestTask("html", "http://localhost/", "text/html", True, b"<p>ready</p>"), product)  # loads what is lazy
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes + _address_space(),) * 2)
+    gc.freeze()  # what libraries keep for good need not be looked through again and again
+    gc.set_threshold(100_000, 50, 100)
     pipe.send_bytes(b"ready")
     while True:
         try:
@@ -149,7 +151,7 @@ def _serve(descriptor: int, product: str, memory_bytes: int) -> None:
         except EOFError:
             return
         answer = _answer(DigestTask(**head, body=body), product)
-        pipe.send_bytes(json.dumps(asdict(answer)).encode("utf-8", "surrogatepass"))
+        pipe.send_bytes(json.dumps(vars(answer)).encode("utf-8", "surrogatepass"))
 
 
 def _address_space() -> int:

@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from crawlers.config import CrawlConfig
 from crawlers.fingerprints import GRAM_SIZES, sampled_grams
 from crawlers.policy import verdicts
-from crawlers.words import split_plain
+from crawlers.words import plain_hashes
 from infra.errors import UserError
 from infra.records import content_key
 from infra.store.curating import CurationTables
@@ -164,7 +164,7 @@ def held_out_grams(files: Sequence[str]) -> pa.Table:
     ids, sizes, hashes = [], [], []
     for name in files:
         for text in _texts_in(Path(name)):
-            grams = sampled_grams(split_plain(text))
+            grams = sampled_grams(plain_hashes(text))
             for size, found in grams.items():
                 if found:
                     ids.append(f"file:{content_key(text)}")

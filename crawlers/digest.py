@@ -17,14 +17,15 @@ from crawlers.fingerprints import disagreement, minhash_bands, sampled_grams, te
 from crawlers.listings import read_listing
 from crawlers.permission import read_meta
 from crawlers.personal import mask
-from crawlers.signals import STOP_WORDS, signals_of
+from crawlers.signals import signals_of
 from crawlers.urls import canonical_url
-from crawlers.words import split_plain
+from crawlers.words import STOP_WORDS, plain_hashes
 
 MAX_TEXT_CHARS = 1_000_000
+LARGE_DISAGREEMENT = 0.5
+"""From here on two extractions of a page are kept both, and a labeler says which one reads better."""
 MAX_NESTING = 2000
 """Deeper trees are refused: parsers walk them by recursion or in quadratic time."""
-_OPENING = re.compile(rb"<(?![/!?])")
 _VOID = re.compile(rb"<(?:area|base|br|col|embed|hr|img|input|link|meta|p|li|td|tr|th|dd|dt|option|source|wbr)\b",
                    re.IGNORECASE)  # fmt: skip
 
@@ -40,12 +41,14 @@ def digest(task: DigestTask, product: str = "") -> Digest:
         return Digest(failure="elements nested too deep")
     source = decode(task.body, task.content_type)
     tree = HTMLTree.parse(source)
-    markup = read_markup(tree, task.url)
-    nofollow = read_meta(task.body, product).nofollow if product else False
+    meta = read_meta(task.body, tree, product)
+    markup = read_markup(tree, task.url, task.wants_links and not meta.nofollow)
     found = Digest(
         title=markup.title,
         canonical=markup.canonical,
-        links=() if nofollow else markup.links,
+        meta_robots=meta.robots,
+        meta_reservation=meta.reservation,
+        links=markup.links,
         feeds=markup.feeds,
         sitemaps=markup.sitemaps,
     )
@@ -58,6 +61,7 @@ def _digest_listing(task: DigestTask) -> Digest:
     sitemaps = [canonical_url(url, task.url) for url in listing.sitemaps]
     return Digest(
         failure=listing.failure,
+        is_listing=True,
         links=tuple(dict.fromkeys(url for url in pages if url)),
         sitemaps=tuple(dict.fromkeys(url for url in sitemaps if url)),
     )
@@ -68,7 +72,7 @@ def _nesting(body: bytes) -> int:
 
     A page with few elements cannot nest deep, so most pages cost one count.
     """
-    opened = len(_OPENING.findall(body))
+    opened = body.count(b"<") - body.count(b"</")
     if opened <= MAX_NESTING:
         return opened
     depth = deepest = 0
@@ -89,11 +93,13 @@ def describe(text: Text, task: DigestTask, found: Digest) -> Digest:
         chosen, masked = mask(chosen)
     if not chosen:
         return found
-    tokens = split_plain(chosen)
+    hashes = plain_hashes(chosen)
     language, probability = language_of(chosen)
     signals = signals_of(chosen) | {"language_probability": probability}
     if language not in ("en", ""):
         signals["num_stop_words"] = float(len(STOP_WORDS))  # the list is English and says nothing about others
+    apart = disagreement(text.text, text.other) if text.other else 0.0
+    other = text.other[:MAX_TEXT_CHARS] if apart >= LARGE_DISAGREEMENT else ""
     return replace(
         found,
         text=chosen,
@@ -101,9 +107,10 @@ def describe(text: Text, task: DigestTask, found: Digest) -> Digest:
         extractor=text.extractor,
         text_digest=text_digest(chosen),
         other_digest=text_digest(text.other) if text.other else "",
-        disagreement=disagreement(text.text, text.other) if text.other else 0.0,
+        disagreement=apart,
+        other_text=mask(other)[0] if task.mask_personal_data else other,
         masked=masked,
         signals=signals,
-        bands=minhash_bands(tokens),
-        grams=sampled_grams(tokens),
+        bands=minhash_bands(hashes),
+        grams=sampled_grams(hashes),
     )

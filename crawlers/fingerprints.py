@@ -8,7 +8,7 @@ import unicodedata
 import numpy as np
 from rensa import RMinHash
 
-from crawlers.words import hashes_of, ngram_hashes, split_plain
+from crawlers.words import UInt64Array, distinct, ngram_hashes, plain_hashes, split_plain
 
 NUM_BANDS = 14
 BAND_ROWS = 8
@@ -29,12 +29,13 @@ def text_digest(text: str) -> str:
     return hashlib.sha256(normalised(text).encode()).hexdigest()
 
 
-def minhash_bands(tokens: list[str]) -> list[int]:
-    """14 band keys of 8 rows each from word 5-grams: texts with Jaccard similarity 0.75 share one with 77%.
+def minhash_bands(hashes: UInt64Array) -> list[int]:
+    """14 band keys of 8 rows each from word 5-grams, given the words' hashes.
 
-    A text shorter than a shingle is one shingle. Two texts are near-duplicates when any band is equal.
+    Texts with Jaccard similarity 0.75 share a band with 77%; a text shorter than a shingle is one shingle. Two texts
+    are near-duplicates when any band is equal.
     """
-    grams = ngram_hashes(hashes_of(tokens), min(SHINGLE_WORDS, max(len(tokens), 1)))
+    grams = ngram_hashes(hashes, min(SHINGLE_WORDS, max(len(hashes), 1)))
     if len(grams) == 0:
         return []
     offsets = np.array([0, len(grams)], dtype=np.uint64)
@@ -45,20 +46,19 @@ def minhash_bands(tokens: list[str]) -> list[int]:
     return [int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little") for row in rows]
 
 
-def sampled_grams(tokens: list[str]) -> dict[int, list[int]]:
-    """The sampled distinct n-gram hashes of each size, in ascending order."""
-    hashes = hashes_of(tokens)
-    grams = {n: np.unique(ngram_hashes(hashes, n)) for n in GRAM_SIZES}
-    return {n: found[found % np.uint64(GRAM_SAMPLING) == 0].tolist() for n, found in grams.items()}
+def sampled_grams(hashes: UInt64Array) -> dict[int, list[int]]:
+    """The sampled distinct n-gram hashes of each size, in ascending order, given the words' hashes."""
+    grams = {n: ngram_hashes(hashes, n) for n in GRAM_SIZES}
+    return {n: distinct(found[found % np.uint64(GRAM_SAMPLING) == 0])[0].tolist() for n, found in grams.items()}
 
 
 def disagreement(a: str, b: str) -> float:
     """How far two texts differ as bags of words: 1 - Dice coefficient, 0 for equal bags."""
-    x, y = np.sort(hashes_of(split_plain(a))), np.sort(hashes_of(split_plain(b)))
+    x, y = plain_hashes(a), plain_hashes(b)
     if len(x) + len(y) == 0:
         return 0.0
-    values, counts = np.unique(x, return_counts=True)
-    others, other_counts = np.unique(y, return_counts=True)
+    values, counts = distinct(x)
+    others, other_counts = distinct(y)
     common, at, bt = np.intersect1d(values, others, assume_unique=True, return_indices=True)
     shared = int(np.minimum(counts[at], other_counts[bt]).sum()) if len(common) else 0
     return 1.0 - 2.0 * shared / (len(x) + len(y))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC
@@ -36,7 +35,7 @@ class IngestWorker:
         """Read pages and commit them; how many. Stops at `limits.pages`."""
         config = self._config
         child = DigestChild(config.product, config.extract_timeout_s, config.extract_memory_bytes)
-        intake = Intake(config, [], self._salt, generation, child)
+        intake = Intake(config, [], self._salt, generation, child, follows_links=False)
         taken = 0
         try:
             for container in containers:
@@ -84,20 +83,26 @@ class IngestWorker:
         if not is_file and not rules.allows(path_of(url)):
             rows.drops.append((FORBIDDEN, url))
             return True
-        taken = self._rows_of(capture, url, rules, intake)
-        if capture.offset >= 0 and taken.record:  # the body lies in the container already
+        answer = _answer_of(capture)
+        taken = self._rows_of(capture, answer, url, rules, intake)
+        if capture.offset < 0:
+            taken.record = intake.record(taken, answer)
+        elif not taken.denied:  # the body lies in the container already
             taken.page = replace(taken.page, warc_file=container.name, warc_offset=capture.offset)
-            taken.record = b""
         taken.links = []
         taken.add_to(rows)
         rows.outcomes.clear()
         return True
 
-    def _rows_of(self, capture: Capture, url: str, rules: RobotsFile, intake: Intake) -> Taken:
+    def _rows_of(self, capture: Capture, answer: Answer, url: str, rules: RobotsFile, intake: Intake) -> Taken:
         host = LOCAL_HOST if url.startswith("file:") else host_of(url)
         domain = LOCAL_HOST if host == LOCAL_HOST else registrable_domain(host)
         at = capture.fetched_at.replace(tzinfo=UTC).timestamp()
-        headers = capture.headers | ({"content-type": ["text/plain; charset=utf-8"]} if capture.is_text else {})
         lease = Lease(url, "page", 0, 1.0, int(at), "", "", "")
-        answer = Answer(capture.status, headers, capture.body)
-        return asyncio.run(intake.take(lease, HostLease(host, domain, 0.0, ()), answer, rules, b"", at))
+        digest = intake.read(lease, answer)
+        return intake.take(lease, HostLease(host, domain, 0.0, ()), answer, digest, rules, b"", at)
+
+
+def _answer_of(capture: Capture) -> Answer:
+    headers = capture.headers | ({"content-type": ["text/plain; charset=utf-8"]} if capture.is_text else {})
+    return Answer(capture.status, headers, capture.body)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-import pyarrow as pa
-
 from crawlers import warc
 from crawlers.config import CrawlConfig
 from crawlers.digest_records import Digest, DigestTask, Kind
-from crawlers.permission import PURPOSES, Word, may_use, read_meta, verdict_for, words_about
+from crawlers.permission import PURPOSES, PageMeta, Word, may_use, unread_words, verdict_for, words_about
 from crawlers.pools import pool_of, pools_by_domain
 from crawlers.robots import RobotsFile, sitemaps_in
 from crawlers.transport import Answer
@@ -38,11 +35,13 @@ class Digester(Protocol):
 
 @dataclass
 class Taken:
-    """What one answer gave."""
+    """What one answer gave. `denied` says why its body may not be kept, "" where it may be put into `record`."""
 
     page: Page
-    record: bytes
     outcome: Outcome
+    denied: str = ""
+    unchanged: bool = False
+    record: bytes = b""
     document: Document | None = None
     digest: Digest | None = None
     permissions: list[Permission] = field(default_factory=list)
@@ -58,67 +57,56 @@ class Taken:
         rows.links += self.links
         rows.drops += self.drops
         if self.document is not None and self.digest is not None:
-            rows.documents.append(self.document)
-            key = self.document.document_id
-            rows.signals = _joined(rows.signals, signal_table(key, self.digest))
-            rows.bands = _joined(rows.bands, band_table(key, self.digest, rows.generation))
-            rows.grams = _joined(rows.grams, gram_table(key, self.digest))
+            add_document(rows, self.document, self.digest)
 
 
-def _joined(before: pa.Table | None, more: pa.Table) -> pa.Table:
-    return more if before is None else pa.concat_tables([before, more])
-
-
-def signal_table(document_id: str, digest: Digest) -> pa.Table:
-    """A document's signals as rows of (document_id, name, value)."""
-    names = list(digest.signals)
-    values = pa.array([digest.signals[name] for name in names], pa.float64())
-    return pa.table({"document_id": [document_id] * len(names), "name": names, "value": values})
-
-
-def band_table(document_id: str, digest: Digest, generation: int) -> pa.Table:
-    """A document's MinHash bands as rows of (document_id, band, key, generation)."""
-    count = len(digest.bands)
-    return pa.table({
-        "document_id": pa.array([document_id] * count, pa.string()),
-        "band": pa.array(range(count), pa.int64()),
-        "key": pa.array(digest.bands, pa.uint64()),
-        "generation": pa.array([generation] * count, pa.int64()),
-    })  # fmt: skip
-
-
-def gram_table(document_id: str, digest: Digest) -> pa.Table:
-    """A document's n-gram hashes as rows of (document_id, size, hashes)."""
-    sizes = sorted(digest.grams)
-    return pa.table({
-        "document_id": pa.array([document_id] * len(sizes), pa.string()),
-        "size": pa.array(sizes, pa.int64()),
-        "hashes": pa.array([digest.grams[size] for size in sizes], pa.list_(pa.uint64())),
-    })  # fmt: skip
+def add_document(rows: CrawlRows, document: Document, digest: Digest) -> None:
+    """Append a document with its signals and fingerprints."""
+    rows.documents.append(document)
+    key = document.document_id
+    if digest.other_text:
+        rows.other_texts.append((key, digest.other_text))
+    rows.signals += [(key, name, value) for name, value in digest.signals.items()]
+    rows.bands += [(key, band, value, rows.generation) for band, value in enumerate(digest.bands)]
+    rows.grams += [(key, size, hashes) for size, hashes in sorted(digest.grams.items())]
 
 
 class Intake:
-    """Applies permission, keeps bodies, has texts extracted. `salt` is the run's own and decides the pools."""
+    """Applies permission, keeps bodies, has texts extracted. `salt` is the run's own and decides the pools.
+
+    An answer is first read (slow, in the digester's own place, to be called off an event loop) and then taken.
+    """
 
     def __init__(
-        self, config: CrawlConfig, seeds: Sequence[str], salt: str, generation: int, digester: Digester
-    ) -> None:
+        self, config: CrawlConfig, seeds: Sequence[str], salt: str, generation: int, digester: Digester,
+        follows_links: bool = True,
+    ) -> None:  # fmt: skip
         self._config = config
         self._hosts = frozenset(host_of(seed) for seed in seeds)
         self._by_domain = pools_by_domain(config, seeds)
         self._salt = salt
         self._generation = generation
         self._digester = digester
+        self._follows_links = follows_links
         self._seen: dict[str, set[int]] = {}
         self.opening = warc.warcinfo(config.full_user_agent, datetime.now(UTC))
         """The record that begins a WARC file."""
 
-    async def take(
-        self, lease: Lease, host: HostLease, answer: Answer, robots: RobotsFile, reservation: bytes, at: float
-    ) -> Taken:
-        """Rows from one answer of any status below 500."""
+    def read(self, lease: Lease, answer: Answer) -> Digest | None:
+        """What is in an answer's body; None where there is none that could be read as text."""
+        kind = _kind_of(lease.kind, answer) if answer.status == 200 and answer.body else None
+        if kind is None:
+            return None
+        content_type, masks = answer.header("content-type"), self._config.mask_personal_data
+        return self._digester.digest(DigestTask(kind, lease.url, content_type, masks, answer.body, self._follows_links))
+
+    def take(
+        self, lease: Lease, host: HostLease, answer: Answer, digest: Digest | None, robots: RobotsFile,
+        reservation: bytes, at: float,
+    ) -> Taken:  # fmt: skip
+        """Rows from one answer of any status below 500 and what was read in it."""
         moment = datetime.fromtimestamp(at, UTC).replace(tzinfo=None)
-        words = self._words(lease.url, robots, reservation, answer) if answer.body else []
+        words = self._words(lease.url, robots, reservation, answer, digest) if answer.body else []
         verdicts = {purpose: verdict_for(purpose, words) for purpose in PURPOSES}
         pool = pool_of(lease.url, host.domain, self._salt, self._config, self._by_domain)
         denied = self._denial(verdicts, pool) if lease.kind == "page" else ""
@@ -126,7 +114,8 @@ class Intake:
         unchanged = answer.status == 304 or (page.digest == lease.digest != "")
         taken = Taken(
             page=page,
-            record=self._record(lease, answer, moment, denied, unchanged),
+            denied=denied,
+            unchanged=unchanged,
             outcome=self._outcome(lease, answer, page, denied, unchanged),
             permissions=[self._permission(page, word) for word in verdicts.values() if word.verdict != "unknown"],
         )
@@ -135,7 +124,7 @@ class Intake:
         if denied:
             taken.drops.append((f"denied: {denied}", lease.url))
         elif answer.status == 200 and not unchanged:
-            await self._read(taken, lease, answer, pool)
+            self._take_text(taken, lease, digest, pool)
         elif answer.status >= 400:
             taken.drops.append((f"HTTP {answer.status}", lease.url))
         return taken
@@ -145,11 +134,15 @@ class Intake:
         moment = datetime.fromtimestamp(at, UTC).replace(tzinfo=None)
         lease = Lease(url, kind, 0, 1.0, int(at), "", "", "")
         page = self._page(lease, host, answer, moment, {p: Word(p, "unknown", "", "") for p in PURPOSES})
-        return page, self._record(lease, answer, moment, "", unchanged=False)
+        return page, warc.response(url, moment, answer.address, answer.status, answer.headers, answer.body)
 
-    def _words(self, url: str, robots: RobotsFile, reservation: bytes, answer: Answer) -> list[Word]:
-        meta = read_meta(answer.body, self._config.product)
-        return words_about(url, robots, reservation, answer.headers, meta, self._config.product)
+    def _words(
+        self, url: str, robots: RobotsFile, reservation: bytes, answer: Answer, digest: Digest | None
+    ) -> list[Word]:
+        product = self._config.product
+        meta = PageMeta(digest.meta_robots, digest.meta_reservation) if digest is not None else PageMeta()
+        words = words_about(url, robots, reservation, answer.headers, meta, product)
+        return words + unread_words(answer.body, product) if digest is not None and digest.failure else words
 
     def _denial(self, verdicts: dict[str, Word], pool: str) -> str:
         """Why a page may not be kept ("" where it may): training needs one purpose, the other pools the other."""
@@ -181,11 +174,13 @@ class Intake:
             evaluate=verdicts["evaluate"].verdict,
         )
 
-    def _record(self, lease: Lease, answer: Answer, moment: datetime, denied: str, unchanged: bool) -> bytes:
-        if denied:
+    def record(self, taken: Taken, answer: Answer) -> bytes:
+        """The WARC record of an answer that was taken; b"" where its body may not be kept."""
+        if taken.denied:
             return b""
-        write = warc.revisit if unchanged else warc.response
-        return write(lease.url, moment, answer.address, answer.status, answer.headers, answer.body)
+        write = warc.revisit if taken.unchanged else warc.response
+        page = taken.page
+        return write(page.url, page.fetched_at, answer.address, answer.status, answer.headers, answer.body)
 
     def _outcome(self, lease: Lease, answer: Answer, page: Page, denied: str, unchanged: bool) -> Outcome:
         state = State.FAILED if answer.status >= 400 else State.DONE
@@ -198,20 +193,14 @@ class Intake:
         return Permission(page.page_id, page.url, word.purpose, word.verdict, word.reason, word.evidence,
                           page.generation)  # fmt: skip
 
-    async def _read(self, taken: Taken, lease: Lease, answer: Answer, pool: str) -> None:
-        """Have the body read, and take over its text and links."""
-        kind = _kind_of(lease.kind, answer)
-        if kind is None:
-            taken.drops.append(("not a text page", lease.url))
-            return
-        task = DigestTask(kind, lease.url, answer.header("content-type"), self._config.mask_personal_data)
-        digest = await asyncio.to_thread(self._digester.digest, task.with_body(answer.body))
-        if digest.failure:
-            taken.drops.append((digest.failure, lease.url))
+    def _take_text(self, taken: Taken, lease: Lease, digest: Digest | None, pool: str) -> None:
+        """Take over a body's text and links."""
+        if digest is None or digest.failure:
+            taken.drops.append((digest.failure if digest else "not a text page", lease.url))
             return
         taken.links += self._followed(digest.links, lease, "page")
         taken.links += self._followed(digest.feeds, lease, "feed") + self._followed(digest.sitemaps, lease, "sitemap")
-        if kind in ("sitemap", "feed"):
+        if digest.is_listing:
             return
         if self._is_elsewhere(digest, lease, taken):
             return

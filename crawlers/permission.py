@@ -11,12 +11,13 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from resiliparse.parse.html import HTMLTree
+from typing import TYPE_CHECKING, Any, Literal
 
 from crawlers.robots import RobotsFile, covers, normalise, uses_in
 from crawlers.urls import path_of
+
+if TYPE_CHECKING:
+    from resiliparse.parse.html import HTMLTree
 
 Verdict = Literal["allow", "deny", "unknown"]
 PURPOSES = ("train", "evaluate")
@@ -56,17 +57,25 @@ class Word:
 class PageMeta:
     """What a page's own markup says about robots and text mining."""
 
-    robots: tuple[str, ...]
-    reservation: str
-    nofollow: bool
+    robots: tuple[str, ...] = ()
+    reservation: str = ""
+
+    @property
+    def nofollow(self) -> bool:
+        """Whether the page's links are not to be followed."""
+        return bool({"nofollow", "none"} & _directives(",".join(self.robots)))
 
 
-def read_meta(body: bytes, product: str) -> PageMeta:
+def may_speak(body: bytes, product: str) -> bool:
+    """Whether a page may have something to say about its use: a search for words, without reading its markup."""
+    lowered = body.lower()
+    return any(scent in lowered for scent in (*_SCENTS, product.lower().encode()) if scent)
+
+
+def read_meta(body: bytes, tree: HTMLTree, product: str) -> PageMeta:
     """Meta robots (also by our product token) and the TDM reservation; cheap where the page has neither."""
-    lowered, scents = body.lower(), (*_SCENTS, product.lower().encode())
-    if not any(scent in lowered for scent in scents):
-        return PageMeta((), "", False)
-    tree = HTMLTree.parse(body.decode("utf-8", errors="replace"))
+    if not may_speak(body, product):
+        return PageMeta()
     robots: list[str] = []
     reservation = ""
     document = tree.document
@@ -76,8 +85,7 @@ def read_meta(body: bytes, product: str) -> PageMeta:
             robots.append(content[:MAX_EVIDENCE])
         elif name == "tdm-reservation":
             reservation = content.strip()[:20]
-    words = _directives(",".join(robots))
-    return PageMeta(tuple(robots), reservation, "nofollow" in words or "none" in words)
+    return PageMeta(tuple(robots), reservation)
 
 
 def _directives(text: str) -> set[str]:
@@ -155,6 +163,13 @@ def words_about(
     words += _from_reservation(meta.reservation, "meta")
     own_word = any("tdm-reservation" in word.reason for word in words)  # the protocol: a page's own word comes first
     return words if own_word else words + _well_known(reservation, url)
+
+
+def unread_words(body: bytes, product: str) -> list[Word]:
+    """What to assume of a page whose markup could not be read: no, where it may have said so."""
+    if not may_speak(body, product):
+        return []
+    return [Word(purpose, "deny", "unreadable markup that may say no", "") for purpose in PURPOSES]
 
 
 def verdict_for(purpose: str, words: Iterable[Word]) -> Word:

@@ -69,7 +69,7 @@ def _seed_plan(config: CrawlConfig, seed: str, robots: Robots, now: float) -> Se
     access, body = access_of(robots, now)
     file = RobotsFile(parse(body), config.product)
     rule = file.decide(path_of(seed))
-    words = words_about(seed, file, robots.reservation, {}, PageMeta((), "", False), config.product)
+    words = words_about(seed, file, robots.reservation, {}, PageMeta(), config.product)
     train, evaluate = (verdict_for(purpose, words) for purpose in PURPOSES)
     own, configured = configured_delay(seed, config)
     return SeedPlan(

@@ -90,12 +90,22 @@ def socket_policy(seeds: Sequence[str], allow_addresses: Sequence[str], allow_po
     return SocketPolicy(frozenset(opened), _PORTS | frozenset(allow_ports))
 
 
-def was_refused(url: str) -> bool:
-    """Whether a connection to the URL's port has been refused.
+def is_forbidden_literal(url: str) -> bool:
+    """Whether a URL names its host by an address that the policy in force forbids; it need not be tried then."""
+    host = hostname_of(url)
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return bool(_policies) and not _policies[-1].allows(host, port_of(url))
+
+
+def was_refused(addresses: Sequence[str], port: int) -> bool:
+    """Whether a connection to one of these addresses has been refused here.
 
     Download handlers wrap a refused connection each in its own way and some lose its words, so this is asked.
     """
-    return any(number == port_of(url) for _, number in _refused)
+    return any((address, port) in _refused for address in addresses)
 
 
 def _audit(event: str, arguments: tuple[object, ...]) -> None:

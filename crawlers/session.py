@@ -199,7 +199,9 @@ class Session:
             retry = not answer.failure.startswith("forbidden")
             self._end(lease, State.PENDING if retry else State.FAILED, answer.failure or f"HTTP {answer.status}")
             return
-        taken = await self._intake.take(lease, host, answer, rules.file, rules.reservation, self._clock.time())
+        digest = await asyncio.to_thread(self._intake.read, lease, answer)
+        taken = self._intake.take(lease, host, answer, digest, rules.file, rules.reservation, self._clock.time())
+        taken.record = self._intake.record(taken, answer)
         taken.add_to(self._rows)
         if len(self._rows.outcomes) >= FLUSH_ROWS:
             await self._flush()

@@ -6,25 +6,26 @@ verdicts; `crawlers.policy` decides by them, and can decide anew without reading
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
 import regex
+from numpy.typing import NDArray
 
-from crawlers.words import UInt64Array, Words, ngram_hashes, words_of
+from crawlers.words import ALPHABETIC, FIRST_STOP_WORD, REAL, UInt64Array, Words, ngram_keys, run_starts, words_of
 
 TOP_NGRAMS = (2, 3, 4)
 DUPLICATE_NGRAMS = (5, 6, 7, 8, 9, 10)
-STOP_WORDS = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"})
 SHORT_LINE_CHARS = 30
 POLICY_PHRASES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 _LONGEST_WORD = 1000
 _MIN_LINE_WORDS = 3
 
-_HAS_WORD_CHARACTER = regex.compile(r"[^\p{P}\p{C}$+<=>^`|~]")
-_TERMINAL = regex.compile(r"\p{Sentence_Terminal}$")
-_SENTENCE_END = regex.compile(r"[.!?]+[\"'”’)\]]*(?=\s|$)")
+_TERMINAL = regex.compile(r"\p{Sentence_Terminal}")
+_SENTENCE_END = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s|$)")
 _CITATION = regex.compile(r"\[\d*]|\[edit]|\[citation needed]")
 _CODE_LINE = regex.compile(
     r"^\s*(?:>>> |\.\.\. |[$#%] \w|(?:def|class|import|from|return|if|for|while|try|const|let|var|function|public"
@@ -41,41 +42,72 @@ def _duplicates(elements: list[str]) -> tuple[int, int]:
 
 def _top_ngram_chars(words: Words, grams: UInt64Array, n: int) -> int:
     """Characters that the most frequent n-gram covers, with the spaces inside it; the first of equals counts."""
-    _, first, counts = np.unique(grams, return_index=True, return_counts=True)
-    position = int(first[counts == counts.max()].min())
-    return (int(words.lengths[position : position + n].sum()) + n - 1) * int(counts.max())
+    order = np.argsort(grams, kind="stable")
+    starts = run_starts(grams[order])
+    counts = np.diff(starts, append=len(grams))
+    most = int(counts.max())
+    position = int(order[starts[counts == most]].min())
+    return (int(words.lengths[position : position + n].sum()) + n - 1) * most
 
 
-def _duplicate_ngram_chars(words: Words, grams: UInt64Array, n: int) -> int:
-    """Characters in n-grams that repeat an earlier one, each character counted once."""
-    if len(np.unique(grams)) == len(grams):
-        return 0
+def _places_of_repeated(values: UInt64Array) -> NDArray[np.int64]:
+    """Where the values stand that occur more than once, in ascending order."""
+    order = np.argsort(values)
+    same = values[order[1:]] == values[order[:-1]]
+    several = np.zeros(len(values), dtype=bool)
+    several[order[1:][same]] = True
+    several[order[:-1][same]] = True
+    return np.flatnonzero(several)
+
+
+def _duplicate_ngram_chars(words: Words) -> Iterator[tuple[int, int]]:
+    """For each n, (n, characters in n-grams that repeat an earlier one, each character counted once).
+
+    Only n-grams that occur more than once decide anything, and only where a shorter one does can a longer one.
+    """
     ends = np.concatenate([[0], np.cumsum(words.lengths)])
-    seen: set[int] = set()
-    repeated, i, values = 0, 0, grams.tolist()
-    while i < len(values):
-        if values[i] in seen:
-            repeated += int(ends[i + n] - ends[i])
-            i += n
+    places: NDArray[np.int64] | None = None
+    for n in DUPLICATE_NGRAMS:
+        if places is not None and len(places) == 0:
+            yield n, 0
+            continue
+        grams = ngram_keys(words.hashes, n)
+        if places is None:
+            places = _places_of_repeated(grams)
         else:
-            seen.add(values[i])
-            i += 1
+            places = places[places < len(grams)]
+            places = places[_places_of_repeated(grams[places])]
+        sizes = ends[places + n] - ends[places]
+        yield n, _repeated_chars(places.tolist(), grams[places].tolist(), sizes.tolist(), n)
+
+
+def _repeated_chars(places: list[int], grams: list[int], sizes: list[int], n: int) -> int:
+    """Characters in n-grams that repeat an earlier one, from left to right without overlap."""
+    seen: set[int] = set()
+    repeated, free = 0, 0
+    for place, value, size in zip(places, grams, sizes, strict=True):
+        if place < free:
+            continue
+        if value in seen:
+            repeated += size
+            free = place + n
+        else:
+            seen.add(value)
     return repeated
 
 
 def _word_signals(text: str, words: Words) -> dict[str, float]:
-    number = max(len(words.tokens), 1)
-    distinct = Counter(words.tokens)
-    real = {token: count for token, count in distinct.items() if _HAS_WORD_CHARACTER.search(token)}
-    num_real = sum(real.values())
-    alphabetic = sum(count for token, count in distinct.items() if any(map(str.isalpha, token)))
+    number = max(len(words.kinds), 1)
+    is_real = words.kinds & REAL > 0
+    num_real = int(is_real.sum())
+    stop_words = int(np.bitwise_or.reduce(words.kinds, initial=0)) // FIRST_STOP_WORD
     return {
         "num_words": float(num_real),
-        "mean_word_chars": sum(len(token) * count for token, count in real.items()) / max(num_real, 1),
+        "mean_word_chars": int(words.lengths[is_real].sum()) / max(num_real, 1),
         "hash_ratio": text.count("#") / number,
         "ellipsis_ratio": (text.count("...") + text.count("…")) / number,
-        "alpha_word_share": alphabetic / number,
-        "num_stop_words": float(len(STOP_WORDS.intersection(distinct))),
+        "alpha_word_share": int((words.kinds & ALPHABETIC > 0).sum()) / number,
+        "num_stop_words": float(stop_words.bit_count()),
         "newline_ratio": text.count("\n") / number,
     }
 
@@ -88,7 +120,7 @@ def _line_signals(text: str) -> dict[str, float]:
     return {
         "bullet_line_share": sum(line.startswith(("•", "-")) for line in stripped) / count,
         "ellipsis_line_share": sum(line.rstrip().endswith(("...", "…")) for line in lines) / count,
-        "terminal_line_share": sum(bool(_TERMINAL.search(line)) for line in full) / len(full),
+        "terminal_line_share": sum(bool(_TERMINAL.match(line[-1:])) for line in full) / len(full),
         "short_line_share": sum(len(line) <= SHORT_LINE_CHARS for line in full) / len(full),
         "repeated_line_chars": _duplicates(full)[1] / max(len(text.replace("\n", "")), 1),
         "code_line_share": sum(bool(_CODE_LINE.match(line)) for line in full) / len(full),
@@ -108,12 +140,9 @@ def _repetition_signals(text: str, words: Words) -> dict[str, float]:
         "duplicate_line_chars": same_line_chars / size,
     }
     for n in TOP_NGRAMS:
-        grams = ngram_hashes(words.hashes, n)
+        grams = ngram_keys(words.hashes, n)
         signals[f"top_{n}_gram"] = _top_ngram_chars(words, grams, n) / size if len(grams) else 0.0
-    for n in DUPLICATE_NGRAMS:
-        grams = ngram_hashes(words.hashes, n)
-        signals[f"duplicate_{n}_grams"] = _duplicate_ngram_chars(words, grams, n) / size
-    return signals
+    return signals | {f"duplicate_{n}_grams": chars / size for n, chars in _duplicate_ngram_chars(words)}
 
 
 def _c4_signals(text: str) -> dict[str, float]:
@@ -121,9 +150,9 @@ def _c4_signals(text: str) -> dict[str, float]:
     sentences, curly, lorem = 0, False, False
     for line in text.splitlines():
         found = line.split()
-        if any(len(word) > _LONGEST_WORD for word in found) or len(found) < _MIN_LINE_WORDS:
+        if len(found) < _MIN_LINE_WORDS or max(map(len, found)) > _LONGEST_WORD:
             continue
-        bare = _CITATION.sub("", line.strip())
+        bare = _CITATION.sub("", line.strip()) if "[" in line else line.strip()
         lower = bare.lower()
         lorem |= "lorem ipsum" in lower
         if "javascript" in lower:

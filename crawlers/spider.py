@@ -14,8 +14,16 @@ from scrapy.crawler import AsyncCrawlerProcess
 from scrapy.http import Response
 
 from crawlers.config import CrawlConfig
-from crawlers.safety import FORBIDDEN_ADDRESS, ForbiddenAddressError, SocketPolicy, guarded_sockets, was_refused
-from crawlers.transport import Answer, Transport
+from crawlers.safety import (
+    FORBIDDEN_ADDRESS,
+    ForbiddenAddressError,
+    SocketPolicy,
+    guarded_sockets,
+    is_forbidden_literal,
+    was_refused,
+)
+from crawlers.transport import Answer, SystemResolver, Transport
+from crawlers.urls import port_of
 
 MAX_HEADERS = 100
 NOT_HTTP = "neither http nor https"
@@ -111,10 +119,10 @@ def _causes(error: BaseException) -> list[BaseException]:
     return found
 
 
-def failure_reason(error: BaseException, url: str) -> str:
+def failure_reason(error: BaseException) -> str:
     """A short reason for the fetch log and the counts."""
     causes = _causes(error)
-    if any(isinstance(e, ForbiddenAddressError) for e in causes) or was_refused(url):
+    if any(isinstance(e, ForbiddenAddressError) for e in causes):
         return FORBIDDEN_ADDRESS
     names = {type(e).__name__ for e in causes}
     for name, reason in _REASONS.items():
@@ -136,16 +144,20 @@ class ScrapyTransport:
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
+        self._resolver = SystemResolver()
 
     async def fetch(self, url: str, headers: Mapping[str, str]) -> Answer:
         """See `crawlers.transport.Transport`."""
         if not url.startswith(("http://", "https://")):
             return Answer(0, failure=NOT_HTTP)
+        if is_forbidden_literal(url):
+            return Answer(0, failure=FORBIDDEN_ADDRESS)
         try:
             request = scrapy.Request(url, headers=dict(headers), dont_filter=True)
             return _answer(await self._engine.download_async(request))
         except Exception as error:
-            return Answer(0, failure=failure_reason(error, url))
+            refused = was_refused(await self._resolver.resolve(url), port_of(url))
+            return Answer(0, failure=FORBIDDEN_ADDRESS if refused else failure_reason(error))
 
 
 Main = Callable[[Transport], Awaitable[None]]

@@ -17,6 +17,7 @@ from infra.store import Store
 from judges.backends import Answer, Judge
 from judges.calibration import calibrate
 from judges.config import JudgeConfig
+from judges.extractions import EXTRACTION_RUBRIC, WORSE_TEXT, compare_extractions
 from judges.instructions import Written, write_questions
 from judges.passages import choose_passages, mean_ranks, select_passages
 from judges.preferences import executed_preference, judged_preference
@@ -72,6 +73,7 @@ class Labeling:
     def run(self) -> None:
         """All steps in order."""
         admissions = self.admissions()
+        self.settle_extractions(admissions)
         self.judge_passages(admissions)
         self.execute_examples()
         self.write_instructions(admissions)
@@ -93,6 +95,23 @@ class Labeling:
             else:
                 warn(f"{admission.rubric}: NOT admitted, no better than chance ({admission.reason})")
         return known
+
+    def settle_extractions(self, admissions: dict[str, Admission]) -> None:
+        """Compare the texts of pages that two extractors read very differently; drop those that lose."""
+        rubrics = [load_rubric(name) for name in self.config.passage_rubrics]
+        admitted = [rubric for rubric in rubrics if admissions[rubric.id].admitted]
+        disputes = self.store.disputed_documents("train", EXTRACTION_RUBRIC)
+        if not admitted or not disputes:
+            return
+        rubric, admission = admitted[0], admissions[admitted[0].id]
+        with progress(f"comparing extractions by {rubric.id}", total=len(disputes)) as advance:
+            for chunk in self._chunks(disputes):
+                self.store.add_judgments(compare_extractions(
+                    self.judge, rubric, admission, chunk, self.config.passage_chars, self.generation
+                ))  # fmt: skip
+                advance(len(chunk))
+        dropped = self.store.set_aside_disputed(EXTRACTION_RUBRIC, WORSE_TEXT, self.generation)
+        note(f"{dropped:,} of {len(disputes):,} pages with two very different texts are set aside")
 
     def judge_passages(self, admissions: dict[str, Admission]) -> None:
         """Choose passages of documents that have none yet, and judge them by every admitted rubric."""

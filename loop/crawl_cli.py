@@ -26,7 +26,7 @@ from infra.tables import from_table
 from loop import views
 from loop.closing import exit_on_error
 from loop.crawl_views import STATS
-from loop.crawling import Crawl
+from loop.crawling import crawl_generation
 from loop.looking import RunOption, look_at
 from loop.recipe import load_recipe
 from loop.runs import DATABASE, Run, newest_run, open_crawl_run
@@ -85,12 +85,8 @@ def run(
 
 def _crawl(current: Run, num_actors: int) -> None:
     generation = current.next_crawl()
-    heading(f"Crawl of generation {generation}")
-    current.store.start_stage(generation, "crawl")
-    crawl = Crawl(current.store, current.recipe.crawl, current.salt, generation, current.recipe.budgets()["pages"])
-    counts = crawl.run(source_of(current.recipe.crawl, current.builtin_port), num_actors)
-    current.store.finish_stage(generation, "crawl", counts)
-    note(", ".join(f"{name} {value:,}" for name, value in counts.items()))
+    heading(f"Generation {generation}")
+    current.stage(generation, "crawl", lambda: crawl_generation(current, generation, num_actors))
     for url, state, reason in current.store.frontier_reasons(5):
         note(f"{state}: {plain(url)} ({plain(reason)})")
 

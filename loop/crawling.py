@@ -14,7 +14,7 @@ from crawlers.ingest import IngestWorker
 from crawlers.politeness import AddressClock
 from crawlers.safety import SocketPolicy, socket_policy
 from crawlers.session import Queue
-from crawlers.sources import Captures, Source
+from crawlers.sources import Captures, Source, source_of
 from crawlers.urls import host_of, registrable_domain, section_of
 from crawlers.worker import CrawlWorker
 from infra.cluster import actors
@@ -24,6 +24,7 @@ from infra.store import Store
 from infra.store.actor import remote_proxy
 from infra.store.crawling import CrawlRows
 from infra.store.frontier_records import Link
+from loop.runs import Run, Summary
 
 POLL_S = 1.0
 MAX_RESTARTS = 5
@@ -38,6 +39,12 @@ def seed_links(config: CrawlConfig, seeds: Sequence[str]) -> list[Link]:
     ]  # fmt: skip
 
 
+def crawl_generation(run: Run, generation: int, num_actors: int) -> Summary:
+    """Crawl a generation of a run up to its budget and choose what is kept; see `Crawl.run`."""
+    crawl = Crawl(run.store, run.recipe.crawl, run.salt, generation, run.budgets["pages"])
+    return crawl.run(source_of(run.recipe.crawl, run.builtin_port), num_actors)
+
+
 class Crawl:
     """One generation's crawl: the same for a loop, which has a cluster, and for the command line, which needs none."""
 
@@ -48,7 +55,7 @@ class Crawl:
         self.generation = generation
         self.limits = config.limits(pages)
 
-    def run(self, source: Source, num_actors: int) -> dict[str, Any]:
+    def run(self, source: Source, num_actors: int) -> Summary:
         """Crawl or read up to the budget, then decide what is kept; the numbers. No actors mean: in this process."""
         with source.open() as opening:
             if opening.captures:
@@ -57,7 +64,7 @@ class Crawl:
                 self._crawl(opening.seeds, num_actors)
         note("choosing what is kept: quality, duplicates, overlap with what is held out")
         curate(self.store, self.config, self.generation)
-        counts: dict[str, Any] = dict(self.store.crawl_counts(self.generation))
+        counts: Summary = dict(self.store.crawl_counts(self.generation))
         varied = self.store.diversity(self.generation)
         return counts | {name: round(value, 1) for name, value in varied.items()}
 
@@ -88,7 +95,7 @@ class Crawl:
             nonlocal shown
             pages, _ = self.store.crawl_progress(self.generation)
             rate = (pages - first) / max(time.monotonic() - began, 1e-9)
-            kept = self.store.kept_so_far(self.generation) / max(pages, 1)
+            kept = self.store.crawl_counts(self.generation)["documents"] / max(pages, 1)
             drops = ", ".join(f"{reason} {count}" for reason, count in self.store.drop_counts(self.generation)[:3])
             words = f"{rate:.1f} pages/s, texts from {kept:.0%}"
             advance(pages - shown, f"{words}; dropped: {drops}" if drops else words)

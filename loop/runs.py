@@ -6,10 +6,11 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from infra.artifacts import folder_digest, require_free_space
 from infra.cluster import in_submitted_job
@@ -21,6 +22,8 @@ from infra.store import Store
 from infra.store.actor import start_store
 from loop.recipe import Recipe, differing_keys
 
+Summary = dict[str, Any]
+"""A stage's numbers by name."""
 DATABASE = "ratchet.duckdb"
 BYTES_BESIDE_MODELS = 500_000_000
 
@@ -71,6 +74,19 @@ class Run:
     def work_folder(self, generation: int) -> Path:
         """Scratch space of a generation: manifests, metrics, models between training steps."""
         return self.folder / "work" / f"generation-{generation:03d}"
+
+    def stage(self, generation: int, name: str, work: Callable[[], Summary]) -> Summary:
+        """Do a stage unless it is done; its numbers go to the store and the terminal."""
+        done = self.store.stage_summary(generation, name)
+        if done is not None:
+            note(f"{name}: done before ({json.dumps(done)})")
+            return done
+        heading(name.capitalize())
+        self.store.start_stage(generation, name)
+        result = work()
+        self.store.finish_stage(generation, name, result)
+        note(f"{name}: " + ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in result.items()))
+        return result
 
     def next_crawl(self) -> int:
         """The first generation whose crawl has not finished."""

@@ -2,60 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from crawlers.sources import source_of
 from infra.artifacts import folder_digest
 from infra.cluster import Cluster, actors
-from infra.console import heading, note, warn
+from infra.console import note, warn
 from infra.errors import StageError, UserError
 from infra.records import Checkpoint, Decision, now
 from infra.store.actor import remote_proxy
 from judges.actor import ChampionWorker, JudgeWorker, RemoteJudge, VerifierWorker
 from judges.labeling import Champion, LabelBudget, Labeling, Verifier, ranked_passages
-from loop.crawling import Crawl
+from loop.crawling import crawl_generation
 from loop.curriculum import Curriculum, build_curriculum, summary
 from loop.deciding import Scorer, Trial
 from loop.evaluation import PairScorer
 from loop.registry import promote, write_model_card
-from loop.runs import Run
+from loop.runs import Run, Summary
 from trainers.launch import run_training
 from trainers.tasks import Task
-
-Summary = dict[str, Any]
-
-
-def run_stage(run: Run, generation: int, name: str, work: Callable[[], Summary]) -> Summary:
-    """Do a stage unless it is done; its numbers go to the store and the terminal."""
-    done = run.store.stage_summary(generation, name)
-    if done is not None:
-        note(f"{name}: done before ({json.dumps(done)})")
-        return done
-    heading(name.capitalize())
-    run.store.start_stage(generation, name)
-    result = work()
-    run.store.finish_stage(generation, name, result)
-    note(f"{name}: " + ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in result.items()))
-    return result
 
 
 def crawl(cluster: Cluster, run: Run, generation: int) -> Summary:
     """New pages up to the budget and earlier ones that are due again; then the choice of what is kept."""
 
     def work() -> Summary:
-        config = run.recipe.crawl
-        num_actors = min(config.num_actors, max(1, cluster.num_cpus))
-        one = Crawl(run.store, config, run.salt, generation, run.budgets["pages"])
-        counts = one.run(source_of(config, run.builtin_port), num_actors)
+        num_actors = min(run.recipe.crawl.num_actors, max(1, cluster.num_cpus))
+        counts = crawl_generation(run, generation, num_actors)
         if sum(run.store.pool_counts().values()) == 0:
             raise _nothing_crawled(run)
         return counts
 
-    return run_stage(run, generation, "crawl", work)
+    return run.stage(generation, "crawl", work)
 
 
 def _nothing_crawled(run: Run) -> UserError:
@@ -93,7 +72,7 @@ def label(cluster: Cluster, run: Run, generation: int) -> Summary:
             note(f"{rubric} by {labeler.split('@')[0]}: {status} {count}{value}")
         return counts
 
-    return run_stage(run, generation, "label", work)
+    return run.stage(generation, "label", work)
 
 
 def _judge_count(cluster: Cluster) -> int:
@@ -151,7 +130,7 @@ def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint:
         tokens = sum(step.num_tokens for step in steps)
         return {"steps": len(steps), "tokens": tokens} | {f"{k} loss": f"{v:.4f}" for k, v in last.items()}
 
-    run_stage(run, generation, "train", work)
+    run.stage(generation, "train", work)
     checkpoint = run.store.checkpoint(generation)
     assert checkpoint is not None, "a finished train stage has recorded its checkpoint"
     return checkpoint
@@ -208,7 +187,7 @@ def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -
             "evidence": f"{decision.log_evidence:.2f} of {decision.log_threshold:.2f}",
         }
 
-    run_stage(run, generation, "gate", work)
+    run.stage(generation, "gate", work)
     decision = run.store.decision(generation)
     assert decision is not None, "a finished gate stage has recorded its decision"
     return decision

@@ -27,6 +27,9 @@ CREATE TABLE document (
     other_digest TEXT, disagreement DOUBLE, num_masked BIGINT
 );
 
+-- What another extractor made of a page, where the two disagree so much that a labeler decides.
+CREATE TABLE other_text (document_id TEXT, text TEXT);
+
 -- Numbers about a document's text; a policy reads them, so that it can change without a new crawl.
 CREATE TABLE signal (document_id TEXT, name TEXT, value DOUBLE);
 

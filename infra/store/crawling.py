@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from infra.records import Document, Page, Permission, Request
 from infra.store.archive import Archive
@@ -18,14 +18,23 @@ from infra.store.frontier import Frontier
 from infra.store.frontier_records import HostLease, HostVisit, Limits, Link, Outcome, Robots
 from infra.tables import to_table
 
+_OTHER_TEXTS = pa.schema([("document_id", pa.string()), ("text", pa.string())])
+_SIGNALS = pa.schema([("document_id", pa.string()), ("name", pa.string()), ("value", pa.float64())])
+_BANDS = pa.schema(
+    [("document_id", pa.string()), ("band", pa.int64()), ("key", pa.uint64()), ("generation", pa.int64())]
+)
+_GRAMS = pa.schema([("document_id", pa.string()), ("size", pa.int64()), ("hashes", pa.list_(pa.uint64()))])
+
 
 @dataclass
 class CrawlRows:
     """What one part of a crawl gave, to be stored whole: rows, WARC records and the frontier's next state.
 
     `records` has the WARC record of each page, b"" where a page's body is not kept; `opening` is the
-    record that begins a new WARC file. Tables may be None where there are no rows. `ingested` is a
-    container of captures and the position behind its last one here.
+    record that begins a new WARC file. `other_texts` are (document, another extraction of its page), `signals`
+    (document, name, value), `bands` (document, band, MinHash key,
+    generation), `grams` (document, n, hashes of n-grams). `ingested` is a container of captures and the position
+    behind its last one here.
     """
 
     generation: int
@@ -41,9 +50,10 @@ class CrawlRows:
     outcomes: list[Outcome] = field(default_factory=list)
     visits: list[HostVisit] = field(default_factory=list)
     drops: list[tuple[str, str]] = field(default_factory=list)
-    signals: pa.Table | None = None
-    bands: pa.Table | None = None
-    grams: pa.Table | None = None
+    other_texts: list[tuple[str, str]] = field(default_factory=list)
+    signals: list[tuple[str, str, float]] = field(default_factory=list)
+    bands: list[tuple[str, int, int, int]] = field(default_factory=list)
+    grams: list[tuple[str, int, list[int]]] = field(default_factory=list)
     ingested: tuple[str, int] | None = None
 
 
@@ -142,9 +152,10 @@ class CrawlTables(StoreBase):
             self._insert_new("document", to_table(Document, rows.documents), ["document_id"])
             self._insert_new("permission", to_table(Permission, rows.permissions), ["page_id", "purpose"])
             self._insert_new("request", to_table(Request, rows.requests), ["request_id"])
-            for table, data in (("signal", rows.signals), ("band", rows.bands), ("gram", rows.grams)):
-                if data is not None:
-                    self._insert_whole(table, data)
+            self._insert_whole("other_text", _OTHER_TEXTS, rows.other_texts)
+            self._insert_whole("signal", _SIGNALS, rows.signals)
+            self._insert_whole("band", _BANDS, rows.bands)
+            self._insert_whole("gram", _GRAMS, rows.grams)
             self.note_drops(rows.generation, "crawl", rows.drops)
             if rows.ingested is not None:
                 self._connection.execute("DELETE FROM ingested WHERE name = ?", [rows.ingested[0]])
@@ -162,10 +173,13 @@ class CrawlTables(StoreBase):
     def _known_pages(self, page_ids: list[str]) -> set[str]:
         return {p for (p,) in self._rows("SELECT page_id FROM page WHERE list_contains(?, page_id)", [page_ids])}
 
-    def _insert_whole(self, table: str, data: pa.Table) -> None:
+    def _insert_whole(self, table: str, schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert rows of documents of which the table has nothing yet."""
-        self._connection.register("incoming", data)
-        columns = ", ".join(data.schema.names)
+        if not rows:
+            return
+        arrays = [pa.array(c, kind) for c, kind in zip(zip(*rows, strict=True), schema.types, strict=True)]
+        self._connection.register("incoming", pa.table(arrays, schema=schema))
+        columns = ", ".join(schema.names)
         self._connection.execute(
             f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming"  # noqa: S608
             f" WHERE document_id NOT IN (SELECT document_id FROM {table}"
@@ -186,11 +200,11 @@ class CrawlTables(StoreBase):
         rows.documents = [d for d in rows.documents if d.page_id in pages]
         rows.permissions = [p for p in rows.permissions if p.page_id in pages]
         rows.links = [link for link in rows.links if link.url not in urls and link.domain not in domains]
-        documents = pa.array([d.document_id for d in rows.documents], pa.string())
-        rows.signals, rows.bands, rows.grams = (
-            t if t is None else t.filter(pc.is_in(t.column("document_id"), documents))
-            for t in (rows.signals, rows.bands, rows.grams)
-        )
+        documents = {d.document_id for d in rows.documents}
+        rows.other_texts = [row for row in rows.other_texts if row[0] in documents]
+        rows.signals = [row for row in rows.signals if row[0] in documents]
+        rows.bands = [row for row in rows.bands if row[0] in documents]
+        rows.grams = [row for row in rows.grams if row[0] in documents]
 
     def body_record(self, page_id: str) -> bytes:
         """The WARC record of a page, compressed; b"" where its body is not kept."""
@@ -238,14 +252,6 @@ class CrawlTables(StoreBase):
             "SELECT reason, count(*) AS n FROM dropped WHERE generation = ? AND stage = 'crawl' GROUP BY reason"
             " ORDER BY n DESC, reason",
             [generation],
-        )
-
-    def kept_so_far(self, generation: int) -> int:
-        """Documents of a generation that nothing has ruled out yet."""
-        return int(
-            self._value(
-                "SELECT count(*) FROM document WHERE generation = ? AND status IN ('new', 'kept')", [generation]
-            )
         )
 
     def request_log(self) -> list[Request]:

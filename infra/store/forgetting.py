@@ -13,6 +13,7 @@ _REMOVALS = (
     "DELETE FROM judgment WHERE subject_id IN (SELECT item_id FROM gone_item)"
     " OR subject_id IN (SELECT document_id FROM gone_document)",
     "DELETE FROM sample WHERE sample_id IN (SELECT item_id FROM gone_item)",
+    "DELETE FROM other_text WHERE document_id IN (SELECT document_id FROM gone_document)",
     "DELETE FROM gram WHERE document_id IN (SELECT document_id FROM gone_document)",
     "DELETE FROM band WHERE document_id IN (SELECT document_id FROM gone_document)",
     "UPDATE document SET text = '', title = '', status = 'forgotten', reason = 'forgotten'"

@@ -58,6 +58,27 @@ class LabelTables(StoreBase):
             [pool, rubric],
         )
 
+    def disputed_documents(self, pool: str, rubric: str) -> list[tuple[str, str, str]]:
+        """(document_id, text, another extraction's text) of kept documents without a judgment by `rubric`."""
+        return self._rows(
+            "SELECT d.document_id, d.text, o.text FROM document d JOIN other_text o USING (document_id)"
+            " WHERE d.status = 'kept' AND d.pool = ? AND NOT EXISTS (SELECT 1 FROM judgment j"
+            " WHERE j.subject_id = d.document_id AND j.rubric = ?) ORDER BY d.document_id",
+            [pool, rubric],
+        )
+
+    def set_aside_disputed(self, rubric: str, reason: str, generation: int) -> int:
+        """Filter kept documents that were judged the worse of two extractions (value under a half); how many."""
+        with self._transaction():
+            urls = self._rows(
+                "UPDATE document SET status = 'filtered', reason = ? WHERE status = 'kept' AND document_id IN"
+                " (SELECT subject_id FROM judgment WHERE rubric = ? AND status = 'scored' AND value < 0.5)"
+                " RETURNING url",
+                [reason, rubric],
+            )
+            self.note_drops(generation, "label", [(reason, url) for (url,) in urls])
+        return len(urls)
+
     def samples(self, generation: int, kind: str) -> list[Sample]:
         """Samples of one kind that a generation made, in a fixed order."""
         return self._records(

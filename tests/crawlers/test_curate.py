@@ -11,7 +11,7 @@ from crawlers.config import CrawlConfig
 from crawlers.curate import CANARY, CONTAMINATED, DUPLICATE, curate, held_out_grams
 from crawlers.digest import digest
 from crawlers.digest_records import DigestTask
-from crawlers.intake import band_table, gram_table, signal_table
+from crawlers.intake import add_document
 from crawlers.pools import pool_of, pools_by_domain
 from infra.errors import UserError
 from infra.records import Document, Page, now
@@ -38,10 +38,9 @@ def put(store: Store, name: str, text: str, pool: str = "train", generation: int
                 "unknown", "unknown")  # fmt: skip
     document = Document(name, page.page_id, page.url, "t", text, language, "plain-1", pool, generation, status="new",
                         text_digest=found.text_digest)  # fmt: skip
-    store.commit_crawl(CrawlRows(
-        generation, CONFIG.limits(1), pages=[page], records=[b""], documents=[document],
-        signals=signal_table(name, found), bands=band_table(name, found, generation), grams=gram_table(name, found),
-    ))  # fmt: skip
+    rows = CrawlRows(generation, CONFIG.limits(1), pages=[page], records=[b""])
+    add_document(rows, document, found)
+    store.commit_crawl(rows)
 
 
 def statuses(store: Store) -> dict[str, str]:

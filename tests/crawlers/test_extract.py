@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlers.digest import digest
+from crawlers.digest import LARGE_DISAGREEMENT, digest
 from crawlers.digest_records import Digest, DigestTask
 from crawlers.extract import decode, language_of, tidy
 
@@ -139,3 +139,14 @@ def test_any_bytes_give_a_digest(body: bytes, content_type: str) -> None:
     read(b"<html><body><a href='" + body + b"'>", content_type)
     read(body, content_type, kind="text")
     read(body, content_type, kind="sitemap")
+
+
+def test_two_readings_that_differ_much_are_both_kept_masked() -> None:
+    offer = "Offer {} of jane.doe@firma.de for those who have waited for it, and that is all of it."
+    furniture = "".join(f"<li>{offer.format(i)}</li>" for i in range(60))
+    article = "".join(f"<p>{sentence}</p>" for sentence in PARAGRAPHS)
+    body = f"<html><body><ul class='sidebar'>{furniture}</ul><article>{article}</article></body></html>"
+    found = read(body.encode())
+    assert found.disagreement >= LARGE_DISAGREEMENT
+    assert "Offer" in found.other_text
+    assert "jane.doe" not in found.other_text

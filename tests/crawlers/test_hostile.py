@@ -172,6 +172,17 @@ def test_private_addresses_are_refused_at_the_socket_by_name_and_by_number(serve
     assert [a["failure"] for a in refused] == [FORBIDDEN_ADDRESS] * len(refused)
 
 
+def test_a_refused_address_says_nothing_about_another_on_its_port(server: str) -> None:
+    """The first is refused by its name's address, the second is open and nobody listens there."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.2", 0))
+        port = probe.getsockname()[1]
+    urls = [server + "good", f"http://localhost:{port}/", f"http://127.0.0.2:{port}/"]
+    _, forbidden, silent = fetch(urls, timeout_s=10.0, allow_addresses=[f"127.0.0.2:{port}"]).answers
+    assert forbidden["failure"] == FORBIDDEN_ADDRESS
+    assert silent["failure"] == "connection refused"
+
+
 def test_other_schemes_are_not_fetched(server: str) -> None:
     urls = [server + "good", "file:///etc/passwd", "data:text/html,x", "ftp://127.0.0.1/x", "s3://bucket/x"]
     _, *others = fetch(urls, timeout_s=10.0).answers

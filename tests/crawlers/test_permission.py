@@ -3,8 +3,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from resiliparse.parse.html import HTMLTree
 
-from crawlers.permission import may_use, read_meta, verdict_for, words_about
+from crawlers.permission import PageMeta, may_use, read_meta, unread_words, verdict_for, words_about
 from crawlers.robots import RobotsFile, parse
 
 ME = "RatchetBot"
@@ -16,7 +17,7 @@ def said(
 ) -> list[str]:
     reservation = json.dumps(tdm).encode() if tdm is not None else b""
     file = RobotsFile(parse(robots.encode()), ME)
-    words = words_about(URL, file, reservation, headers or {}, read_meta(body, ME), ME)
+    words = words_about(URL, file, reservation, headers or {}, read_meta(body, HTMLTree.parse_from_bytes(body), ME), ME)
     return [verdict_for(purpose, words).verdict for purpose in ("train", "evaluate")]
 
 
@@ -102,6 +103,12 @@ def test_deny_wins_and_the_operator_decides_about_the_unknown() -> None:
 
 def test_the_words_that_decided_are_kept() -> None:
     file = RobotsFile(parse(b"User-agent: *\nContent-Signal: ai-train=no  # please"), ME)
-    word = verdict_for("train", words_about(URL, file, b"", {}, read_meta(b"", ME), ME))
+    word = verdict_for("train", words_about(URL, file, b"", {}, PageMeta(), ME))
     assert word.evidence == "Content-Signal: ai-train=no  # please"
     assert word.reason == "robots.txt ai-train"
+
+
+@pytest.mark.parametrize("body", [b'<meta name="ROBOTS" content=x>', b"<p>tdm-reservation", b"<meta name=ratchetbot>"])
+def test_markup_that_cannot_be_read_is_a_no_where_it_may_say_so(body: bytes) -> None:
+    assert [verdict_for(purpose, unread_words(body, ME)).verdict for purpose in ("train", "evaluate")] == DENY
+    assert unread_words(b"<p>plain</p>", ME) == []

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from crawlers.config import CrawlConfig
 from infra.language_model import CompletedText, LanguageModel
 from infra.records import Document
 from infra.store import Store
+from infra.store.crawling import CrawlRows
 from judges.backends import Answer, ScriptedJudge
 from judges.config import JudgeConfig, ScriptedConfig
+from judges.extractions import WORSE_TEXT
 from judges.instructions import EXAMPLES, TRIES, question_request, read_question, write_questions
 from judges.labeling import LabelBudget, Labeling, ranked_passages
 from judges.rubrics import load_rubric
@@ -150,3 +153,35 @@ def test_the_question_that_fits_best_is_kept() -> None:
         Writer(ScriptedConfig()), load_rubric("relevance"), "scripted", [sample("p", "values under keys")], 0
     )
     assert (written.question, written.fits) == ("Where are values stored?", True)
+
+
+class Reader(ScriptedJudge):
+    """Values what its truth table says: the share of words that are no furniture."""
+
+    def score(self, rubric, way, subjects):
+        return [Answer(1 - s.text.split().count("menu") / max(1, len(s.text.split()))) for s in subjects]
+
+
+def test_of_two_very_different_texts_of_a_page_the_worse_one_is_not_learned_from(labeling: Labeling) -> None:
+    store = labeling.store
+    texts = {d.document_id: d.text for d in store.documents("train")}
+    rows = CrawlRows(
+        1, CrawlConfig().limits(1), other_texts=[("d0", "menu " * 40), ("d1", texts["d1"].replace("A ", ""))]
+    )
+    store.commit_crawl(rows)
+    store.add_documents(
+        [replace(store.documents("gate")[0], document_id="d9", pool="train", text="menu menu menu " * 20)]
+    )
+    store.commit_crawl(CrawlRows(1, CrawlConfig().limits(1), other_texts=[("d9", texts["d0"])]))
+    judge = Reader(labeling.config.scripted)
+    one = replace(labeling, judge=judge)
+    admissions = one.admissions()
+    for admission in admissions.values():
+        admissions[admission.rubric] = replace(admission, admitted=True)
+    one.settle_extractions(admissions)
+    judged = {j.subject_id: round(j.value, 2) for j in store.judgments(1, "extraction")}
+    assert judged == {"d0": 1.0, "d1": 0.5, "d9": 0.0}
+    assert {d.document_id for d in store.documents("train")} == set(texts)
+    assert dict(store._rows("SELECT reason, count(*) FROM dropped WHERE stage = 'label' GROUP BY 1")) == {WORSE_TEXT: 1}
+    one.settle_extractions(admissions)
+    assert len(store.judgments(1, "extraction")) == 3, "once judged, a page is not asked about again"
