@@ -1,0 +1,52 @@
+"""Pages of which two extractors made very different texts: the labeler says which one reads better.
+
+A document whose other text reads better is set aside, because most of what differs then is furniture of the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from infra.records import Admission, Judgment, content_key
+from judges.backends import Judge
+from judges.rubrics import Rubric
+from judges.ways import Subject
+
+EXTRACTION_RUBRIC = "extraction"
+"""The rubric that these judgments are filed under; they are asked by the rubric that is named in their detail."""
+WORSE_TEXT = "another reading of the page is better"
+Dispute = tuple[str, str, str]
+"""(document_id, text, another extraction's text)"""
+
+
+def compare_extractions(
+    judge: Judge, rubric: Rubric, admission: Admission, disputes: Sequence[Dispute], max_chars: int, generation: int
+) -> list[Judgment]:
+    """One judgment a dispute: the document's share of the two texts' values, so less than a half speaks against it.
+
+    Both texts are judged by their first `max_chars` characters.
+    """
+    subjects = []
+    for document_id, text, other in disputes:
+        subjects.append(Subject(document_id, "", text[:max_chars]))
+        subjects.append(Subject(content_key(document_id, "other"), "", other[:max_chars]))
+    answers = judge.score(rubric, admission.way, subjects)
+    judgments = []
+    for i, (document_id, _, _) in enumerate(disputes):
+        own, other_answer = answers[2 * i], answers[2 * i + 1]
+        is_scored = own.value is not None and other_answer.value is not None
+        total = (own.value or 0.0) + (other_answer.value or 0.0)
+        judgments.append(Judgment(
+            judgment_id=content_key(document_id, EXTRACTION_RUBRIC, admission.admission_id),
+            subject_id=document_id,
+            labeler=judge.name,
+            rubric=EXTRACTION_RUBRIC,
+            way=admission.way,
+            status="scored" if is_scored else "unscored",
+            reason=own.reason or other_answer.reason,
+            value=(own.value or 0.0) / total if is_scored and total > 0 else 0.5 if is_scored else 0.0,
+            detail=rubric.id,
+            num_tokens=own.num_tokens + other_answer.num_tokens,
+            generation=generation,
+        ))  # fmt: skip
+    return judgments
