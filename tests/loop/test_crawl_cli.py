@@ -32,7 +32,7 @@ def test_a_crawl_from_plan_to_forgetting(tmp_path: Path) -> None:
         assert code == 0, output
         assert "fetched 20" in output
         code, output = crawl("run", recipe, "--run", run)
-        assert "Crawl of generation 2" in output
+        assert "Generation 2" in output
     code, output = crawl("stats", "--run", run)
     assert code == 0, output
     assert "Pages" in output
