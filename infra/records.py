@@ -168,6 +168,53 @@ class Judgment:
 
 
 @dataclass(frozen=True)
+class Datasheet:
+    """How far a labeler can be trusted on the pairs of one gold set, in the way of asking chosen on other pairs.
+
+    `majority` and `longer` are the accuracies of the trivial baselines, `admission_low` is the one-sided 95% bound
+    that has to beat them. `brier` and `ece` (expected calibration error) are those of its probabilities as they
+    come and after calibration on other pairs. `ladder_N`: how often an answer wins over itself with N% of its
+    words shuffled. Not a number where nothing could be measured.
+    """
+
+    datasheet_id: str
+    labeler: str
+    rubric: str
+    way: str
+    gold: str
+    gold_digest: str
+    num_pairs: int
+    num_unscored: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    kappa: float
+    kappa_low: float
+    kappa_high: float
+    calibration: str
+    temperature: float
+    brier: float
+    ece: float
+    brier_calibrated: float
+    ece_calibrated: float
+    majority: float
+    longer: float
+    admission_low: float
+    consistency: float
+    right_if_consistent: float
+    first_place_gap: float
+    length_slope: float
+    ladder_25: float
+    ladder_50: float
+    ladder_75: float
+    ladder_100: float
+    over_empty: float
+    identical_ties: float
+    seconds: float
+    num_tokens: int
+
+
+@dataclass(frozen=True)
 class Completion:
     """One text that a model gave to a prompt. `index` counts the tries at the same prompt."""
 

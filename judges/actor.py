@@ -19,6 +19,7 @@ from infra.language_model import CompletedText, LanguageModel
 from infra.records import Document
 from judges.backends import Answer, Judge, make_judge
 from judges.config import JudgeConfig
+from judges.pairs import Comparison, Pair
 from judges.rubrics import Rubric
 from judges.sandbox import Sandbox
 from judges.verifier import VerifiedDocument, verify_document
@@ -49,6 +50,10 @@ class JudgeWorker:
         """See `Judge.score`."""
         return self._judge.score(rubric, way, subjects)
 
+    def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
+        """See `Judge.compare`."""
+        return self._judge.compare(rubric, way, pairs)
+
     def complete(
         self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
     ) -> list[CompletedText]:
@@ -65,13 +70,21 @@ class RemoteJudge:
 
     def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
         """See `Judge.score`."""
+        return self._spread("score", rubric, way, subjects)
+
+    def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
+        """See `Judge.compare`."""
+        return self._spread("compare", rubric, way, pairs)
+
+    def _spread(self, method: str, rubric: Rubric, way: str, items: Sequence[Any]) -> list[Any]:
+        """Call a method of every actor with its part of the items; the results in the items' order."""
         count = len(self._actors)
-        parts = [list(subjects)[i::count] for i in range(count)]
-        refs = [a.score.remote(rubric, way, part) for a, part in zip(self._actors, parts, strict=True) if part]
-        answers: list[Answer | None] = [None] * len(subjects)
+        parts = [list(items)[i::count] for i in range(count)]
+        refs = [getattr(a, method).remote(rubric, way, p) for a, p in zip(self._actors, parts, strict=True) if p]
+        results: list[Any] = [None] * len(items)
         for i, part in enumerate(ray.get(refs)):
-            answers[i::count] = part
-        return [answer for answer in answers if answer is not None]
+            results[i::count] = part
+        return results
 
     def complete(
         self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int

@@ -15,7 +15,11 @@ class ScriptedConfig(Section):
     accuracy: float = Field(default=0.9, ge=0, le=1)
     """How often its verdict on an item is the true one."""
     length_bias: float = 0.0
-    """Added to the value for every thousand characters."""
+    """Added to the value, or to the log-odds of a pair, for every thousand characters."""
+    position_bias: float = 0.0
+    """Log-odds added to whichever of two answers is shown first."""
+    injection_weakness: float = 0.0
+    """Log-odds added to an answer that talks to its grader."""
     unscored_share: float = Field(default=0.0, ge=0, le=1)
     """Share of subjects on which it fails to answer."""
 

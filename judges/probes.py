@@ -11,7 +11,9 @@ from typing import Any
 
 from infra.config import read_toml
 from infra.errors import UserError
-from infra.records import content_key
+from infra.records import content_key, unit_hash
+from judges.gold import GoldSet
+from judges.pairs import Pair
 from judges.ways import Subject
 
 ITEMS = Path(__file__).parent / "items" / "passages.toml"
@@ -45,6 +47,17 @@ def shuffled_words(text: str, seed: str) -> str:
 
 def _subject(prompt: str, text: str, truth: float) -> Subject:
     return Subject(content_key(prompt, text), prompt, text, truth)
+
+
+def gold_set(probe: str, count: int = 24) -> GoldSet:
+    """The pairs of a probe as gold, the better side by a hash of the pair."""
+    pairs = []
+    for pair in probe_pairs(probe, count):
+        first = unit_hash("side", pair.good.subject_id) < 0.5
+        a, b = (pair.good, pair.bad) if first else (pair.bad, pair.good)
+        prompt = pair.good.prompt or pair.bad.prompt
+        pairs.append(Pair(content_key(prompt, a.text, b.text), prompt, a.text, b.text, "A" if first else "B"))
+    return GoldSet(f"built-in/{probe}", tuple(pairs))
 
 
 def probe_pairs(probe: str, count: int) -> list[ProbePair]:

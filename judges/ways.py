@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from infra.language_model import ContinuationScore
+from judges.pairs import Pair
 from judges.rubrics import LabelQuestion, Rubric, fill
 
 
@@ -53,10 +54,22 @@ def requests_for(rubric: Rubric, way: str, subject: Subject, chat: Callable[[str
     return [(context, subject.text) for context in contexts]
 
 
+def evidence_of(way: str, scores: Sequence[ContinuationScore]) -> float:
+    """What the scores of `requests_for` say in nats: log-odds of a label, or a log-probability a token."""
+    if way == "likelihood":
+        return scores[0].mean_logp
+    if way == "text_given_label":
+        return scores[0].mean_logp - scores[1].mean_logp
+    return scores[0].logp - scores[1].logp
+
+
 def value_of(way: str, scores: Sequence[ContinuationScore]) -> float:
     """The value in [0, 1] that the scores of `requests_for` stand for."""
-    if way == "likelihood":
-        return math.exp(scores[0].mean_logp)
-    if way == "text_given_label":
-        return _sigmoid(scores[0].mean_logp - scores[1].mean_logp)
-    return _sigmoid(scores[0].logp - scores[1].logp)
+    evidence = evidence_of(way, scores)
+    return math.exp(evidence) if way == "likelihood" else _sigmoid(evidence)
+
+
+def choice_requests(question: LabelQuestion, pair: Pair, chat: Callable[[str], str]) -> list[Request]:
+    """What to score to compare a pair in the order given: the label of the first side, and of the second."""
+    context = chat(fill(question.template.strip("\n"), pair.prompt, pair.a, pair.b))
+    return [(context, question.positive), (context, question.negative)]

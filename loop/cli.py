@@ -14,11 +14,13 @@ from infra.console import console, plain
 from loop import views
 from loop.closing import exit_on_error
 from loop.crawl_cli import app as crawl_app
+from loop.judge_cli import app as judge_app
 from loop.looking import RunOption, look_at
 from loop.report import write_report
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(crawl_app, name="crawl")
+app.add_typer(judge_app, name="judge")
 
 
 @app.command(epilog="Example:  ratchet status --run runs/quickstart")

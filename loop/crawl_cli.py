@@ -20,16 +20,15 @@ from infra.cluster import connect
 from infra.console import console, heading, note, plain, warn
 from infra.errors import UserError
 from infra.records import Request
-from infra.store import Store
 from infra.store.reading import rows
 from infra.tables import from_table
 from loop import views
 from loop.closing import exit_on_error
 from loop.crawl_views import STATS
 from loop.crawling import crawl_generation
-from loop.looking import RunOption, look_at
+from loop.looking import RunOption, look_at, open_store
 from loop.recipe import load_recipe
-from loop.runs import DATABASE, Run, newest_run, open_crawl_run
+from loop.runs import Run, newest_run, open_crawl_run
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 Recipe = Annotated[str, typer.Argument(help="A recipe file, or the name of a built-in recipe.")]
@@ -135,7 +134,7 @@ def forget(
         if "://" in what and url is None:
             raise UserError("URL", what, "this is not an http or https URL.", "Give the page's address, or a domain.")
         folder = Path(run).absolute() if run else newest_run()
-        with _writable(folder) as store:
+        with open_store(folder) as store:
             removed = store.forget(url, domain, reason)
             renewed = store.renew_exports()
             learned = store.learned_from(url, domain)
@@ -163,7 +162,7 @@ def export(
         if pool not in ("train", "gate", "sealed"):
             raise UserError("--pool", pool, "no such pool.", "Give train, gate or sealed.")
         folder = Path(run).absolute() if run else newest_run()
-        with _writable(folder) as store:
+        with open_store(folder) as store:
             store.add_held_out_grams(held_out_grams([str(path) for path in held_out or []]))
             members = store.pool_members()
             others = [i for name, ids in members.items() if name != pool and name != "train" for i in ids]
@@ -181,22 +180,7 @@ def curate(recipe: Recipe = "quickstart", run: RunOption = None, set_: SetOption
     with exit_on_error():
         config = load_recipe(recipe, set_ or [])
         folder = Path(run).absolute() if run else newest_run()
-        with _writable(folder) as store:
+        with open_store(folder) as store:
             number = store.reconsider_filtered()
             result = curate_documents(store, config.crawl, store.last_crawled_generation())
         note(f"{number:,} filtered texts considered again: " + ", ".join(f"{k} {v:,}" for k, v in result.items()))
-
-
-class _writable:  # noqa: N801 (used as a with block)
-    """The store of a run that nobody has open."""
-
-    def __init__(self, folder: Path) -> None:
-        if not (folder / DATABASE).exists():
-            raise UserError("--run", folder, "there is no run here.", "Give the folder of a run.")
-        self._store = Store(str(folder / DATABASE), str(folder / "snapshots"))
-
-    def __enter__(self) -> Store:
-        return self._store
-
-    def __exit__(self, *_: object) -> None:
-        self._store.close()

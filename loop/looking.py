@@ -1,7 +1,9 @@
-"""Which run a command looks at: the one that `--run` names, else the newest."""
+"""Which run a command looks at, or changes: the one that `--run` names, else the newest."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +12,10 @@ import typer
 from rich.markup import escape
 
 from infra.console import console
+from infra.errors import UserError
+from infra.store import Store
 from infra.store.reading import open_for_reading
-from loop.runs import newest_run
+from loop.runs import DATABASE, newest_run
 
 RunOption = Annotated[str | None, typer.Option("--run", help="Folder of the run. [the newest below runs/]")]
 
@@ -22,3 +26,15 @@ def look_at(run: str | None) -> tuple[Path, duckdb.DuckDBPyConnection]:
     connection, freshness = open_for_reading(folder)
     console.print(f"[dim]{escape(str(folder))}{'; ' + freshness if freshness else ''}[/dim]")
     return folder, connection
+
+
+@contextmanager
+def open_store(folder: Path) -> Iterator[Store]:
+    """The store of a run that nobody else has open, to write to. Raises `UserError`."""
+    if not (folder / DATABASE).exists():
+        raise UserError("--run", folder, "there is no run here.", "Give the folder of a run.")
+    store = Store(str(folder / DATABASE), str(folder / "snapshots"))
+    try:
+        yield store
+    finally:
+        store.close()

@@ -57,6 +57,15 @@ CREATE TABLE judgment (
     detail TEXT, num_tokens BIGINT, generation BIGINT
 );
 
+CREATE TABLE datasheet (
+    datasheet_id TEXT, labeler TEXT, rubric TEXT, way TEXT, gold TEXT, gold_digest TEXT, num_pairs BIGINT,
+    num_unscored BIGINT, accuracy DOUBLE, accuracy_low DOUBLE, accuracy_high DOUBLE, kappa DOUBLE, kappa_low DOUBLE,
+    kappa_high DOUBLE, calibration TEXT, temperature DOUBLE, brier DOUBLE, ece DOUBLE, brier_calibrated DOUBLE,
+    ece_calibrated DOUBLE, majority DOUBLE, longer DOUBLE, admission_low DOUBLE, consistency DOUBLE,
+    right_if_consistent DOUBLE, first_place_gap DOUBLE, length_slope DOUBLE, ladder_25 DOUBLE, ladder_50 DOUBLE,
+    ladder_75 DOUBLE, ladder_100 DOUBLE, over_empty DOUBLE, identical_ties DOUBLE, seconds DOUBLE, num_tokens BIGINT
+);
+
 CREATE TABLE completion (
     completion_id TEXT, sample_id TEXT, model_digest TEXT, index BIGINT, text TEXT, num_tokens BIGINT,
     generation BIGINT

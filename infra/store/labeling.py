@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from infra.records import Admission, Completion, Document, Judgment, Preference, ProbeResult, Sample
+from infra.records import Admission, Completion, Datasheet, Document, Judgment, Preference, ProbeResult, Sample
 from infra.store.base import StoreBase
 
 
@@ -33,6 +33,17 @@ class LabelTables(StoreBase):
         with self._transaction():
             self._add("probe_result", ProbeResult, results, ["result_id"])
             self._add("admission", Admission, admissions, ["admission_id"])
+
+    def add_gold_sheets(self, sheets: Sequence[Datasheet]) -> None:
+        """Store datasheets measured on gold; a new one takes the place of one on the same pairs."""
+        with self._transaction():
+            ids = [sheet.datasheet_id for sheet in sheets]
+            self._connection.execute("DELETE FROM datasheet WHERE list_contains(?, datasheet_id)", [ids])
+            self._add("datasheet", Datasheet, sheets, ["datasheet_id"])
+
+    def gold_sheets(self) -> list[Datasheet]:
+        """Every datasheet of the run."""
+        return self._records(Datasheet, "SELECT * FROM datasheet ORDER BY labeler, rubric, gold")
 
     def admissions(self, labeler: str) -> list[Admission]:
         """What a labeler may label by."""

@@ -14,7 +14,9 @@ from infra.records import content_key
 
 FOLDER = Path(__file__).parent
 WAYS = ("label_given_text", "text_given_label", "likelihood", "few_shot")
-_PLACE = re.compile(r"\{(prompt|text)\}")
+CHOICE = "choice"
+"""The way of asking about a pair at once, beside valuing each side alone by one of `WAYS`."""
+_PLACE = re.compile(r"\{(prompt|text|other)\}")
 
 
 class LabelQuestion(Section):
@@ -39,7 +41,10 @@ class Likelihood(Section):
 
 
 class Rubric(Section):
-    """One thing to judge by. `probes` name the constructions that measure a labeler on it."""
+    """One thing to judge by. `probes` name the constructions that measure a labeler on it.
+
+    `choice` asks about two texts at once, `{text}` and `{other}`; its positive label names the first.
+    """
 
     id: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
     version: int
@@ -49,6 +54,7 @@ class Rubric(Section):
     text_given_label: Contrast
     likelihood: Likelihood
     few_shot: LabelQuestion
+    choice: LabelQuestion | None = None
 
     @property
     def digest(self) -> str:
@@ -56,9 +62,9 @@ class Rubric(Section):
         return content_key(self.model_dump_json())
 
 
-def fill(template: str, prompt: str, text: str) -> str:
-    """The template with `{prompt}` and `{text}` put in, in one pass: what is put in is not searched again."""
-    values = {"prompt": prompt, "text": text}
+def fill(template: str, prompt: str, text: str, other: str = "") -> str:
+    """The template with `{prompt}`, `{text}` and `{other}` put in at once: what is put in is not searched."""
+    values = {"prompt": prompt, "text": text, "other": other}
     return _PLACE.sub(lambda match: values[match.group(1)], template)
 
 

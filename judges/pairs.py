@@ -1,0 +1,88 @@
+"""Pairs of answers, and what a labeler says of one: always asked in both orders, and averaged in log-odds.
+
+Averaging takes out a liking for the first place that adds to the log-odds; what is left of it is reported as the
+gap. That a verdict survives the swap does not make it right: judges of 2023 keep theirs on most of LLMBar's
+adversarial pairs and are mostly wrong there (Zeng et al. 2023, arXiv:2310.07641).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Side = Literal["A", "B", "tie"]
+SWAPPED: dict[Side, Side] = {"A": "B", "B": "A", "tie": "tie"}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to one prompt. `truth` is known for gold only, and only the scripted labeler looks at it."""
+
+    pair_id: str
+    prompt: str
+    a: str
+    b: str
+    truth: Side | None = None
+
+    def swapped(self) -> Pair:
+        """The same pair with its sides exchanged."""
+        truth = None if self.truth is None else SWAPPED[self.truth]
+        return Pair(self.pair_id, self.prompt, self.b, self.a, truth)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a labeler said of a pair.
+
+    `shown_first` and `shown_second` are log-odds (nats) that A is the better one, asked with A in the first and in
+    the second place; a way of asking that values each answer alone has both equal. None, with a reason, where
+    an order could not be scored.
+    """
+
+    shown_first: float | None
+    shown_second: float | None
+    reason: str = ""
+    num_tokens: int = 0
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether both orders were scored."""
+        return self.shown_first is not None and self.shown_second is not None
+
+    @property
+    def log_odds(self) -> float:
+        """The mean over both orders. Raises `ValueError` where it is unscored: nothing is computed from failures."""
+        if self.shown_first is None or self.shown_second is None:
+            raise ValueError(f"unscored: {self.reason}")
+        return (self.shown_first + self.shown_second) / 2
+
+    @property
+    def gap(self) -> float:
+        """How much being shown first gained, in log-odds; 0 for a labeler that does not look at places."""
+        if self.shown_first is None or self.shown_second is None:
+            raise ValueError(f"unscored: {self.reason}")
+        return self.shown_first - self.shown_second
+
+    @property
+    def probability(self) -> float:
+        """The probability that A is the better one."""
+        return 1 / (1 + math.exp(-max(-700.0, min(700.0, self.log_odds))))
+
+    @property
+    def is_consistent(self) -> bool:
+        """Whether both orders name the same side."""
+        first, second = self.shown_first or 0.0, self.shown_second or 0.0
+        return (first > 0) == (second > 0) and (first < 0) == (second < 0)
+
+    def verdict(self, tie_band: float = 0.0) -> Side:
+        """The better side, or a tie where the log-odds are within the band."""
+        if abs(self.log_odds) <= tie_band:
+            return "tie"
+        return "A" if self.log_odds > 0 else "B"
+
+
+def both_orders(first: Sequence[float], second: Sequence[float]) -> list[Comparison]:
+    """Comparisons from log-odds for the side shown first, asked about pairs and about the same pairs swapped."""
+    return [Comparison(a, -b) for a, b in zip(first, second, strict=True)]

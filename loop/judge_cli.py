@@ -1,0 +1,125 @@
+"""`ratchet judge`: measure a labeler before it labels, on pairs whose better side is known, and attack it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra.console import console, heading, note, progress, warn
+from infra.errors import UserError
+from infra.records import Datasheet
+from judges.attacks import attack_labeler, attacks
+from judges.backends import Judge, make_judge
+from judges.datasheet import Interval, choose_way, is_admitted, measure, pair_ways
+from judges.gold import GoldSet, load_gold
+from judges.probes import gold_set
+from judges.rubrics import Rubric, load_rubric
+from loop import views
+from loop.closing import exit_on_error
+from loop.crawl_cli import Recipe, SetOption
+from loop.judge_plots import plot_sheets
+from loop.looking import open_store
+from loop.recipe import load_recipe
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+RubricOption = Annotated[str, typer.Option(help="A built-in rubric, or the path of a TOML file.")]
+GoldOption = Annotated[
+    Path | None, typer.Option(help="A gold file or folder (LLMBar, PandaLM, JudgeBench, ...). [built-in pairs]")
+]
+LimitOption = Annotated[int, typer.Option(min=0, help="Pairs of each half of each set; 0 takes all.")]
+
+
+@app.command(epilog="Example:  ratchet judge datasheet --gold LLMBar/Dataset/LLMBar --rubric helpfulness --limit 50")
+def datasheet(
+    recipe: Recipe = "quickstart",
+    gold: GoldOption = None,
+    rubric: RubricOption = "helpfulness",
+    limit: LimitOption = 0,
+    run: Annotated[Path | None, typer.Option(help="Store the datasheets in this run.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for datasheet.json and datasheet.png.")] = None,
+    set_: SetOption = None,
+) -> None:
+    """Accuracy and kappa beside trivial baselines, position, length, corruptions: may this labeler label?"""
+    with exit_on_error():
+        asked, sets, judge = _prepared(recipe, set_, rubric, gold)
+        steps = (len(pair_ways(judge, asked)) + 3) * len(sets)
+        with progress(f"measuring {judge.name} by {asked.id}", total=steps) as advance:
+            sheets = [measure(judge, asked, one, limit, advance) for one in sets]
+        _show(sheets)
+        if run is not None:
+            with open_store(run) as store:
+                store.add_gold_sheets(sheets)
+            note(f"stored in {run}")
+        if output is not None:
+            output.mkdir(parents=True, exist_ok=True)
+            lines = [asdict(sheet) | {"admitted": is_admitted(sheet)} for sheet in sheets]
+            (output / "datasheet.json").write_text(json.dumps(lines, indent=1), encoding="utf-8")
+            plot_sheets(sheets, output / "datasheet.png")
+            note(f"written: {output / 'datasheet.json'} and datasheet.png")
+
+
+def _prepared(
+    recipe: str, set_: list[str] | None, rubric: str, gold: Path | None
+) -> tuple[Rubric, list[GoldSet], Judge]:
+    """Rubric and gold first, because they are read in a moment and a model is not."""
+    config = load_recipe(recipe, set_ or []).judge
+    asked = load_rubric(rubric)
+    sets = [gold_set(probe) for probe in asked.probes] if gold is None else load_gold(gold)
+    heading(f"{sum(len(s.pairs) for s in sets):,} gold pairs in {len(sets)} sets")
+    return asked, sets, make_judge(config)
+
+
+def _show(sheets: list[Datasheet]) -> None:
+    lines = [
+        [s.gold, str(s.num_pairs), s.way, str(Interval(s.accuracy, s.accuracy_low, s.accuracy_high)),
+         str(Interval(s.kappa, s.kappa_low, s.kappa_high)), f"{s.majority:.3f}", f"{s.longer:.3f}",
+         "yes" if is_admitted(s) else "no"]
+        for s in sheets
+    ]  # fmt: skip
+    names = ["gold", "pairs", "way", "accuracy [95%]", "kappa [95%]", "majority", "by length", "may label"]
+    console.print(views.table("Beside the trivial baselines", names, lines))
+    lines = [
+        [s.gold, f"{s.consistency:.2f}", f"{s.right_if_consistent:.2f}", f"{s.first_place_gap:+.2f}",
+         f"{s.length_slope:+.2f}", " ".join(f"{x:.2f}" for x in (s.ladder_25, s.ladder_50, s.ladder_75, s.ladder_100)),
+         f"{s.over_empty:.2f}", f"{s.identical_ties:.2f}", f"{s.ece:.2f} {s.ece_calibrated:.2f}", str(s.num_unscored),
+         f"{s.num_pairs / max(s.seconds, 1e-9):.1f}"]
+        for s in sheets
+    ]  # fmt: skip
+    names = ["gold", "same in both orders", "right where same", "gap of first place", "per 1,000 chars",
+             "over 25 50 75 100% shuffled", "over empty", "identical tied", "ECE before, after", "unscored",
+             "pairs/s"]  # fmt: skip
+    console.print(views.table("Habits", names, lines))
+    for sheet in sheets:
+        if not is_admitted(sheet):
+            best = max(0.5, sheet.majority, sheet.longer)
+            warn(f"{sheet.gold}: NOT better than a trivial baseline ({sheet.admission_low:.3f} against {best:.3f})")
+
+
+@app.command(epilog="Example:  ratchet judge attack --rubric relevance")
+def attack(
+    recipe: Recipe = "quickstart",
+    gold: GoldOption = None,
+    rubric: RubricOption = "helpfulness",
+    limit: LimitOption = 0,
+    way: Annotated[str, typer.Option(help="How to ask. [the one that is right most often]")] = "",
+    set_: SetOption = None,
+) -> None:
+    """How often a text that talks to its grader turns a verdict that was right, attack by attack."""
+    with exit_on_error():
+        asked, sets, judge = _prepared(recipe, set_, rubric, gold)
+        pairs = [pair for one in sets for pair in one.half("test")[: limit or None]]
+        ways = pair_ways(judge, asked)
+        if way and way not in ways:
+            raise UserError("--way", way, "this labeler cannot be asked so.", f"Give one of {', '.join(ways)}.")
+        chosen = way
+        if not way:
+            calibration = [pair for one in sets for pair in one.half("calibration")[: limit or None]]
+            chosen, _ = choose_way(judge, asked, ways, calibration)
+        with progress(f"attacking {judge.name}", total=len(attacks())) as advance:
+            results = attack_labeler(judge, asked, chosen, pairs, advance)
+        lines = [[r.attack, str(r.num_pairs), str(r.success)] for r in results]
+        console.print(views.table(f"Asked by {chosen}", ["attack", "right before", "turned [95%]"], lines))
