@@ -42,9 +42,9 @@ class JudgeWorker:
     def _judge(self) -> Judge:
         return make_judge(self._config)
 
-    def describe(self) -> tuple[str, tuple[str, ...]]:
-        """(name, ways) of the labeler."""
-        return self._judge.name, self._judge.ways
+    def describe(self) -> tuple[str, tuple[str, ...], bool]:
+        """(name, ways, values_sides) of the labeler."""
+        return self._judge.name, self._judge.ways, self._judge.values_sides
 
     def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
         """See `Judge.score`."""
@@ -66,7 +66,7 @@ class RemoteJudge:
 
     def __init__(self, actors: Sequence[Any]) -> None:
         self._actors = list(actors)
-        self.name, self.ways = ray.get(self._actors[0].describe.remote())
+        self.name, self.ways, self.values_sides = ray.get(self._actors[0].describe.remote())
 
     def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
         """See `Judge.score`."""

@@ -39,12 +39,17 @@ class Judge(Protocol):
         """The ways of asking that it knows."""
         ...
 
+    @property
+    def values_sides(self) -> bool:
+        """Whether its ways value each side of a pair alone, so that `choice` is one more way of asking about pairs."""
+        ...
+
     def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
         """One answer a subject, in order."""
         ...
 
     def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
-        """One comparison a pair, in order; `way` is one of `ways`, which values each side alone, or `choice`."""
+        """One comparison a pair, in order; `way` is one of `ways`, or `choice` where those value each side alone."""
         ...
 
     def complete(
@@ -58,6 +63,7 @@ class LocalJudge:
     """A transformers model in this process."""
 
     ways = WAYS
+    values_sides = True
 
     def __init__(self, reference: str) -> None:
         folder = resolve_model(reference, "judge.model")
@@ -134,6 +140,7 @@ class ScriptedJudge:
     """
 
     ways = ("scripted",)
+    values_sides = False
 
     def __init__(self, config: ScriptedConfig) -> None:
         self._config = config
@@ -199,4 +206,8 @@ def _compared(shown_first: float, shown_second: float, pair: Pair, num_tokens: i
 
 def make_judge(config: JudgeConfig) -> Judge:
     """The labeler that a recipe names."""
+    if config.kind == "endpoint":
+        from judges.endpoint import EndpointJudge  # loads an HTTP client
+
+        return EndpointJudge(config.endpoint)
     return ScriptedJudge(config.scripted) if config.kind == "scripted" else LocalJudge(config.model)

@@ -24,10 +24,37 @@ class ScriptedConfig(Section):
     """Share of subjects on which it fails to answer."""
 
 
+class EndpointConfig(Section):
+    """A labeler behind an OpenAI-compatible server."""
+
+    url: str = Field(default="http://127.0.0.1:8000/v1", pattern=r"^https?://")
+    """Where its API is; it mostly ends in /v1."""
+    model: str = ""
+    """The model's name there; empty takes the server's first."""
+    key_variable: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Z][A-Z0-9_]*$")
+    """The environment variable that holds the key, if the server wants one."""
+    way: Literal["best", "logprobs", "counts", "text"] = "best"
+    """How to read its answers; best takes the first of the three that the server can do."""
+    num_samples: int = Field(default=5, ge=1)
+    """Answers a question where labels are counted."""
+    concurrency: int = Field(default=16, ge=1)
+    timeout_s: float = Field(default=120.0, gt=0)
+    max_retries: int = Field(default=4, ge=0)
+    """Tries after a failed request, with growing pauses; a Retry-After is obeyed."""
+    patience_s: float = Field(default=600.0, ge=0)
+    """How long to wait for a server that is gone."""
+    prompt_price: float = Field(default=0.0, ge=0)
+    """Price of a million prompt tokens."""
+    completion_price: float = Field(default=0.0, ge=0)
+    """Price of a million completion tokens."""
+    max_cost: float = Field(default=0.0, ge=0)
+    """End the stage when this much is spent; 0 sets no limit. It can be taken up again with more."""
+
+
 class JudgeConfig(Section):
     """Who labels, by which rubrics, and how samples are cut from documents."""
 
-    kind: Literal["local", "scripted"] = "local"
+    kind: Literal["local", "endpoint", "scripted"] = "local"
     model: str = "packaged:smollm2-135m-instruct"
     passage_rubrics: list[str] = Field(default=["coherence", "informative"], min_length=1)
     """Passages are ranked by the mean rank over those of these rubrics to which the labeler is admitted."""
@@ -48,6 +75,7 @@ class JudgeConfig(Section):
     chunk_size: int = Field(default=16, gt=0)
     """Subjects judged between two commits."""
     scripted: ScriptedConfig = ScriptedConfig()
+    endpoint: EndpointConfig = EndpointConfig()
 
     def rubric_names(self) -> list[str]:
         """Rubrics that the labeler is measured on."""

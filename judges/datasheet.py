@@ -113,7 +113,7 @@ def length_slope(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> fl
 
 def pair_ways(judge: Judge, rubric: Rubric) -> list[str]:
     """The ways in which a labeler can be asked about pairs by a rubric."""
-    return [*judge.ways, *([CHOICE] if rubric.choice is not None and CHOICE not in judge.ways else [])]
+    return [*judge.ways, *([CHOICE] if rubric.choice is not None and judge.values_sides else [])]
 
 
 def choose_way(
