@@ -72,7 +72,9 @@ def write_model_card(run: Run, candidate: Checkpoint, decision: Decision) -> Non
         manifest=candidate.manifest_digest,
         data=", ".join(f"{count} {kind}" for kind, count in counts.items()) + " were made",
         seeds=", ".join(run.recipe.crawl.seeds),
-        labeler=judge.model if judge.kind == "local" else "the scripted labeler",
+        labeler={"local": judge.model, "endpoint": judge.endpoint.model or judge.endpoint.url}.get(
+            judge.kind, "the scripted labeler"
+        ),
         recipe=candidate.recipe_digest,
         seed=candidate.seed,
         created=candidate.created_at.isoformat(timespec="seconds"),

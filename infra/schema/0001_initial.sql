@@ -66,6 +66,10 @@ CREATE TABLE datasheet (
     ladder_75 DOUBLE, ladder_100 DOUBLE, over_empty DOUBLE, identical_ties DOUBLE, seconds DOUBLE, num_tokens BIGINT
 );
 
+-- Answers of labelers by everything they depend on; `second` is the other order's where a pair was asked about.
+CREATE TABLE verdict (key TEXT, value DOUBLE, second DOUBLE, num_tokens BIGINT);
+CREATE TABLE verdict_failure (key TEXT, reason TEXT, retry_at TIMESTAMP);
+
 CREATE TABLE completion (
     completion_id TEXT, sample_id TEXT, model_digest TEXT, index BIGINT, text TEXT, num_tokens BIGINT,
     generation BIGINT

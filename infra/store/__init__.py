@@ -12,9 +12,10 @@ from infra.store.deciding import DecisionTables
 from infra.store.forgetting import ForgettingTables
 from infra.store.labeling import LabelTables
 from infra.store.training import TrainingTables
+from infra.store.verdicts import VerdictTables
 
 
-class Store(ForgettingTables, CurationTables, LabelTables, TrainingTables, DecisionTables):
+class Store(ForgettingTables, CurationTables, LabelTables, VerdictTables, TrainingTables, DecisionTables):
     """Every table of a run. Construct with the path of its DuckDB file, or ":memory:"."""
 
 

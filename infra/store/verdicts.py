@@ -1,0 +1,58 @@
+"""Verdicts that were given before, by a key over all they depend on; failures apart, with a time to try again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from infra.store.base import StoreBase
+
+Verdict = tuple[str, float, float | None, int]
+"""(key, value, second value or None, tokens); a comparison has two values, one for each order."""
+Failure = tuple[str, str, datetime]
+"""(key, reason, when to try again)"""
+
+_VERDICTS = pa.schema(
+    [("key", pa.string()), ("value", pa.float64()), ("second", pa.float64()), ("num_tokens", pa.int64())]
+)
+_FAILURES = pa.schema([("key", pa.string()), ("reason", pa.string()), ("retry_at", pa.timestamp("us"))])
+
+
+class VerdictTables(StoreBase):
+    """A cache: nothing here is evidence by itself."""
+
+    def cached_verdicts(self, keys: Sequence[str]) -> list[Verdict]:
+        """The verdicts that are known of some keys, in no order."""
+        return self._joined(
+            "SELECT v.key, v.value, v.second, v.num_tokens FROM verdict v JOIN wanted USING (key)", keys
+        )
+
+    def recent_failures(self, keys: Sequence[str], at: datetime) -> dict[str, str]:
+        """Key to reason of what failed lately and should not be tried again yet."""
+        sql = "SELECT f.key, f.reason, f.retry_at FROM verdict_failure f JOIN wanted USING (key)"
+        return {key: reason for key, reason, retry_at in self._joined(sql, keys) if retry_at > at}
+
+    def keep_verdicts(self, verdicts: Sequence[Verdict], failures: Sequence[Failure]) -> None:
+        """Store what was answered and what was not; an answer takes its key's failure away."""
+        with self._transaction():
+            if verdicts:
+                self._insert_new("verdict", _table(_VERDICTS, verdicts), ["key"])
+            keys = [key for key, *_ in (*verdicts, *failures)]
+            self._connection.execute("DELETE FROM verdict_failure WHERE list_contains(?, key)", [keys])
+            if failures:
+                self._insert_new("verdict_failure", _table(_FAILURES, failures), ["key"])
+
+    def _joined(self, sql: str, keys: Sequence[str]) -> list[Any]:
+        self._connection.register("wanted", pa.table({"key": pa.array(keys, pa.string())}))
+        try:
+            return self._rows(sql)
+        finally:
+            self._connection.unregister("wanted")
+
+
+def _table(schema: pa.Schema, rows: Sequence[tuple[object, ...]]) -> pa.Table:
+    columns = zip(*rows, strict=True)
+    return pa.table([pa.array(c, kind) for c, kind in zip(columns, schema.types, strict=True)], schema=schema)
