@@ -170,6 +170,8 @@ class ScriptedJudge:
         return Comparison(belief + dials.position_bias, belief - dials.position_bias, "", tokens)
 
     def _one(self, rubric: Rubric, subject: Subject) -> Answer:
+        if not subject.text.strip():
+            return Answer(None, "empty")
         if unit_hash("answers", subject.subject_id) < self._config.unscored_share:
             return Answer(None, "refusal")
         truth = subject.truth if subject.truth is not None else round(unit_hash("truth", subject.subject_id))

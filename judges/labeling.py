@@ -7,7 +7,7 @@ repeats at most one chunk and stores no row twice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from infra.console import note, progress, warn
@@ -15,6 +15,7 @@ from infra.language_model import CompletedText
 from infra.records import Admission, Completion, Document, Judgment, Sample, content_key, unit_hash
 from infra.store import Store
 from judges.backends import Answer, Judge
+from judges.cache import CachedJudge
 from judges.calibration import calibrate
 from judges.config import JudgeConfig
 from judges.extractions import EXTRACTION_RUBRIC, WORSE_TEXT, compare_extractions
@@ -22,6 +23,7 @@ from judges.instructions import Written, write_questions
 from judges.passages import choose_passages, mean_ranks, select_passages
 from judges.preferences import executed_preference, judged_preference
 from judges.rubrics import load_rubric
+from judges.sentinels import WatchedJudge
 from judges.verifier import DOCUMENT_RUBRIC, VerifiedDocument
 from judges.ways import Subject
 
@@ -73,12 +75,24 @@ class Labeling:
     def run(self) -> None:
         """All steps in order."""
         admissions = self.admissions()
-        self.settle_extractions(admissions)
-        self.judge_passages(admissions)
-        self.execute_examples()
-        self.write_instructions(admissions)
-        self.complete_prompts()
-        self.prefer(admissions)
+        watched = replace(self, judge=self.watched_judge(admissions))
+        watched.settle_extractions(admissions)
+        watched.judge_passages(admissions)
+        watched.execute_examples()
+        watched.write_instructions(admissions)
+        watched.complete_prompts()
+        watched.prefer(admissions)
+
+    def watched_judge(self, admissions: dict[str, Admission]) -> Judge:
+        """The labeler with sentinels in its batches, and asked nothing twice."""
+        measured = self.store.least_accuracies(self.judge.name)
+        accuracies = {
+            name: measured[name, admission.way] for name, admission in admissions.items() if admission.admitted
+        }
+        watched = WatchedJudge(self.judge, accuracies)
+        if self.config.kind == "scripted":  # it answers by an item's name, and a cache goes by its text
+            return watched
+        return CachedJudge(watched, self.store)
 
     def admissions(self) -> dict[str, Admission]:
         """Rubric id to admission; measured once a run for each labeler and rubric."""

@@ -13,8 +13,6 @@ from infra.errors import StageError, UserError
 from infra.records import Checkpoint, Decision, now
 from infra.store.actor import remote_proxy
 from judges.actor import ChampionWorker, JudgeWorker, RemoteJudge, VerifierWorker
-from judges.backends import Judge
-from judges.cache import CachedJudge
 from judges.labeling import Champion, LabelBudget, Labeling, Verifier, ranked_passages
 from loop.crawling import crawl_generation
 from loop.curriculum import Curriculum, build_curriculum, summary
@@ -88,9 +86,6 @@ def _share(cluster: Cluster) -> dict[str, float]:
 
 def _labeling(run: Run, generation: int, judges: list[Any], verifier: Any, champion: Any) -> Labeling:
     budgets = run.budgets
-    judge: Judge = RemoteJudge(judges)
-    if run.recipe.judge.kind != "scripted":  # which answers by an item's name and not by its text
-        judge = CachedJudge(judge, run.store)
     model = cast(Champion, remote_proxy(champion, digest=run.store.champion().digest))
     return Labeling(
         store=run.store,
@@ -98,7 +93,7 @@ def _labeling(run: Run, generation: int, judges: list[Any], verifier: Any, champ
         budget=LabelBudget(budgets["label_tokens"], budgets["prompts"], budgets["instructions"]),
         generation=generation,
         seed=run.recipe.seed,
-        judge=judge,
+        judge=RemoteJudge(judges),
         verifier=cast(Verifier, remote_proxy(verifier)),
         champion=model,
     )

@@ -49,6 +49,14 @@ class LabelTables(StoreBase):
         """What a labeler may label by."""
         return self._records(Admission, "SELECT * FROM admission WHERE labeler = ? ORDER BY rubric", [labeler])
 
+    def least_accuracies(self, labeler: str) -> dict[tuple[str, str], float]:
+        """(rubric, way) to the lower bound of accuracy on the test half of the worst of its probes."""
+        rows = self._rows(
+            "SELECT rubric, way, min(lower) FROM probe_result WHERE labeler = ? AND half = 'test' GROUP BY ALL",
+            [labeler],
+        )
+        return {(rubric, way): float(accuracy) for rubric, way, accuracy in rows}
+
     def documents_without_samples(self, pool: str, count: int) -> list[Document]:
         """Up to `count` documents of a pool from which no passage was taken yet, newest generation first."""
         return self._records(
