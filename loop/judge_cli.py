@@ -21,7 +21,7 @@ from judges.rubrics import Rubric, load_rubric
 from loop import views
 from loop.closing import exit_on_error
 from loop.crawl_cli import Recipe, SetOption
-from loop.judge_plots import plot_sheets
+from loop.judge_plots import sheets_figure
 from loop.looking import open_store
 from loop.recipe import load_recipe
 
@@ -58,7 +58,7 @@ def datasheet(
             output.mkdir(parents=True, exist_ok=True)
             lines = [asdict(sheet) | {"admitted": is_admitted(sheet)} for sheet in sheets]
             (output / "datasheet.json").write_text(json.dumps(lines, indent=1), encoding="utf-8")
-            plot_sheets(sheets, output / "datasheet.png")
+            sheets_figure(sheets).savefig(output / "datasheet.png", dpi=130)
             note(f"written: {output / 'datasheet.json'} and datasheet.png")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.figure import Figure
 
@@ -11,8 +10,8 @@ from infra.records import Datasheet
 from judges.datasheet import LADDER
 
 
-def plot_sheets(sheets: Sequence[Datasheet], target: Path) -> None:
-    """Accuracy with its interval beside the baselines, and the ladder of corruptions, as one PNG."""
+def sheets_figure(sheets: Sequence[Datasheet]) -> Figure:
+    """Accuracy with its interval beside the baselines, and the ladder of corruptions."""
     figure = Figure(figsize=(11, 1.6 + 0.55 * len(sheets)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
     names = [f"{s.gold} ({s.num_pairs})" for s in sheets]
@@ -33,4 +32,4 @@ def plot_sheets(sheets: Sequence[Datasheet], target: Path) -> None:
     right.set(ylim=(-0.05, 1.05), xlabel="words shuffled, %", ylabel="original preferred")
     right.legend(fontsize=7, loc="lower right")
     figure.suptitle(f"{sheets[0].labeler}, {sheets[0].rubric}" if sheets else "", fontsize=10)
-    figure.savefig(target, dpi=130)
+    return figure

@@ -19,10 +19,12 @@ from infra.artifacts import atomic_write
 from infra.store.reading import rows
 from loop import views
 from loop.gate import clipped_gains, log_evidence_path
+from loop.judge_plots import sheets_figure
 
 matplotlib.use("Agg")
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
 Connection = duckdb.DuckDBPyConnection
+MOST_OUTCOMES = 8
 _COLOURS = {"promote": "#1a7f37", "reject": "#cf222e", "hold": "#9a6700"}
 
 
@@ -107,6 +109,31 @@ def plot_labels(connection: Connection, generation: int) -> str | None:
     return _png(figure)
 
 
+def plot_crawl(connection: Connection) -> str | None:
+    """What became of the pages of each generation: kept, or dropped by reason."""
+    found = views.crawl_outcomes(connection)
+    if not found:
+        return None
+    outcomes = list(dict.fromkeys(row["outcome"] for row in found))
+    generations = sorted({row["generation"] for row in found})
+    shown = outcomes[:MOST_OUTCOMES]
+    figure, axes = _axes(height=1.2 + 0.45 * len(generations))
+    left = np.zeros(len(generations))
+    for outcome in [*shown, *(["other reasons"] if len(outcomes) > len(shown) else [])]:
+        pages = np.array([
+            sum(r["pages"] for r in found if r["generation"] == g
+                and (r["outcome"] == outcome or (outcome == "other reasons" and r["outcome"] not in shown)))
+            for g in generations
+        ])  # fmt: skip
+        colour = _COLOURS["promote"] if outcome == "kept" else None
+        axes.barh([str(g) for g in generations], pages, left=left, label=f"{outcome} ({pages.sum():,})", color=colour)
+        left += pages
+    axes.invert_yaxis()
+    axes.set(xlabel="pages", ylabel="generation")
+    axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return _png(figure)
+
+
 def plot_losses(connection: Connection) -> str | None:
     """Training loss by step, a line a generation and step kind."""
     found = rows(connection, "SELECT generation, kind, step, loss FROM train_step ORDER BY generation, kind, step")
@@ -144,6 +171,7 @@ def write_report(run: Path, connection: Connection) -> Path:
     facts = views.run_facts(connection)
     recipe = json.loads(facts["recipe"])
     rows_of_all = views.generations(connection)
+    sheets = views.gold_sheets(connection)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["number"] = views.number
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
@@ -153,10 +181,13 @@ def write_report(run: Path, connection: Connection) -> Path:
         generations=rows_of_all,
         details=[_generation(connection, row) for row in rows_of_all if row["generation"] > 0],
         datasheet=views.datasheet(connection),
+        gold_sheets=sheets,
         plots={
             "bits": plot_bits(connection),
             "evidence": plot_evidence(connection, recipe),
             "losses": plot_losses(connection),
+            "crawl": plot_crawl(connection),
+            "gold": _png(sheets_figure(sheets)) if sheets else None,
         },
     )
     path = run / "report.html"

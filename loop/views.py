@@ -11,7 +11,9 @@ from rich.table import Table
 
 from infra.console import plain
 from infra.errors import UserError
+from infra.records import Datasheet
 from infra.store.reading import rows
+from infra.tables import from_table
 
 Row = dict[str, Any]
 
@@ -88,6 +90,22 @@ def datasheet(connection: duckdb.DuckDBPyConnection) -> list[Row]:
         "SELECT r.*, a.way = r.way AS chosen, a.admitted FROM probe_result r"
         " LEFT JOIN admission a ON a.labeler = r.labeler AND a.rubric = r.rubric"
         " WHERE r.half = 'test' ORDER BY r.labeler, r.rubric, r.probe, r.way",
+    )
+
+
+def gold_sheets(connection: duckdb.DuckDBPyConnection) -> list[Datasheet]:
+    """Datasheets on gold pairs, as `ratchet judge datasheet --run` stores them."""
+    found = connection.sql("SELECT * FROM datasheet ORDER BY labeler, rubric, gold").to_arrow_table()
+    return from_table(Datasheet, found)
+
+
+def crawl_outcomes(connection: duckdb.DuckDBPyConnection) -> list[Row]:
+    """(generation, outcome, pages): texts that were kept, and drops by reason, most frequent first."""
+    return rows(
+        connection,
+        "SELECT generation, 'kept' AS outcome, count(*) AS pages FROM document WHERE status = 'kept'"
+        " GROUP BY generation UNION ALL SELECT generation, reason, count(*) FROM dropped WHERE stage = 'crawl' GROUP BY generation, reason"
+        " ORDER BY outcome <> 'kept', pages DESC, outcome",
     )
 
 

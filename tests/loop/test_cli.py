@@ -27,6 +27,11 @@ from infra.records import (
 )
 from infra.store import Store
 from infra.store.reading import open_for_reading
+from judges.backends import ScriptedJudge
+from judges.config import ScriptedConfig
+from judges.datasheet import measure
+from judges.probes import gold_set
+from judges.rubrics import load_rubric
 from loop.cli import app
 from loop.recipe import load_recipe
 from loop.report import write_report
@@ -56,6 +61,7 @@ def run(tmp_path: Path, tiny_folder: Path) -> Path:
         [ProbeResult("r", "judge", "coherence", "likelihood", "shuffled_words", "test", 8, 1.0, 0.75, 1.0, 1.0)],
         [Admission("a", "judge", "coherence", "likelihood", True, "")],
     )
+    store.add_gold_sheets([measure(ScriptedJudge(ScriptedConfig()), load_rubric("relevance"), gold_set("off_topic"))])
     store.add_train_steps([TrainStep(1, "sft", i, 2.0 - i, 1.0, 1e-4, 100, 0.1) for i in range(2)])
     store.register_attempt(1, "one", "anchor")
     for name, bits in (("one", 1.0), ("anchor", 1.2)):
@@ -113,7 +119,8 @@ def test_unknown_generation_and_missing_run_are_user_errors(run: Path, tmp_path:
 def test_report_has_plots_and_nothing_hostile_runs_in_it(run: Path) -> None:
     connection, _ = open_for_reading(run)
     page = write_report(run, connection).read_text()
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 6
+    assert "built-in/off_topic" in page
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert "default-src 'none'" in page
