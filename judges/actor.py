@@ -17,9 +17,10 @@ import ray
 
 from infra.language_model import CompletedText, LanguageModel
 from infra.records import Document
-from judges.backends import Answer, Judge, make_judge
+from judges.backends import make_judge
 from judges.config import JudgeConfig
 from judges.pairs import Comparison, Pair
+from judges.protocol import Answer, Judge
 from judges.rubrics import Rubric
 from judges.sandbox import Sandbox
 from judges.verifier import VerifiedDocument, verify_document

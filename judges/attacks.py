@@ -12,9 +12,9 @@ import numpy as np
 
 from infra.config import read_toml
 from infra.records import content_key
-from judges.backends import Judge
 from judges.datasheet import Interval, Report, accuracy_of
 from judges.pairs import SWAPPED, Pair, Side
+from judges.protocol import Judge
 from judges.rubrics import Rubric
 
 CORPUS = Path(__file__).parent / "items" / "attacks.toml"

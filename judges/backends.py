@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 from infra.artifacts import folder_digest
 from infra.errors import UserError
@@ -13,50 +12,9 @@ from infra.models import resolve_model
 from infra.records import unit_hash
 from judges.config import JudgeConfig, ScriptedConfig
 from judges.pairs import Comparison, Pair
+from judges.protocol import Answer, Judge
 from judges.rubrics import CHOICE, WAYS, Rubric
 from judges.ways import Subject, choice_requests, evidence_of, requests_for, value_of
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a labeler said of one subject: a value, or None with the reason why not."""
-
-    value: float | None
-    reason: str = ""
-    num_tokens: int = 0
-
-
-class Judge(Protocol):
-    """Plug-in point: whoever labels."""
-
-    @property
-    def name(self) -> str:
-        """Who it is, with a digest of its weights or dials; goes into every judgment."""
-        ...
-
-    @property
-    def ways(self) -> tuple[str, ...]:
-        """The ways of asking that it knows."""
-        ...
-
-    @property
-    def values_sides(self) -> bool:
-        """Whether its ways value each side of a pair alone, so that `choice` is one more way of asking about pairs."""
-        ...
-
-    def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
-        """One answer a subject, in order."""
-        ...
-
-    def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
-        """One comparison a pair, in order; `way` is one of `ways`, or `choice` where those value each side alone."""
-        ...
-
-    def complete(
-        self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
-    ) -> list[CompletedText]:
-        """How it goes on with each prompt."""
-        ...
 
 
 class LocalJudge:

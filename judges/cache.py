@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
-from infra.language_model import CompletedText
 from infra.records import content_key, now
 from infra.store.verdicts import Failure, Verdict
-from judges.backends import Answer, Judge
 from judges.pairs import Comparison, Pair
+from judges.protocol import Answer, AroundJudge, Judge
 from judges.rubrics import Rubric
 from judges.ways import Subject
 
@@ -39,8 +38,8 @@ class VerdictStore(Protocol):
 
 
 @dataclass
-class CachedJudge:
-    """See `judges.backends.Judge`.
+class CachedJudge(AroundJudge):
+    """See `judges.protocol.Judge`.
 
     A key covers the labeler's name (with the digest of its weights), rubric, way, and the texts in their order, so
     that anything that could change an answer changes the key. A failure is remembered with its reason, is never
@@ -49,21 +48,6 @@ class CachedJudge:
 
     judge: Judge
     store: VerdictStore
-
-    @property
-    def name(self) -> str:
-        """The labeler's own."""
-        return self.judge.name
-
-    @property
-    def ways(self) -> tuple[str, ...]:
-        """The labeler's own."""
-        return self.judge.ways
-
-    @property
-    def values_sides(self) -> bool:
-        """The labeler's own."""
-        return self.judge.values_sides
 
     def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
         """See `Judge`."""
@@ -86,12 +70,6 @@ class CachedJudge:
             failed=lambda reason: Comparison(None, None, reason),
             values=lambda said: None if said.shown_first is None else (said.shown_first, said.shown_second),
         )  # fmt: skip
-
-    def complete(
-        self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
-    ) -> list[CompletedText]:
-        """See `Judge`; what is written is not cached, the store keeps it as a sample."""
-        return self.judge.complete(prompts, max_new_tokens, temperature, seed)
 
     def _ask(
         self,

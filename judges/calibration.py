@@ -13,8 +13,8 @@ import numpy as np
 from scipy.stats import binomtest, mannwhitneyu
 
 from infra.records import Admission, ProbeResult, content_key
-from judges.backends import Answer, Judge
 from judges.probes import ProbePair, items_digest, probe_pairs
+from judges.protocol import Answer, Judge
 from judges.rubrics import Rubric
 
 CHANCE = 0.5

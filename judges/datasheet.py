@@ -17,10 +17,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import cohen_kappa_score
 
 from infra.records import Datasheet, content_key
-from judges.backends import Judge
 from judges.gold import GoldSet
 from judges.pairs import Comparison, Pair
 from judges.probes import shuffled_words
+from judges.protocol import Judge
 from judges.reliability import Calibration, brier, expected_calibration_error, fit
 from judges.rubrics import CHOICE, Rubric
 

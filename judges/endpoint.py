@@ -22,10 +22,10 @@ from infra.console import warn
 from infra.errors import StageError, UserError
 from infra.language_model import CompletedText
 from infra.records import content_key
-from judges.backends import Answer
 from judges.config import EndpointConfig
 from judges.endpoint_answers import Reading, read_counts, read_logprobs, read_text
 from judges.pairs import Comparison, Pair
+from judges.protocol import Answer
 from judges.rubrics import LabelQuestion, Rubric, fill
 from judges.ways import Subject
 
@@ -89,7 +89,7 @@ def _is_passing(error: openai.APIError) -> bool:
 
 
 class EndpointJudge:
-    """See `judges.backends.Judge`. The key comes from the environment and is never shown."""
+    """See `judges.protocol.Judge`. The key comes from the environment and is never shown."""
 
     def __init__(self, config: EndpointConfig) -> None:
         self._config = config

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from infra.records import Admission, Judgment, content_key
-from judges.backends import Judge
+from judges.protocol import Judge
 from judges.rubrics import Rubric
 from judges.ways import Subject
 

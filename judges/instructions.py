@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from infra.language_model import CompletedText
 from infra.records import Sample
-from judges.backends import Answer, Judge
+from judges.protocol import Answer, Judge
 from judges.rubrics import Rubric
 from judges.ways import Subject
 

@@ -14,7 +14,6 @@ from infra.console import note, progress, warn
 from infra.language_model import CompletedText
 from infra.records import Admission, Completion, Document, Judgment, Sample, content_key, unit_hash
 from infra.store import Store
-from judges.backends import Answer, Judge
 from judges.cache import CachedJudge
 from judges.calibration import calibrate
 from judges.config import JudgeConfig
@@ -22,6 +21,7 @@ from judges.extractions import EXTRACTION_RUBRIC, WORSE_TEXT, compare_extraction
 from judges.instructions import Written, write_questions
 from judges.passages import choose_passages, mean_ranks, select_passages
 from judges.preferences import executed_preference, judged_preference
+from judges.protocol import Answer, Judge
 from judges.rubrics import load_rubric
 from judges.sentinels import WatchedJudge
 from judges.verifier import DOCUMENT_RUBRIC, VerifiedDocument

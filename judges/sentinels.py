@@ -20,12 +20,10 @@ from dataclasses import dataclass, field, replace
 from scipy.stats import binom
 
 from infra.console import warn
-from infra.language_model import CompletedText
 from infra.records import content_key, unit_hash
 from judges.attacks import attacks
-from judges.backends import Answer, Judge
-from judges.pairs import Comparison, Pair
 from judges.probes import ProbePair, probe_pairs
+from judges.protocol import Answer, AroundJudge, Judge
 from judges.rubrics import Rubric
 from judges.ways import Subject
 
@@ -43,28 +41,13 @@ TWIN_TOLERANCE = 0.05
 
 
 @dataclass
-class WatchedJudge:
-    """See `judges.backends.Judge`. `accuracies` are lower bounds by rubric; other rubrics are not watched."""
+class WatchedJudge(AroundJudge):
+    """See `judges.protocol.Judge`. `accuracies` are lower bounds by rubric; other rubrics are not watched."""
 
     judge: Judge
     accuracies: Mapping[str, float]
     _since: int = 0
     _right: dict[tuple[str, str], deque[bool]] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The labeler's own."""
-        return self.judge.name
-
-    @property
-    def ways(self) -> tuple[str, ...]:
-        """The labeler's own."""
-        return self.judge.ways
-
-    @property
-    def values_sides(self) -> bool:
-        """The labeler's own."""
-        return self.judge.values_sides
 
     def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
         """See `Judge`; answers of a doubted batch are unscored, with the reason `quarantined`."""
@@ -98,16 +81,6 @@ class WatchedJudge:
             if binom.cdf(wins, number, self.accuracies[rubric]) < DOUBT:
                 return f"of the last {number} pairs with {kind} {number - wins} came out wrong"
         return ""
-
-    def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
-        """See `Judge`."""
-        return self.judge.compare(rubric, way, pairs)
-
-    def complete(
-        self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
-    ) -> list[CompletedText]:
-        """See `Judge`."""
-        return self.judge.complete(prompts, max_new_tokens, temperature, seed)
 
 
 def _is_right(good: Answer, bad: Answer) -> bool:

@@ -13,10 +13,11 @@ from infra.console import console, heading, note, progress, warn
 from infra.errors import UserError
 from infra.records import Datasheet
 from judges.attacks import attack_labeler, attacks
-from judges.backends import Judge, make_judge
+from judges.backends import make_judge
 from judges.datasheet import Interval, choose_way, is_admitted, measure, pair_ways
 from judges.gold import GoldSet, load_gold
 from judges.probes import gold_set
+from judges.protocol import Judge
 from judges.rubrics import Rubric, load_rubric
 from loop import views
 from loop.closing import exit_on_error

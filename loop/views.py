@@ -104,7 +104,8 @@ def crawl_outcomes(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     return rows(
         connection,
         "SELECT generation, 'kept' AS outcome, count(*) AS pages FROM document WHERE status = 'kept'"
-        " GROUP BY generation UNION ALL SELECT generation, reason, count(*) FROM dropped WHERE stage = 'crawl' GROUP BY generation, reason"
+        " GROUP BY generation UNION ALL"
+        " SELECT generation, reason, count(*) FROM dropped WHERE stage = 'crawl' GROUP BY generation, reason"
         " ORDER BY outcome <> 'kept', pages DESC, outcome",
     )
 

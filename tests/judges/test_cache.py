@@ -9,10 +9,11 @@ import pytest
 
 from infra.records import now
 from infra.store import Store
-from judges.backends import Answer, Judge, ScriptedJudge
+from judges.backends import ScriptedJudge
 from judges.cache import RETRY_AFTER, CachedJudge
 from judges.config import ScriptedConfig
 from judges.pairs import Comparison, Pair
+from judges.protocol import Answer, Judge
 from judges.rubrics import Rubric, load_rubric
 from judges.ways import Subject
 

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from infra.errors import UserError
 from infra.language_model import ContinuationScore
-from judges.backends import Answer, ScriptedJudge
+from judges.backends import ScriptedJudge
 from judges.calibration import admit, calibrate, choose_way, measure
 from judges.config import ScriptedConfig
 from judges.probes import probe_pairs, shuffled_words
+from judges.protocol import Answer
 from judges.rubrics import WAYS, fill, load_rubric
 from judges.ways import Subject, requests_for, value_of
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from infra.errors import UserError
-from judges.backends import Judge, LocalJudge, ScriptedJudge
+from judges.backends import LocalJudge, ScriptedJudge
 from judges.config import ScriptedConfig
 from judges.pairs import Comparison, Pair
 from judges.probes import gold_set
+from judges.protocol import Judge
 from judges.rubrics import CHOICE, WAYS, load_rubric
 
 RUBRIC = load_rubric("relevance")

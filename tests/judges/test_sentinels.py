@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from judges.backends import Answer, Judge, ScriptedJudge
+from judges.backends import ScriptedJudge
 from judges.config import ScriptedConfig
 from judges.probes import probe_pairs
+from judges.protocol import Answer, Judge
 from judges.rubrics import Rubric, load_rubric
 from judges.sentinels import EVERY, QUARANTINED, WatchedJudge
 from judges.ways import Subject
