@@ -52,7 +52,7 @@ def digest(task: DigestTask, product: str = "") -> Digest:
         feeds=markup.feeds,
         sitemaps=markup.sitemaps,
     )
-    return describe(main_text(source, tree, markup.pre_chars), task, found)
+    return describe(main_text(source, tree, markup.listing_chars), task, found)
 
 
 def _digest_listing(task: DigestTask) -> Digest:

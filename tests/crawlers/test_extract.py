@@ -42,7 +42,7 @@ def read(body: bytes, content_type: str = "text/html", url: str = "http://h/a/",
 def test_code_keeps_its_lines_and_indentation() -> None:
     found = read(PAGE)
     assert ">>> for i in range(2):\n...     print(i)\n0\n1" in found.text
-    assert found.extractor == "resiliparse-3"
+    assert found.extractor == "resiliparse-4"
 
 
 def test_prose_comes_from_trafilatura_without_its_surroundings() -> None:
@@ -141,12 +141,15 @@ def test_any_bytes_give_a_digest(body: bytes, content_type: str) -> None:
     read(body, content_type, kind="sitemap")
 
 
-def test_two_readings_that_differ_much_are_both_kept_masked() -> None:
-    offer = "Offer {} of jane.doe@firma.de for those who have waited for it, and that is all of it."
-    furniture = "".join(f"<li>{offer.format(i)}</li>" for i in range(60))
-    article = "".join(f"<p>{sentence}</p>" for sentence in PARAGRAPHS)
-    body = f"<html><body><ul class='sidebar'>{furniture}</ul><article>{article}</article></body></html>"
-    found = read(body.encode())
+def test_two_readings_that_differ_much_are_both_kept_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second extractor is told what to find: which pages it reads differently changes with its version."""
+    offers = " ".join(f"Offer {i} of jane.doe@firma.de for those who have waited for it." for i in range(60))
+    monkeypatch.setattr("crawlers.extract._by_trafilatura", lambda _: offers)
+    found = read(ARTICLE)
+    assert found.text == offers.replace("jane.doe@firma.de", "email@example.com")
     assert found.disagreement >= LARGE_DISAGREEMENT
-    assert "Offer" in found.other_text
-    assert "jane.doe" not in found.other_text
+    assert "The river has carried stones" in found.other_text
+    monkeypatch.setattr("crawlers.extract._by_trafilatura", lambda _: "Only this of jane.doe@firma.de was found.")
+    found = read(ARTICLE)
+    assert "The river has carried stones" in found.text, "what throws most of the article away is not believed"
+    assert found.other_text == "Only this of email@example.com was found."
