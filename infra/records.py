@@ -213,6 +213,11 @@ class Datasheet:
     seconds: float
     num_tokens: int
 
+    @property
+    def ladder(self) -> dict[int, float]:
+        """Share of shuffled words, in percent, to how often the original wins."""
+        return {25: self.ladder_25, 50: self.ladder_50, 75: self.ladder_75, 100: self.ladder_100}
+
 
 @dataclass(frozen=True)
 class Completion:

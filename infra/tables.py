@@ -36,6 +36,12 @@ def to_table(record_type: type[Record], records: Sequence[Record]) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
+def rows_table(schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
+    """Rows, at least one, as a table of a schema, in the order of its columns."""
+    columns = zip(*rows, strict=True)
+    return pa.table([pa.array(c, kind) for c, kind in zip(columns, schema.types, strict=True)], schema=schema)
+
+
 def from_table(record_type: type[Record], table: pa.Table) -> list[Record]:
     """The records of a table whose columns carry the record's field names, in any order."""
     names = [f.name for f in fields(record_type)]  # type: ignore[arg-type]

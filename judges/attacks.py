@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from infra.config import read_toml
 from infra.records import content_key
-from judges.datasheet import Interval, Report, accuracy_of
+from judges.intervals import Interval, accuracy_of
 from judges.pairs import SWAPPED, Pair, Side
 from judges.protocol import Judge
 from judges.rubrics import Rubric
@@ -46,7 +46,7 @@ def attacks() -> tuple[Attack, ...]:
 
 
 def attack_labeler(
-    judge: Judge, rubric: Rubric, way: str, pairs: Sequence[Pair], report: Report | None = None
+    judge: Judge, rubric: Rubric, way: str, pairs: Sequence[Pair], report: Callable[[float], None] | None = None
 ) -> list[AttackResult]:
     """Each attack on every pair that the labeler gets right, gold ties left out.
 

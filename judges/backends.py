@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from infra.artifacts import folder_digest
-from infra.errors import UserError
 from infra.language_model import CompletedText, ContinuationScore, LanguageModel
 from infra.models import resolve_model
 from infra.records import unit_hash
@@ -61,11 +60,9 @@ class LocalJudge:
         ]
 
     def _choose(self, rubric: Rubric, pairs: Sequence[Pair]) -> list[Comparison]:
-        if rubric.choice is None:
-            raise UserError("judge.rubric", rubric.id, "it has no [choice], so pairs cannot be asked about at once.",
-                            "Add one to the rubric's file.")  # fmt: skip
+        question = rubric.asked_about_pairs()
         asked = [order for pair in pairs for order in (pair, pair.swapped())]
-        requests = [choice_requests(rubric.choice, order, self.model.chat_prompt) for order in asked]
+        requests = [choice_requests(question, order, self.model.chat_prompt) for order in asked]
         odds = [scores[0].logp - scores[1].logp for scores in self._score_all(requests)]
         sizes = [len(both[0][0]) // 4 for both in requests]
         return [

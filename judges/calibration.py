@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import binomtest, mannwhitneyu
+from scipy.stats import mannwhitneyu
 
 from infra.records import Admission, ProbeResult, content_key
+from judges.intervals import accuracy_of
 from judges.probes import ProbePair, items_digest, probe_pairs
 from judges.protocol import Answer, Judge
 from judges.rubrics import Rubric
@@ -26,9 +27,9 @@ def measure(good: Sequence[float], bad: Sequence[float]) -> tuple[float, float, 
     A tie counts as half right; the interval is Wilson's at 90%, on the number right rounded down.
     """
     wins = np.sign(np.asarray(good) - np.asarray(bad)) / 2 + 0.5
-    interval = binomtest(int(np.floor(wins.sum())), len(wins)).proportion_ci(0.9, "wilson")
+    accuracy = accuracy_of(wins, 0.9)
     auc = mannwhitneyu(good, bad).statistic / (len(good) * len(bad))
-    return float(wins.mean()), float(interval.low), float(interval.high), float(auc)
+    return accuracy.value, accuracy.low, accuracy.high, float(auc)
 
 
 def _result(

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, bootstrap
+from scipy.stats import bootstrap
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import cohen_kappa_score
 
 from infra.records import Datasheet, content_key
 from judges.gold import GoldSet
+from judges.intervals import Interval, accuracy_of
 from judges.pairs import Comparison, Pair
 from judges.probes import shuffled_words
 from judges.protocol import Judge
@@ -32,18 +33,6 @@ Report = Callable[[float], None]
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A value with its bounds."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
 def right(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> Floats:
     """1 for a right verdict, 0 for a wrong one and for none, 0.5 where gold or labeler sees a tie; shape (pairs,)."""
     return np.array([_right(pair, c) for pair, c in zip(pairs, comparisons, strict=True)])
@@ -54,12 +43,6 @@ def _right(pair: Pair, comparison: Comparison) -> float:
         return 0.0
     verdict = comparison.verdict()
     return 0.5 if "tie" in (pair.truth, verdict) else float(verdict == pair.truth)
-
-
-def accuracy_of(scores: Floats, confidence: float = 0.95) -> Interval:
-    """The mean with Wilson's interval, on the number right rounded down."""
-    bounds = binomtest(int(np.floor(scores.sum())), len(scores)).proportion_ci(confidence, "wilson")
-    return Interval(float(scores.mean()), float(bounds.low), float(bounds.high))
 
 
 def kappa_of(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> Interval:

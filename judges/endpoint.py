@@ -52,7 +52,6 @@ class Usage:
     failures: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    busy_s: float = 0.0
 
     def cost(self, config: EndpointConfig) -> float:
         """Tokens times prices."""
@@ -122,10 +121,7 @@ class EndpointJudge:
 
     def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
         """See `Judge`; both orders are asked about both sides at once."""
-        if rubric.choice is None:
-            raise UserError("judge.rubric", rubric.id, "it has no [choice], so pairs cannot be asked about at once.",
-                            "Add one to the rubric's file.")  # fmt: skip
-        question = rubric.choice
+        question = rubric.asked_about_pairs()
 
         async def one(client: AsyncOpenAI, pair: Pair) -> Comparison:
             if not pair.a.strip() and not pair.b.strip():
@@ -189,7 +185,6 @@ class EndpointJudge:
         """The answer, None where the server refuses this one item; waits while there is no server."""
         deadline = time.monotonic() + self._config.patience_s
         while True:
-            started = time.monotonic()
             try:
                 answer = await call()
             except openai.AuthenticationError as error:
@@ -201,7 +196,7 @@ class EndpointJudge:
                     return None
                 await self._wait(deadline, error)
             else:
-                self._note(answer, time.monotonic() - started)
+                self._note(answer)
                 return answer
 
     async def _wait(self, deadline: float, error: openai.APIError) -> None:
@@ -213,10 +208,9 @@ class EndpointJudge:
         self._is_waiting = True
         await asyncio.sleep(POLL_S)
 
-    def _note(self, answer: Any, seconds: float) -> None:
+    def _note(self, answer: Any) -> None:
         self._is_waiting = False
         self.usage.requests += 1
-        self.usage.busy_s += seconds
         if getattr(answer, "usage", None) is not None:
             self.usage.prompt_tokens += answer.usage.prompt_tokens or 0
             self.usage.completion_tokens += answer.usage.completion_tokens or 0

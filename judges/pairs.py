@@ -8,7 +8,6 @@ adversarial pairs and are mostly wrong there (Zeng et al. 2023, arXiv:2310.07641
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,8 +80,3 @@ class Comparison:
         if abs(self.log_odds) <= tie_band:
             return "tie"
         return "A" if self.log_odds > 0 else "B"
-
-
-def both_orders(first: Sequence[float], second: Sequence[float]) -> list[Comparison]:
-    """Comparisons from log-odds for the side shown first, asked about pairs and about the same pairs swapped."""
-    return [Comparison(a, -b) for a, b in zip(first, second, strict=True)]

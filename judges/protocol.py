@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from infra.language_model import CompletedText
 from judges.pairs import Comparison, Pair
 from judges.rubrics import Rubric
 from judges.ways import Subject
+
+if TYPE_CHECKING:
+    from infra.language_model import CompletedText
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from infra.language_model import ContinuationScore
 from judges.pairs import Pair
 from judges.rubrics import LabelQuestion, Rubric, fill
+
+if TYPE_CHECKING:
+    from infra.language_model import ContinuationScore
 
 
 @dataclass(frozen=True)

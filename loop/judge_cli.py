@@ -13,9 +13,8 @@ from infra.console import console, heading, note, progress, warn
 from infra.errors import UserError
 from infra.records import Datasheet
 from judges.attacks import attack_labeler, attacks
-from judges.backends import make_judge
-from judges.datasheet import Interval, choose_way, is_admitted, measure, pair_ways
 from judges.gold import GoldSet, load_gold
+from judges.intervals import Interval
 from judges.probes import gold_set
 from judges.protocol import Judge
 from judges.rubrics import Rubric, load_rubric
@@ -45,6 +44,8 @@ def datasheet(
     set_: SetOption = None,
 ) -> None:
     """Accuracy and kappa beside trivial baselines, position, length, corruptions: may this labeler label?"""
+    from judges.datasheet import is_admitted, measure, pair_ways  # loads what no other command needs
+
     with exit_on_error():
         asked, sets, judge = _prepared(recipe, set_, rubric, gold)
         steps = (len(pair_ways(judge, asked)) + 3) * len(sets)
@@ -67,6 +68,8 @@ def _prepared(
     recipe: str, set_: list[str] | None, rubric: str, gold: Path | None
 ) -> tuple[Rubric, list[GoldSet], Judge]:
     """Rubric and gold first, because they are read in a moment and a model is not."""
+    from judges.backends import make_judge
+
     config = load_recipe(recipe, set_ or []).judge
     asked = load_rubric(rubric)
     sets = [gold_set(probe) for probe in asked.probes] if gold is None else load_gold(gold)
@@ -75,6 +78,8 @@ def _prepared(
 
 
 def _show(sheets: list[Datasheet]) -> None:
+    from judges.datasheet import is_admitted
+
     lines = [
         [s.gold, str(s.num_pairs), s.way, str(Interval(s.accuracy, s.accuracy_low, s.accuracy_high)),
          str(Interval(s.kappa, s.kappa_low, s.kappa_high)), f"{s.majority:.3f}", f"{s.longer:.3f}",
@@ -85,7 +90,7 @@ def _show(sheets: list[Datasheet]) -> None:
     console.print(views.table("Beside the trivial baselines", names, lines))
     lines = [
         [s.gold, f"{s.consistency:.2f}", f"{s.right_if_consistent:.2f}", f"{s.first_place_gap:+.2f}",
-         f"{s.length_slope:+.2f}", " ".join(f"{x:.2f}" for x in (s.ladder_25, s.ladder_50, s.ladder_75, s.ladder_100)),
+         f"{s.length_slope:+.2f}", " ".join(f"{x:.2f}" for x in s.ladder.values()),
          f"{s.over_empty:.2f}", f"{s.identical_ties:.2f}", f"{s.ece:.2f} {s.ece_calibrated:.2f}", str(s.num_unscored),
          f"{s.num_pairs / max(s.seconds, 1e-9):.1f}"]
         for s in sheets
@@ -110,6 +115,8 @@ def attack(
     set_: SetOption = None,
 ) -> None:
     """How often a text that talks to its grader turns a verdict that was right, attack by attack."""
+    from judges.datasheet import choose_way, pair_ways
+
     with exit_on_error():
         asked, sets, judge = _prepared(recipe, set_, rubric, gold)
         pairs = [pair for one in sets for pair in one.half("test")[: limit or None]]

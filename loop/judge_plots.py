@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from infra.records import Datasheet
-from judges.datasheet import LADDER
 
 
 def sheets_figure(sheets: Sequence[Datasheet]) -> Figure:
@@ -26,8 +25,7 @@ def sheets_figure(sheets: Sequence[Datasheet]) -> Figure:
     left.invert_yaxis()
     left.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
     for sheet in sheets:
-        steps = [sheet.ladder_25, sheet.ladder_50, sheet.ladder_75, sheet.ladder_100]
-        right.plot([100 * step for step in LADDER], steps, "o-", label=sheet.gold)
+        right.plot(list(sheet.ladder), list(sheet.ladder.values()), "o-", label=sheet.gold)
     right.axhline(0.5, lw=0.8, ls=":", color="grey")
     right.set(ylim=(-0.05, 1.05), xlabel="words shuffled, %", ylabel="original preferred")
     right.legend(fontsize=7, loc="lower right")

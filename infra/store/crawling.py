@@ -16,7 +16,7 @@ from infra.store.archive import Archive
 from infra.store.base import StoreBase
 from infra.store.frontier import Frontier
 from infra.store.frontier_records import HostLease, HostVisit, Limits, Link, Outcome, Robots
-from infra.tables import to_table
+from infra.tables import rows_table, to_table
 
 _OTHER_TEXTS = pa.schema([("document_id", pa.string()), ("text", pa.string())])
 _SIGNALS = pa.schema([("document_id", pa.string()), ("name", pa.string()), ("value", pa.float64())])
@@ -177,8 +177,7 @@ class CrawlTables(StoreBase):
         """Insert rows of documents of which the table has nothing yet."""
         if not rows:
             return
-        arrays = [pa.array(c, kind) for c, kind in zip(zip(*rows, strict=True), schema.types, strict=True)]
-        self._connection.register("incoming", pa.table(arrays, schema=schema))
+        self._connection.register("incoming", rows_table(schema, rows))
         columns = ", ".join(schema.names)
         self._connection.execute(
             f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming"  # noqa: S608

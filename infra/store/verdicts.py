@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from infra.store.base import StoreBase
+from infra.tables import rows_table
 
 Verdict = tuple[str, float, float | None, int]
 """(key, value, second value or None, tokens); a comparison has two values, one for each order."""
@@ -39,11 +40,11 @@ class VerdictTables(StoreBase):
         """Store what was answered and what was not; an answer takes its key's failure away."""
         with self._transaction():
             if verdicts:
-                self._insert_new("verdict", _table(_VERDICTS, verdicts), ["key"])
+                self._insert_new("verdict", rows_table(_VERDICTS, verdicts), ["key"])
             keys = [key for key, *_ in (*verdicts, *failures)]
             self._connection.execute("DELETE FROM verdict_failure WHERE list_contains(?, key)", [keys])
             if failures:
-                self._insert_new("verdict_failure", _table(_FAILURES, failures), ["key"])
+                self._insert_new("verdict_failure", rows_table(_FAILURES, failures), ["key"])
 
     def _joined(self, sql: str, keys: Sequence[str]) -> list[Any]:
         self._connection.register("wanted", pa.table({"key": pa.array(keys, pa.string())}))
@@ -51,8 +52,3 @@ class VerdictTables(StoreBase):
             return self._rows(sql)
         finally:
             self._connection.unregister("wanted")
-
-
-def _table(schema: pa.Schema, rows: Sequence[tuple[object, ...]]) -> pa.Table:
-    columns = zip(*rows, strict=True)
-    return pa.table([pa.array(c, kind) for c, kind in zip(columns, schema.types, strict=True)], schema=schema)

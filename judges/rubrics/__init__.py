@@ -56,6 +56,13 @@ class Rubric(Section):
     few_shot: LabelQuestion
     choice: LabelQuestion | None = None
 
+    def asked_about_pairs(self) -> LabelQuestion:
+        """The question about two texts at once. Raises `UserError` where the rubric has none."""
+        if self.choice is None:
+            raise UserError("judge.rubric", self.id, "it has no [choice], so pairs cannot be asked about at once.",
+                            "Add one to the rubric's file.")  # fmt: skip
+        return self.choice
+
     @property
     def digest(self) -> str:
         """Key of the rubric's content."""

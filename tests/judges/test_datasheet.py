@@ -17,8 +17,9 @@ from infra.store import Store
 from judges.attacks import attack_labeler, attacks
 from judges.backends import ScriptedJudge
 from judges.config import ScriptedConfig
-from judges.datasheet import accuracy_of, is_admitted, kappa_of, length_slope, measure, right
+from judges.datasheet import is_admitted, kappa_of, length_slope, measure, right
 from judges.gold import GoldSet
+from judges.intervals import accuracy_of
 from judges.pairs import Comparison, Pair
 from judges.panel import effective_votes, fit_panel
 from judges.reliability import brier, expected_calibration_error, fit
