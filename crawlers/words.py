@@ -7,6 +7,7 @@ vocabulary of what earlier texts had there: language repeats itself, and most of
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -102,17 +103,19 @@ class _Vocabulary(dict[str, tuple[tuple[int, ...], tuple[int, ...]]]):
 
 
 _vocabulary = [_Vocabulary()]
+_one_at_a_time = threading.Lock()
 
 
 @lru_cache(maxsize=4)
 def _tokenised(text: str) -> tuple[Words, UInt64Array]:
     """(words and marks, hashes of plain words) of a text."""
-    if _vocabulary[0].known_chars > _MAX_KNOWN_CHARS:
-        _vocabulary[0] = _Vocabulary()
-    vocabulary = _vocabulary[0]
-    chunks = [vocabulary[chunk] for chunk in text.split()]
-    marked = vocabulary.marked.words([chunk[0] for chunk in chunks])
-    return marked, vocabulary.plain.words([chunk[1] for chunk in chunks]).hashes
+    with _one_at_a_time:  # two threads that number new tokens would give two of them one number
+        if _vocabulary[0].known_chars > _MAX_KNOWN_CHARS:
+            _vocabulary[0] = _Vocabulary()
+        vocabulary = _vocabulary[0]
+        chunks = [vocabulary[chunk] for chunk in text.split()]
+        marked = vocabulary.marked.words([chunk[0] for chunk in chunks])
+        return marked, vocabulary.plain.words([chunk[1] for chunk in chunks]).hashes
 
 
 def split(text: str) -> list[str]:
