@@ -5,6 +5,7 @@ Shapes: B sequences, T tokens, V vocabulary.
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from infra.models import fast_bfloat16, load_model, load_tokenizer
 
 MAX_BATCH_TOKENS = 4096
-"""Padded tokens in one forward pass; bounds the [B, T, V] logits."""
+"""Padded tokens in one forward pass; bounds the memory of its activations."""
+MIN_PREFIX_TOKENS = 16
+"""Tokens that rows must begin with in common before their keys and values are computed apart, once for all."""
+KEPT_PREFIXES = 4
+Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,7 @@ class ContinuationScore:
 
     logp: float
     num_tokens: int
+    num_context_tokens: int = 0
 
     @property
     def mean_logp(self) -> float:
@@ -82,6 +89,29 @@ def length_batches(lengths: Sequence[int], max_batch_tokens: int) -> Iterator[li
         yield batch
 
 
+def shared_prefix(rows: Sequence[Sequence[int]]) -> Ids:
+    """The tokens that all rows begin with, leaving each at least one token of its own."""
+    first, last = min(rows), max(rows)
+    limit = min(len(row) for row in rows) - 1
+    length = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), limit)
+    return tuple(first[: max(0, min(length, limit))])
+
+
+def prefix_groups(rows: Sequence[Sequence[int]]) -> list[tuple[Ids, list[int]]]:
+    """(shared prefix, indices) of rows that begin alike; rows that share with nobody come with an empty prefix."""
+    heads: dict[Ids, list[int]] = {}
+    for i, row in enumerate(rows):
+        heads.setdefault(tuple(row[:MIN_PREFIX_TOKENS]), []).append(i)
+    groups, alone = [], []
+    for members in heads.values():
+        prefix = shared_prefix([rows[i] for i in members]) if len(members) > 1 else ()
+        if len(prefix) < MIN_PREFIX_TOKENS:
+            alone += members
+        else:
+            groups.append((prefix, members))
+    return [*groups, ((), alone)] if alone else groups
+
+
 class LanguageModel:
     """Model and tokenizer of one folder, on the GPU where there is one.
 
@@ -96,6 +126,7 @@ class LanguageModel:
         self.model = load_model(folder, key, dtype).to(self.device)
         limit = getattr(self.model.config, "max_position_embeddings", None) or 2048
         self.max_tokens = min(int(limit), 2048)
+        self._prefixes: dict[Ids, Any] = {}
 
     @property
     def special_tokens(self) -> list[str]:
@@ -122,7 +153,8 @@ class LanguageModel:
 
         Context and continuation are tokenised apart, so a continuation costs the same tokens after
         every context. An empty context is the start token. Text beyond the model's window is cut off
-        on the left of the context, then on the right of the continuation.
+        on the left of the context, then on the right of the continuation. What contexts begin with in
+        common is computed once, and its keys and values serve every row and every later call.
         """
         tokens = [self._tokenise_pair(context, continuation) for context, continuation in pairs]
         contexts = Counter(tuple(before) for before, after in tokens if len(after) == 1)
@@ -130,22 +162,24 @@ class LanguageModel:
         rows += [(list(before), []) for before in contexts]
         scores: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
         next_token: dict[tuple[int, ...], torch.Tensor] = {}
-        for batch in length_batches([len(before) + len(after) for before, after in rows], MAX_BATCH_TOKENS):
-            chosen = [rows[i] for i in batch]
-            for (before, after), logps_T in zip(chosen, self._score_batch(chosen), strict=True):
-                if after:
-                    scores[tuple(before), tuple(after)] = float(logps_T.sum())
-                else:
-                    next_token[tuple(before)] = logps_T
-            if report:
-                report(len(batch))
+        for prefix, members in prefix_groups([before for before, _ in rows]):
+            lengths = [len(rows[i][0]) + len(rows[i][1]) for i in members]
+            for batch in length_batches(lengths, MAX_BATCH_TOKENS):
+                chosen = [rows[members[i]] for i in batch]
+                for (before, after), logps_T in zip(chosen, self._score_batch(chosen, prefix), strict=True):
+                    if after:
+                        scores[tuple(before), tuple(after)] = float(logps_T.sum())
+                    else:
+                        next_token[tuple(before)] = logps_T
+                if report:
+                    report(len(batch))
         results = []
         for before, after in tokens:
             if len(after) == 1:
                 logp = float(next_token[tuple(before)][after[0]])
             else:
                 logp = scores[tuple(before), tuple(after)] if after else 0.0
-            results.append(ContinuationScore(logp, len(after)))
+            results.append(ContinuationScore(logp, len(after), len(before)))
         return results
 
     def _tokenise_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
@@ -153,19 +187,45 @@ class LanguageModel:
         before = (self.encode(context) or [start_token(self.tokenizer)])[-(self.max_tokens - len(after)) :]
         return before, after
 
-    def _score_batch(self, rows: list[tuple[list[int], list[int]]]) -> list[torch.Tensor]:
-        """Log-probabilities of each row's second part, [T]; where that is empty, of every next token, [V]."""
-        width = max(len(before) + len(after) for before, after in rows)
+    def _prefix_cache(self, prefix: Ids) -> tuple[int, Any]:
+        """(length, keys and values) of a prefix or of most of it; (0, None) where the model keeps no plain ones."""
+        for known in self._prefixes:
+            if len(known) > len(prefix) - MIN_PREFIX_TOKENS and prefix[: len(known)] == known:
+                self._prefixes[known] = self._prefixes.pop(known)  # the last used comes last
+                return len(known), self._prefixes[known]
+        ids_1P = torch.tensor([prefix], device=self.device)
+        cache = self.model.get_decoder()(input_ids=ids_1P, use_cache=True).past_key_values
+        if type(cache) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in cache.layers):
+            return 0, None
+        self._prefixes[prefix] = cache
+        while len(self._prefixes) > KEPT_PREFIXES:
+            self._prefixes.pop(next(iter(self._prefixes)))
+        return len(prefix), cache
+
+    def _score_batch(self, rows: list[tuple[list[int], list[int]]], prefix: Ids) -> list[torch.Tensor]:
+        """Log-probabilities of each row's second part, [T]; where that is empty, of every next token, [V].
+
+        Rows are padded on the right; all begin with `prefix`, whose P tokens are not computed again.
+        """
+        skipped, kept = self._prefix_cache(prefix) if prefix else (0, None)
+        width = max(len(before) + len(after) for before, after in rows) - skipped
         pad = self.tokenizer.pad_token_id
-        joined = [before + after for before, after in rows]
+        joined = [(before + after)[skipped:] for before, after in rows]
         ids_BT = torch.tensor([ids + [pad] * (width - len(ids)) for ids in joined], device=self.device)
-        mask_BT = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids in joined], device=self.device)
-        hidden_BTH = self.model.get_decoder()(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
+        mask_BP = [[1] * (skipped + len(ids)) + [0] * (width - len(ids)) for ids in joined]
+        options: dict[str, Any] = {
+            "attention_mask": torch.tensor(mask_BP, device=self.device), "use_cache": kept is not None
+        }  # fmt: skip
+        if kept is not None:
+            options["past_key_values"] = copy.deepcopy(kept)
+            options["past_key_values"].batch_repeat_interleave(len(rows))
+        hidden_BTH = self.model.get_decoder()(input_ids=ids_BT, **options).last_hidden_state
         head = self.model.get_output_embeddings()
         results = []
         for row, (before, after) in enumerate(rows):
-            last = len(before) + max(len(after), 1) - 1
-            logps_TV = head(hidden_BTH[row, len(before) - 1 : last]).float().log_softmax(-1)
+            start = len(before) - skipped
+            last = start + max(len(after), 1) - 1
+            logps_TV = head(hidden_BTH[row, start - 1 : last]).float().log_softmax(-1)
             if after:
                 targets_T1 = torch.tensor(after, device=self.device).unsqueeze(1)
                 results.append(logps_TV.gather(1, targets_T1).squeeze(1))

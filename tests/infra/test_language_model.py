@@ -8,7 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.language_model import LanguageModel, length_batches, neutralise
+from infra.language_model import (
+    MIN_PREFIX_TOKENS,
+    LanguageModel,
+    length_batches,
+    neutralise,
+    prefix_groups,
+    shared_prefix,
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +40,34 @@ def test_scores_do_not_depend_on_the_batch(tiny: LanguageModel) -> None:
     alone = [tiny.score([pair])[0] for pair in pairs]
     for a, b in zip(together, alone, strict=True):
         assert math.isclose(a.logp, b.logp, abs_tol=1e-4)
+
+
+def test_a_shared_beginning_is_computed_once_and_changes_nothing(tiny: LanguageModel) -> None:
+    start = "an instruction that all of these begin with: "
+    pairs = [(f"{start}{i} {'w' * i}", "text" if i % 2 else "y") for i in range(6)] + [("another", "text")]
+    alone = [tiny.score([pair])[0] for pair in pairs]
+    tiny._prefixes.clear()
+    together, again = tiny.score(pairs), tiny.score(pairs[:3])
+    (prefix,) = tiny._prefixes
+    assert tiny.tokenizer.decode(prefix) == start
+    for a, b in zip([*alone, *alone[:3]], [*together, *again], strict=True):
+        assert math.isclose(a.logp, b.logp, abs_tol=1e-4)
+        assert a.num_context_tokens == b.num_context_tokens
+
+
+@given(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=24), max_size=12))
+def test_prefix_groups_hold_every_row_once_and_share_what_they_say(rows: list[list[int]]) -> None:
+    groups = prefix_groups(rows)
+    assert sorted(i for _, members in groups for i in members) == list(range(len(rows)))
+    for prefix, members in groups:
+        assert len(prefix) >= MIN_PREFIX_TOKENS or not prefix
+        assert all(tuple(rows[i][: len(prefix)]) == prefix and len(rows[i]) > len(prefix) for i in members)
+
+
+def test_what_rows_share_leaves_each_a_token() -> None:
+    assert shared_prefix([[1, 2, 3], [1, 2, 3]]) == (1, 2)
+    assert shared_prefix([[1, 2], [1, 2, 3], [1, 2, 4]]) == (1,)
+    assert shared_prefix([[5], [1, 2]]) == ()
 
 
 def test_one_token_labels_share_a_pass_and_agree_with_the_long_way(tiny: LanguageModel) -> None:
