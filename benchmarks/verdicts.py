@@ -26,7 +26,7 @@ def main() -> None:
             added = size - len(keys)
             while len(keys) < size:
                 fresh = [content_key("verdict", len(keys) + i) for i in range(min(50_000, size - len(keys)))]
-                store.keep_verdicts([(key, 0.5, None, 100) for key in fresh], [])
+                store.keep_verdicts([(key, (0.5,), (0.5, 0.5), 100, 1, "[-0.7, -0.7]") for key in fresh], [])
                 keys += fresh
             adding = added / (time.perf_counter() - started)
             rates = []

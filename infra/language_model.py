@@ -89,7 +89,7 @@ def length_batches(lengths: Sequence[int], max_batch_tokens: int) -> Iterator[li
         yield batch
 
 
-def shared_prefix(rows: Sequence[Sequence[int]]) -> Ids:
+def shared_prefix(rows: Sequence[list[int]]) -> Ids:
     """The tokens that all rows begin with, leaving each at least one token of its own."""
     first, last = min(rows), max(rows)
     limit = min(len(row) for row in rows) - 1
@@ -97,7 +97,7 @@ def shared_prefix(rows: Sequence[Sequence[int]]) -> Ids:
     return tuple(first[: max(0, min(length, limit))])
 
 
-def prefix_groups(rows: Sequence[Sequence[int]]) -> list[tuple[Ids, list[int]]]:
+def prefix_groups(rows: Sequence[list[int]]) -> list[tuple[Ids, list[int]]]:
     """(shared prefix, indices) of rows that begin alike; rows that share with nobody come with an empty prefix."""
     heads: dict[Ids, list[int]] = {}
     for i, row in enumerate(rows):

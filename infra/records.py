@@ -152,7 +152,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class Judgment:
-    """One labeler's answer about one subject: scored with a value, or unscored with a reason."""
+    """One labeler's answer about one subject: scored with a value, or unscored with a reason.
+
+    `mode` is pointwise, pairwise, listwise or verify. `distribution` holds the probabilities of `labels`, `verdict`
+    the likeliest of them, `entropy` is in nats, and `gap` says how far the answer moves with the order in which
+    texts are shown (nats). `detail` is the truth where it is known (gold), or what a verifier looked at. The
+    texts are known by `subject_hashes`, in the order in which they were given; `raw` is what the labeler said.
+    """
 
     judgment_id: str
     subject_id: str
@@ -165,6 +171,18 @@ class Judgment:
     detail: str
     num_tokens: int
     generation: int
+    mode: str = "verify"
+    verdict: str = ""
+    labels: tuple[str, ...] = ()
+    distribution: tuple[float, ...] = ()
+    entropy: float = 0.0
+    gap: float = 0.0
+    completion_tokens: int = 0
+    subject_hashes: tuple[str, ...] = ()
+    rubric_digest: str = ""
+    template_digest: str = ""
+    seed: int = 0
+    raw: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ _ARROW_TYPES: dict[Any, pa.DataType] = {
     bool: pa.bool_(),
     bytes: pa.large_binary(),
     datetime: pa.timestamp("us"),
+    tuple[str, ...]: pa.list_(pa.string()),
+    tuple[float, ...]: pa.list_(pa.float64()),
 }
 
 
@@ -46,4 +48,5 @@ def from_table(record_type: type[Record], table: pa.Table) -> list[Record]:
     """The records of a table whose columns carry the record's field names, in any order."""
     names = [f.name for f in fields(record_type)]  # type: ignore[arg-type]
     columns = [table.column(name).to_pylist() for name in names]
+    columns = [[tuple(v) for v in c] if c and isinstance(c[0], list) else c for c in columns]
     return [record_type(*values) for values in zip(*columns, strict=True)]

@@ -17,10 +17,12 @@ import ray
 
 from infra.language_model import CompletedText, LanguageModel
 from infra.records import Document
+from judges.answers import Answer
 from judges.backends import make_judge
 from judges.config import JudgeConfig
+from judges.listings import Listing, Ranking
 from judges.pairs import Comparison, Pair
-from judges.protocol import Answer, Judge
+from judges.protocol import Judge
 from judges.rubrics import Rubric
 from judges.sandbox import Sandbox
 from judges.verifier import VerifiedDocument, verify_document
@@ -35,13 +37,14 @@ def _use_threads(num_threads: int) -> None:
 class JudgeWorker:
     """A labeler in a process of its own."""
 
-    def __init__(self, config: JudgeConfig, num_threads: int) -> None:
+    def __init__(self, config: JudgeConfig, seed: int, num_threads: int) -> None:
         _use_threads(num_threads)
         self._config = config
+        self._seed = seed
 
     @cached_property
     def _judge(self) -> Judge:
-        return make_judge(self._config)
+        return make_judge(self._config, self._seed)
 
     def describe(self) -> tuple[str, tuple[str, ...], bool]:
         """(name, ways, values_sides) of the labeler."""
@@ -55,6 +58,10 @@ class JudgeWorker:
         """See `Judge.compare`."""
         return self._judge.compare(rubric, way, pairs)
 
+    def rank(self, rubric: Rubric, way: str, listings: Sequence[Listing]) -> list[Ranking]:
+        """See `Judge.rank`."""
+        return self._judge.rank(rubric, way, listings)
+
     def complete(
         self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
     ) -> list[CompletedText]:
@@ -62,8 +69,12 @@ class JudgeWorker:
         return self._judge.complete(prompts, max_new_tokens, temperature, seed)
 
 
-class RemoteJudge:
+class RemoteJudge(Judge):
     """Several `JudgeWorker` actors as one labeler: each scores a part of every batch."""
+
+    name = ""
+    ways: tuple[str, ...] = ()
+    values_sides = False
 
     def __init__(self, actors: Sequence[Any]) -> None:
         self._actors = list(actors)
@@ -76,6 +87,10 @@ class RemoteJudge:
     def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
         """See `Judge.compare`."""
         return self._spread("compare", rubric, way, pairs)
+
+    def rank(self, rubric: Rubric, way: str, listings: Sequence[Listing]) -> list[Ranking]:
+        """See `Judge.rank`."""
+        return self._spread("rank", rubric, way, listings)
 
     def _spread(self, method: str, rubric: Rubric, way: str, items: Sequence[Any]) -> list[Any]:
         """Call a method of every actor with its part of the items; the results in the items' order."""

@@ -9,8 +9,10 @@ from typing import Protocol, TypeVar
 
 from infra.records import content_key, now
 from infra.store.verdicts import Failure, Verdict
+from judges.answers import Answer, Usage
+from judges.listings import Listing, Ranking
 from judges.pairs import Comparison, Pair
-from judges.protocol import Answer, AroundJudge, Judge
+from judges.protocol import AroundJudge, Judge
 from judges.rubrics import Rubric
 from judges.ways import Subject
 
@@ -18,7 +20,8 @@ RETRY_AFTER = timedelta(hours=1)
 PASSING = frozenset({"backend", "budget"})
 """Reasons that say nothing about the item: it may be asked again at once."""
 Item = TypeVar("Item")
-Said = TypeVar("Said", Answer, Comparison)
+Said = TypeVar("Said", Answer, Comparison, Ranking)
+Numbers = tuple[float, ...]
 
 
 class VerdictStore(Protocol):
@@ -46,54 +49,74 @@ class CachedJudge(AroundJudge):
     served as an answer, and is asked about again after an hour.
     """
 
-    judge: Judge
+    inner: Judge
     store: VerdictStore
 
     def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
         """See `Judge`."""
-        keys = [content_key(self.name, rubric.digest, way, "one", s.prompt, s.text) for s in subjects]
+        keys = [self._key(rubric, way, "one", s.prompt, s.text, s.reference) for s in subjects]
         return self._ask(
             keys, subjects,
-            ask=lambda missing: self.judge.score(rubric, way, missing),
-            known=lambda _, value, __, tokens: Answer(value, "", tokens),
+            ask=lambda missing: self.inner.score(rubric, way, missing),
+            known=lambda numbers, shares, usage, raw: Answer(numbers[0], "", usage, shares, raw),
             failed=lambda reason: Answer(None, reason),
-            values=lambda answer: None if answer.value is None else (answer.value, None),
+            numbers=lambda a: None if a.value is None else (a.value,),
         )  # fmt: skip
 
     def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
         """See `Judge`."""
-        keys = [content_key(self.name, rubric.digest, way, "two", p.prompt, p.a, p.b) for p in pairs]
+        keys = [self._key(rubric, way, "two", p.prompt, p.a, p.b, p.reference) for p in pairs]
         return self._ask(
             keys, pairs,
-            ask=lambda missing: self.judge.compare(rubric, way, missing),
-            known=lambda _, value, second, tokens: Comparison(value, second, "", tokens),
+            ask=lambda missing: self.inner.compare(rubric, way, missing),
+            known=lambda numbers, _, usage, raw: Comparison(numbers[0], numbers[1], "", usage, numbers[2], raw),
             failed=lambda reason: Comparison(None, None, reason),
-            values=lambda said: None if said.shown_first is None else (said.shown_first, said.shown_second),
+            numbers=lambda c: (
+                None if c.shown_first is None or c.shown_second is None else (c.shown_first, c.shown_second, c.tie)
+            ),
         )  # fmt: skip
+
+    def rank(self, rubric: Rubric, way: str, listings: Sequence[Listing]) -> list[Ranking]:
+        """See `Judge`."""
+        keys = [self._key(rubric, way, "list", x.prompt, x.reference, *x.texts) for x in listings]
+        return self._ask(
+            keys, listings,
+            ask=lambda missing: self.inner.rank(rubric, way, missing),
+            known=lambda numbers, _, usage, raw: Ranking(numbers[1:], "", usage, numbers[0], raw),
+            failed=lambda reason: Ranking(None, reason),
+            numbers=lambda r: None if r.log_shares is None else (r.spread, *r.log_shares),
+        )  # fmt: skip
+
+    def _key(self, rubric: Rubric, way: str, *parts: str) -> str:
+        return content_key(self.name, rubric.digest, way, *parts)
 
     def _ask(
         self,
         keys: Sequence[str],
         items: Sequence[Item],
         ask: Callable[[Sequence[Item]], list[Said]],
-        known: Callable[[str, float, float | None, int], Said],
+        known: Callable[[Numbers, Numbers, Usage, str], Said],
         failed: Callable[[str], Said],
-        values: Callable[[Said], tuple[float, float | None] | None],
+        numbers: Callable[[Said], Numbers | None],
     ) -> list[Said]:
         """What is known of the keys, and what the labeler says of the rest, each item once."""
-        found = {verdict[0]: known(*verdict) for verdict in self.store.cached_verdicts(keys)}
+        found = {
+            key: known(tuple(values), tuple(shares), Usage(read, written), raw)
+            for key, values, shares, read, written, raw in self.store.cached_verdicts(keys)
+        }
         failures = self.store.recent_failures([key for key in keys if key not in found], now())
         found |= {key: failed(reason) for key, reason in failures.items()}
         missing = {key: item for key, item in zip(keys, items, strict=True) if key not in found}
         fresh = dict(zip(missing, ask(list(missing.values())), strict=True)) if missing else {}
-        answered: dict[str, tuple[float, float | None] | None] = {key: values(said) for key, said in fresh.items()}
-        self.store.keep_verdicts(
-            [(key, both[0], both[1], fresh[key].num_tokens) for key, both in answered.items() if both is not None],
-            [
-                (key, fresh[key].reason, now() + RETRY_AFTER)
-                for key, both in answered.items()
-                if both is None and fresh[key].reason not in PASSING
-            ],
-        )
+        verdicts: list[Verdict] = []
+        failed_now: list[Failure] = []
+        for key, said in fresh.items():
+            values = numbers(said)
+            if values is not None:
+                shares = said.distribution if isinstance(said, Answer) else ()
+                verdicts.append((key, values, shares, said.usage.prompt_tokens, said.usage.completion_tokens, said.raw))
+            elif said.reason not in PASSING:
+                failed_now.append((key, said.reason, now() + RETRY_AFTER))
+        self.store.keep_verdicts(verdicts, failed_now)
         found |= fresh
         return [found[key] for key in keys]

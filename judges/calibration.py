@@ -2,23 +2,25 @@
 
 Half of each probe's pairs chooses the way, the other half decides on admission, so that choosing the
 best of several ways does not flatter it. A labeler is admitted to a rubric only when on every probe
-the lower bound of its pair accuracy (Wilson, one-sided 95%) is above one half.
+the lower bound of its pair accuracy (Wilson, one-sided 95%) is above one half, and above what going by length
+alone would give.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 from scipy.stats import mannwhitneyu
 
 from infra.records import Admission, ProbeResult, content_key
+from judges.answers import Answer
 from judges.intervals import accuracy_of
-from judges.probes import ProbePair, items_digest, probe_pairs
-from judges.protocol import Answer, Judge
+from judges.outcomes import longer_baseline
+from judges.probes import ProbePair, gold_set, items_digest, probe_pairs
+from judges.protocol import Judge
 from judges.rubrics import Rubric
-
-CHANCE = 0.5
 
 
 def measure(good: Sequence[float], bad: Sequence[float]) -> tuple[float, float, float, float]:
@@ -71,11 +73,17 @@ def choose_way(results: Sequence[ProbeResult]) -> str:
     return max(ways, key=merit)
 
 
+@cache
+def trivial_accuracy(probe: str) -> float:
+    """The accuracy of the best rule on a probe that needs no labeler: a coin, or the longer or the shorter text."""
+    return max(0.5, longer_baseline(gold_set(probe).pairs))
+
+
 def admit(judge: Judge, rubric: Rubric, results: Sequence[ProbeResult]) -> Admission:
     """Whether the labeler may label by the rubric in the way chosen for it."""
     way = choose_way(results)
     tested = [r for r in results if r.way == way and r.half == "test"]
-    failed = [r for r in tested if r.lower <= CHANCE]
+    failed = [r for r in tested if r.lower <= trivial_accuracy(r.probe)]
     reason = "; ".join(f"{r.probe} {r.accuracy:.2f} [{r.lower:.2f}, {r.upper:.2f}]" for r in failed or tested)
     key = content_key(judge.name, rubric.digest, items_digest())
     return Admission(key, judge.name, rubric.id, way, not failed, reason)
@@ -86,7 +94,7 @@ def calibrate(
 ) -> tuple[list[ProbeResult], Admission]:
     """Measure every way of asking and decide on admission."""
     results: list[ProbeResult] = []
-    for way in judge.ways:
+    for way in rubric.usable(judge.ways):
         results += measure_way(judge, rubric, way, num_items)
         if report:
             report(1)

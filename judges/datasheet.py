@@ -19,7 +19,8 @@ from sklearn.metrics import cohen_kappa_score
 from infra.records import Datasheet, content_key
 from judges.gold import GoldSet
 from judges.intervals import Interval, accuracy_of
-from judges.pairs import Comparison, Pair
+from judges.outcomes import Floats, longer_baseline, majority_baseline, outcomes_of, right
+from judges.pairs import SIGN, Comparison, Pair
 from judges.probes import shuffled_words
 from judges.protocol import Judge
 from judges.reliability import Calibration, brier, expected_calibration_error, fit
@@ -30,19 +31,6 @@ LADDER = (0.25, 0.5, 0.75, 1.0)
 LADDER_PAIRS = 16
 RESAMPLES = 500
 Report = Callable[[float], None]
-Floats = NDArray[np.float64]
-
-
-def right(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> Floats:
-    """1 for a right verdict, 0 for a wrong one and for none, 0.5 where gold or labeler sees a tie; shape (pairs,)."""
-    return np.array([_right(pair, c) for pair, c in zip(pairs, comparisons, strict=True)])
-
-
-def _right(pair: Pair, comparison: Comparison) -> float:
-    if not comparison.is_scored:
-        return 0.0
-    verdict = comparison.verdict()
-    return 0.5 if "tie" in (pair.truth, verdict) else float(verdict == pair.truth)
 
 
 def kappa_of(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> Interval:
@@ -66,19 +54,6 @@ def kappa_of(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> Interv
     return Interval(value, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
 
 
-def majority_baseline(pairs: Sequence[Pair]) -> float:
-    """Accuracy of always naming the side that is right more often."""
-    first = float(outcomes_of(pairs).mean())
-    return max(first, 1 - first)
-
-
-def longer_baseline(pairs: Sequence[Pair]) -> float:
-    """Accuracy of always naming the longer answer, or always the shorter one, whichever is better."""
-    longer = [Comparison(float(len(p.a) - len(p.b)), float(len(p.a) - len(p.b))) for p in pairs]
-    accuracy = float(right(pairs, longer).mean())
-    return max(accuracy, 1 - accuracy)
-
-
 def length_slope(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> float:
     """Log-odds that a thousand characters more add to a side's chance of being named, at equal truth.
 
@@ -86,7 +61,7 @@ def length_slope(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> fl
     """
     used = [(p, c) for p, c in zip(pairs, comparisons, strict=True) if c.is_scored]
     features = np.array([
-        [(len(p.a) - len(p.b)) / 1000, {"A": 1.0, "B": -1.0, "tie": 0.0}[p.truth or "tie"]] for p, _ in used
+        [(len(p.a) - len(p.b)) / 1000, SIGN[p.truth or "tie"]] for p, _ in used
     ]).reshape(-1, 2)  # fmt: skip
     named = np.array([c.log_odds > 0 for _, c in used], dtype=int)
     if len(set(named.tolist())) < 2:
@@ -96,7 +71,7 @@ def length_slope(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> fl
 
 def pair_ways(judge: Judge, rubric: Rubric) -> list[str]:
     """The ways in which a labeler can be asked about pairs by a rubric."""
-    return [*judge.ways, *([CHOICE] if rubric.choice is not None and judge.values_sides else [])]
+    return [*rubric.usable(judge.ways), *([CHOICE] if rubric.choice is not None and judge.values_sides else [])]
 
 
 def choose_way(
@@ -111,11 +86,6 @@ def choose_way(
     merits = [float(right(pairs, one).mean()) if pairs else 0.0 for one in said]
     best = int(np.argmax(merits))
     return ways[best], said[best]
-
-
-def outcomes_of(pairs: Sequence[Pair]) -> Floats:
-    """1 where A is right, 0 where B is, 0.5 for a tie."""
-    return np.array([{"A": 1.0, "B": 0.0, "tie": 0.5}[p.truth or "tie"] for p in pairs])
 
 
 def reliability(

@@ -8,6 +8,7 @@ labels over several sampled answers, else `text`, the last allowed label in one 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import time
@@ -22,11 +23,14 @@ from infra.console import warn
 from infra.errors import StageError, UserError
 from infra.language_model import CompletedText
 from infra.records import content_key
+from judges.answers import Answer, LabelAnswer
+from judges.asking import AsksLabels
 from judges.config import EndpointConfig
-from judges.endpoint_answers import Reading, read_counts, read_logprobs, read_text
+from judges.endpoint_answers import first_alternatives, read_counts, read_logprobs, read_text
+from judges.listings import Listing, Ranking
 from judges.pairs import Comparison, Pair
-from judges.protocol import Answer
-from judges.rubrics import LabelQuestion, Rubric, fill
+from judges.questions import Question
+from judges.rubrics import Rubric
 from judges.ways import Subject
 
 LOGPROBS, COUNTS, TEXT = "logprobs", "counts", "text"
@@ -34,6 +38,7 @@ WAYS_BY_WORTH = (LOGPROBS, COUNTS, TEXT)
 MOST_LOGPROBS = (20, 5)
 """Numbers of alternatives to ask for: the most that the protocol allows, and what many servers stop at."""
 LABEL_TOKENS = 8
+SCHEMA_TOKENS = 24
 POLL_S = 2.0
 _BUSY = frozenset({429, 502, 503, 504})
 _ROLES = re.compile(
@@ -60,11 +65,16 @@ class Usage:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a server was found to do: alternatives with log-probabilities (0: none), and sampling that repeats."""
+    """What a server was found to do.
+
+    The number of alternatives that come with log-probabilities, answers that keep to a schema, and samples that
+    repeat for a seed.
+    """
 
     model: str
-    num_logprobs: int
-    has_seed: bool
+    num_logprobs: int = 0
+    has_schema: bool = False
+    has_seed: bool = False
 
     @property
     def way(self) -> str:
@@ -87,10 +97,15 @@ def _is_passing(error: openai.APIError) -> bool:
     return isinstance(error, openai.APIConnectionError)
 
 
-class EndpointJudge:
+class EndpointJudge(AsksLabels):
     """See `judges.protocol.Judge`. The key comes from the environment and is never shown."""
 
-    def __init__(self, config: EndpointConfig) -> None:
+    name = ""
+    ways: tuple[str, ...] = ()
+    values_sides = False
+
+    def __init__(self, config: EndpointConfig, seed: int = 0) -> None:
+        self.seed = seed
         self._config = config
         self._key = os.environ.get(config.key_variable, "") or "none"
         self._is_waiting = False
@@ -100,40 +115,35 @@ class EndpointJudge:
             raise UserError("judge.endpoint.way", config.way, "the server cannot be asked so.",
                             f"It can by {self.capabilities.way}.")  # fmt: skip
         way = self.capabilities.way if config.way == "best" else config.way
-        self.ways: tuple[str, ...] = (way,)
-        self.values_sides = False
+        self.ways = (way,)
         server = content_key(config.url, self.capabilities.model)[:12]
         self.name = f"endpoint:{self.capabilities.model.rsplit('/', 1)[-1]}@{server}"
 
     # The protocol of a judge.
 
     def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
-        """See `Judge`. The value is the share of the positive label."""
-
-        async def one(client: AsyncOpenAI, subject: Subject) -> Answer:
-            question = rubric.label_given_text
-            if not subject.text.strip():
-                return Answer(None, "empty")
-            found = await self._ask(client, question, way, subject.subject_id, subject.prompt, subject.text, "")
-            return Answer(found.probability, found.reason, found.num_tokens)
-
-        return self._map(one, subjects)
+        """See `Judge`."""
+        return self.score_criteria(rubric, way, subjects)
 
     def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
-        """See `Judge`; both orders are asked about both sides at once."""
-        question = rubric.asked_about_pairs()
+        """See `Judge`; both sides are shown at once."""
+        return self.choose(rubric, way, pairs)
 
-        async def one(client: AsyncOpenAI, pair: Pair) -> Comparison:
-            if not pair.a.strip() and not pair.b.strip():
-                return Comparison(None, None, "empty")
-            first = await self._ask(client, question, way, pair.pair_id, pair.prompt, pair.a, pair.b)
-            second = await self._ask(client, question, way, pair.pair_id + "swap", pair.prompt, pair.b, pair.a)
-            tokens = first.num_tokens + second.num_tokens
-            if first.log_odds is None or second.log_odds is None:
-                return Comparison(None, None, first.reason or second.reason, tokens)
-            return Comparison(first.log_odds, -second.log_odds, "", tokens)
+    def rank(self, rubric: Rubric, way: str, listings: Sequence[Listing]) -> list[Ranking]:
+        """See `Judge`; all texts are shown at once."""
+        return self.best_of(rubric, way, listings)
 
-        return self._map(one, pairs)
+    def clean(self, text: str) -> str:
+        """See `AsksLabels`."""
+        return neutralise_roles(text)
+
+    def score_labels(self, way: str, questions: Sequence[Question]) -> list[LabelAnswer]:
+        """See `AsksLabels`; at most `concurrency` questions at a time."""
+
+        async def one(client: AsyncOpenAI, question: Question) -> LabelAnswer:
+            return await self._ask_server(client, question, way)
+
+        return self._map(one, questions)
 
     def complete(
         self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
@@ -155,25 +165,20 @@ class EndpointJudge:
 
     # Asking.
 
-    async def _ask(
-        self, client: AsyncOpenAI, question: LabelQuestion, way: str, key: str, prompt: str, text: str, other: str
-    ) -> Reading:
+    async def _ask_server(self, client: AsyncOpenAI, question: Question, way: str) -> LabelAnswer:
         """One label question, its answer read in the given way."""
-        clean = [neutralise_roles(part) for part in (prompt, text, other)]
-        content = fill(question.template.strip("\n"), *clean)
-        options: dict[str, Any] = {"max_tokens": LABEL_TOKENS, "temperature": 0.0}
+        options: dict[str, Any] = {"max_tokens": LABEL_TOKENS, "temperature": 1.0 if way == COUNTS else 0.0}
         if way == LOGPROBS:
-            options = {"max_tokens": 1, "temperature": 0.0, "logprobs": True,
-                       "top_logprobs": self.capabilities.num_logprobs}  # fmt: skip
-        elif way == COUNTS:
-            options = {"max_tokens": LABEL_TOKENS, "temperature": 1.0}
+            options |= {"max_tokens": 1, "logprobs": True, "top_logprobs": self.capabilities.num_logprobs}
+        elif self.capabilities.has_schema:
+            options |= {"max_tokens": SCHEMA_TOKENS, "response_format": menu_schema(question.labels)}
         seeds = range(self._config.num_samples if way == COUNTS else 1)
-        answers = [await self._chat(client, content, int(content_key(key, i)[:7], 16), options) for i in seeds]
+        numbers = [int(content_key(question.key, i)[:7], 16) for i in seeds]
+        answers = [await self._chat(client, question.content, number, options) for number in numbers]
         if any(answer is None for answer in answers):
-            return Reading(None, "backend")
-        labels = (question.positive.strip(), question.negative.strip())
+            return LabelAnswer(None, "backend")
         read = {LOGPROBS: read_logprobs, COUNTS: read_counts, TEXT: read_text}[way]
-        return read(answers, labels)
+        return read(answers, question.labels)
 
     async def _chat(self, client: AsyncOpenAI, content: str, seed: int, options: dict[str, Any]) -> Any:
         model = self.capabilities.model
@@ -258,17 +263,38 @@ class EndpointJudge:
         if not wanted or (names and wanted not in names):
             raise UserError("judge.endpoint.model", wanted, "the server has no such model.",
                             f"It has {', '.join(names[:5]) or 'none'}.")  # fmt: skip
-        self.capabilities = Capabilities(wanted, 0, has_seed=False)
+        self.capabilities = Capabilities(wanted)
+        schema = {"max_tokens": SCHEMA_TOKENS, "response_format": menu_schema(("Yes", "No"))}
+        chosen = await self._chat(client, "Is water wet?", 1, schema)
+        has_schema = chosen is not None and _follows_schema(chosen)
         for number in MOST_LOGPROBS:
             answer = await self._chat(
                 client, "Say Yes.", 1, {"max_tokens": 1, "logprobs": True, "top_logprobs": number}
             )
-            if answer is not None and read_logprobs([answer], ("Yes", "No")).has_logprobs:
-                return Capabilities(wanted, number, has_seed=True)
+            if answer is not None and first_alternatives(answer):
+                return Capabilities(wanted, number, has_schema, await self._repeats(client))
+        return Capabilities(wanted, 0, has_schema, await self._repeats(client))
+
+    async def _repeats(self, client: AsyncOpenAI) -> bool:
+        """Whether two samples with one seed are the same text; `UserError` where the server takes no chat at all."""
         options = {"max_tokens": LABEL_TOKENS, "temperature": 1.0}
         both = [await self._chat(client, "Write three random words.", 7, options) for _ in range(2)]
         if any(answer is None for answer in both):
             raise UserError("judge.endpoint.url", self._config.url, "the server refuses chat completions.",
                             "Give the address of an OpenAI-compatible API; it mostly ends in /v1.")  # fmt: skip
-        texts = [answer.choices[0].message.content for answer in both]
-        return Capabilities(wanted, 0, has_seed=texts[0] == texts[1])
+        first, second = (answer.choices[0].message.content for answer in both)
+        return bool(first == second)
+
+
+def menu_schema(labels: Sequence[str]) -> dict[str, Any]:
+    """What makes a server that knows schemas answer with one of the labels."""
+    label = {"type": "string", "enum": list(labels)}
+    schema = {"type": "object", "properties": {"label": label}, "required": ["label"], "additionalProperties": False}
+    return {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": schema}}
+
+
+def _follows_schema(answer: Any) -> bool:
+    try:
+        return json.loads(answer.choices[0].message.content or "") in ({"label": "Yes"}, {"label": "No"})
+    except (ValueError, IndexError):
+        return False

@@ -5,6 +5,7 @@ A document whose other text reads better is set aside, because most of what diff
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from infra.records import Admission, Judgment, content_key
@@ -36,6 +37,7 @@ def compare_extractions(
         own, other_answer = answers[2 * i], answers[2 * i + 1]
         is_scored = own.value is not None and other_answer.value is not None
         total = (own.value or 0.0) + (other_answer.value or 0.0)
+        share = (own.value or 0.0) / total if total > 0 else 0.5
         judgments.append(Judgment(
             judgment_id=content_key(document_id, EXTRACTION_RUBRIC, admission.admission_id),
             subject_id=document_id,
@@ -44,9 +46,17 @@ def compare_extractions(
             way=admission.way,
             status="scored" if is_scored else "unscored",
             reason=own.reason or other_answer.reason,
-            value=(own.value or 0.0) / total if is_scored and total > 0 else 0.5 if is_scored else 0.0,
+            value=share if is_scored else 0.0,
             detail=rubric.id,
             num_tokens=own.num_tokens + other_answer.num_tokens,
             generation=generation,
+            mode="pairwise",
+            verdict=("own" if share >= 0.5 else "other") if is_scored else "",
+            labels=("own", "other") if is_scored else (),
+            distribution=(share, 1 - share) if is_scored else (),
+            subject_hashes=(content_key(subjects[2 * i].text), content_key(subjects[2 * i + 1].text)),
+            rubric_digest=rubric.digest,
+            template_digest=rubric.template_digest("pointwise", admission.way),
+            raw=json.dumps([own.value, other_answer.value]),
         ))  # fmt: skip
     return judgments

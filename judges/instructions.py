@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from infra.language_model import CompletedText
 from infra.records import Sample
-from judges.protocol import Answer, Judge
+from judges.answers import Answer
+from judges.protocol import Judge
 from judges.rubrics import Rubric
 from judges.ways import Subject
 
@@ -76,12 +77,12 @@ def write_questions(judge: Judge, rubric: Rubric, way: str, passages: Sequence[S
 
 def _best(judge: Judge, rubric: Rubric, way: str, passage: Sample, questions: Sequence[str]) -> Written:
     if not questions:
-        return Written(passage, "", Answer(None, "no question"), fits=False)
+        return Written(passage, "", Answer(None, "parse"), fits=False)
     asked = [*questions, EXAMPLES[0][1]]
     subjects = [Subject(f"{passage.sample_id}/{question}", question, passage.completion) for question in asked]
     *answers, baseline = judge.score(rubric, way, subjects)
     scored = [(a.value, q, a) for q, a in zip(questions, answers, strict=True) if a.value is not None]
     if not scored or baseline.value is None:
-        return Written(passage, questions[0], Answer(None, "unscored"), fits=False)
+        return Written(passage, questions[0], Answer(None, "off_menu"), fits=False)
     value, question, answer = max(scored, key=lambda item: item[0])
     return Written(passage, question, answer, fits=value > baseline.value)

@@ -12,17 +12,18 @@ from typing import Protocol, TypeVar
 
 from infra.console import note, progress, warn
 from infra.language_model import CompletedText
-from infra.records import Admission, Completion, Document, Judgment, Sample, content_key, unit_hash
+from infra.records import Admission, Completion, Document, Sample, content_key, unit_hash
 from infra.store import Store
 from judges.cache import CachedJudge
 from judges.calibration import calibrate
 from judges.config import JudgeConfig
 from judges.extractions import EXTRACTION_RUBRIC, WORSE_TEXT, compare_extractions
 from judges.instructions import Written, write_questions
+from judges.judging import Batch, pointwise_rows
 from judges.passages import choose_passages, mean_ranks, select_passages
 from judges.preferences import executed_preference, judged_preference
-from judges.protocol import Answer, Judge
-from judges.rubrics import load_rubric
+from judges.protocol import Judge
+from judges.rubrics import Rubric, load_rubric
 from judges.sentinels import WatchedJudge
 from judges.verifier import DOCUMENT_RUBRIC, VerifiedDocument
 from judges.ways import Subject
@@ -147,8 +148,7 @@ class Labeling:
             with progress(f"judging passages by {rubric.id}", total=len(todo)) as advance:
                 for chunk in self._chunks(todo):
                     subjects = [Subject(s.sample_id, s.prompt, s.completion) for s in chunk]
-                    answers = self.judge.score(rubric, admission.way, subjects)
-                    self.store.add_judgments(self._judgments(admission, subjects, answers))
+                    self.store.add_judgments(self.judge.judge(self._batch(rubric, admission, subjects)))
                     advance(len(chunk))
 
     def execute_examples(self) -> None:
@@ -173,10 +173,11 @@ class Labeling:
         ranked = ranked_passages(self.store, self.config, self.generation, self.budget.label_tokens)
         with progress("writing questions", total=self.budget.num_instructions) as advance:
             for chunk in self._chunks(ranked[: self.budget.num_instructions]):
-                self._keep_questions(admission, write_questions(self.judge, rubric, admission.way, chunk, self.seed))
+                written = write_questions(self.judge, rubric, admission.way, chunk, self.seed)
+                self._keep_questions(rubric, admission, written)
                 advance(len(chunk))
 
-    def _keep_questions(self, admission: Admission, written: Sequence[Written]) -> None:
+    def _keep_questions(self, rubric: Rubric, admission: Admission, written: Sequence[Written]) -> None:
         """Store the questions that fit as demonstrations, the judgments on all, and why the others were dropped."""
         asked = [w for w in written if w.question]
         drops = [("no question written", w.passage.sample_id) for w in written if not w.question]
@@ -184,8 +185,8 @@ class Labeling:
         samples = [self._instruction(w.passage, w.question) for w in asked]
         self.store.add_samples([s for s, w in zip(samples, asked, strict=True) if w.fits])
         self.store.note_drops(self.generation, "label", drops)
-        subjects = [Subject(s.sample_id, s.prompt, s.completion) for s in samples]
-        self.store.add_judgments(self._judgments(admission, subjects, [w.answer for w in asked]))
+        batch = self._batch(rubric, admission, [Subject(s.sample_id, s.prompt, s.completion) for s in samples])
+        self.store.add_judgments(pointwise_rows(self.judge.name, batch, [w.answer for w in asked]))
 
     def prompts(self) -> list[Sample]:
         """The demonstrations whose prompts the champion completes, a fixed choice by hash."""
@@ -243,25 +244,8 @@ class Labeling:
         size = self.config.chunk_size
         return [items[i : i + size] for i in range(0, len(items), size)]
 
-    def _judgments(
-        self, admission: Admission, subjects: Sequence[Subject], answers: Sequence[Answer]
-    ) -> list[Judgment]:
-        return [
-            Judgment(
-                judgment_id=content_key(subject.subject_id, admission.admission_id, admission.way),
-                subject_id=subject.subject_id,
-                labeler=self.judge.name,
-                rubric=admission.rubric,
-                way=admission.way,
-                status="unscored" if answer.value is None else "scored",
-                reason=answer.reason,
-                value=0.0 if answer.value is None else answer.value,
-                detail="",
-                num_tokens=answer.num_tokens,
-                generation=self.generation,
-            )
-            for subject, answer in zip(subjects, answers, strict=True)
-        ]
+    def _batch(self, rubric: Rubric, admission: Admission, subjects: Sequence[Subject]) -> Batch:
+        return Batch(rubric, "pointwise", admission.way, subjects=subjects, seed=self.seed, generation=self.generation)
 
     def _instruction(self, passage: Sample, question: str) -> Sample:
         return Sample(

@@ -7,12 +7,14 @@ adversarial pairs and are mostly wrong there (Zeng et al. 2023, arXiv:2310.07641
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
+from judges.answers import FREE, Usage, sigmoid
+
 Side = Literal["A", "B", "tie"]
 SWAPPED: dict[Side, Side] = {"A": "B", "B": "A", "tie": "tie"}
+SIGN: dict[Side, float] = {"A": 1.0, "B": -1.0, "tie": 0.0}
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,12 @@ class Pair:
     a: str
     b: str
     truth: Side | None = None
+    reference: str = ""
 
     def swapped(self) -> Pair:
         """The same pair with its sides exchanged."""
         truth = None if self.truth is None else SWAPPED[self.truth]
-        return Pair(self.pair_id, self.prompt, self.b, self.a, truth)
+        return Pair(self.pair_id, self.prompt, self.b, self.a, truth, self.reference)
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,20 @@ class Comparison:
 
     `shown_first` and `shown_second` are log-odds (nats) that A is the better one, asked with A in the first and in
     the second place; a way of asking that values each answer alone has both equal. None, with a reason, where
-    an order could not be scored.
+    an order could not be scored. `tie` is the probability of a tie where the labeler was offered one.
     """
 
     shown_first: float | None
     shown_second: float | None
     reason: str = ""
-    num_tokens: int = 0
+    usage: Usage = FREE
+    tie: float = 0.0
+    raw: str = ""
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens it cost."""
+        return self.usage.num_tokens
 
     @property
     def is_scored(self) -> bool:
@@ -66,8 +76,14 @@ class Comparison:
 
     @property
     def probability(self) -> float:
-        """The probability that A is the better one."""
-        return 1 / (1 + math.exp(-max(-700.0, min(700.0, self.log_odds))))
+        """The probability that A is the better one, where it is no tie."""
+        return sigmoid(self.log_odds)
+
+    @property
+    def distribution(self) -> tuple[float, float, float]:
+        """Probabilities of A, B and a tie."""
+        first = self.probability
+        return (1 - self.tie) * first, (1 - self.tie) * (1 - first), self.tie
 
     @property
     def is_consistent(self) -> bool:
@@ -76,7 +92,7 @@ class Comparison:
         return (first > 0) == (second > 0) and (first < 0) == (second < 0)
 
     def verdict(self, tie_band: float = 0.0) -> Side:
-        """The better side, or a tie where the log-odds are within the band."""
-        if abs(self.log_odds) <= tie_band:
+        """The better side; a tie where that is likelier than either, or the log-odds are within the band."""
+        if abs(self.log_odds) <= tie_band or self.tie > max(self.distribution[:2]):
             return "tie"
         return "A" if self.log_odds > 0 else "B"

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from judges.datasheet import Floats, right
-from judges.pairs import Comparison, Pair
-
-VOTE = {"A": 1.0, "B": -1.0, "tie": 0.0}
+from judges.answers import total_usage
+from judges.outcomes import Floats, right
+from judges.pairs import SIGN, Comparison, Pair
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,9 @@ class Panel:
         combined = []
         for votes in zip(*(comparisons[name] for name in self.weights), strict=True):
             scored = [(w, c) for w, c in zip(self.weights.values(), votes, strict=True) if c.is_scored]
-            odds = sum(w * VOTE[c.verdict()] for w, c in scored)
-            tokens = sum(c.num_tokens for c in votes)
-            combined.append(
-                Comparison(odds, odds, "", tokens) if scored else Comparison(None, None, "nobody scored", tokens)
-            )
+            odds = sum(w * SIGN[c.verdict()] for w, c in scored)
+            usage = total_usage([c.usage for c in votes])
+            combined.append(Comparison(odds, odds, "", usage) if scored else Comparison(None, None, "backend", usage))
         return combined
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from infra.records import Completion, Preference, Sample, content_key
-from judges.protocol import Answer
+from judges.answers import Answer
 from judges.verifier import LABELER, is_right
 
 

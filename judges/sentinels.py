@@ -21,9 +21,10 @@ from scipy.stats import binom
 
 from infra.console import warn
 from infra.records import content_key, unit_hash
+from judges.answers import Answer
 from judges.attacks import attacks
 from judges.probes import ProbePair, probe_pairs
-from judges.protocol import Answer, AroundJudge, Judge
+from judges.protocol import AroundJudge, Judge
 from judges.rubrics import Rubric
 from judges.ways import Subject
 
@@ -44,7 +45,7 @@ TWIN_TOLERANCE = 0.05
 class WatchedJudge(AroundJudge):
     """See `judges.protocol.Judge`. `accuracies` are lower bounds by rubric; other rubrics are not watched."""
 
-    judge: Judge
+    inner: Judge
     accuracies: Mapping[str, float]
     _since: int = 0
     _right: dict[tuple[str, str], deque[bool]] = field(default_factory=dict)
@@ -53,19 +54,19 @@ class WatchedJudge(AroundJudge):
         """See `Judge`; answers of a doubted batch are unscored, with the reason `quarantined`."""
         self._since += len(subjects)
         if rubric.id not in self.accuracies or self._since < EVERY or not subjects:
-            return self.judge.score(rubric, way, subjects)
+            return self.inner.score(rubric, way, subjects)
         self._since = 0
         pairs = _sentinel_pairs(rubric, subjects)
         empty = Subject(content_key(subjects[0].subject_id, "empty"), subjects[0].prompt, "", 0.0)
         riders = [side for pair in pairs for side in (pair.good, pair.bad)]
-        answers = self.judge.score(rubric, way, [*subjects, *riders, subjects[0], empty])
+        answers = self.inner.score(rubric, way, [*subjects, *riders, subjects[0], empty])
         own, rest = answers[: len(subjects)], answers[len(subjects) :]
         own_twin = rest[-2] if way not in SAMPLED else own[0]
         doubt = self._doubt(rubric.id, rest[:-2], own[0], own_twin, rest[-1])
         if not doubt:
             return own
         warn(f"{rubric.id}: {len(own)} judgments are not used, because {doubt}")
-        return [Answer(None, QUARANTINED, answer.num_tokens) for answer in own]
+        return [Answer(None, QUARANTINED, answer.usage) for answer in own]
 
     def _doubt(self, rubric: str, pairs: Sequence[Answer], own: Answer, twin: Answer, empty: Answer) -> str:
         """Why a batch is doubted; "" where it is not."""

@@ -49,7 +49,16 @@ def _judgment(document: Document, generation: int, item: Verified) -> Judgment:
         detail=json.dumps(detail),
         num_tokens=0,
         generation=generation,
+        verdict=item.label if scored else "",
+        labels=("right", "wrong") if scored else (),
+        distribution=_certain(item.label == "right") if scored else (),
+        subject_hashes=(content_key(item.example.source), content_key(item.example.want)),
+        raw=item.output,
     )
+
+
+def _certain(is_right: bool) -> tuple[float, ...]:
+    return (1.0, 0.0) if is_right else (0.0, 1.0)
 
 
 def _summary(document: Document, generation: int, items: Sequence[Verified]) -> Judgment:

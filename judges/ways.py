@@ -1,4 +1,4 @@
-"""Ways of asking a language model for a value, each by probabilities and never by parsing prose.
+"""Ways of asking a language model for a value without an instruction, by probabilities and never by parsing prose.
 
 Which way works depends on the model, so all are measured (judges/calibration.py). Every way is a
 list of (context, continuation) requests and a function from their scores to a value in [0, 1].
@@ -7,12 +7,12 @@ list of (context, continuation) requests and a function from their scores to a v
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from judges.pairs import Pair
-from judges.rubrics import LabelQuestion, Rubric, fill
+from judges.answers import sigmoid
+from judges.rubrics import Contrast, LabelQuestion, Likelihood, Rubric, fill
 
 if TYPE_CHECKING:
     from infra.language_model import ContinuationScore
@@ -29,32 +29,23 @@ class Subject:
     prompt: str
     text: str
     truth: float | None = None
+    reference: str = ""
 
 
 Request = tuple[str, str]
 
 
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
-
-
-def _label_requests(question: LabelQuestion, subject: Subject, frame: Callable[[str], str]) -> list[Request]:
-    context = frame(fill(question.template.strip("\n"), subject.prompt, subject.text))
-    return [(context, question.positive), (context, question.negative)]
-
-
-def requests_for(rubric: Rubric, way: str, subject: Subject, chat: Callable[[str], str]) -> list[Request]:
-    """What to score. `chat` wraps an instruction in the model's chat template."""
-    if way == "label_given_text":
-        return _label_requests(rubric.label_given_text, subject, chat)
-    if way == "few_shot":
-        return _label_requests(rubric.few_shot, subject, lambda text: text)
-    if way == "likelihood":
-        return [(fill(rubric.likelihood.context, subject.prompt, ""), subject.text)]
-    assert way == "text_given_label", way
-    contrast = rubric.text_given_label
-    contexts = (fill(contrast.positive, subject.prompt, ""), fill(contrast.negative, subject.prompt, ""))
-    return [(context, subject.text) for context in contexts]
+def requests_for(rubric: Rubric, way: str, subject: Subject) -> list[Request]:
+    """What to score for one of the ways in which a text is continued or continues, and no instruction is given."""
+    words = getattr(rubric, way)
+    parts = {"prompt": subject.prompt, "reference": subject.reference}
+    if isinstance(words, LabelQuestion):
+        context = fill(words.template.strip("\n"), text=subject.text, **parts)
+        return [(context, words.positive), (context, words.negative)]
+    if isinstance(words, Likelihood):
+        return [(fill(words.context, **parts), subject.text)]
+    assert isinstance(words, Contrast), f"{rubric.id} has no words for {way}"
+    return [(fill(context, **parts), subject.text) for context in (words.positive, words.negative)]
 
 
 def evidence_of(way: str, scores: Sequence[ContinuationScore]) -> float:
@@ -69,10 +60,4 @@ def evidence_of(way: str, scores: Sequence[ContinuationScore]) -> float:
 def value_of(way: str, scores: Sequence[ContinuationScore]) -> float:
     """The value in [0, 1] that the scores of `requests_for` stand for."""
     evidence = evidence_of(way, scores)
-    return math.exp(evidence) if way == "likelihood" else _sigmoid(evidence)
-
-
-def choice_requests(question: LabelQuestion, pair: Pair, chat: Callable[[str], str]) -> list[Request]:
-    """What to score to compare a pair in the order given: the label of the first side, and of the second."""
-    context = chat(fill(question.template.strip("\n"), pair.prompt, pair.a, pair.b))
-    return [(context, question.positive), (context, question.negative)]
+    return math.exp(evidence) if way == "likelihood" else sigmoid(evidence)

@@ -59,7 +59,12 @@ def label(cluster: Cluster, run: Run, generation: int) -> Summary:
     def work() -> Summary:
         with (
             actors(
-                JudgeWorker, _judge_count(cluster), run.recipe.judge, cluster.threads(), **_share(cluster)
+                JudgeWorker,
+                _judge_count(cluster),
+                run.recipe.judge,
+                run.recipe.seed,
+                cluster.threads(),
+                **_share(cluster),
             ) as judges,
             actors(VerifierWorker, 1, num_cpus=0) as verifiers,
             actors(ChampionWorker, 1, run.store.champion().path, cluster.threads(), num_cpus=0) as champions,

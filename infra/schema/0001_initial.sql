@@ -54,7 +54,9 @@ CREATE TABLE sample (
 
 CREATE TABLE judgment (
     judgment_id TEXT, subject_id TEXT, labeler TEXT, rubric TEXT, way TEXT, status TEXT, reason TEXT, value DOUBLE,
-    detail TEXT, num_tokens BIGINT, generation BIGINT
+    detail TEXT, num_tokens BIGINT, generation BIGINT, mode TEXT, verdict TEXT, labels TEXT[], distribution DOUBLE[],
+    entropy DOUBLE, gap DOUBLE, completion_tokens BIGINT, subject_hashes TEXT[], rubric_digest TEXT,
+    template_digest TEXT, seed BIGINT, raw TEXT
 );
 
 CREATE TABLE datasheet (
@@ -66,8 +68,10 @@ CREATE TABLE datasheet (
     ladder_75 DOUBLE, ladder_100 DOUBLE, over_empty DOUBLE, identical_ties DOUBLE, seconds DOUBLE, num_tokens BIGINT
 );
 
--- Answers of labelers by everything they depend on; `second` is the other order's where a pair was asked about.
-CREATE TABLE verdict (key TEXT, value DOUBLE, second DOUBLE, num_tokens BIGINT);
+-- Answers of labelers by everything they depend on; what `numbers` are depends on the mode, which is in the key.
+CREATE TABLE verdict (
+    key TEXT, numbers DOUBLE[], distribution DOUBLE[], prompt_tokens BIGINT, completion_tokens BIGINT, raw TEXT
+);
 CREATE TABLE verdict_failure (key TEXT, reason TEXT, retry_at TIMESTAMP);
 
 CREATE TABLE completion (

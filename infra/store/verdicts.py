@@ -11,14 +11,15 @@ import pyarrow as pa
 from infra.store.base import StoreBase
 from infra.tables import rows_table
 
-Verdict = tuple[str, float, float | None, int]
-"""(key, value, second value or None, tokens); a comparison has two values, one for each order."""
+Verdict = tuple[str, tuple[float, ...], tuple[float, ...], int, int, str]
+"""(key, numbers, distribution, tokens read, tokens written, raw answer); what the numbers are depends on the mode."""
 Failure = tuple[str, str, datetime]
 """(key, reason, when to try again)"""
 
-_VERDICTS = pa.schema(
-    [("key", pa.string()), ("value", pa.float64()), ("second", pa.float64()), ("num_tokens", pa.int64())]
-)
+_VERDICTS = pa.schema([
+    ("key", pa.string()), ("numbers", pa.list_(pa.float64())), ("distribution", pa.list_(pa.float64())),
+    ("prompt_tokens", pa.int64()), ("completion_tokens", pa.int64()), ("raw", pa.string()),
+])  # fmt: skip
 _FAILURES = pa.schema([("key", pa.string()), ("reason", pa.string()), ("retry_at", pa.timestamp("us"))])
 
 
@@ -27,9 +28,7 @@ class VerdictTables(StoreBase):
 
     def cached_verdicts(self, keys: Sequence[str]) -> list[Verdict]:
         """The verdicts that are known of some keys, in no order."""
-        return self._joined(
-            "SELECT v.key, v.value, v.second, v.num_tokens FROM verdict v JOIN wanted USING (key)", keys
-        )
+        return self._joined("SELECT v.* FROM verdict v JOIN wanted USING (key)", keys)
 
     def recent_failures(self, keys: Sequence[str], at: datetime) -> dict[str, str]:
         """Key to reason of what failed lately and should not be tried again yet."""

@@ -5,18 +5,49 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from infra.config import Section, read_toml, validate
 from infra.errors import UserError
 from infra.records import content_key
 
 FOLDER = Path(__file__).parent
-WAYS = ("label_given_text", "text_given_label", "likelihood", "few_shot")
+LABELED = "label_given_text"
+WAYS = (LABELED, "text_given_label", "likelihood", "few_shot")
 CHOICE = "choice"
-"""The way of asking about a pair at once, beside valuing each side alone by one of `WAYS`."""
-_PLACE = re.compile(r"\{(prompt|text|other)\}")
+"""The way of asking about a pair or a list at once, beside valuing each text alone by one of `WAYS`."""
+_PLACE = re.compile(r"\{(prompt|text|other|texts|question|reference)\}")
+
+
+def checked_labels(labels: list[str]) -> list[str]:
+    """Labels that can be told apart by their beginnings. Raises `ValueError`."""
+    plain = [label.strip().casefold() for label in labels]
+    for i, one in enumerate(plain):
+        if not one:
+            raise ValueError("a label is empty; give it at least one character")
+        for other in plain[i + 1 :]:
+            if one.startswith(other) or other.startswith(one):
+                raise ValueError(f"labels {one!r} and {other!r} begin alike; choose others")
+    if len({label[:1].isspace() for label in labels}) > 1:
+        raise ValueError("some labels begin with a blank and some do not; a model knows these as different words")
+    return labels
+
+
+class Criterion(Section):
+    """One question about a text. `labels` come best first; the value is 1 for the first and 0 for the last."""
+
+    question: str
+    weight: float = Field(default=1.0, gt=0)
+    labels: list[str] = Field(default=["Yes", "No"], min_length=2, max_length=10)
+
+    _labels = field_validator("labels")(checked_labels)
+
+    def expected_value(self, distribution: tuple[float, ...]) -> float:
+        """The mean of the labels' values, which lie at equal distances in [0, 1]."""
+        last = len(self.labels) - 1
+        return sum(p * (last - i) / last for i, p in enumerate(distribution))
 
 
 class LabelQuestion(Section):
@@ -25,6 +56,11 @@ class LabelQuestion(Section):
     template: str
     positive: str
     negative: str
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        checked_labels([self.positive, self.negative])
+        return self
 
 
 class Contrast(Section):
@@ -40,28 +76,81 @@ class Likelihood(Section):
     context: str
 
 
+class Choice(Section):
+    """A question about two texts at once, `{text}` and `{other}`; `tie` is what to say of equals, if it may be said."""
+
+    template: str
+    first: str = "A"
+    second: str = "B"
+    tie: str = ""
+
+    @property
+    def labels(self) -> list[str]:
+        """The first text's label, the second's, and the tie's where there is one."""
+        return [self.first, self.second, *([self.tie] if self.tie else [])]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        checked_labels(self.labels)
+        return self
+
+
+class BestOf(Section):
+    """A question about a list of texts, `{texts}`, each of which is headed by `{name} A:`, B and so on."""
+
+    template: str
+    name: str = "Reply"
+
+
 class Rubric(Section):
     """One thing to judge by. `probes` name the constructions that measure a labeler on it.
 
-    `choice` asks about two texts at once, `{text}` and `{other}`; its positive label names the first.
+    `template` frames each criterion's `{question}`; `reference` frames a reference answer where there is one.
     """
 
     id: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
     version: int
-    subject: str = Field(pattern=r"^(passage|answer)$")
+    subject: Literal["passage", "answer"]
     probes: list[str] = Field(min_length=1)
-    label_given_text: LabelQuestion
-    text_given_label: Contrast
-    likelihood: Likelihood
-    few_shot: LabelQuestion
-    choice: LabelQuestion | None = None
+    needs_reference: bool = False
+    template: str
+    reference: str = "A reference answer:\n\n{reference}\n\n"
+    criteria: list[Criterion] = Field(min_length=1)
+    text_given_label: Contrast | None = None
+    likelihood: Likelihood | None = None
+    few_shot: LabelQuestion | None = None
+    choice: Choice | None = None
+    best_of: BestOf | None = None
 
-    def asked_about_pairs(self) -> LabelQuestion:
+    def usable(self, ways: tuple[str, ...]) -> list[str]:
+        """Those of a labeler's ways that this rubric has words for; ways that are not ours need none."""
+        return [way for way in ways if way not in WAYS or way == LABELED or getattr(self, way) is not None]
+
+    def asked_about_pairs(self) -> Choice:
         """The question about two texts at once. Raises `UserError` where the rubric has none."""
         if self.choice is None:
             raise UserError("judge.rubric", self.id, "it has no [choice], so pairs cannot be asked about at once.",
                             "Add one to the rubric's file.")  # fmt: skip
         return self.choice
+
+    def asked_about_lists(self) -> BestOf:
+        """The question about several texts at once. Raises `UserError` where the rubric has none."""
+        if self.best_of is None:
+            raise UserError("judge.rubric", self.id, "it has no [best_of], so lists cannot be asked about at once.",
+                            "Add one to the rubric's file.")  # fmt: skip
+        return self.best_of
+
+    def value_of(self, distributions: list[tuple[float, ...]]) -> float:
+        """The weighted mean of the criteria's expected values."""
+        values = [c.expected_value(d) for c, d in zip(self.criteria, distributions, strict=True)]
+        weights = [c.weight for c in self.criteria]
+        return sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+
+    def template_digest(self, mode: str, way: str) -> str:
+        """Key of the words that are asked in a mode and a way."""
+        words = {"pairwise": self.choice, "listwise": self.best_of}.get(mode) if way == CHOICE else None
+        own = getattr(self, way, None) if way in WAYS else None
+        return content_key(mode, way, words or own or (self.template, self.criteria))
 
     @property
     def digest(self) -> str:
@@ -69,10 +158,9 @@ class Rubric(Section):
         return content_key(self.model_dump_json())
 
 
-def fill(template: str, prompt: str, text: str, other: str = "") -> str:
-    """The template with `{prompt}`, `{text}` and `{other}` put in at once: what is put in is not searched."""
-    values = {"prompt": prompt, "text": text, "other": other}
-    return _PLACE.sub(lambda match: values[match.group(1)], template)
+def fill(template: str, **parts: str) -> str:
+    """The template with its places (`{prompt}`, `{text}`...) filled at once: what is put in is not searched."""
+    return _PLACE.sub(lambda match: parts.get(match.group(1), ""), template)
 
 
 @cache

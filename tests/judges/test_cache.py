@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from infra.records import now
 from infra.store import Store
-from judges.backends import ScriptedJudge
+from judges.answers import Answer, Usage
 from judges.cache import RETRY_AFTER, CachedJudge
 from judges.config import ScriptedConfig
+from judges.listings import Listing
 from judges.pairs import Comparison, Pair
-from judges.protocol import Answer, Judge
+from judges.protocol import Judge
 from judges.rubrics import Rubric, load_rubric
+from judges.scripted import ScriptedJudge
 from judges.ways import Subject
 
 RUBRIC, OTHER = load_rubric("relevance"), load_rubric("correctness")
@@ -30,13 +33,15 @@ class Counting(ScriptedJudge):
     def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
         self.asked += [s.text for s in subjects]
         return [
-            Answer(None, s.text) if s.text in ("refusal", "backend") else Answer(len(s.text) / 10, "", 3)
+            Answer(None, s.text)
+            if s.text in ("refusal", "backend")
+            else Answer(len(s.text) / 10, "", Usage(3), (0.1, 0.9), "raw")
             for s in subjects
         ]
 
     def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
         self.asked += [p.a + p.b for p in pairs]
-        return [Comparison(float(len(p.a)), -float(len(p.b)), "", 5) for p in pairs]
+        return [Comparison(float(len(p.a)), -float(len(p.b)), "", Usage(5, 1), 0.25, "said") for p in pairs]
 
 
 @pytest.fixture
@@ -73,7 +78,18 @@ def test_anything_that_could_change_an_answer_is_another_question(cached: Judge,
     cached.compare(RUBRIC, "choice", [Pair("1", "q", "bb", "a")])
     (said,) = cached.compare(RUBRIC, "choice", [Pair("2", "q", "a", "bb")])
     assert counting.asked[4:] == ["abb", "bba"]
-    assert said == Comparison(1.0, -2.0, "", 5)
+    assert said == Comparison(1.0, -2.0, "", Usage(5, 1), 0.25, "said")
+
+
+def test_a_ranking_is_kept_with_its_spread(store: Store) -> None:
+    judge = CachedJudge(ScriptedJudge(ScriptedConfig(position_bias=1.0)), store)
+    listing = Listing("x", "q", ("a", "b", "c"), truth=1)
+    (first,) = judge.rank(RUBRIC, "scripted", [listing])
+    assert first.spread > 0
+    (again,) = judge.rank(RUBRIC, "scripted", [replace(listing, listing_id="y", truth=2)])
+    assert again == first, "the texts decide, not the name"
+    (other,) = judge.rank(RUBRIC, "scripted", [replace(listing, texts=("b", "a", "c"), listing_id="z", truth=0)])
+    assert other != first
 
 
 def test_another_labeler_shares_nothing(store: Store, counting: Counting) -> None:

@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 
 from infra.errors import UserError
 from infra.language_model import ContinuationScore
-from judges.backends import ScriptedJudge
+from judges.answers import Answer
 from judges.calibration import admit, calibrate, choose_way, measure
 from judges.config import ScriptedConfig
-from judges.probes import probe_pairs, shuffled_words
-from judges.protocol import Answer
-from judges.rubrics import WAYS, fill, load_rubric
+from judges.outcomes import longer_baseline
+from judges.probes import PROBES, gold_set, probe_pairs, shuffled_words
+from judges.rubrics import FOLDER, LABELED, WAYS, fill, load_rubric
+from judges.scripted import ScriptedJudge
 from judges.ways import Subject, requests_for, value_of
 
-RUBRICS = ["coherence", "informative", "relevance", "correctness"]
-PROBES = ["shuffled_words", "boilerplate", "off_topic", "wrong_answer"]
+RUBRICS = sorted(file.stem for file in FOLDER.glob("*.toml"))
 
 
 def scripted(**dials: float) -> ScriptedJudge:
@@ -44,11 +44,30 @@ def test_probes_are_pairs_that_differ(probe: str) -> None:
     assert len({p.good.subject_id for p in pairs}) == 24
     for pair in pairs:
         assert pair.good.text != pair.bad.text
+        assert pair.good.reference == pair.bad.reference
         assert (pair.good.truth, pair.bad.truth) == (1.0, 0.0)
 
 
+@pytest.mark.parametrize("probe", PROBES)
+def test_length_says_next_to_nothing_about_a_probe(probe: str) -> None:
+    assert longer_baseline(gold_set(probe).pairs) < 0.6
+
+
+def test_executed_answers_are_what_python_gives() -> None:
+    for pair in probe_pairs("executed_answer", 24):
+        source = pair.good.prompt.split("? ")[1]
+        assert str(eval(source)) == pair.good.text
+        assert str(eval(source)) != pair.bad.text
+
+
+def test_altered_quotes_are_not_in_their_source_and_quotes_are() -> None:
+    for pair in probe_pairs("altered_quote", 24):
+        assert pair.good.text in pair.good.reference
+        assert pair.bad.text not in pair.bad.reference
+
+
 def test_off_topic_answers_belong_to_another_question() -> None:
-    pairs = probe_pairs("off_topic", 16)
+    pairs = probe_pairs("off_topic", 24)
     answers = {p.good.prompt: p.good.text for p in pairs}
     for pair in pairs:
         assert pair.good.prompt == pair.bad.prompt
@@ -112,18 +131,18 @@ def test_the_way_is_chosen_on_the_calibration_half_and_judged_on_the_other() -> 
     assert not admit(judge, rubric, flipped).admitted
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [way for way in WAYS if way != LABELED])
 @pytest.mark.parametrize("rubric", RUBRICS)
 def test_every_way_asks_about_the_text(rubric: str, way: str) -> None:
-    subject = Subject("s", "the prompt", "THE TEXT")
-    requests = requests_for(load_rubric(rubric), way, subject, lambda text: f"<user>{text}<assistant>")
+    subject = Subject("s", "the prompt", "THE TEXT", reference="THE SOURCE")
+    requests = requests_for(load_rubric(rubric), way, subject)
     assert all("THE TEXT" in context + continuation for context, continuation in requests)
     scores = [ContinuationScore(-1.0 - i, 2) for i in range(len(requests))]
     assert 0.0 < value_of(way, scores) < 1.0
 
 
 def test_what_is_put_into_a_template_is_not_searched_again() -> None:
-    assert fill("{prompt}|{text}", "{text}", "{prompt}") == "{text}|{prompt}"
+    assert fill("{prompt}|{text}", prompt="{text}", text="{prompt}") == "{text}|{prompt}"
 
 
 def test_probability_of_the_label_is_its_softmax() -> None:

@@ -15,15 +15,16 @@ from hypothesis import strategies as st
 from infra.records import Datasheet, content_key
 from infra.store import Store
 from judges.attacks import attack_labeler, attacks
-from judges.backends import ScriptedJudge
 from judges.config import ScriptedConfig
-from judges.datasheet import is_admitted, kappa_of, length_slope, measure, right
+from judges.datasheet import is_admitted, kappa_of, length_slope, measure
 from judges.gold import GoldSet
 from judges.intervals import accuracy_of
+from judges.outcomes import right
 from judges.pairs import Comparison, Pair
 from judges.panel import effective_votes, fit_panel
 from judges.reliability import brier, expected_calibration_error, fit
 from judges.rubrics import load_rubric
+from judges.scripted import ScriptedJudge
 from tests.conftest import SHARED_DATA
 
 LLMBAR = SHARED_DATA / "gold" / "llmbar" / "recorded"

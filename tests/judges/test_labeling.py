@@ -14,14 +14,14 @@ from infra.language_model import CompletedText, LanguageModel
 from infra.records import Document
 from infra.store import Store
 from infra.store.crawling import CrawlRows
-from judges.backends import ScriptedJudge
+from judges.answers import Answer
 from judges.config import JudgeConfig, ScriptedConfig
 from judges.extractions import WORSE_TEXT
 from judges.instructions import EXAMPLES, TRIES, question_request, read_question, write_questions
 from judges.labeling import LabelBudget, Labeling, ranked_passages
-from judges.protocol import Answer
 from judges.rubrics import load_rubric
 from judges.sandbox import Sandbox
+from judges.scripted import ScriptedJudge
 from judges.verifier import VerifiedDocument, verify_document
 from tests.judges.test_samples import sample
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.records import Completion, Document, Judgment, Sample
+from judges.answers import Answer
 from judges.passages import choose_passages, cut_passages, estimated_tokens, mean_ranks, select_passages
 from judges.preferences import executed_preference, judged_preference
-from judges.protocol import Answer
 
 
 def document(name: str, text: str) -> Document:

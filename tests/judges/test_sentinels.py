@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from judges.backends import ScriptedJudge
+from judges.answers import Answer
 from judges.config import ScriptedConfig
 from judges.probes import probe_pairs
-from judges.protocol import Answer, Judge
+from judges.protocol import Judge
 from judges.rubrics import Rubric, load_rubric
+from judges.scripted import ScriptedJudge
 from judges.sentinels import EVERY, QUARANTINED, WatchedJudge
 from judges.ways import Subject
 

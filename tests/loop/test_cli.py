@@ -27,11 +27,11 @@ from infra.records import (
 )
 from infra.store import Store
 from infra.store.reading import open_for_reading
-from judges.backends import ScriptedJudge
 from judges.config import ScriptedConfig
 from judges.datasheet import measure
 from judges.probes import gold_set
 from judges.rubrics import load_rubric
+from judges.scripted import ScriptedJudge
 from loop.cli import app
 from loop.recipe import load_recipe
 from loop.report import write_report

@@ -1,0 +1,127 @@
+"""From what a labeler says to the row that is stored: the same for every mode, backend and rubric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from scipy.stats import entropy
+
+from infra.records import Judgment, content_key
+from judges.answers import REASONS, Answer, Usage
+from judges.listings import LETTERS, Listing, Ranking
+from judges.pairs import Comparison, Pair
+from judges.rubrics import Rubric
+from judges.ways import Subject
+
+Mode = Literal["pointwise", "pairwise", "listwise"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Items to be judged alike: `subjects`, `pairs` or `listings`, as the mode wants."""
+
+    rubric: Rubric
+    mode: Mode
+    way: str
+    subjects: Sequence[Subject] = ()
+    pairs: Sequence[Pair] = ()
+    listings: Sequence[Listing] = ()
+    seed: int = 0
+    generation: int = 0
+
+
+@dataclass(frozen=True)
+class _Said:
+    """The part of a row that depends on the answer."""
+
+    value: float
+    verdict: str
+    labels: tuple[str, ...]
+    distribution: tuple[float, ...]
+    gap: float = 0.0
+
+
+def _row(
+    labeler: str, batch: Batch, item_id: str, texts: Sequence[str], said: _Said | None, reason: str, usage: Usage,
+    raw: str, truth: str,
+) -> Judgment:  # fmt: skip
+    """A row; without `said` it is unscored."""
+    assert (said is None) == bool(reason), f"{item_id}: a judgment has a value or a reason, and not both"
+    assert not reason or reason in REASONS, f"unknown reason {reason!r}"
+    digest = batch.rubric.digest
+    return Judgment(
+        judgment_id=content_key(labeler, digest, batch.mode, batch.way, item_id, batch.seed),
+        subject_id=item_id,
+        labeler=labeler,
+        rubric=batch.rubric.id,
+        way=batch.way,
+        status="scored" if said else "unscored",
+        reason=reason,
+        value=said.value if said else 0.0,
+        detail=truth,
+        num_tokens=usage.num_tokens,
+        generation=batch.generation,
+        mode=batch.mode,
+        verdict=said.verdict if said else "",
+        labels=said.labels if said else (),
+        distribution=said.distribution if said else (),
+        entropy=float(entropy(said.distribution)) if said else 0.0,
+        gap=said.gap if said else 0.0,
+        completion_tokens=usage.completion_tokens,
+        subject_hashes=tuple(content_key(text) for text in texts),
+        rubric_digest=digest,
+        template_digest=batch.rubric.template_digest(batch.mode, batch.way),
+        seed=batch.seed,
+        raw=raw,
+    )
+
+
+def pointwise_rows(labeler: str, batch: Batch, answers: Sequence[Answer]) -> list[Judgment]:
+    """Values of texts. The labels are those of the rubric's only criterion, or Yes and No for the mean of several."""
+    criteria = batch.rubric.criteria
+    rows = []
+    for subject, answer in zip(batch.subjects, answers, strict=True):
+        said = None
+        if answer.value is not None:
+            shares = answer.distribution or (answer.value, 1 - answer.value)
+            own = tuple(criteria[0].labels) if len(criteria) == 1 and len(criteria[0].labels) == len(shares) else None
+            labels = own or ("Yes", "No")
+            said = _Said(answer.value, labels[shares.index(max(shares))], labels, shares)
+        texts = (subject.prompt, subject.text, subject.reference)
+        truth = "" if subject.truth is None else f"{subject.truth:g}"
+        rows.append(
+            _row(labeler, batch, subject.subject_id, texts, said, answer.reason, answer.usage, answer.raw, truth)
+        )
+    return rows
+
+
+def pairwise_rows(labeler: str, batch: Batch, comparisons: Sequence[Comparison]) -> list[Judgment]:
+    """Verdicts A, B or tie; the value is the probability of A, half of a tie's added. The gap is in nats."""
+    rows = []
+    for pair, c in zip(batch.pairs, comparisons, strict=True):
+        said = None
+        if c.is_scored:
+            shares = c.distribution
+            said = _Said(shares[0] + shares[2] / 2, c.verdict(), ("A", "B", "tie"), shares, c.gap)
+        texts = (pair.prompt, pair.a, pair.b, pair.reference)
+        rows.append(_row(labeler, batch, pair.pair_id, texts, said, c.reason, c.usage, c.raw, pair.truth or ""))
+    return rows
+
+
+def listwise_rows(labeler: str, batch: Batch, rankings: Sequence[Ranking]) -> list[Judgment]:
+    """The best text by its letter, and its share as the value; the gap is the spread between the orders, in nats."""
+    rows = []
+    for listing, ranking in zip(batch.listings, rankings, strict=True):
+        said = None
+        if ranking.log_shares is not None:
+            shares = ranking.distribution
+            letters = tuple(LETTERS[: len(shares)])
+            said = _Said(max(shares), letters[ranking.best], letters, shares, ranking.spread)
+        texts = (listing.prompt, *listing.texts, listing.reference)
+        truth = "" if listing.truth is None else LETTERS[listing.truth]
+        rows.append(
+            _row(labeler, batch, listing.listing_id, texts, said, ranking.reason, ranking.usage, ranking.raw, truth)
+        )
+    return rows
