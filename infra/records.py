@@ -252,7 +252,10 @@ class Completion:
 
 @dataclass(frozen=True)
 class Preference:
-    """Two completions of one prompt, of which the labeler holds `chosen` to be better."""
+    """Two completions of one prompt, of which the labeler holds `chosen` to be better.
+
+    `margin` is in log-odds; `rejected_model` is the digest of the model that wrote the rejected side.
+    """
 
     preference_id: str
     sample_id: str
@@ -264,6 +267,7 @@ class Preference:
     probability: float
     margin: float
     generation: int
+    rejected_model: str = ""
 
 
 @dataclass(frozen=True)
@@ -289,7 +293,10 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class Admission:
-    """Whether a labeler may label by a rubric, and the way of asking that was chosen for it."""
+    """Whether a labeler may label by a rubric, and the way of asking that was chosen for it.
+
+    Differences of its log-odds are divided by `temperature` to become probabilities.
+    """
 
     admission_id: str
     labeler: str
@@ -297,6 +304,7 @@ class Admission:
     way: str
     admitted: bool
     reason: str
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,12 @@ def sigmoid(log_odds: float) -> float:
     return 1 / (1 + math.exp(-log_odds)) if log_odds >= 0 else math.exp(log_odds) / (1 + math.exp(log_odds))
 
 
+def logit(value: float) -> float:
+    """The log-odds (nats) of a probability, kept finite."""
+    inside = min(max(value, 1e-12), 1 - 1e-12)
+    return math.log(inside) - math.log1p(-inside)
+
+
 @dataclass(frozen=True)
 class Usage:
     """Tokens read and written."""

@@ -60,7 +60,7 @@ class JudgeConfig(Section):
     """Passages are ranked by the mean rank over those of these rubrics to which the labeler is admitted."""
     answer_rubric: str = "relevance"
     correctness_rubric: str = "correctness"
-    num_probe_items: int = Field(default=16, ge=8, le=24)
+    num_probe_items: int = Field(default=24, ge=8, le=24)
     """Items a probe; half chooses the way of asking, half decides on admission."""
     passage_chars: int = Field(default=900, ge=100)
     """Longest passage cut from a document; cuts fall between lines."""
@@ -70,8 +70,12 @@ class JudgeConfig(Section):
     """How often the champion completes each prompt."""
     completion_tokens: int = Field(default=32, ge=1)
     temperature: float = Field(default=0.9, gt=0)
-    min_margin: float = Field(default=0.02, ge=0)
-    """Smallest difference of two judged values that makes a preference."""
+    min_margin: float = Field(default=0.1, ge=0)
+    """Smallest difference of two strengths (log-odds) that makes a preference; nearer ones go to the shorter text."""
+    pairs_per_prompt: int = Field(default=4, ge=1)
+    """Pairs of completions of a prompt to ask about, those that teach most, where the labeler looks at both sides."""
+    older_completions: int = Field(default=1, ge=0)
+    """Completions of each prompt by the champion before this one, which may be rejected and are never chosen."""
     chunk_size: int = Field(default=16, gt=0)
     """Subjects judged between two commits."""
     scripted: ScriptedConfig = ScriptedConfig()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from scipy.stats import entropy
@@ -30,6 +30,19 @@ class Batch:
     listings: Sequence[Listing] = ()
     seed: int = 0
     generation: int = 0
+
+    @property
+    def num_items(self) -> int:
+        """How many are to be judged."""
+        return len(self.subjects) + len(self.pairs) + len(self.listings)
+
+    def parts(self, size: int) -> Iterator[Batch]:
+        """The same batch in parts of at most `size` items."""
+        for start in range(0, self.num_items, size):
+            part = slice(start, start + size)
+            yield replace(
+                self, subjects=self.subjects[part], pairs=self.pairs[part], listings=self.listings[part]
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ repeats at most one chunk and stores no row twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from infra.console import note, progress, warn
 from infra.language_model import CompletedText
-from infra.records import Admission, Completion, Document, Sample, content_key, unit_hash
+from infra.records import Admission, Completion, Document, Preference, Sample, content_key, unit_hash
 from infra.store import Store
 from judges.cache import CachedJudge
 from judges.calibration import calibrate
@@ -21,14 +21,16 @@ from judges.extractions import EXTRACTION_RUBRIC, WORSE_TEXT, compare_extraction
 from judges.instructions import Written, write_questions
 from judges.judging import Batch, pointwise_rows
 from judges.passages import choose_passages, mean_ranks, select_passages
-from judges.preferences import executed_preference, judged_preference
+from judges.preferences import executed_judgments, executed_preference, known_pair
+from judges.preferring import Contests, groups_of, preferences_from
 from judges.protocol import Judge
 from judges.rubrics import Rubric, load_rubric
-from judges.sentinels import WatchedJudge
+from judges.sentinels import WatchedJudge, least_accuracies
 from judges.verifier import DOCUMENT_RUBRIC, VerifiedDocument
 from judges.ways import Subject
 
 Item = TypeVar("Item")
+HELD_OUT = "overlaps with held-out text"
 
 
 class Verifier(Protocol):
@@ -48,6 +50,14 @@ class Champion(Protocol):
         self, instructions: Sequence[str], max_new_tokens: int, temperature: float, seed: int
     ) -> list[CompletedText]:
         """One completion an instruction."""
+        ...
+
+
+class HeldOut(Protocol):
+    """Knows the texts that nothing may be learned from."""
+
+    def overlapping(self, texts: Sequence[str]) -> list[bool]:
+        """For each text whether it shares a longer run of words with a held-out one."""
         ...
 
 
@@ -72,6 +82,8 @@ class Labeling:
     judge: Judge
     verifier: Verifier
     champion: Champion
+    held_out: HeldOut
+    older: Champion | None = None
 
     def run(self) -> None:
         """All steps in order."""
@@ -86,11 +98,8 @@ class Labeling:
 
     def watched_judge(self, admissions: dict[str, Admission]) -> Judge:
         """The labeler with sentinels in its batches, and asked nothing twice."""
-        measured = self.store.least_accuracies(self.judge.name)
-        accuracies = {
-            name: measured[name, admission.way] for name, admission in admissions.items() if admission.admitted
-        }
-        watched = WatchedJudge(self.judge, accuracies)
+        tested = self.store.tested_probes(self.judge.name)
+        watched = WatchedJudge(self.judge, least_accuracies(tested, admissions))
         if self.config.kind == "scripted":  # it answers by an item's name, and a cache goes by its text
             return watched
         return CachedJudge(watched, self.store)
@@ -146,10 +155,10 @@ class Labeling:
             done = {j.subject_id for j in self.store.judgments(self.generation, rubric.id)}
             todo = [s for s in samples if s.sample_id not in done]
             with progress(f"judging passages by {rubric.id}", total=len(todo)) as advance:
-                for chunk in self._chunks(todo):
-                    subjects = [Subject(s.sample_id, s.prompt, s.completion) for s in chunk]
-                    self.store.add_judgments(self.judge.judge(self._batch(rubric, admission, subjects)))
-                    advance(len(chunk))
+                subjects = [Subject(s.sample_id, s.prompt, s.completion) for s in todo]
+                for part in self._batch(rubric, admission, subjects).parts(self.config.chunk_size):
+                    self.store.add_judgments(self.judge.judge(part))
+                    advance(part.num_items)
 
     def execute_examples(self) -> None:
         """Run the `>>>` examples of train documents that were not run before."""
@@ -183,7 +192,10 @@ class Labeling:
         drops = [("no question written", w.passage.sample_id) for w in written if not w.question]
         drops += [("question does not fit its passage", w.passage.sample_id) for w in asked if not w.fits]
         samples = [self._instruction(w.passage, w.question) for w in asked]
-        self.store.add_samples([s for s, w in zip(samples, asked, strict=True) if w.fits])
+        overlapping = self.held_out.overlapping([s.prompt for s in samples])
+        drops += [(HELD_OUT, s.sample_id) for s, bad in zip(samples, overlapping, strict=True) if bad]
+        fitting = zip(samples, asked, overlapping, strict=True)
+        self.store.add_samples([s for s, w, is_held_out in fitting if w.fits and not is_held_out])
         self.store.note_drops(self.generation, "label", drops)
         batch = self._batch(rubric, admission, [Subject(s.sample_id, s.prompt, s.completion) for s in samples])
         self.store.add_judgments(pointwise_rows(self.judge.name, batch, [w.answer for w in asked]))
@@ -196,49 +208,92 @@ class Labeling:
         return executed + [s for s in samples if s.origin == "model"]
 
     def complete_prompts(self) -> None:
-        """The champion completes each prompt several times."""
-        done = {c.sample_id for c in self.store.completions(self.generation)}
+        """The champion completes each prompt several times, and the champion before it once more."""
+        self._complete_by(self.champion, self.config.num_completions)
+        if self.older is not None and self.config.older_completions:
+            self._complete_by(self.older, self.config.older_completions)
+
+    def _complete_by(self, model: Champion, number: int) -> None:
+        done = {c.sample_id for c in self.store.completions(self.generation) if c.model_digest == model.digest}
         todo = [s for s in self.prompts() if s.sample_id not in done]
         with progress("completing prompts", total=len(todo)) as advance:
             for chunk in self._chunks(todo):
-                repeated = [s for s in chunk for _ in range(self.config.num_completions)]
+                repeated = [s for s in chunk for _ in range(number)]
                 seed = int(content_key(self.seed, self.generation, chunk[0].sample_id)[:8], 16)
-                texts = self.champion.complete(
+                texts = model.complete(
                     [s.prompt for s in repeated], self.config.completion_tokens, self.config.temperature, seed
                 )
-                self.store.add_completions(
-                    [
-                        self._completion(sample, i % self.config.num_completions, text)
-                        for i, (sample, text) in enumerate(zip(repeated, texts, strict=True))
-                    ]
-                )
+                self.store.add_completions([
+                    self._completion(model.digest, sample, i % number, text)
+                    for i, (sample, text) in enumerate(zip(repeated, texts, strict=True))
+                ])  # fmt: skip
                 advance(len(chunk))
 
     def prefer(self, admissions: dict[str, Admission]) -> None:
         """Make preferences of the completions: executed prompts by the verifier, others by an admitted judge."""
-        rubric = load_rubric(self.config.answer_rubric)
-        admission = admissions[rubric.id]
+        completions = self.store.completions(self.generation)
         by_prompt: dict[str, list[Completion]] = {}
-        for completion in self.store.completions(self.generation):
+        for completion in completions:
             by_prompt.setdefault(completion.sample_id, []).append(completion)
-        for sample in self.prompts():
-            completions = by_prompt.get(sample.sample_id, [])
-            if sample.origin == "web":
-                preference = executed_preference(sample, completions, self.generation)
-            elif admission.admitted:
-                subjects = [Subject(c.completion_id, sample.prompt, c.text) for c in completions]
-                answers = self.judge.score(rubric, admission.way, subjects)
-                preference = judged_preference(
-                    sample, completions, answers, self.judge.name, self.config.min_margin, self.generation
-                )
+        prompts = self.prompts()
+        executed = [s for s in prompts if s.origin == "web"]
+        found: dict[str, Preference | None] = {}
+        for sample in executed:
+            mine = by_prompt.get(sample.sample_id, [])
+            self.store.add_judgments(executed_judgments(sample, mine, self.generation))
+            found[sample.sample_id] = executed_preference(sample, mine, self.generation)
+        admission = admissions[load_rubric(self.config.answer_rubric).id]
+        if admission.admitted:
+            others = [s for s in prompts if s.origin != "web"]
+            found |= dict.fromkeys(s.sample_id for s in others) | self._judged(admission, others, completions)
+        self._keep_preferences(found)
+        self._ask_what_is_known([p for s in executed if (p := found[s.sample_id]) is not None], admissions)
+
+    def _judged(
+        self, admission: Admission, prompts: Sequence[Sample], completions: Sequence[Completion]
+    ) -> dict[str, Preference]:
+        """Prompt to preference by the labeler: asks about what teaches most, until the budget is spent."""
+        groups = groups_of(prompts, completions, self.champion.digest, self.generation)
+        rubric = load_rubric(self.config.answer_rubric)
+        contests = Contests(self.judge, self.config, rubric, admission, self.seed, self.generation)
+        rows = {j.subject_id: j for j in self.store.judgments(self.generation, rubric.id) if j.mode == contests.mode}
+        with progress(f"comparing completions by {rubric.id}", total=contests.most_items(groups)) as advance:
+            while (batch := contests.next_batch(groups, rows)) is not None:
+                for part in batch.parts(self.config.chunk_size):
+                    judged = self.judge.judge(part)
+                    self.store.add_judgments(judged)
+                    rows |= {j.subject_id: j for j in judged}
+                    advance(part.num_items)
+        return preferences_from(groups, rows, admission, self.config.min_margin, self.generation)
+
+    def _keep_preferences(self, found: Mapping[str, Preference | None]) -> None:
+        """Store preferences; none between completions, and held-out text among them, are drops with a reason."""
+        made = {sample_id: p for sample_id, p in found.items() if p is not None}
+        drops = [("no preference between completions", sample_id) for sample_id, p in found.items() if p is None]
+        overlapping = self.held_out.overlapping([f"{p.chosen}\n{p.rejected}" for p in made.values()])
+        kept = []
+        for (sample_id, preference), is_held_out in zip(made.items(), overlapping, strict=True):
+            if is_held_out:
+                drops.append((HELD_OUT, sample_id))
             else:
-                continue
-            if preference is None:
-                self.store.note_drops(
-                    self.generation, "label", [("no preference between completions", sample.sample_id)]
-                )
-            else:
-                self.store.add_preferences([preference])
+                kept.append(preference)
+        self.store.note_drops(self.generation, "label", drops)
+        self.store.add_preferences(kept)
+
+    def _ask_what_is_known(self, preferences: Sequence[Preference], admissions: dict[str, Admission]) -> None:
+        """Ask the labeler about pairs that were executed: where it disagrees, it errs, and that is counted."""
+        rubric = load_rubric(self.config.correctness_rubric)
+        way = admissions[rubric.id].way
+        done = {j.subject_id for j in self.store.judgments(self.generation, rubric.id)}
+        pairs = [pair for pair in map(known_pair, preferences) if pair.pair_id not in done]
+        with progress("asking about what was executed", total=len(pairs)) as advance:
+            batch = Batch(rubric, "pairwise", way, pairs=pairs, seed=self.seed, generation=self.generation)
+            for part in batch.parts(self.config.chunk_size):
+                self.store.add_judgments(self.judge.judge(part))
+                advance(part.num_items)
+        clashes, number = self.store.clashes(self.generation)
+        if number:
+            note(f"{rubric.id}: the labeler errs on {clashes} of {number} pairs that were executed")
 
     def _chunks(self, items: Sequence[Item]) -> list[Sequence[Item]]:
         size = self.config.chunk_size
@@ -260,11 +315,11 @@ class Labeling:
             source_end=passage.source_end,
         )
 
-    def _completion(self, sample: Sample, index: int, text: CompletedText) -> Completion:
+    def _completion(self, digest: str, sample: Sample, index: int, text: CompletedText) -> Completion:
         return Completion(
-            completion_id=content_key(sample.sample_id, self.champion.digest, self.generation, index),
+            completion_id=content_key(sample.sample_id, digest, self.generation, index),
             sample_id=sample.sample_id,
-            model_digest=self.champion.digest,
+            model_digest=digest,
             index=index,
             text=text.text,
             num_tokens=text.num_tokens,

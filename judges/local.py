@@ -11,7 +11,7 @@ from infra.artifacts import folder_digest
 from infra.errors import UserError
 from infra.language_model import CompletedText, ContinuationScore, LanguageModel
 from infra.models import resolve_model
-from judges.answers import Answer, LabelAnswer, Usage
+from judges.answers import Answer, LabelAnswer, Usage, logit
 from judges.asking import AsksLabels
 from judges.listings import Listing, Ranking
 from judges.pairs import Comparison, Pair
@@ -83,7 +83,7 @@ class LocalJudge(AsksLabels):
         """Evidence for each text; an empty one has none."""
         if way == LABELED:
             answers = self.score_criteria(rubric, way, subjects)
-            return [(None if a.value is None else _logit(a.value), a.reason, a.usage) for a in answers]
+            return [(None if a.value is None else logit(a.value), a.reason, a.usage) for a in answers]
         asked = [s for s in subjects if s.text.strip()]
         scored = iter(self._score_all([requests_for(rubric, way, self._cleaned(s)) for s in asked]))
         return [_finite(way, next(scored)) if s.text.strip() else (None, "empty", Usage()) for s in subjects]
@@ -102,11 +102,6 @@ class LocalJudge(AsksLabels):
     ) -> list[CompletedText]:
         """See `Judge`."""
         return self.model.complete([self.clean(p) for p in prompts], max_new_tokens, temperature, seed)
-
-
-def _logit(value: float) -> float:
-    inside = min(max(value, 1e-12), 1 - 1e-12)
-    return math.log(inside) - math.log1p(-inside)
 
 
 def _usage(scores: Sequence[ContinuationScore]) -> Usage:

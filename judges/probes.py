@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,23 @@ def probe_pairs(probe: str, count: int) -> tuple[ProbePair, ...]:
     if probe not in _ON_PASSAGES:
         raise UserError("probes", probe, "no such probe.", f"Known: {', '.join(PROBES)}.")
     return tuple(_ON_PASSAGES[probe](i, items["passage"]) for i in range(min(count, MOST_PAIRS)))
+
+
+SENTINEL_KINDS = ("a constant reply", "a reply that is cut off")
+CONSTANT_REPLY = "I do not know what to say about that."
+
+
+def sentinel_pairs(
+    probes: Sequence[str], count: int, pairs: Sequence[ProbePair] | None = None
+) -> dict[str, list[ProbePair]]:
+    """Kind to pairs whose good side is that of a probe, and whose bad side is a constant or the good one cut off."""
+    chosen = [pair for probe in probes for pair in probe_pairs(probe, count)] if pairs is None else pairs
+    made: dict[str, list[ProbePair]] = {kind: [] for kind in SENTINEL_KINDS}
+    for good in (pair.good for pair in chosen):
+        for kind, text in zip(SENTINEL_KINDS, (CONSTANT_REPLY, good.text[: len(good.text) // 4]), strict=True):
+            bad = replace(good, subject_id=content_key(good.subject_id, kind), text=text, truth=0.0)
+            made[kind].append(ProbePair(good, bad))
+    return made
 
 
 def gold_set(probe: str, count: int = MOST_PAIRS) -> GoldSet:

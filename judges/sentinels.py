@@ -3,12 +3,13 @@
 A labeler was measured before it was admitted, but a server can be swapped, overloaded or broken afterwards. With
 the answers to a batch come those to
 
-- pairs that are true by construction, one of them with an order to the grader on its worse side,
-- one of the batch's own subjects once more, which must get the same value (unless answers are sampled),
-- an empty text, which must not get any.
+- a pair that is true by construction, one with an order to the grader on its worse side, and one whose worse side
+  is a constant reply or a reply that is cut off, in turn,
+- one of the batch's own items once more, the sides of a pair swapped: it must get the same answer,
+- a text without a word, which must not get a value; for pairs a text against itself, which must be a tie.
 
-A labeler errs on some pairs; a batch is doubted when it errs on more of the last ones than one labeler in a hundred
-would that is only as good as the lower bound of what was measured. Pairs with an order are counted apart.
+A labeler errs on some pairs; a batch is doubted when it errs on more of the last ones of a kind than one labeler in a
+hundred would that is only as good as the lower bound of what was measured for that kind.
 """
 
 from __future__ import annotations
@@ -20,68 +21,114 @@ from dataclasses import dataclass, field, replace
 from scipy.stats import binom
 
 from infra.console import warn
-from infra.records import content_key, unit_hash
+from infra.records import Admission, ProbeResult, content_key, unit_hash
 from judges.answers import Answer
 from judges.attacks import attacks
-from judges.probes import ProbePair, probe_pairs
+from judges.calibration import SENTINEL
+from judges.pairs import Comparison, Pair
+from judges.probes import MOST_PAIRS, SENTINEL_KINDS, ProbePair, probe_pairs, sentinel_pairs
 from judges.protocol import AroundJudge, Judge
 from judges.rubrics import Rubric
 from judges.ways import Subject
 
 QUARANTINED = "quarantined"
 EVERY = 16
-"""Subjects between two checks."""
-PAIRS = 3
+"""Items between two checks."""
 REMEMBERED = 12
-"""Last pairs of a rubric that are judged together, because two alone prove little."""
+"""Last pairs of a kind that are judged together, because one alone proves little."""
 DOUBT = 0.01
 SAMPLED = ("counts", "text")
 """Ways of asking whose answers may differ from one time to the next."""
 TWIN_TOLERANCE = 0.05
 """Values of equal texts differ by rounding in other batches, some 0.001 in float32 and ten times that in bfloat16."""
+KNOWN, ORDER = "a known answer", "an order to the grader"
+Rider = tuple[str, ProbePair]
 
 
 @dataclass
 class WatchedJudge(AroundJudge):
-    """See `judges.protocol.Judge`. `accuracies` are lower bounds by rubric; other rubrics are not watched."""
+    """See `judges.protocol.Judge`.
+
+    `accuracies` are lower bounds by rubric and kind of sentinel; a rubric without any is not watched.
+    """
 
     inner: Judge
-    accuracies: Mapping[str, float]
+    accuracies: Mapping[str, Mapping[str, float]]
     _since: int = 0
     _right: dict[tuple[str, str], deque[bool]] = field(default_factory=dict)
 
+    def _is_due(self, rubric: Rubric, number: int) -> bool:
+        self._since += number
+        if rubric.id not in self.accuracies or self._since < EVERY or number == 0:
+            return False
+        self._since = 0
+        return True
+
     def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
         """See `Judge`; answers of a doubted batch are unscored, with the reason `quarantined`."""
-        self._since += len(subjects)
-        if rubric.id not in self.accuracies or self._since < EVERY or not subjects:
+        if not self._is_due(rubric, len(subjects)):
             return self.inner.score(rubric, way, subjects)
-        self._since = 0
-        pairs = _sentinel_pairs(rubric, subjects)
+        riders = _riders(rubric, [s.subject_id for s in subjects])
         empty = Subject(content_key(subjects[0].subject_id, "empty"), subjects[0].prompt, "", 0.0)
-        riders = [side for pair in pairs for side in (pair.good, pair.bad)]
-        answers = self.inner.score(rubric, way, [*subjects, *riders, subjects[0], empty])
+        sides = [side for _, pair in riders for side in (pair.good, pair.bad)]
+        answers = self.inner.score(rubric, way, [*subjects, *sides, subjects[0], empty])
         own, rest = answers[: len(subjects)], answers[len(subjects) :]
-        own_twin = rest[-2] if way not in SAMPLED else own[0]
-        doubt = self._doubt(rubric.id, rest[:-2], own[0], own_twin, rest[-1])
+        twin = rest[-2] if way not in SAMPLED else own[0]
+        outcomes = [_is_right(good, bad) for good, bad in zip(rest[:-2:2], rest[1:-2:2], strict=True)]
+        doubt = "a text without a word got a value" if rest[-1].value is not None else ""
+        doubt = doubt or _differ(own[0].value, twin.value) or self._too_wrong(rubric.id, riders, outcomes)
         if not doubt:
             return own
         warn(f"{rubric.id}: {len(own)} judgments are not used, because {doubt}")
         return [Answer(None, QUARANTINED, answer.usage) for answer in own]
 
-    def _doubt(self, rubric: str, pairs: Sequence[Answer], own: Answer, twin: Answer, empty: Answer) -> str:
-        """Why a batch is doubted; "" where it is not."""
-        if empty.value is not None:
-            return "a text without a word got a value"
-        if None not in (own.value, twin.value) and abs((own.value or 0) - (twin.value or 0)) > TWIN_TOLERANCE:
-            return f"two equal texts got {own.value:.2f} and {twin.value:.2f}"
-        outcomes = [_is_right(good, bad) for good, bad in zip(pairs[::2], pairs[1::2], strict=True)]
-        for kind, news in (("a known answer", outcomes[:-1]), ("an order to the grader", outcomes[-1:])):
+    def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
+        """See `Judge`; as `score`."""
+        if not self._is_due(rubric, len(pairs)):
+            return self.inner.compare(rubric, way, pairs)
+        riders = _riders(rubric, [p.pair_id for p in pairs])
+        first = pairs[0]
+        same = replace(first, pair_id=content_key(first.pair_id, "same"), b=first.a, truth="tie")
+        known = [Pair(pair.good.subject_id, pair.good.prompt, pair.good.text, pair.bad.text, "A", pair.good.reference)
+                 for _, pair in riders]  # fmt: skip
+        said = self.inner.compare(rubric, way, [*pairs, *known, first.swapped(), same])
+        own, rest = said[: len(pairs)], said[len(pairs) :]
+        outcomes = [c.is_scored and c.log_odds > 0 for c in rest[:-2]]
+        doubt = ""
+        if way not in SAMPLED:
+            probability, swapped, tie = (c.probability if c.is_scored else None for c in (own[0], rest[-2], rest[-1]))
+            doubt = _differ(probability, None if swapped is None else 1 - swapped) or _differ(tie, 0.5)
+        doubt = doubt or self._too_wrong(rubric.id, riders, outcomes)
+        if not doubt:
+            return own
+        warn(f"{rubric.id}: {len(own)} judgments are not used, because {doubt}")
+        return [Comparison(None, None, QUARANTINED, c.usage) for c in own]
+
+    def _too_wrong(self, rubric: str, riders: Sequence[Rider], outcomes: Sequence[bool]) -> str:
+        """What came out wrong too often; "" where nothing did. A kind that was not measured goes by known answers."""
+        measured = self.accuracies[rubric]
+        for (kind, _), outcome in zip(riders, outcomes, strict=True):
             recent = self._right.setdefault((rubric, kind), deque(maxlen=REMEMBERED))
-            recent.extend(news)
+            recent.append(outcome)
             number, wins = len(recent), sum(recent)
-            if binom.cdf(wins, number, self.accuracies[rubric]) < DOUBT:
+            if binom.cdf(wins, number, measured.get(kind, measured[KNOWN])) < DOUBT:
                 return f"of the last {number} pairs with {kind} {number - wins} came out wrong"
         return ""
+
+
+def least_accuracies(tested: Sequence[ProbeResult], admissions: Mapping[str, Admission]) -> dict[str, dict[str, float]]:
+    """Rubric to kind of sentinel to the lower bound of accuracy, in the way to which the labeler is admitted.
+
+    For pairs with a known answer it is that of the worst probe. Orders were not measured, and go by it too.
+    """
+    bounds: dict[str, dict[str, float]] = {}
+    for result in tested:
+        admission = admissions.get(result.rubric)
+        if admission is not None and admission.admitted and admission.way == result.way:
+            kind = result.probe.removeprefix(SENTINEL) if result.probe.startswith(SENTINEL) else KNOWN
+            of_rubric = bounds.setdefault(result.rubric, {})
+            of_rubric[kind] = min(result.lower, of_rubric.get(kind, 1.0))
+    return bounds
 
 
 def _is_right(good: Answer, bad: Answer) -> bool:
@@ -89,12 +136,20 @@ def _is_right(good: Answer, bad: Answer) -> bool:
     return good.value is not None and bad.value is not None and good.value > bad.value
 
 
-def _sentinel_pairs(rubric: Rubric, subjects: Sequence[Subject]) -> list[ProbePair]:
-    """Pairs of the rubric's probes, chosen by a hash of the batch; the last one's worse side gives an order."""
-    salt = content_key(*(s.subject_id for s in subjects))
-    known = [pair for probe in rubric.probes for pair in probe_pairs(probe, 24)]
-    *plain, last = sorted(known, key=lambda pair: unit_hash(salt, pair.good.subject_id))[:PAIRS]
+def _differ(one: float | None, other: float | None) -> str:
+    if one is None or other is None or abs(one - other) <= TWIN_TOLERANCE:
+        return ""
+    return f"two equal items got {one:.2f} and {other:.2f}"
+
+
+def _riders(rubric: Rubric, item_ids: Sequence[str]) -> list[Rider]:
+    """Pairs of the rubric's probes, chosen by a hash of the batch, with the kind of each."""
+    salt = content_key(*item_ids)
+    known = [pair for probe in rubric.probes for pair in probe_pairs(probe, MOST_PAIRS)]
+    plain, ordering, other = sorted(known, key=lambda pair: unit_hash(salt, pair.good.subject_id))[:3]
     attack = attacks()[int(unit_hash(salt, "attack") * len(attacks()))]
-    text = f"{last.bad.text}\n{attack.text}"
-    bad = replace(last.bad, subject_id=content_key(last.bad.prompt, text), text=text)
-    return [*plain, ProbePair(last.good, bad)]
+    text = f"{ordering.bad.text}\n{attack.text}"
+    bad = replace(ordering.bad, subject_id=content_key(ordering.bad.prompt, text), text=text)
+    kind = SENTINEL_KINDS[int(unit_hash(salt, "kind") * len(SENTINEL_KINDS))]
+    (last,) = sentinel_pairs([], 1, [other])[kind]
+    return [(KNOWN, plain), (ORDER, ProbePair(ordering.good, bad)), (kind, last)]

@@ -18,6 +18,7 @@ from loop.crawling import crawl_generation
 from loop.curriculum import Curriculum, build_curriculum, summary
 from loop.deciding import Scorer, Trial
 from loop.evaluation import PairScorer
+from loop.held_out import HeldOutTexts
 from loop.registry import promote, write_model_card
 from loop.runs import Run, Summary
 from trainers.launch import run_training
@@ -57,19 +58,18 @@ def label(cluster: Cluster, run: Run, generation: int) -> Summary:
     """Measure the labeler, judge passages, execute examples, and rank the champion's completions."""
 
     def work() -> Summary:
+        config, threads, older = run.recipe, cluster.threads(), _older(run)
         with (
-            actors(
-                JudgeWorker,
-                _judge_count(cluster),
-                run.recipe.judge,
-                run.recipe.seed,
-                cluster.threads(),
-                **_share(cluster),
-            ) as judges,
+            actors(JudgeWorker, _judge_count(cluster), config.judge, config.seed, threads, **_share(cluster)) as judges,
             actors(VerifierWorker, 1, num_cpus=0) as verifiers,
-            actors(ChampionWorker, 1, run.store.champion().path, cluster.threads(), num_cpus=0) as champions,
+            actors(ChampionWorker, 1, run.store.champion().path, threads, num_cpus=0) as champions,
+            actors(ChampionWorker, len(older), older[0].path if older else "", threads, num_cpus=0) as elders,
         ):
-            labeling = _labeling(run, generation, judges, verifiers[0], champions[0])
+            completing = [
+                cast(Champion, remote_proxy(actor, digest=model.digest))
+                for actor, model in zip([*champions, *elders], [run.store.champion(), *older], strict=True)
+            ]
+            labeling = _labeling(run, generation, judges, verifiers[0], completing)
             labeling.run()
         counts = run.store.sample_counts(generation)
         for rubric, labeler, status, count, mean in run.store.label_counts(generation):
@@ -89,9 +89,15 @@ def _share(cluster: Cluster) -> dict[str, float]:
     return {"num_cpus": 1, "num_gpus": 0.7} if cluster.num_gpus else {"num_cpus": 1, "num_gpus": 0}
 
 
-def _labeling(run: Run, generation: int, judges: list[Any], verifier: Any, champion: Any) -> Labeling:
+def _older(run: Run) -> list[Checkpoint]:
+    """The model that the champion was trained from, whose completions may be rejected; none for the anchor."""
+    parent = run.store.checkpoint_of(run.store.champion().parent)
+    return [parent] if parent is not None and Path(parent.path).exists() else []
+
+
+def _labeling(run: Run, generation: int, judges: list[Any], verifier: Any, completing: list[Champion]) -> Labeling:
+    """`completing` is the champion, and the model before it where there is one."""
     budgets = run.budgets
-    model = cast(Champion, remote_proxy(champion, digest=run.store.champion().digest))
     return Labeling(
         store=run.store,
         config=run.recipe.judge,
@@ -100,7 +106,9 @@ def _labeling(run: Run, generation: int, judges: list[Any], verifier: Any, champ
         seed=run.recipe.seed,
         judge=RemoteJudge(judges),
         verifier=cast(Verifier, remote_proxy(verifier)),
-        champion=model,
+        champion=completing[0],
+        older=completing[1] if len(completing) > 1 else None,
+        held_out=HeldOutTexts(run.store),
     )
 
 

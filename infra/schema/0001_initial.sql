@@ -81,7 +81,7 @@ CREATE TABLE completion (
 
 CREATE TABLE preference (
     preference_id TEXT, sample_id TEXT, prompt TEXT, chosen TEXT, rejected TEXT, chosen_origin TEXT, labeler TEXT,
-    probability DOUBLE, margin DOUBLE, generation BIGINT
+    probability DOUBLE, margin DOUBLE, generation BIGINT, rejected_model TEXT
 );
 
 CREATE TABLE probe_result (
@@ -90,7 +90,7 @@ CREATE TABLE probe_result (
 );
 
 CREATE TABLE admission (
-    admission_id TEXT, labeler TEXT, rubric TEXT, way TEXT, admitted BOOLEAN, reason TEXT
+    admission_id TEXT, labeler TEXT, rubric TEXT, way TEXT, admitted BOOLEAN, reason TEXT, temperature DOUBLE
 );
 
 CREATE TABLE train_step (

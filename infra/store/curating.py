@@ -106,6 +106,17 @@ class CurationTables(StoreBase):
         )
         self._connection.unregister("incoming")
 
+    def held_out_grams(self, hashes: Sequence[int], size: int) -> set[int]:
+        """Those of some n-gram hashes that a held-out text has, common phrases left out."""
+        rows = self._rows(
+            "WITH wanted AS (SELECT unnest(?::UBIGINT[]) AS h), every AS (SELECT g.document_id, unnest(hashes) AS h,"
+            " coalesce(d.pool, 'file') <> 'train' AS held FROM gram g LEFT JOIN document d USING (document_id)"
+            " WHERE g.size = ?) SELECT h FROM every SEMI JOIN wanted USING (h) GROUP BY h"
+            " HAVING count(*) <= ? AND bool_or(held)",
+            [list(hashes), size, COMMON_GRAM_DOCUMENTS],
+        )
+        return {int(h) for (h,) in rows}
+
     def pool_members(self) -> dict[str, list[str]]:
         """Kept documents by pool, and held-out texts of files as pool `file`."""
         rows = self._rows(

@@ -49,13 +49,11 @@ class LabelTables(StoreBase):
         """What a labeler may label by."""
         return self._records(Admission, "SELECT * FROM admission WHERE labeler = ? ORDER BY rubric", [labeler])
 
-    def least_accuracies(self, labeler: str) -> dict[tuple[str, str], float]:
-        """(rubric, way) to the lower bound of accuracy on the test half of the worst of its probes."""
-        rows = self._rows(
-            "SELECT rubric, way, min(lower) FROM probe_result WHERE labeler = ? AND half = 'test' GROUP BY ALL",
-            [labeler],
+    def tested_probes(self, labeler: str) -> list[ProbeResult]:
+        """How a labeler did on the test halves of its probes, in every way of asking."""
+        return self._records(
+            ProbeResult, "SELECT * FROM probe_result WHERE labeler = ? AND half = 'test' ORDER BY result_id", [labeler]
         )
-        return {(rubric, way): float(accuracy) for rubric, way, accuracy in rows}
 
     def documents_without_samples(self, pool: str, count: int) -> list[Document]:
         """Up to `count` documents of a pool from which no passage was taken yet, newest generation first."""
@@ -123,6 +121,15 @@ class LabelTables(StoreBase):
         return self._records(
             Preference, "SELECT * FROM preference WHERE generation = ? ORDER BY preference_id", [generation]
         )
+
+    def clashes(self, generation: int) -> tuple[int, int]:
+        """(wrong, all) of a generation's verdicts on pairs whose better side was known."""
+        wrong, number = self._rows(
+            "SELECT count(*) FILTER (verdict <> detail), count(*) FROM judgment"
+            " WHERE generation = ? AND mode = 'pairwise' AND status = 'scored' AND detail IN ('A', 'B')",
+            [generation],
+        )[0]
+        return int(wrong), int(number)
 
     def label_counts(self, generation: int) -> list[tuple[str, str, str, int, float | None]]:
         """(rubric, labeler, status or reason, count, mean value of the scored) of a generation's judgments."""

@@ -22,6 +22,11 @@ class TrainingTables(StoreBase):
         found = self._records(Checkpoint, "SELECT * FROM checkpoint WHERE generation = ?", [generation])
         return found[0] if found else None
 
+    def checkpoint_of(self, digest: str) -> Checkpoint | None:
+        """The checkpoint with a digest."""
+        found = self._records(Checkpoint, "SELECT * FROM checkpoint WHERE digest = ?", [digest])
+        return found[0] if found else None
+
     def champion(self) -> Checkpoint:
         """The checkpoint promoted last, or the anchor."""
         found = self._records(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,12 +10,14 @@ from hypothesis import strategies as st
 from infra.errors import UserError
 from infra.language_model import ContinuationScore
 from judges.answers import Answer
-from judges.calibration import admit, calibrate, choose_way, measure
+from judges.calibration import admit, calibrate, choose_way, measure, measure_way, temperature_of
 from judges.config import ScriptedConfig
 from judges.outcomes import longer_baseline
-from judges.probes import PROBES, gold_set, probe_pairs, shuffled_words
+from judges.pairs import Comparison
+from judges.probes import CONSTANT_REPLY, PROBES, gold_set, probe_pairs, shuffled_words
 from judges.rubrics import FOLDER, LABELED, WAYS, fill, load_rubric
 from judges.scripted import ScriptedJudge
+from judges.sentinels import KNOWN, WatchedJudge, least_accuracies
 from judges.ways import Subject, requests_for, value_of
 
 RUBRICS = sorted(file.stem for file in FOLDER.glob("*.toml"))
@@ -122,13 +125,51 @@ class TwoWays(ScriptedJudge):
 
 def test_the_way_is_chosen_on_the_calibration_half_and_judged_on_the_other() -> None:
     judge, rubric = TwoWays(ScriptedConfig(accuracy=1.0)), load_rubric("relevance")
-    results, admission = calibrate(judge, rubric, 16)
+    _, admission = calibrate(judge, rubric, 24)
     assert admission.way == "good"
     assert admission.admitted
-    flipped = [r for r in results if not (r.way == "good" and r.half == "test")]
-    flipped += [type(r)(**{**r.__dict__, "lower": 0.4}) for r in results if r.way == "good" and r.half == "test"]
-    assert choose_way(flipped) == "good"
-    assert not admit(judge, rubric, flipped).admitted
+    ways = [measure_way(judge, rubric, way, 24) for way in judge.ways]
+    spoiled = replace(ways[1], results=tuple(replace(r, lower=0.4, accuracy=0.0) if r.half == "test" else r
+                                             for r in ways[1].results))  # fmt: skip
+    assert choose_way([ways[0], spoiled]) is spoiled
+    assert not admit(judge, rubric, spoiled).admitted
+
+
+def test_a_labeler_that_looks_at_both_sides_is_measured_on_both_at_once() -> None:
+    class Blind(ScriptedJudge):
+        def compare(self, rubric, way, pairs):
+            return [Comparison(1.0, 1.0) for _ in pairs]
+
+    rubric = load_rubric("relevance")
+    results, admission = calibrate(Blind(ScriptedConfig(accuracy=1.0)), rubric, 24)
+    assert not admission.admitted
+    assert "off_topic/pairs" in admission.reason
+    assert {r.probe for r in results} == {"off_topic", "off_topic/pairs"}
+
+
+def test_sentinels_are_measured_and_are_no_condition() -> None:
+    class Gullible(ScriptedJudge):
+        def score(self, rubric, way, subjects):
+            answers = super().score(rubric, way, subjects)
+            return [Answer(1.0) if s.text == CONSTANT_REPLY else a for s, a in zip(subjects, answers, strict=True)]
+
+    judge = Gullible(ScriptedConfig(accuracy=1.0))
+    results, admission = calibrate(judge, load_rubric("relevance"), 24)
+    assert admission.admitted
+    bounds = least_accuracies([r for r in results if r.half == "test"], {"relevance": admission})["relevance"]
+    assert bounds["a constant reply"] < 0.1 < 0.7 < bounds["a reply that is cut off"]
+    assert bounds[KNOWN] > 0.7
+    watched = WatchedJudge(judge, {"relevance": bounds})
+    subjects = [Subject(str(i), "q", f"text {i}") for i in range(16)]
+    said = [watched.score(load_rubric("relevance"), "scripted", subjects) for _ in range(6)]
+    assert not any(answer.reason == "quarantined" for answers in said for answer in answers)
+
+
+def test_confidence_is_worth_no_more_than_the_pairs_it_was_measured_on() -> None:
+    assert temperature_of([]) == 1.0
+    sharp = temperature_of([50.0] * 12)
+    assert 1 / (1 + math.exp(-50.0 / sharp)) == pytest.approx(13 / 14, abs=0.01)
+    assert temperature_of([3.0, -3.0] * 6) > 50
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way != LABELED])

@@ -18,7 +18,7 @@ from judges.answers import Answer
 from judges.config import JudgeConfig, ScriptedConfig
 from judges.extractions import WORSE_TEXT
 from judges.instructions import EXAMPLES, TRIES, question_request, read_question, write_questions
-from judges.labeling import LabelBudget, Labeling, ranked_passages
+from judges.labeling import HELD_OUT, LabelBudget, Labeling, ranked_passages
 from judges.rubrics import load_rubric
 from judges.sandbox import Sandbox
 from judges.scripted import ScriptedJudge
@@ -48,6 +48,11 @@ class TinyChampion:
         return self.model.complete(instructions, max_new_tokens, temperature, seed)
 
 
+class Nothing:
+    def overlapping(self, texts: Sequence[str]) -> list[bool]:
+        return [False] * len(texts)
+
+
 class Interrupted(ScriptedJudge):
     """Is killed after a number of calls."""
 
@@ -74,7 +79,7 @@ def labeling(store: Store, tiny_folder: Path) -> Labeling:
     return Labeling(
         store=store, config=config, budget=LabelBudget(600, 3, 2), generation=1, seed=0,
         judge=Interrupted(config.scripted), verifier=SandboxVerifier(),
-        champion=TinyChampion(LanguageModel(tiny_folder)),
+        champion=TinyChampion(LanguageModel(tiny_folder)), held_out=Nothing(),
     )  # fmt: skip
 
 
@@ -129,6 +134,40 @@ def test_a_labeler_that_is_not_admitted_labels_nothing(labeling: Labeling) -> No
     assert not any(a.admitted for a in blind.store.admissions(blind.judge.name))
     assert blind.store.judgments(1, "coherence") == []
     assert all(p.labeler.startswith("verifier") for p in blind.store.preferences(1)), "executed labels remain"
+
+
+def test_text_like_held_out_text_becomes_no_question_and_no_preference(labeling: Labeling) -> None:
+    class Everything:
+        def overlapping(self, texts: Sequence[str]) -> list[bool]:
+            return [True] * len(texts)
+
+    replace(labeling, held_out=Everything()).run()
+    store = labeling.store
+    assert store.preferences(1) == []
+    assert all(s.origin == "web" for s in store.samples(1, "demonstration"))
+    assert dict(store._rows("SELECT reason, count(*) FROM dropped GROUP BY 1"))[HELD_OUT] > 0
+
+
+def test_the_model_before_completes_too_and_its_text_may_only_be_rejected(
+    labeling: Labeling, tiny_folder: Path
+) -> None:
+    replace(labeling, older=TinyChampion(LanguageModel(tiny_folder), "older")).run()
+    store = labeling.store
+    models = [c.model_digest for c in store.completions(1)]
+    assert models.count("older") * 2 == models.count("tiny") > 0
+    own = {c.text for c in store.completions(1) if c.model_digest == "tiny"}
+    judged = [p for p in store.preferences(1) if not p.labeler.startswith("verifier")]
+    assert all(p.chosen in own for p in judged)
+
+
+def test_a_labeler_that_errs_on_what_was_executed_is_found_out(labeling: Labeling) -> None:
+    labeling.run()
+    assert labeling.store.clashes(1)[0] == 0 < labeling.store.clashes(1)[1]
+    other = Store(":memory:")
+    other.add_documents(labeling.store.documents("train"))
+    replace(labeling, store=other, judge=ScriptedJudge(ScriptedConfig(accuracy=0.0))).run()
+    assert other.clashes(1)[0] == other.clashes(1)[1] > 0
+    other.close()
 
 
 def test_questions_must_be_questions_of_their_own() -> None:

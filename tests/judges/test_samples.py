@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.records import Completion, Document, Judgment, Sample
-from judges.answers import Answer
 from judges.passages import choose_passages, cut_passages, estimated_tokens, mean_ranks, select_passages
-from judges.preferences import executed_preference, judged_preference
+from judges.preferences import executed_preference
 
 
 def document(name: str, text: str) -> Document:
@@ -84,15 +83,3 @@ def test_where_no_completion_is_right_the_executed_output_is_chosen() -> None:
 def test_no_preference_where_all_are_right_or_empty() -> None:
     assert executed_preference(sample("s"), completions("6", "6"), 1) is None
     assert executed_preference(sample("s"), completions("", " "), 1) is None
-
-
-def test_judged_preference_needs_a_margin_and_two_scores() -> None:
-    texts = completions("a", "b", "c")
-    answers = [Answer(0.2), Answer(None, "refusal"), Answer(0.8)]
-    found = judged_preference(sample("s", origin="model"), texts, answers, "judge", 0.1, 1)
-    assert found is not None
-    assert (found.chosen, found.rejected) == ("c", "a")
-    assert found.margin == pytest.approx(0.6)
-    assert found.probability == pytest.approx(0.8)
-    assert judged_preference(sample("s"), texts, answers, "judge", 0.7, 1) is None
-    assert judged_preference(sample("s"), texts[:2], answers[:2], "judge", 0.0, 1) is None

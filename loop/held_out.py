@@ -1,0 +1,24 @@
+"""Held-out texts as labelers may know them: only whether something is like one, never what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from crawlers.fingerprints import GRAM_SIZES, sampled_grams
+from crawlers.words import plain_hashes
+from infra.store import Store
+
+
+@dataclass(frozen=True)
+class HeldOutTexts:
+    """See `judges.labeling.HeldOut`: sampled word n-grams, as curation compares documents by."""
+
+    store: Store
+
+    def overlapping(self, texts: Sequence[str]) -> list[bool]:
+        """See `judges.labeling.HeldOut`. A text shorter than the shortest n-gram overlaps with nothing."""
+        size = min(GRAM_SIZES)
+        grams = [sampled_grams(plain_hashes(text)).get(size, []) for text in texts]
+        found = self.store.held_out_grams(sorted({g for of_text in grams for g in of_text}), size)
+        return [any(g in found for g in of_text) for of_text in grams]

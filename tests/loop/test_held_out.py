@@ -1,0 +1,34 @@
+"""What a labeler may know of held-out texts: whether something shares a run of words with one."""
+
+from __future__ import annotations
+
+from crawlers.config import CrawlConfig
+from crawlers.fingerprints import sampled_grams
+from crawlers.words import plain_hashes
+from infra.records import Document
+from infra.store import Store
+from infra.store.crawling import CrawlRows
+from loop.held_out import HeldOutTexts
+
+SECRET = " ".join(f"secret{i}" for i in range(60))
+PUBLIC = " ".join(f"public{i}" for i in range(60))
+
+
+def test_only_what_shares_a_run_of_words_with_held_out_text_overlaps(store: Store) -> None:
+    texts = {"s": ("gate", SECRET), "p": ("train", PUBLIC)}
+    store.add_documents([
+        Document(key, "page", f"u{key}", "t", text, "en", "x", pool, 1) for key, (pool, text) in texts.items()
+    ])  # fmt: skip
+    grams = [(key, size, found) for key, (_, text) in texts.items()
+             for size, found in sampled_grams(plain_hashes(text)).items()]  # fmt: skip
+    store.commit_crawl(CrawlRows(1, CrawlConfig().limits(1), grams=grams))
+    copied = "It says: " + " ".join(SECRET.split()[10:50])
+    held_out = HeldOutTexts(store)
+    assert held_out.overlapping([copied, PUBLIC, "short", "", f"{PUBLIC} {SECRET}"]) == [
+        True,
+        False,
+        False,
+        False,
+        True,
+    ]
+    assert held_out.overlapping([]) == []
