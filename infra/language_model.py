@@ -6,6 +6,7 @@ Shapes: B sequences, T tokens, V vocabulary.
 from __future__ import annotations
 
 import copy
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -232,6 +233,32 @@ class LanguageModel:
             else:
                 results.append(logps_TV[0])
         return results
+
+    def bits_per_byte(self, texts: Sequence[str]) -> list[float]:
+        """Bits that each byte of a text (in UTF-8, what the window holds of it) costs this model; nan for none."""
+        shown = [self.tokenizer.decode(self.encode(text)[: self.max_tokens - 1]) for text in texts]
+        scores = self.score([("", text) for text in shown])
+        sizes = [len(text.encode()) for text in shown]
+        return [-s.logp / math.log(2) / n if n else math.nan for s, n in zip(scores, sizes, strict=True)]
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Mean of the last hidden states over a text's tokens, [H] a text."""
+        rows = [self.encode(text)[: self.max_tokens] or [start_token(self.tokenizer)] for text in texts]
+        vectors: list[list[float]] = [[] for _ in rows]
+        for batch in length_batches([len(row) for row in rows], MAX_BATCH_TOKENS):
+            width = max(len(rows[i]) for i in batch)
+            pad = self.tokenizer.pad_token_id
+            ids_BT = torch.tensor([rows[i] + [pad] * (width - len(rows[i])) for i in batch], device=self.device)
+            mask_BT = torch.tensor([[1] * len(rows[i]) + [0] * (width - len(rows[i])) for i in batch],
+                                   device=self.device)  # fmt: skip
+            hidden_BTH = self.model.get_decoder()(
+                input_ids=ids_BT, attention_mask=mask_BT, use_cache=False
+            ).last_hidden_state.float()
+            mean_BH = (hidden_BTH * mask_BT.unsqueeze(-1)).sum(1) / mask_BT.sum(1, keepdim=True)
+            for i, vector in zip(batch, mean_BH.tolist(), strict=True):
+                vectors[i] = vector
+        return vectors
 
     @torch.inference_mode()
     def complete(

@@ -133,10 +133,10 @@ class Document:
 
 @dataclass(frozen=True)
 class Sample:
-    """Something to learn from. `kind` is passage or demonstration; `origin` is web or model.
+    """Something to learn from. `kind` is passage, demonstration or prompt (no completion); `origin` web, model or file.
 
     `source_start` and `source_end` are character offsets into the document's text, -1 where the
-    text is not a span of it.
+    text is not a span of it. `check` says how a completion of the prompt can be verified, "" where it cannot.
     """
 
     sample_id: str
@@ -148,6 +148,7 @@ class Sample:
     generation: int
     source_start: int
     source_end: int
+    check: str = ""
 
 
 @dataclass(frozen=True)
@@ -186,58 +187,6 @@ class Judgment:
 
 
 @dataclass(frozen=True)
-class Datasheet:
-    """How far a labeler can be trusted on the pairs of one gold set, in the way of asking chosen on other pairs.
-
-    `majority` and `longer` are the accuracies of the trivial baselines, `admission_low` is the one-sided 95% bound
-    that has to beat them. `brier` and `ece` (expected calibration error) are those of its probabilities as they
-    come and after calibration on other pairs. `ladder_N`: how often an answer wins over itself with N% of its
-    words shuffled. Not a number where nothing could be measured.
-    """
-
-    datasheet_id: str
-    labeler: str
-    rubric: str
-    way: str
-    gold: str
-    gold_digest: str
-    num_pairs: int
-    num_unscored: int
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-    kappa: float
-    kappa_low: float
-    kappa_high: float
-    calibration: str
-    temperature: float
-    brier: float
-    ece: float
-    brier_calibrated: float
-    ece_calibrated: float
-    majority: float
-    longer: float
-    admission_low: float
-    consistency: float
-    right_if_consistent: float
-    first_place_gap: float
-    length_slope: float
-    ladder_25: float
-    ladder_50: float
-    ladder_75: float
-    ladder_100: float
-    over_empty: float
-    identical_ties: float
-    seconds: float
-    num_tokens: int
-
-    @property
-    def ladder(self) -> dict[int, float]:
-        """Share of shuffled words, in percent, to how often the original wins."""
-        return {25: self.ladder_25, 50: self.ladder_50, 75: self.ladder_75, 100: self.ladder_100}
-
-
-@dataclass(frozen=True)
 class Completion:
     """One text that a model gave to a prompt. `index` counts the tries at the same prompt."""
 
@@ -268,43 +217,6 @@ class Preference:
     margin: float
     generation: int
     rejected_model: str = ""
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """How a labeler did on one probe of one rubric when asked in one way.
-
-    `half` is calibration (chooses the way) or test (admits the labeler). `lower` and `upper` bound the
-    pair accuracy (Wilson, 90% two-sided, so each side holds at 95%).
-    """
-
-    result_id: str
-    labeler: str
-    rubric: str
-    way: str
-    probe: str
-    half: str
-    num_pairs: int
-    accuracy: float
-    lower: float
-    upper: float
-    auc: float
-
-
-@dataclass(frozen=True)
-class Admission:
-    """Whether a labeler may label by a rubric, and the way of asking that was chosen for it.
-
-    Differences of its log-odds are divided by `temperature` to become probabilities.
-    """
-
-    admission_id: str
-    labeler: str
-    rubric: str
-    way: str
-    admitted: bool
-    reason: str
-    temperature: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from infra.language_model import CompletedText, LanguageModel
 from infra.records import Document
 from judges.answers import Answer
 from judges.backends import make_judge
+from judges.checks import Claim, verify_claims
 from judges.config import JudgeConfig
 from judges.listings import Listing, Ranking
 from judges.pairs import Comparison, Pair
@@ -118,12 +119,16 @@ class VerifierWorker:
         self._sandbox = Sandbox()
 
     def verify(self, documents: Sequence[Document], generation: int) -> list[VerifiedDocument]:
-        """See `judges.labeling.Verifier`."""
+        """See `judges.parts.Verifier`."""
         return [verify_document(document, generation, self._sandbox) for document in documents]
+
+    def check(self, claims: Sequence[Claim]) -> list[bool]:
+        """See `judges.parts.Verifier`."""
+        return verify_claims(claims, self._sandbox)
 
 
 class ChampionWorker:
-    """The champion, completing prompts."""
+    """A model that completes prompts, reads texts and turns them into vectors."""
 
     def __init__(self, folder: str, num_threads: int) -> None:
         _use_threads(num_threads)
@@ -136,6 +141,14 @@ class ChampionWorker:
     def complete(
         self, instructions: Sequence[str], max_new_tokens: int, temperature: float, seed: int
     ) -> list[CompletedText]:
-        """See `judges.labeling.Champion`."""
+        """See `judges.parts.Champion`."""
         prompts = [self._model.chat_prompt(self._model.neutralise(text)) for text in instructions]
         return self._model.complete(prompts, max_new_tokens, temperature, seed)
+
+    def surprise(self, texts: Sequence[str]) -> list[float]:
+        """See `judges.parts.Champion`."""
+        return self._model.bits_per_byte([self._model.neutralise(text) for text in texts])
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """See `judges.parts.Encoder`."""
+        return self._model.embed([self._model.neutralise(text) for text in texts])

@@ -16,7 +16,8 @@ from functools import cache
 import numpy as np
 from scipy.stats import mannwhitneyu
 
-from infra.records import Admission, ProbeResult, content_key
+from infra.labeler_records import Admission, ProbeResult
+from infra.records import content_key
 from judges.answers import Answer, logit
 from judges.intervals import accuracy_of
 from judges.outcomes import longer_baseline

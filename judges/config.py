@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from infra.config import Section
+from judges.selection import SelectionConfig
 
 
 class ScriptedConfig(Section):
@@ -64,8 +65,10 @@ class JudgeConfig(Section):
     """Items a probe; half chooses the way of asking, half decides on admission."""
     passage_chars: int = Field(default=900, ge=100)
     """Longest passage cut from a document; cuts fall between lines."""
-    keep_share: float = Field(default=0.8, gt=0, le=1)
-    """Share of the judged passages, best first, that may be learned from."""
+    head_factor: float = Field(default=3.0, ge=0)
+    """Further passages, for each one judged, to score by a head distilled from the labeler; 0 fits none."""
+    prompts: str = ""
+    """A JSON lines file of your own prompts whose completions can be checked: prompt, check, answer."""
     num_completions: int = Field(default=4, ge=2)
     """How often the champion completes each prompt."""
     completion_tokens: int = Field(default=32, ge=1)
@@ -78,6 +81,7 @@ class JudgeConfig(Section):
     """Completions of each prompt by the champion before this one, which may be rejected and are never chosen."""
     chunk_size: int = Field(default=16, gt=0)
     """Subjects judged between two commits."""
+    selection: SelectionConfig = SelectionConfig()
     scripted: ScriptedConfig = ScriptedConfig()
     endpoint: EndpointConfig = EndpointConfig()
 

@@ -16,7 +16,8 @@ from scipy.stats import bootstrap
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import cohen_kappa_score
 
-from infra.records import Datasheet, content_key
+from infra.labeler_records import Datasheet
+from infra.records import content_key
 from judges.gold import GoldSet
 from judges.intervals import Interval, accuracy_of
 from judges.outcomes import Floats, longer_baseline, majority_baseline, outcomes_of, right

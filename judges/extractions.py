@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from infra.records import Admission, Judgment, content_key
+from infra.labeler_records import Admission
+from infra.records import Judgment, content_key
 from judges.protocol import Judge
 from judges.rubrics import Rubric
 from judges.ways import Subject

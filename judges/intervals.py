@@ -21,7 +21,13 @@ class Interval:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
+def share_of(count: int, number: int, confidence: float = 0.95) -> Interval:
+    """A share of at least one with Wilson's interval."""
+    bounds = binomtest(count, number).proportion_ci(confidence, "wilson")
+    return Interval(count / number, float(bounds.low), float(bounds.high))
+
+
 def accuracy_of(scores: NDArray[np.float64], confidence: float = 0.95) -> Interval:
     """The mean of scores in [0, 1] with Wilson's interval, on the number right rounded down."""
-    bounds = binomtest(int(np.floor(scores.sum())), len(scores)).proportion_ci(confidence, "wilson")
-    return Interval(float(scores.mean()), float(bounds.low), float(bounds.high))
+    bounds = share_of(int(np.floor(scores.sum())), len(scores), confidence)
+    return Interval(float(scores.mean()), bounds.low, bounds.high)

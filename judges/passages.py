@@ -83,14 +83,6 @@ def mean_ranks(judgments: Mapping[str, Sequence[Judgment]]) -> dict[str, float]:
     return {subject: sum(ranks) / len(ranks) for subject, ranks in totals.items() if len(ranks) == len(judgments)}
 
 
-def select_passages(
-    samples: Sequence[Sample], ranks: Mapping[str, float], keep_share: float, budget_tokens: int
-) -> list[Sample]:
-    """The best ranked share of the passages, best first, within a token budget."""
-    ranked = sorted((s for s in samples if s.sample_id in ranks), key=lambda s: (-ranks[s.sample_id], s.sample_id))
-    return within_budget(ranked[: max(1, round(keep_share * len(ranked)))], budget_tokens)
-
-
 def within_budget(samples: Iterable[Sample], budget_tokens: int) -> list[Sample]:
     """The samples in order, leaving out each that the tokens left over cannot pay for."""
     kept: list[Sample] = []

@@ -13,7 +13,8 @@ from itertools import combinations
 
 import numpy as np
 
-from infra.records import Admission, Completion, Judgment, Preference, Sample, content_key, unit_hash
+from infra.labeler_records import Admission
+from infra.records import Completion, Judgment, Preference, Sample, content_key, unit_hash
 from judges.answers import logit
 from judges.config import JudgeConfig
 from judges.judging import Batch, Mode

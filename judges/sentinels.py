@@ -21,7 +21,8 @@ from dataclasses import dataclass, field, replace
 from scipy.stats import binom
 
 from infra.console import warn
-from infra.records import Admission, ProbeResult, content_key, unit_hash
+from infra.labeler_records import Admission, ProbeResult
+from infra.records import content_key, unit_hash
 from judges.answers import Answer
 from judges.attacks import attacks
 from judges.calibration import SENTINEL

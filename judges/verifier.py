@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from infra.records import Document, Judgment, Sample, content_key
+from judges.arithmetic import Equation, evaluate, find_equations, is_stated_right
 from judges.examples import Verified, verify_examples
 from judges.sandbox import Sandbox
 
 LABELER = "verifier/cpython-3.12-wasm"
 EXAMPLE_RUBRIC = "executed_example"
 DOCUMENT_RUBRIC = "executed_examples"
+EQUATION_RUBRIC = "stated_equation"
 MAX_OUTPUT_CHARS = 80
 MAX_CONTEXT = 3
 QUESTION = "What does the last statement of this Python session print?\n\n"
@@ -24,13 +27,6 @@ class VerifiedDocument:
 
     judgments: list[Judgment]
     demonstrations: list[Sample]
-
-
-def is_right(reference: str, completion: str) -> bool:
-    """Whether a completion begins with the output that executing the prompt's code gave."""
-    lines = [line.strip().strip("`").strip() for line in completion.strip().splitlines()]
-    wanted = [line.strip() for line in reference.strip().splitlines()]
-    return bool(wanted) and [line for line in lines if line][: len(wanted)] == wanted
 
 
 def _judgment(document: Document, generation: int, item: Verified) -> Judgment:
@@ -108,13 +104,65 @@ def demonstration(document: Document, items: Sequence[Verified], index: int, gen
         generation=generation,
         source_start=item.example.position,
         source_end=-1,
+        check="output",
     )
 
 
+def _stated(document: Document, generation: int, equation: Equation, value: Fraction | None) -> Judgment:
+    """A row on one equation of a page."""
+    is_right = value is not None and is_stated_right(equation.stated, value)
+    subject = content_key(document.document_id, equation.position)
+    return Judgment(
+        judgment_id=content_key(subject, EQUATION_RUBRIC, LABELER),
+        subject_id=subject,
+        labeler=LABELER,
+        rubric=EQUATION_RUBRIC,
+        way="executed",
+        status="unscored" if value is None else "scored",
+        reason="no arithmetic" if value is None else "",
+        value=float(is_right),
+        detail=json.dumps({"document": document.document_id, "equation": equation.expression}),
+        num_tokens=0,
+        generation=generation,
+        verdict="" if value is None else "right" if is_right else "wrong",
+        labels=() if value is None else ("right", "wrong"),
+        distribution=() if value is None else _certain(is_right),
+        subject_hashes=(content_key(equation.expression), content_key(equation.stated)),
+        raw=str(value),
+    )
+
+
+def _asked(document: Document, generation: int, equation: Equation) -> Sample:
+    """The demonstration that an equation makes."""
+    return Sample(
+        sample_id=content_key(document.document_id, "equation", equation.expression),
+        document_id=document.document_id,
+        kind="demonstration",
+        prompt=f"What is {equation.expression}?",
+        completion=equation.stated,
+        origin="web",
+        generation=generation,
+        source_start=equation.position,
+        source_end=-1,
+        check="math",
+    )
+
+
+def verify_equations(document: Document, generation: int, sandbox: Sandbox) -> VerifiedDocument:
+    """Execute the equations that a document states outside of its code; the right ones become demonstrations."""
+    found = find_equations("\n".join(line for line in document.text.splitlines() if ">>>" not in line))
+    values = evaluate([e.expression for e in found], sandbox)
+    judgments = [_stated(document, generation, e, value) for e, value in zip(found, values, strict=True)]
+    right = [e for e, judgment in zip(found, judgments, strict=True) if judgment.value == 1.0]
+    return VerifiedDocument(judgments, [_asked(document, generation, e) for e in right])
+
+
 def verify_document(document: Document, generation: int, sandbox: Sandbox) -> VerifiedDocument:
-    """Execute a document's examples; label each, and make demonstrations of the right ones."""
+    """Execute a document's examples and equations; label each, and make demonstrations of the right ones."""
     items = verify_examples(document.text, document.title, sandbox)
     judgments = [_judgment(document, generation, item) for item in items]
     judgments.append(_summary(document, generation, items))
     samples = [demonstration(document, items, i, generation) for i in range(len(items))]
-    return VerifiedDocument(judgments, [sample for sample in samples if sample is not None])
+    stated = verify_equations(document, generation, sandbox)
+    executed = [sample for sample in samples if sample is not None]
+    return VerifiedDocument(judgments + stated.judgments, executed + stated.demonstrations)

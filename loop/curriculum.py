@@ -72,10 +72,10 @@ def build_curriculum(
     text twice in one epoch is memorised sooner than learned from.
     """
     chosen = choose_demonstrations(
-        [d for d in demonstrations if d.origin == "web"], int(DEMONSTRATION_SHARE * budget_tokens), seed
+        [d for d in demonstrations if d.check], int(DEMONSTRATION_SHARE * budget_tokens), seed
     )
     left = budget_tokens - sum(estimated_tokens(s.prompt + s.completion) for s in chosen)
-    instructions = {d.completion: d for d in demonstrations if d.origin == "model"}
+    instructions = {d.completion: d for d in demonstrations if not d.check}
     samples = within_budget((instructions.get(p.completion.strip(), p) for p in passages), left)
     if not samples and not chosen:
         problem = "the labeler left nothing to train on; crawl more pages or lower the bar"

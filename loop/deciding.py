@@ -11,9 +11,9 @@ import numpy as np
 from infra.console import note, progress
 from infra.records import Checkpoint, Decision, Document, Evaluation, ItemScore, now, unit_hash
 from infra.store import Store
-from judges.labeling import Verifier
+from judges.checks import Claim
+from judges.parts import Verifier
 from judges.passages import estimated_tokens
-from judges.verifier import is_right
 from loop.evaluation import distinct_n, mean_and_error, window, worse_p_value
 from loop.gate import Verdict, attempt_alpha, clipped_gains, judge_gains
 from loop.recipe import GateConfig
@@ -154,7 +154,12 @@ class Trial:
             note("guard on executed examples: no held-out page has one")
             return None
         rows = self.scorer.answers([s.prompt for s in samples])
-        right = [[is_right(s.completion, text) for s, text in zip(samples, texts, strict=True)] for texts in rows]
+        right = [
+            self.verifier.check([
+                Claim(s.check, s.completion, text) for s, text in zip(samples, texts, strict=True)
+            ])
+            for texts in rows
+        ]  # fmt: skip
         scores = []
         for digest, texts, marks in zip((self.candidate.digest, self.champion.digest), rows, right, strict=True):
             for i, (sample, text, mark) in enumerate(zip(samples, texts, marks, strict=True)):

@@ -11,7 +11,7 @@ import typer
 
 from infra.console import console, heading, note, progress, warn
 from infra.errors import UserError
-from infra.records import Datasheet
+from infra.labeler_records import Datasheet
 from judges.attacks import attack_labeler, attacks
 from judges.gold import GoldSet, load_gold
 from judges.intervals import Interval

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from infra.records import Datasheet
+from infra.labeler_records import Datasheet
 
 
 def sheets_figure(sheets: Sequence[Datasheet]) -> Figure:

@@ -13,7 +13,9 @@ from infra.errors import StageError, UserError
 from infra.records import Checkpoint, Decision, now
 from infra.store.actor import remote_proxy
 from judges.actor import ChampionWorker, JudgeWorker, RemoteJudge, VerifierWorker
-from judges.labeling import Champion, LabelBudget, Labeling, Verifier, ranked_passages
+from judges.labeling import Labeling
+from judges.parts import Champion, Encoder, LabelBudget, Verifier
+from judges.passage_steps import selected_passages
 from loop.crawling import crawl_generation
 from loop.curriculum import Curriculum, build_curriculum, summary
 from loop.deciding import Scorer, Trial
@@ -58,18 +60,19 @@ def label(cluster: Cluster, run: Run, generation: int) -> Summary:
     """Measure the labeler, judge passages, execute examples, and rank the champion's completions."""
 
     def work() -> Summary:
-        config, threads, older = run.recipe, cluster.threads(), _older(run)
+        config, threads, older, anchor = run.recipe, cluster.threads(), _older(run), _anchor(run)
         with (
             actors(JudgeWorker, _judge_count(cluster), config.judge, config.seed, threads, **_share(cluster)) as judges,
             actors(VerifierWorker, 1, num_cpus=0) as verifiers,
             actors(ChampionWorker, 1, run.store.champion().path, threads, num_cpus=0) as champions,
             actors(ChampionWorker, len(older), older[0].path if older else "", threads, num_cpus=0) as elders,
+            actors(ChampionWorker, 1, anchor.path, threads, num_cpus=0) as encoders,
         ):
             completing = [
                 cast(Champion, remote_proxy(actor, digest=model.digest))
                 for actor, model in zip([*champions, *elders], [run.store.champion(), *older], strict=True)
             ]
-            labeling = _labeling(run, generation, judges, verifiers[0], completing)
+            labeling = _labeling(run, generation, judges, verifiers[0], completing, encoders[0])
             labeling.run()
         counts = run.store.sample_counts(generation)
         for rubric, labeler, status, count, mean in run.store.label_counts(generation):
@@ -95,7 +98,15 @@ def _older(run: Run) -> list[Checkpoint]:
     return [parent] if parent is not None and Path(parent.path).exists() else []
 
 
-def _labeling(run: Run, generation: int, judges: list[Any], verifier: Any, completing: list[Champion]) -> Labeling:
+def _anchor(run: Run) -> Checkpoint:
+    anchor = run.store.checkpoint(0)
+    assert anchor is not None, "a run begins by recording its anchor"
+    return anchor
+
+
+def _labeling(
+    run: Run, generation: int, judges: list[Any], verifier: Any, completing: list[Champion], encoder: Any
+) -> Labeling:
     """`completing` is the champion, and the model before it where there is one."""
     budgets = run.budgets
     return Labeling(
@@ -108,6 +119,7 @@ def _labeling(run: Run, generation: int, judges: list[Any], verifier: Any, compl
         verifier=cast(Verifier, remote_proxy(verifier)),
         champion=completing[0],
         older=completing[1] if len(completing) > 1 else None,
+        encoder=cast(Encoder, remote_proxy(encoder, digest=_anchor(run).digest)),
         held_out=HeldOutTexts(run.store),
     )
 
@@ -151,7 +163,9 @@ def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint:
 
 def _curriculum(run: Run, generation: int) -> Curriculum:
     return build_curriculum(
-        passages=ranked_passages(run.store, run.recipe.judge, generation, run.budgets["label_tokens"]),
+        passages=selected_passages(
+            run.store, run.recipe.judge, generation, run.budgets["train_tokens"], run.recipe.seed
+        ),
         demonstrations=run.store.samples(generation, "demonstration"),
         preferences=run.store.preferences(generation),
         budget_tokens=run.budgets["train_tokens"],

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from infra.console import plain
 from infra.errors import UserError
-from infra.records import Datasheet
+from infra.labeler_records import Datasheet
 from infra.store.reading import rows
 from infra.tables import from_table
 

@@ -49,7 +49,7 @@ CREATE TABLE export (path TEXT, pool TEXT, left_out TEXT[]);
 
 CREATE TABLE sample (
     sample_id TEXT, document_id TEXT, kind TEXT, prompt TEXT, completion TEXT, origin TEXT, generation BIGINT,
-    source_start BIGINT, source_end BIGINT
+    source_start BIGINT, source_end BIGINT, "check" TEXT
 );
 
 CREATE TABLE judgment (
@@ -73,6 +73,15 @@ CREATE TABLE verdict (
     key TEXT, numbers DOUBLE[], distribution DOUBLE[], prompt_tokens BIGINT, completion_tokens BIGINT, raw TEXT
 );
 CREATE TABLE verdict_failure (key TEXT, reason TEXT, retry_at TIMESTAMP);
+
+-- How surprised a model is at a passage: what it finds easiest teaches it least.
+CREATE TABLE surprise (generation BIGINT, model_digest TEXT, sample_id TEXT, bits_per_byte DOUBLE);
+
+CREATE TABLE head (
+    generation BIGINT, encoder TEXT, weights DOUBLE[], intercept DOUBLE, num_passages BIGINT, correlation DOUBLE,
+    correlation_low DOUBLE, correlation_high DOUBLE, by_length DOUBLE, admitted BOOLEAN, drift_correlation DOUBLE,
+    drift_bias DOUBLE
+);
 
 CREATE TABLE completion (
     completion_id TEXT, sample_id TEXT, model_digest TEXT, index BIGINT, text TEXT, num_tokens BIGINT,

@@ -85,7 +85,7 @@ class StoreBase:
             return 0
         self._connection.register("incoming", rows)
         try:
-            columns = ", ".join(rows.schema.names)
+            columns = ", ".join(f'"{name}"' for name in rows.schema.names)
             same = " AND ".join(f"t.{k} = i.{k}" for k in key)
             # fetchall: a result that is not read to its end blocks the connection (DuckDB 2.0)
             ((inserted,),) = self._connection.execute(

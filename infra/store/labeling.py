@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from infra.records import Admission, Completion, Datasheet, Document, Judgment, Preference, ProbeResult, Sample
+import pyarrow as pa
+
+from infra.labeler_records import Admission, Datasheet, Head, ProbeResult
+from infra.records import Completion, Document, Judgment, Preference, Sample
 from infra.store.base import StoreBase
+from infra.tables import rows_table
+
+_SURPRISE = pa.schema([
+    ("generation", pa.int64()), ("model_digest", pa.string()), ("sample_id", pa.string()),
+    ("bits_per_byte", pa.float64()),
+])  # fmt: skip
 
 
 class LabelTables(StoreBase):
@@ -55,14 +64,14 @@ class LabelTables(StoreBase):
             ProbeResult, "SELECT * FROM probe_result WHERE labeler = ? AND half = 'test' ORDER BY result_id", [labeler]
         )
 
-    def documents_without_samples(self, pool: str, count: int) -> list[Document]:
-        """Up to `count` documents of a pool from which no passage was taken yet, newest generation first."""
+    def documents_without_samples(self, pool: str, count: int, generation: int) -> list[Document]:
+        """Up to `count` documents of a pool from which no earlier generation took a passage, newest first."""
         return self._records(
             Document,
             "SELECT * FROM document d WHERE status = 'kept' AND pool = ? AND NOT EXISTS ("
-            " SELECT 1 FROM sample s WHERE s.document_id = d.document_id AND s.kind = 'passage')"
+            " SELECT 1 FROM sample s WHERE s.document_id = d.document_id AND s.kind = 'passage' AND s.generation < ?)"
             " ORDER BY d.generation DESC, d.document_id LIMIT ?",
-            [pool, count],
+            [pool, generation, count],
         )
 
     def unlabeled_documents(self, pool: str, rubric: str) -> list[Document]:
@@ -121,6 +130,33 @@ class LabelTables(StoreBase):
         return self._records(
             Preference, "SELECT * FROM preference WHERE generation = ? ORDER BY preference_id", [generation]
         )
+
+    def sample_domains(self, generation: int) -> dict[str, str]:
+        """Sample to the registrable domain of the page that it was taken from."""
+        return dict(self._rows(
+            "SELECT s.sample_id, p.domain FROM sample s JOIN document d USING (document_id) JOIN page p USING (page_id)"
+            " WHERE s.generation = ?",
+            [generation],
+        ))  # fmt: skip
+
+    def add_surprise(self, generation: int, model_digest: str, bits: Sequence[tuple[str, float]]) -> None:
+        """Store a model's bits per byte of samples, (sample_id, bits)."""
+        if bits:
+            rows = [(generation, model_digest, sample_id, value) for sample_id, value in bits]
+            self._insert_new("surprise", rows_table(_SURPRISE, rows), ["generation", "sample_id"])
+
+    def surprise(self, generation: int) -> dict[str, float]:
+        """Sample to bits per byte under the champion of a generation."""
+        return dict(self._rows("SELECT sample_id, bits_per_byte FROM surprise WHERE generation = ?", [generation]))
+
+    def add_head(self, head: Head) -> None:
+        """Store a generation's head."""
+        self._add("head", Head, [head], ["generation"])
+
+    def head(self, generation: int) -> Head | None:
+        """A generation's head, if one was fitted."""
+        found = self._records(Head, "SELECT * FROM head WHERE generation = ?", [generation])
+        return found[0] if found else None
 
     def clashes(self, generation: int) -> tuple[int, int]:
         """(wrong, all) of a generation's verdicts on pairs whose better side was known."""

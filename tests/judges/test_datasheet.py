@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.records import Datasheet, content_key
+from infra.labeler_records import Datasheet
+from infra.records import content_key
 from infra.store import Store
 from judges.attacks import attack_labeler, attacks
 from judges.config import ScriptedConfig

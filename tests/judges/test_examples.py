@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 
 from infra.records import Document
+from judges.checks import is_output
 from judges.examples import find_examples, title_modules, verify_examples
 from judges.sandbox import Sandbox
-from judges.verifier import demonstration, is_right, verify_document
+from judges.verifier import demonstration, verify_document
 
 
 @pytest.fixture(scope="module")
@@ -131,4 +132,11 @@ def test_document_without_examples_is_unscored_with_a_reason(sandbox: Sandbox) -
     [("6", True), ("`6`", True), ("6\nBecause 2 * 3 is 6.", True), ("```\n6\n```", True), ("16", False), ("", False)],
 )
 def test_completions_are_compared_by_their_first_lines(completion: str, right: bool) -> None:
-    assert is_right("6", completion) == right
+    assert is_output("6", completion) == right
+
+
+def test_equations_that_are_right_become_demonstrations_and_wrong_ones_do_not(sandbox: Sandbox) -> None:
+    result = verify_document(document("So 12 * 4 = 48 and 3 + 4 = 8.\n\n>>> x = 2 + 2 == 5\n"), 1, sandbox)
+    (asked,) = [s for s in result.demonstrations if s.check == "math"]
+    assert (asked.prompt, asked.completion) == ("What is 12 * 4?", "48")
+    assert [j.value for j in result.judgments if j.rubric == "stated_equation"] == [1.0, 0.0]

@@ -15,10 +15,13 @@ from infra.records import Document
 from infra.store import Store
 from infra.store.crawling import CrawlRows
 from judges.answers import Answer
+from judges.checks import Claim, verify_claims
 from judges.config import JudgeConfig, ScriptedConfig
 from judges.extractions import WORSE_TEXT
 from judges.instructions import EXAMPLES, TRIES, question_request, read_question, write_questions
-from judges.labeling import HELD_OUT, LabelBudget, Labeling, ranked_passages
+from judges.labeling import Labeling
+from judges.parts import HELD_OUT_REASON, LabelBudget
+from judges.passage_steps import selected_passages, settle_extractions
 from judges.rubrics import load_rubric
 from judges.sandbox import Sandbox
 from judges.scripted import ScriptedJudge
@@ -27,14 +30,22 @@ from tests.judges.test_samples import sample
 
 
 @cache
+def sandbox() -> Sandbox:
+    return Sandbox()
+
+
+@cache
 def verified(document: Document) -> VerifiedDocument:
     """Executed once a session: the tests below label the same documents again and again."""
-    return verify_document(document, 1, Sandbox())
+    return verify_document(document, 1, sandbox())
 
 
 class SandboxVerifier:
     def verify(self, documents: Sequence[Document], generation: int) -> list[VerifiedDocument]:
         return [verified(document) for document in documents]
+
+    def check(self, claims: Sequence[Claim]) -> list[bool]:
+        return verify_claims(claims, sandbox())
 
 
 @dataclass
@@ -46,6 +57,12 @@ class TinyChampion:
         self, instructions: Sequence[str], max_new_tokens: int, temperature: float, seed: int
     ) -> list[CompletedText]:
         return self.model.complete(instructions, max_new_tokens, temperature, seed)
+
+    def surprise(self, texts: Sequence[str]) -> list[float]:
+        return self.model.bits_per_byte(texts)
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        return self.model.embed(texts)
 
 
 class Nothing:
@@ -79,7 +96,7 @@ def labeling(store: Store, tiny_folder: Path) -> Labeling:
     return Labeling(
         store=store, config=config, budget=LabelBudget(600, 3, 2), generation=1, seed=0,
         judge=Interrupted(config.scripted), verifier=SandboxVerifier(),
-        champion=TinyChampion(LanguageModel(tiny_folder)), held_out=Nothing(),
+        champion=(tiny := TinyChampion(LanguageModel(tiny_folder))), encoder=tiny, held_out=Nothing(),
     )  # fmt: skip
 
 
@@ -102,7 +119,7 @@ def test_everything_is_made_from_train_documents_only(labeling: Labeling) -> Non
     preferences = store.preferences(1)
     assert preferences
     assert {p.chosen for p in preferences if p.labeler.startswith("verifier")} == {"42"}
-    assert 0 < len(ranked_passages(store, labeling.config, 1, 10_000)) < len(store.samples(1, "passage")) + 1
+    assert 0 < len(selected_passages(store, labeling.config, 1, 10_000, 0)) < len(store.samples(1, "passage")) + 1
 
 
 def test_a_second_run_changes_nothing(labeling: Labeling) -> None:
@@ -145,7 +162,7 @@ def test_text_like_held_out_text_becomes_no_question_and_no_preference(labeling:
     store = labeling.store
     assert store.preferences(1) == []
     assert all(s.origin == "web" for s in store.samples(1, "demonstration"))
-    assert dict(store._rows("SELECT reason, count(*) FROM dropped GROUP BY 1"))[HELD_OUT] > 0
+    assert dict(store._rows("SELECT reason, count(*) FROM dropped GROUP BY 1"))[HELD_OUT_REASON] > 0
 
 
 def test_the_model_before_completes_too_and_its_text_may_only_be_rejected(
@@ -218,10 +235,10 @@ def test_of_two_very_different_texts_of_a_page_the_worse_one_is_not_learned_from
     admissions = one.admissions()
     for admission in admissions.values():
         admissions[admission.rubric] = replace(admission, admitted=True)
-    one.settle_extractions(admissions)
+    settle_extractions(one, admissions)
     judged = {j.subject_id: round(j.value, 2) for j in store.judgments(1, "extraction")}
     assert judged == {"d0": 1.0, "d1": 0.5, "d9": 0.0}
     assert {d.document_id for d in store.documents("train")} == set(texts)
     assert dict(store._rows("SELECT reason, count(*) FROM dropped WHERE stage = 'label' GROUP BY 1")) == {WORSE_TEXT: 1}
-    one.settle_extractions(admissions)
+    settle_extractions(one, admissions)
     assert len(store.judgments(1, "extraction")) == 3, "once judged, a page is not asked about again"

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from infra.records import Admission, Completion, Judgment, content_key
+from infra.labeler_records import Admission
+from infra.records import Completion, Judgment, content_key
 from judges.answers import Answer
 from judges.config import JudgeConfig, ScriptedConfig
 from judges.pairs import Comparison

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from infra.labeler_records import Admission, ProbeResult
 from infra.records import (
-    Admission,
     Checkpoint,
     Completion,
     Decision,
@@ -20,7 +20,6 @@ from infra.records import (
     ItemScore,
     Judgment,
     Preference,
-    ProbeResult,
     Sample,
     TrainStep,
     now,

@@ -12,7 +12,8 @@ from loop.curriculum import build_curriculum
 
 
 def sample(name: str, kind: str, text: str, origin: str = "web", prompt: str = "") -> Sample:
-    return Sample(name, "d", kind, prompt, text, origin, 1, 0, 1)
+    check = "output" if kind == "demonstration" and origin == "web" else ""
+    return Sample(name, "d", kind, prompt, text, origin, 1, 0, 1, check)
 
 
 PASSAGES = [sample(f"p{i}", "passage", f"passage {i} " + "x" * 300) for i in range(10)]

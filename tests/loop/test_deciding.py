@@ -9,6 +9,7 @@ import pytest
 
 from infra.records import Checkpoint, Document, Sample, now
 from infra.store import Store
+from judges.checks import Claim
 from judges.verifier import VerifiedDocument
 from loop.deciding import Trial
 from loop.recipe import GateConfig
@@ -36,9 +37,12 @@ class KnownScorer:
 class KnownVerifier:
     def verify(self, documents: Sequence[Document], generation: int) -> list[VerifiedDocument]:
         return [
-            VerifiedDocument([], [Sample(f"s{d.document_id}", "", "demonstration", "p", "7", "web", 1, 0, 0)])
+            VerifiedDocument([], [Sample(f"s{d.document_id}", "", "demonstration", "p", "7", "web", 1, 0, 0, "output")])
             for d in documents
         ]
+
+    def check(self, claims: Sequence[Claim]) -> list[bool]:
+        return [claim.text == claim.reference for claim in claims]
 
 
 def checkpoint(name: str, generation: int) -> Checkpoint:
