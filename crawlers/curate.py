@@ -183,12 +183,12 @@ def _texts_in(file: Path) -> Iterator[str]:
         if file.suffix not in (".jsonl", ".json"):
             yield from content.split("\n\n")
             return
-        for line in content.splitlines():
-            if line.strip():
-                yield from _strings(json.loads(line))
+        for value in [content] if file.suffix == ".json" else content.splitlines():
+            if value.strip():
+                yield from _strings(json.loads(value))
     except (OSError, ValueError) as error:
         raise UserError("crawl.held_out_files", file, f"it cannot be read ({error}).",
-                        "Give text files, or JSON with one value a line.") from None  # fmt: skip
+                        "Give text files, JSON, or JSON lines.") from None  # fmt: skip
 
 
 def _strings(value: object) -> Iterator[str]:

@@ -12,7 +12,8 @@ class Datasheet:
     `majority` and `longer` are the accuracies of the trivial baselines, `admission_low` is the one-sided 95% bound
     that has to beat them. `brier` and `ece` (expected calibration error) are those of its probabilities as they
     come and after calibration on other pairs. `ladder_N`: how often an answer wins over itself with N% of its
-    words shuffled. Not a number where nothing could be measured.
+    words shuffled. `num_a`, `right_a`: test pairs whose better side is A, and how many of them it got right.
+    `cost_per_thousand` is that of a thousand pairs at the labeler's prices. Not a number where nothing was measured.
     """
 
     datasheet_id: str
@@ -50,11 +51,38 @@ class Datasheet:
     identical_ties: float
     seconds: float
     num_tokens: int
+    num_a: int
+    right_a: int
+    num_b: int
+    right_b: int
+    cost_per_thousand: float = 0.0
+
+    @property
+    def pairs_per_second(self) -> float:
+        """How many test pairs were judged a second."""
+        return self.num_pairs / max(self.seconds, 1e-9)
+
+    @property
+    def tokens_per_thousand(self) -> float:
+        """Tokens that a thousand pairs cost."""
+        return 1000 * self.num_tokens / max(self.num_pairs, 1)
 
     @property
     def ladder(self) -> dict[int, float]:
         """Share of shuffled words, in percent, to how often the original wins."""
         return {25: self.ladder_25, 50: self.ladder_50, 75: self.ladder_75, 100: self.ladder_100}
+
+
+@dataclass(frozen=True)
+class GoldItem:
+    """Which judgment a datasheet counts in which of its parts, and how long the two sides are."""
+
+    datasheet_id: str
+    part: str
+    place: int
+    judgment_id: str
+    length_a: int
+    length_b: int
 
 
 @dataclass(frozen=True)

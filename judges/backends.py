@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from judges.answering import AnswersFirst
 from judges.config import JudgeConfig
 from judges.protocol import Judge
 
 
 def make_judge(config: JudgeConfig, seed: int = 0) -> Judge:
     """A labeler whose every random choice comes from `seed`; only what it needs is loaded."""
+    judge = _make(config, seed)
+    return AnswersFirst(judge, seed) if config.answer_first else judge
+
+
+def _make(config: JudgeConfig, seed: int) -> Judge:
     if config.kind == "endpoint":
         from judges.endpoint import EndpointJudge
 

@@ -61,6 +61,16 @@ class JudgeConfig(Section):
     """Passages are ranked by the mean rank over those of these rubrics to which the labeler is admitted."""
     answer_rubric: str = "relevance"
     correctness_rubric: str = "correctness"
+    answer_first: bool = False
+    """The labeler answers each prompt itself before it judges answers to it, and sees its own as a reference."""
+    gold: dict[str, str] = {}
+    """Rubric to a gold file or folder on which the labeler must be admitted too; held out from training."""
+    gold_limit: int = Field(default=0, ge=0)
+    """Pairs of each half of each gold set; 0 takes all."""
+    soft_tokens: int = Field(default=0, ge=0)
+    """Tokens of labels a generation after which it is said aloud; 0 sets no limit."""
+    hard_tokens: int = Field(default=0, ge=0)
+    """Tokens of labels a generation after which nothing more is asked; 0 sets no limit."""
     num_probe_items: int = Field(default=24, ge=8, le=24)
     """Items a probe; half chooses the way of asking, half decides on admission."""
     passage_chars: int = Field(default=900, ge=100)

@@ -7,8 +7,8 @@ counts as an error. A gold tie counts as half right for whatever is said, and is
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +16,23 @@ from scipy.stats import bootstrap
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import cohen_kappa_score
 
-from infra.labeler_records import Datasheet
-from infra.records import content_key
+from infra.labeler_records import Datasheet, GoldItem
+from infra.records import Judgment, content_key
 from judges.gold import GoldSet
 from judges.intervals import Interval, accuracy_of
+from judges.judging import Batch, comparisons_of
 from judges.outcomes import Floats, longer_baseline, majority_baseline, outcomes_of, right
-from judges.pairs import SIGN, Comparison, Pair
+from judges.pairs import SIGN, Comparison, Pair, Side
 from judges.probes import shuffled_words
 from judges.protocol import Judge
 from judges.reliability import Calibration, brier, expected_calibration_error, fit
 from judges.rubrics import CHOICE, Rubric
+from judges.winrates import errors_on
 
 LADDER = (0.25, 0.5, 0.75, 1.0)
 """Shares of a good answer's words that are put in another order, each of which should cost more than the last."""
 LADDER_PAIRS = 16
+PARTS = ("calibration", "test", *(f"ladder_{step:.0%}" for step in LADDER), "empty", "same")
 RESAMPLES = 500
 Report = Callable[[float], None]
 
@@ -77,14 +80,14 @@ def pair_ways(judge: Judge, rubric: Rubric) -> list[str]:
 
 def choose_way(
     judge: Judge, rubric: Rubric, ways: Sequence[str], pairs: Sequence[Pair], report: Report | None = None
-) -> tuple[str, list[Comparison]]:
+) -> tuple[str, list[Judgment]]:
     """The way of asking that is right most often on calibration pairs, the first of equals, and what it said."""
-    said: list[list[Comparison]] = []
+    said: list[list[Judgment]] = []
     for way in ways:
-        said.append(judge.compare(rubric, way, pairs))
+        said.append(judge.judge(Batch(rubric, "pairwise", way, pairs=pairs)))
         if report:
             report(1)
-    merits = [float(right(pairs, one).mean()) if pairs else 0.0 for one in said]
+    merits = [float(right(pairs, comparisons_of(rows)).mean()) if pairs else 0.0 for rows in said]
     best = int(np.argmax(merits))
     return ways[best], said[best]
 
@@ -106,61 +109,124 @@ def reliability(
     ]
 
 
-def ladder(judge: Judge, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[float]:
-    """For each step of `LADDER`, how often the better answer wins over itself with that share of words shuffled."""
-    shares = []
-    good = [(p.prompt, p.a if p.truth == "A" else p.b) for p in pairs if p.truth != "tie"][:LADDER_PAIRS]
-    for step in LADDER:
-        worse = [
-            Pair(content_key(text, step), prompt, text, _partly_shuffled(text, step), "A") for prompt, text in good
-        ]
-        shares.append(float(right(worse, judge.compare(rubric, way, worse)).mean()) if worse else float("nan"))
-    return shares
-
-
 def _partly_shuffled(text: str, share: float) -> str:
     words = text.split()
     count = max(2, round(share * len(words)))
     return " ".join([*shuffled_words(" ".join(words[:count]), text).split(), *words[count:]]) if words else text
 
 
-def nothing_wins(judge: Judge, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> float:
-    """How often an answer wins over an empty one; less than always means that saying nothing pays."""
-    asked = [Pair(content_key(p.pair_id, "empty"), p.prompt, p.a, "", "A") for p in pairs[:LADDER_PAIRS]]
-    return float(right(asked, judge.compare(rubric, way, asked)).mean())
+def _made(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
+    """Pairs made of gold pairs, by part: a good answer against itself with words shuffled, against nothing, itself."""
+    good = [(p.prompt, p.a if p.truth == "A" else p.b) for p in pairs if p.truth != "tie"][:LADDER_PAIRS]
+    made = {
+        f"ladder_{step:.0%}": [
+            Pair(content_key(text, step), prompt, text, _partly_shuffled(text, step), "A") for prompt, text in good
+        ]
+        for step in LADDER
+    }
+    few = pairs[:LADDER_PAIRS]
+    made["empty"] = [Pair(content_key(p.pair_id, "empty"), p.prompt, p.a, "", "A") for p in few]
+    made["same"] = [replace(p, pair_id=content_key(p.pair_id, "same"), b=p.a, truth="tie") for p in few]
+    return made
 
 
-def identical_ties(judge: Judge, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> float:
-    """How often two equal answers are called a tie (log-odds within a hundredth)."""
-    same = [replace(p, pair_id=content_key(p.pair_id, "same"), b=p.a, truth="tie") for p in pairs[:LADDER_PAIRS]]
-    said = judge.compare(rubric, way, same)
-    return float(np.mean([c.is_scored and c.verdict(0.01) == "tie" for c in said]))
+@dataclass(frozen=True)
+class Evidence:
+    """What a datasheet is computed from: pairs and what was said of them, by part.
+
+    Parts are `calibration`, `test`, `ladder_25%`..., `empty` and `same`.
+    """
+
+    pairs: dict[str, list[Pair]]
+    said: dict[str, list[Comparison]]
+
+    def accuracy(self, part: str) -> float:
+        """How often a part's verdicts are right; not a number where it has none."""
+        return _mean(right(self.pairs[part], self.said[part]))
 
 
-def measure(judge: Judge, rubric: Rubric, gold: GoldSet, limit: int = 0, report: Report | None = None) -> Datasheet:
+@dataclass(frozen=True)
+class Measurement:
+    """A datasheet, the judgments that it rests on, and which pair each is about."""
+
+    sheet: Datasheet
+    items: list[GoldItem]
+    rows: list[Judgment]
+
+
+def measure(judge: Judge, rubric: Rubric, gold: GoldSet, limit: int = 0, report: Report | None = None) -> Measurement:
     """The datasheet of a labeler on one gold set; `limit` bounds the pairs of each half, 0 takes all.
 
     `report` is told of steps: one a way of asking, and three more.
     """
     calibration, test = (gold.half(name)[: limit or None] for name in ("calibration", "test"))
     way, said = choose_way(judge, rubric, pair_ways(judge, rubric), calibration, report)
-    started = time.perf_counter()
-    comparisons = judge.compare(rubric, way, test)
-    seconds = time.perf_counter() - started
-    if report:
-        report(1)
+    pairs = {"calibration": calibration, "test": test, **_made(test)}
+    rows = {"calibration": said}
+    seconds = 0.0
+    for part in [name for name in pairs if name != "calibration"]:
+        started = time.perf_counter()
+        rows[part] = judge.judge(Batch(rubric, "pairwise", way, pairs=pairs[part]))
+        seconds = time.perf_counter() - started if part == "test" else seconds
+        if report and part in ("test", "empty", "same"):
+            report(1)
+    sheet_id = content_key(judge.name, rubric.digest, gold.digest, way, limit)
+    facts = Facts(sheet_id, judge.name, rubric.id, way, gold.name, gold.digest, seconds)
+    items = [
+        GoldItem(sheet_id, part, place, row.judgment_id, len(pair.a), len(pair.b))
+        for part, of_part in rows.items()
+        for place, (pair, row) in enumerate(zip(pairs[part], of_part, strict=True))
+    ]
+    return Measurement(_sheet(facts, _evidence(items, rows)), items, [row for part in rows.values() for row in part])
+
+
+def _evidence(items: Sequence[GoldItem], rows: Mapping[str, Sequence[Judgment]]) -> Evidence:
+    """Pairs as far as a datasheet looks at them: their truths and the lengths of their sides."""
+    pairs: dict[str, list[Pair]] = {part: [] for part in rows}
+    for item in items:
+        row = rows[item.part][item.place]
+        side: Side = "A" if row.detail == "A" else "B" if row.detail == "B" else "tie"
+        pairs[item.part].append(Pair(row.subject_id, "", "x" * item.length_a, "x" * item.length_b, side))
+    return Evidence(pairs, {part: comparisons_of(of_part) for part, of_part in rows.items()})
+
+
+def recomputed(sheet: Datasheet, items: Sequence[GoldItem], rows: Mapping[str, Judgment]) -> Datasheet:
+    """A stored datasheet, computed again from its stored judgments (by id); the time that it took is taken over."""
+    ordered = sorted(items, key=lambda item: (item.part, item.place))
+    by_part: dict[str, list[Judgment]] = {part: [] for part in PARTS}
+    for item in ordered:
+        by_part[item.part].append(rows[item.judgment_id])
+    facts = Facts(sheet.datasheet_id, sheet.labeler, sheet.rubric, sheet.way, sheet.gold, sheet.gold_digest,
+                  sheet.seconds)  # fmt: skip
+    again = _sheet(facts, _evidence(ordered, by_part))
+    return replace(again, cost_per_thousand=sheet.cost_per_thousand)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a datasheet is about."""
+
+    datasheet_id: str
+    labeler: str
+    rubric: str
+    way: str
+    gold: str
+    gold_digest: str
+    seconds: float
+
+
+def _sheet(facts: Facts, evidence: Evidence) -> Datasheet:
+    """Every number of a datasheet."""
+    test, comparisons = evidence.pairs["test"], evidence.said["test"]
     scored = [(p, c) for p, c in zip(test, comparisons, strict=True) if c.is_scored]
     scores = right(test, comparisons)
     accuracy, kappa = accuracy_of(scores), kappa_of(test, comparisons)
     consistent = [(p, c) for p, c in scored if c.is_consistent]
-    fitted, errors = reliability(calibration, said, test, comparisons)
-    steps = ladder(judge, rubric, way, test)
-    if report:
-        report(1)
-    sheet = Datasheet(
-        datasheet_id=content_key(judge.name, rubric.digest, gold.digest, way, limit),
-        labeler=judge.name, rubric=rubric.id, way=way, gold=gold.name, gold_digest=gold.digest,
-        num_pairs=len(test), num_unscored=len(test) - len(scored),
+    fitted, errors = reliability(evidence.pairs["calibration"], evidence.said["calibration"], test, comparisons)
+    sides = errors_on(test, comparisons)
+    steps = [evidence.accuracy(f"ladder_{step:.0%}") for step in LADDER]
+    return Datasheet(
+        **asdict(facts), num_pairs=len(test), num_unscored=len(test) - len(scored),
         accuracy=accuracy.value, accuracy_low=accuracy.low, accuracy_high=accuracy.high,
         kappa=kappa.value, kappa_low=kappa.low, kappa_high=kappa.high,
         calibration=fitted.kind, temperature=fitted.temperature,
@@ -172,12 +238,11 @@ def measure(judge: Judge, rubric: Rubric, gold: GoldSet, limit: int = 0, report:
         first_place_gap=_mean([c.gap for _, c in scored]),
         length_slope=length_slope(test, comparisons),
         ladder_25=steps[0], ladder_50=steps[1], ladder_75=steps[2], ladder_100=steps[3],
-        over_empty=nothing_wins(judge, rubric, way, test), identical_ties=identical_ties(judge, rubric, way, test),
-        seconds=seconds, num_tokens=sum(c.num_tokens for c in comparisons),
+        over_empty=evidence.accuracy("empty"),
+        identical_ties=_mean([c.is_scored and c.verdict(0.01) == "tie" for c in evidence.said["same"]]),
+        num_tokens=sum(c.num_tokens for c in comparisons),
+        num_a=sides.num_a, right_a=sides.right_a, num_b=sides.num_b, right_b=sides.right_b,
     )  # fmt: skip
-    if report:
-        report(1)
-    return sheet
 
 
 def is_admitted(sheet: Datasheet) -> bool:

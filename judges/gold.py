@@ -47,11 +47,17 @@ class GoldSet:
         return [p for p in self.pairs if (unit_hash("gold half", p.pair_id) < 0.5) == (name == "calibration")]
 
 
-def load_gold(path: Path) -> list[GoldSet]:
-    """The gold sets at a path: one for a file, one for each file of a folder. Raises `UserError`."""
+def gold_files(path: Path) -> list[Path]:
+    """The files that gold at a path is read from. Raises `UserError`."""
     files = [path] if path.is_file() else sorted(f for f in path.rglob("*.json*") if f.name != "result.json")
     if not files:
         raise UserError("--gold", path, "there is no gold data here.", _FORMATS)
+    return files
+
+
+def load_gold(path: Path) -> list[GoldSet]:
+    """The gold sets at a path: one for a file, one for each file of a folder. Raises `UserError`."""
+    files = gold_files(path)
     return [_load_file(file, path if path.is_dir() else path.parent) for file in files]
 
 

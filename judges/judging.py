@@ -8,8 +8,9 @@ from typing import Literal
 
 from scipy.stats import entropy
 
+from infra.errors import UserError
 from infra.records import Judgment, content_key
-from judges.answers import REASONS, Answer, Usage
+from judges.answers import REASONS, Answer, Usage, logit
 from judges.listings import LETTERS, Listing, Ranking
 from judges.pairs import Comparison, Pair
 from judges.rubrics import Rubric
@@ -30,6 +31,13 @@ class Batch:
     listings: Sequence[Listing] = ()
     seed: int = 0
     generation: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises `UserError` where the rubric compares with a reference and an item has none."""
+        references = [x.reference for items in (self.subjects, self.pairs, self.listings) for x in items]
+        if self.rubric.needs_reference and not all(references):
+            raise UserError("judge.rubric", self.rubric.id, "it needs a reference, and some items have none.",
+                            "Give every item one, or take another rubric.")  # fmt: skip
 
     @property
     def num_items(self) -> int:
@@ -121,6 +129,20 @@ def pairwise_rows(labeler: str, batch: Batch, comparisons: Sequence[Comparison])
         texts = (pair.prompt, pair.a, pair.b, pair.reference)
         rows.append(_row(labeler, batch, pair.pair_id, texts, said, c.reason, c.usage, c.raw, pair.truth or ""))
     return rows
+
+
+def comparisons_of(rows: Sequence[Judgment]) -> list[Comparison]:
+    """What pairwise rows say, as they were made from it (log-odds beyond 27 nats are cut there)."""
+    found = []
+    for row in rows:
+        usage = Usage(row.num_tokens - row.completion_tokens, row.completion_tokens)
+        if row.status == "unscored":
+            found.append(Comparison(None, None, row.reason, usage, raw=row.raw))
+            continue
+        first, second, tie = row.distribution
+        odds = logit(first / (first + second)) if first + second > 0 else 0.0
+        found.append(Comparison(odds + row.gap / 2, odds - row.gap / 2, "", usage, tie, row.raw))
+    return found
 
 
 def listwise_rows(labeler: str, batch: Batch, rankings: Sequence[Ranking]) -> list[Judgment]:

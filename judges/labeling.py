@@ -7,14 +7,18 @@ repeats at most one chunk and stores no row twice.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from infra.console import note, progress, warn
+from infra.labeler_records import Admission
 from judges import demonstration_steps, passage_steps, preference_steps
+from judges.budget import BudgetedJudge
 from judges.cache import CachedJudge
 from judges.calibration import calibrate
+from judges.gold import load_gold
 from judges.parts import Admissions, Parts
 from judges.protocol import Judge
-from judges.rubrics import load_rubric
+from judges.rubrics import Rubric, load_rubric
 from judges.sentinels import WatchedJudge, least_accuracies
 
 
@@ -40,10 +44,28 @@ class Labeling(Parts):
     def watched_judge(self, admissions: Admissions) -> Judge:
         """The labeler with sentinels in its batches, and asked nothing twice."""
         tested = self.store.tested_probes(self.judge.name)
-        watched = WatchedJudge(self.judge, least_accuracies(tested, admissions))
+        budgeted = BudgetedJudge(self.judge, self.config.soft_tokens, self.config.hard_tokens)
+        watched = WatchedJudge(budgeted, least_accuracies(tested, admissions))
         if self.config.kind == "scripted":  # it answers by an item's name, and a cache goes by its text
             return watched
         return CachedJudge(watched, self.store)
+
+    def _tested_on_gold(self, rubric: Rubric, admission: Admission) -> Admission:
+        """The admission, withdrawn where the labeler is not better than a trivial rule on the recipe's gold."""
+        if rubric.id not in self.config.gold or not admission.admitted:
+            return admission
+        from judges.datasheet import is_admitted, measure
+
+        sheets = []
+        for one in load_gold(Path(self.config.gold[rubric.id])):
+            found = measure(self.judge, rubric, one, self.config.gold_limit)
+            self.store.add_gold_sheet(found.sheet, found.items, found.rows)
+            sheets.append(found.sheet)
+        failed = [s for s in sheets if not is_admitted(s)]
+        told = "; ".join(
+            f"{s.gold} {s.accuracy:.2f} [{s.accuracy_low:.2f}, {s.accuracy_high:.2f}]" for s in failed or sheets
+        )
+        return replace(admission, admitted=not failed, reason=f"{admission.reason}; {told}")
 
     def admissions(self) -> Admissions:
         """Rubric id to admission; measured once a run for each labeler and rubric."""
@@ -52,6 +74,7 @@ class Labeling(Parts):
         with progress("measuring the labeler", total=len(missing) * len(self.judge.ways)) as advance:
             for rubric in missing:
                 results, admission = calibrate(self.judge, rubric, self.config.num_probe_items, advance)
+                admission = self._tested_on_gold(rubric, admission)
                 self.store.add_datasheet(results, [admission])
                 known[rubric.id] = admission
         for admission in known.values():

@@ -51,6 +51,11 @@ class Ranking:
     raw: str = ""
 
     @property
+    def num_tokens(self) -> int:
+        """Tokens it cost."""
+        return self.usage.num_tokens
+
+    @property
     def distribution(self) -> tuple[float, ...]:
         """Shares of being the best, which sum to 1."""
         if self.log_shares is None:

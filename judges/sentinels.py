@@ -33,6 +33,8 @@ from judges.rubrics import Rubric
 from judges.ways import Subject
 
 QUARANTINED = "quarantined"
+PASSING = frozenset({"backend", "budget"})
+"""Reasons of a rider that say nothing about the labeler's judgment."""
 EVERY = 16
 """Items between two checks."""
 REMEMBERED = 12
@@ -74,6 +76,8 @@ class WatchedJudge(AroundJudge):
         sides = [side for _, pair in riders for side in (pair.good, pair.bad)]
         answers = self.inner.score(rubric, way, [*subjects, *sides, subjects[0], empty])
         own, rest = answers[: len(subjects)], answers[len(subjects) :]
+        if any(answer.reason in PASSING for answer in rest):
+            return own
         twin = rest[-2] if way not in SAMPLED else own[0]
         outcomes = [_is_right(good, bad) for good, bad in zip(rest[:-2:2], rest[1:-2:2], strict=True)]
         doubt = "a text without a word got a value" if rest[-1].value is not None else ""
@@ -94,6 +98,8 @@ class WatchedJudge(AroundJudge):
                  for _, pair in riders]  # fmt: skip
         said = self.inner.compare(rubric, way, [*pairs, *known, first.swapped(), same])
         own, rest = said[: len(pairs)], said[len(pairs) :]
+        if any(c.reason in PASSING for c in rest):
+            return own
         outcomes = [c.is_scored and c.log_odds > 0 for c in rest[:-2]]
         doubt = ""
         if way not in SAMPLED:

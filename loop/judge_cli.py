@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from infra.console import console, heading, note, progress, warn
 from infra.errors import UserError
 from infra.labeler_records import Datasheet
 from judges.attacks import attack_labeler, attacks
+from judges.config import JudgeConfig
 from judges.gold import GoldSet, load_gold
 from judges.intervals import Interval
 from judges.probes import gold_set
@@ -44,17 +45,25 @@ def datasheet(
     set_: SetOption = None,
 ) -> None:
     """Accuracy and kappa beside trivial baselines, position, length, corruptions: may this labeler label?"""
+    from judges.budget import cost_of
     from judges.datasheet import is_admitted, measure, pair_ways  # loads what no other command needs
 
     with exit_on_error():
-        asked, sets, judge = _prepared(recipe, set_, rubric, gold)
+        config = load_recipe(recipe, set_ or []).judge
+        asked, sets, judge = _prepared(config, rubric, gold)
         steps = (len(pair_ways(judge, asked)) + 3) * len(sets)
         with progress(f"measuring {judge.name} by {asked.id}", total=steps) as advance:
-            sheets = [measure(judge, asked, one, limit, advance) for one in sets]
+            found = [measure(judge, asked, one, limit, advance) for one in sets]
+        price = cost_of(config, 1_000_000) / 1e6
+        found = [
+            replace(m, sheet=replace(m.sheet, cost_per_thousand=price * m.sheet.tokens_per_thousand)) for m in found
+        ]
+        sheets = [replace(m.sheet, cost_per_thousand=price * m.sheet.tokens_per_thousand) for m in found]
         _show(sheets)
         if run is not None:
             with open_store(run) as store:
-                store.add_gold_sheets(sheets)
+                for sheet, m in zip(sheets, found, strict=True):
+                    store.add_gold_sheet(sheet, m.items, m.rows)
             note(f"stored in {run}")
         if output is not None:
             output.mkdir(parents=True, exist_ok=True)
@@ -64,13 +73,10 @@ def datasheet(
             note(f"written: {output / 'datasheet.json'} and datasheet.png")
 
 
-def _prepared(
-    recipe: str, set_: list[str] | None, rubric: str, gold: Path | None
-) -> tuple[Rubric, list[GoldSet], Judge]:
+def _prepared(config: JudgeConfig, rubric: str, gold: Path | None) -> tuple[Rubric, list[GoldSet], Judge]:
     """Rubric and gold first, because they are read in a moment and a model is not."""
     from judges.backends import make_judge
 
-    config = load_recipe(recipe, set_ or []).judge
     asked = load_rubric(rubric)
     sets = [gold_set(probe) for probe in asked.probes] if gold is None else load_gold(gold)
     heading(f"{sum(len(s.pairs) for s in sets):,} gold pairs in {len(sets)} sets")
@@ -92,12 +98,12 @@ def _show(sheets: list[Datasheet]) -> None:
         [s.gold, f"{s.consistency:.2f}", f"{s.right_if_consistent:.2f}", f"{s.first_place_gap:+.2f}",
          f"{s.length_slope:+.2f}", " ".join(f"{x:.2f}" for x in s.ladder.values()),
          f"{s.over_empty:.2f}", f"{s.identical_ties:.2f}", f"{s.ece:.2f} {s.ece_calibrated:.2f}", str(s.num_unscored),
-         f"{s.num_pairs / max(s.seconds, 1e-9):.1f}"]
+         f"{s.pairs_per_second:.1f}", f"{s.tokens_per_thousand:,.0f}", f"{s.cost_per_thousand:.2f}"]
         for s in sheets
     ]  # fmt: skip
     names = ["gold", "same in both orders", "right where same", "gap of first place", "per 1,000 chars",
              "over 25 50 75 100% shuffled", "over empty", "identical tied", "ECE before, after", "unscored",
-             "pairs/s"]  # fmt: skip
+             "pairs/s", "tokens per 1,000", "cost per 1,000"]  # fmt: skip
     console.print(views.table("Habits", names, lines))
     for sheet in sheets:
         if not is_admitted(sheet):
@@ -118,7 +124,7 @@ def attack(
     from judges.datasheet import choose_way, pair_ways
 
     with exit_on_error():
-        asked, sets, judge = _prepared(recipe, set_, rubric, gold)
+        asked, sets, judge = _prepared(load_recipe(recipe, set_ or []).judge, rubric, gold)
         pairs = [pair for one in sets for pair in one.half("test")[: limit or None]]
         ways = pair_ways(judge, asked)
         if way and way not in ways:

@@ -65,7 +65,13 @@ CREATE TABLE datasheet (
     kappa_high DOUBLE, calibration TEXT, temperature DOUBLE, brier DOUBLE, ece DOUBLE, brier_calibrated DOUBLE,
     ece_calibrated DOUBLE, majority DOUBLE, longer DOUBLE, admission_low DOUBLE, consistency DOUBLE,
     right_if_consistent DOUBLE, first_place_gap DOUBLE, length_slope DOUBLE, ladder_25 DOUBLE, ladder_50 DOUBLE,
-    ladder_75 DOUBLE, ladder_100 DOUBLE, over_empty DOUBLE, identical_ties DOUBLE, seconds DOUBLE, num_tokens BIGINT
+    ladder_75 DOUBLE, ladder_100 DOUBLE, over_empty DOUBLE, identical_ties DOUBLE, seconds DOUBLE, num_tokens BIGINT,
+    num_a BIGINT, right_a BIGINT, num_b BIGINT, right_b BIGINT, cost_per_thousand DOUBLE
+);
+
+-- The judgments that a datasheet is computed from.
+CREATE TABLE gold_item (
+    datasheet_id TEXT, part TEXT, place BIGINT, judgment_id TEXT, length_a BIGINT, length_b BIGINT
 );
 
 -- Answers of labelers by everything they depend on; what `numbers` are depends on the mode, which is in the key.

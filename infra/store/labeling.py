@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from infra.labeler_records import Admission, Datasheet, Head, ProbeResult
+from infra.labeler_records import Admission, Datasheet, GoldItem, Head, ProbeResult
 from infra.records import Completion, Document, Judgment, Preference, Sample
 from infra.store.base import StoreBase
 from infra.tables import rows_table
@@ -43,12 +43,29 @@ class LabelTables(StoreBase):
             self._add("probe_result", ProbeResult, results, ["result_id"])
             self._add("admission", Admission, admissions, ["admission_id"])
 
-    def add_gold_sheets(self, sheets: Sequence[Datasheet]) -> None:
-        """Store datasheets measured on gold; a new one takes the place of one on the same pairs."""
+    def add_gold_sheet(self, sheet: Datasheet, items: Sequence[GoldItem], rows: Sequence[Judgment]) -> None:
+        """Store a datasheet with what it is computed from; a new one takes the place of one on the same pairs."""
         with self._transaction():
-            ids = [sheet.datasheet_id for sheet in sheets]
-            self._connection.execute("DELETE FROM datasheet WHERE list_contains(?, datasheet_id)", [ids])
-            self._add("datasheet", Datasheet, sheets, ["datasheet_id"])
+            for table in ("datasheet", "gold_item"):
+                self._connection.execute(f"DELETE FROM {table} WHERE datasheet_id = ?", [sheet.datasheet_id])  # noqa: S608
+            ids = [item.judgment_id for item in items]
+            self._connection.execute("DELETE FROM judgment WHERE list_contains(?, judgment_id)", [ids])
+            self._add("datasheet", Datasheet, [sheet], ["datasheet_id"])
+            self._add("gold_item", GoldItem, items, ["datasheet_id", "part", "place"])
+            self._add("judgment", Judgment, rows, ["judgment_id"])
+
+    def gold_evidence(self, datasheet_id: str) -> tuple[list[GoldItem], list[Judgment]]:
+        """What a datasheet is computed from."""
+        items = self._records(
+            GoldItem, "SELECT * FROM gold_item WHERE datasheet_id = ? ORDER BY part, place", [datasheet_id]
+        )
+        rows = self._records(
+            Judgment,
+            "SELECT j.* FROM judgment j SEMI JOIN (SELECT judgment_id FROM gold_item WHERE datasheet_id = ?) g"
+            " USING (judgment_id) ORDER BY judgment_id",
+            [datasheet_id],
+        )
+        return items, rows
 
     def gold_sheets(self) -> list[Datasheet]:
         """Every datasheet of the run."""

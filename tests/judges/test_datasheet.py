@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import asdict, replace
 from functools import cache
 
 import krippendorff
@@ -17,7 +18,7 @@ from infra.records import content_key
 from infra.store import Store
 from judges.attacks import attack_labeler, attacks
 from judges.config import ScriptedConfig
-from judges.datasheet import is_admitted, kappa_of, length_slope, measure
+from judges.datasheet import is_admitted, kappa_of, length_slope, measure, recomputed
 from judges.gold import GoldSet
 from judges.intervals import accuracy_of
 from judges.outcomes import right
@@ -44,7 +45,7 @@ def gold(count: int = 1200) -> GoldSet:
 
 
 def sheet_of(**dials: float) -> Datasheet:
-    return measure(ScriptedJudge(ScriptedConfig(**dials)), RUBRIC, gold())
+    return measure(ScriptedJudge(ScriptedConfig(**dials)), RUBRIC, gold()).sheet
 
 
 @pytest.mark.parametrize("accuracy", [0.5, 0.7, 0.95])
@@ -98,11 +99,25 @@ def test_a_weak_labeler_is_turned_by_attacks_and_a_sound_one_is_not() -> None:
 
 
 def test_sheets_are_stored_once_a_gold_set(store: Store) -> None:
-    sheet = sheet_of(accuracy=0.9)
-    store.add_gold_sheets([sheet])
-    store.add_gold_sheets([sheet])
+    found = measure(ScriptedJudge(ScriptedConfig(accuracy=0.9)), RUBRIC, gold())
+    for _ in range(2):
+        store.add_gold_sheet(found.sheet, found.items, found.rows)
     (kept,) = store.gold_sheets()
-    assert kept == sheet
+    assert kept == found.sheet
+
+
+@pytest.mark.parametrize(
+    "dials", [{"accuracy": 0.8, "position_bias": 1.0}, {"unscored_share": 0.2, "length_bias": 2.0}]
+)
+def test_a_stored_datasheet_is_computed_again_from_its_rows(store: Store, dials: dict[str, float]) -> None:
+    found = measure(ScriptedJudge(ScriptedConfig(**dials)), RUBRIC, gold(300))
+    store.add_gold_sheet(found.sheet, found.items, found.rows)
+    items, rows = store.gold_evidence(found.sheet.datasheet_id)
+    again = recomputed(found.sheet, items, {row.judgment_id: row for row in rows})
+    assert asdict(again) == pytest.approx(asdict(found.sheet), nan_ok=True)
+    spoiled = {row.judgment_id: replace(row, verdict="A", distribution=(1.0, 0.0, 0.0)) if row.status == "scored" else row
+               for row in rows}  # fmt: skip
+    assert recomputed(found.sheet, items, spoiled).accuracy != found.sheet.accuracy
 
 
 # Statistics against closed forms and other people's code.
