@@ -108,6 +108,29 @@ class Head:
 
 
 @dataclass(frozen=True)
+class WinRate:
+    """How often one model's completions win over another's in a generation, as a labeler says, and corrected.
+
+    The correction takes out the labeler's errors on pairs with a known answer; `why` says where there is none, and
+    `corrected`, `low` and `high` are not numbers then. All bounds are those of 95%.
+    """
+
+    generation: int
+    labeler: str
+    rubric: str
+    model: str
+    other: str
+    num_pairs: int
+    said: float
+    said_low: float
+    said_high: float
+    corrected: float
+    low: float
+    high: float
+    why: str
+
+
+@dataclass(frozen=True)
 class ProbeResult:
     """How a labeler did on one probe of one rubric when asked in one way.
 

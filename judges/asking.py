@@ -36,7 +36,7 @@ class AsksLabels(Judge):
 
     @abstractmethod
     def clean(self, text: str) -> str:
-        """Untrusted text in which no role or end of turn can be read."""
+        """Untrusted text as a reader would see it, in which no role or end of turn can be read."""
 
     def _ask(self, way: str, questions: Sequence[Question]) -> list[LabelAnswer]:
         """As `score_labels`; what carries its own fence is not asked."""

@@ -9,7 +9,7 @@ alone would give. One that looks at both sides of a pair is measured so too.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -17,9 +17,10 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 
 from infra.labeler_records import Admission, ProbeResult
-from infra.records import content_key
-from judges.answers import Answer, logit
+from infra.records import Judgment, content_key
+from judges.answers import logit
 from judges.intervals import accuracy_of
+from judges.judging import Batch, comparisons_of, judgment_ids
 from judges.outcomes import longer_baseline
 from judges.pairs import SIGN
 from judges.probes import ProbePair, gold_set, items_digest, probe_pairs, sentinel_pairs
@@ -55,63 +56,76 @@ def measure(good: Sequence[float], bad: Sequence[float]) -> tuple[float, float, 
     return accuracy.value, accuracy.low, accuracy.high, float(auc)
 
 
-def _result(judge: Judge, rubric: Rubric, way: str, probe: str, half: str, values: Sequence[Values]) -> ProbeResult:
+def _result(labeler: str, batch: Batch, probe: str, half: str, values: Sequence[Values]) -> ProbeResult:
     accuracy, lower, upper, auc = measure([a for a, _ in values], [b for _, b in values])
-    key = content_key(judge.name, rubric.digest, way, probe, half, items_digest(), len(values))
-    return ProbeResult(key, judge.name, rubric.id, way, probe, half, len(values), accuracy, lower, upper, auc)
-
-
-def _values(good: Answer, bad: Answer) -> Values:
-    """Values of both sides; an unscored subject loses its pair."""
-    return -1.0 if good.value is None else good.value, 2.0 if bad.value is None else bad.value
+    rubric, way = batch.rubric, batch.way
+    key = content_key(labeler, rubric.digest, way, probe, half, items_digest(), len(values))
+    return ProbeResult(key, labeler, rubric.id, way, probe, half, len(values), accuracy, lower, upper, auc)
 
 
 def _halves(number: int) -> dict[str, list[int]]:
     return {"calibration": list(range(0, number, 2)), "test": list(range(1, number, 2))}
 
 
-def _alone(judge: Judge, rubric: Rubric, way: str, pairs: Sequence[ProbePair]) -> tuple[list[Values], list[float]]:
-    """(values, log-odds of good over bad or nan) of pairs whose sides are valued alone."""
-    answers = judge.score(rubric, way, [side for pair in pairs for side in (pair.good, pair.bad)])
-    both = list(zip(answers[::2], answers[1::2], strict=True))
-    odds = [
-        math.nan if a.value is None or b.value is None else logit(a.value) - logit(b.value) for a, b in both
-    ]  # fmt: skip
-    return [_values(a, b) for a, b in both], odds
+def _sides(rubric: Rubric, way: str, pairs: Sequence[ProbePair]) -> Batch:
+    return Batch(rubric, "pointwise", way, subjects=[side for pair in pairs for side in (pair.good, pair.bad)])
 
 
-def _together(judge: Judge, rubric: Rubric, way: str, probe: str, count: int) -> tuple[list[Values], list[float]]:
-    """As `_alone`, both sides shown at once."""
-    pairs = gold_set(probe, count).pairs
-    said = judge.compare(rubric, way, pairs)
-    odds = [
-        c.log_odds * SIGN[p.truth or "tie"] if c.is_scored else math.nan for p, c in zip(pairs, said, strict=True)
-    ]  # fmt: skip
-    return [(0.0 if math.isnan(x) else x, 1.0 if math.isnan(x) else 0.0) for x in odds], odds
+def probe_batches(rubric: Rubric, way: str, num_items: int, shows_both: bool) -> dict[str, Batch]:
+    """What a labeler is measured on when asked in one way, by the probe's name."""
+    found = {probe: _sides(rubric, way, probe_pairs(probe, num_items)) for probe in rubric.probes}
+    if shows_both and rubric.choice is not None:
+        found |= {
+            probe + IN_PAIRS: Batch(rubric, "pairwise", way, pairs=gold_set(probe, num_items).pairs)
+            for probe in rubric.probes
+        }
+    return found
 
 
-def measure_way(judge: Judge, rubric: Rubric, way: str, num_items: int) -> Measured:
-    """How one way of asking does on each probe of the rubric, for both halves."""
-    found = {probe: _alone(judge, rubric, way, probe_pairs(probe, num_items)) for probe in rubric.probes}
-    shows_both = rubric.choice is not None and not judge.values_sides
-    if shows_both:
-        found |= {probe + IN_PAIRS: _together(judge, rubric, way, probe, num_items) for probe in rubric.probes}
+def sentinel_batches(rubric: Rubric, way: str, num_items: int) -> dict[str, Batch]:
+    """What a labeler's answers to sentinels are measured on, by the name of the kind."""
+    kinds = sentinel_pairs(rubric.probes, num_items)
+    return {SENTINEL + kind: _sides(rubric, way, pairs) for kind, pairs in kinds.items()}
+
+
+def _values_in(batch: Batch, rows: Sequence[Judgment]) -> tuple[list[Values], list[float]]:
+    """(values of the good and the bad side, log-odds of good over bad or nan) of each pair of a batch.
+
+    An unscored subject loses its pair.
+    """
+    if batch.mode == "pairwise":
+        said = zip(batch.pairs, comparisons_of(rows), strict=True)
+        odds = [c.log_odds * SIGN[p.truth or "tie"] if c.is_scored else math.nan for p, c in said]
+        return [(0.0 if math.isnan(x) else x, 1.0 if math.isnan(x) else 0.0) for x in odds], odds
+    values, odds = [], []
+    for good, bad in zip(rows[::2], rows[1::2], strict=True):
+        scored = good.status == bad.status == "scored"
+        values.append((
+            good.value if good.status == "scored" else -1.0, bad.value if bad.status == "scored" else 2.0
+        ))  # fmt: skip
+        odds.append(logit(good.value) - logit(bad.value) if scored else math.nan)
+    return values, odds
+
+
+def measured_from(labeler: str, way: str, batches: Mapping[str, Batch], rows: Mapping[str, Judgment]) -> Measured:
+    """How one way of asking does on each probe, for both halves, by the rows (by id) of what was said."""
+    shows_both = any(probe.endswith(IN_PAIRS) for probe in batches)
     results, odds = [], []
-    for probe, (values, log_odds) in found.items():
+    for probe, batch in batches.items():
+        values, log_odds = _values_in(batch, [rows[i] for i in judgment_ids(labeler, batch)])
         for half, places in _halves(len(values)).items():
-            results.append(_result(judge, rubric, way, probe, half, [values[i] for i in places]))
+            results.append(_result(labeler, batch, probe, half, [values[i] for i in places]))
         if probe.endswith(IN_PAIRS) == shows_both:
             odds += [log_odds[i] for i in _halves(len(values))["calibration"] if not math.isnan(log_odds[i])]
     return Measured(way, tuple(results), tuple(odds))
 
 
-def measure_sentinels(judge: Judge, rubric: Rubric, way: str, num_items: int) -> list[ProbeResult]:
+def sentinel_results(labeler: str, batches: Mapping[str, Batch], rows: Mapping[str, Judgment]) -> list[ProbeResult]:
     """How the labeler does on the kinds of pairs that will ride along with its work."""
-    results = []
-    for kind, pairs in sentinel_pairs(rubric.probes, num_items).items():
-        values, _ = _alone(judge, rubric, way, pairs)
-        results.append(_result(judge, rubric, way, SENTINEL + kind, "test", values))
-    return results
+    return [
+        _result(labeler, batch, kind, "test", _values_in(batch, [rows[i] for i in judgment_ids(labeler, batch)])[0])
+        for kind, batch in batches.items()
+    ]
 
 
 def choose_way(measured: Sequence[Measured]) -> Measured:
@@ -139,28 +153,46 @@ def temperature_of(odds: Sequence[float]) -> float:
     return fit(np.array(odds), np.full(len(odds), target)).temperature if odds else 1.0
 
 
-def admit(judge: Judge, rubric: Rubric, measured: Measured) -> Admission:
+def admit(labeler: str, rubric: Rubric, measured: Measured) -> Admission:
     """Whether the labeler may label by the rubric in the way chosen for it."""
     tested = [r for r in measured.results if r.half == "test"]
     failed = [r for r in tested if r.lower <= trivial_accuracy(r.probe)]
     reason = "; ".join(f"{r.probe} {r.accuracy:.2f} [{r.lower:.2f}, {r.upper:.2f}]" for r in failed or tested)
-    key = content_key(judge.name, rubric.digest, items_digest())
+    key = content_key(labeler, rubric.digest, items_digest())
     temperature = temperature_of(measured.odds)
-    return Admission(key, judge.name, rubric.id, measured.way, not failed, reason, temperature)
+    return Admission(key, labeler, rubric.id, measured.way, not failed, reason, temperature)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What is known of a labeler by one rubric, and the judgments that it rests on."""
+
+    results: list[ProbeResult]
+    admission: Admission
+    rows: list[Judgment]
+
+
+def _asked(judge: Judge, batches: Mapping[str, Batch]) -> dict[str, Judgment]:
+    return {row.judgment_id: row for batch in batches.values() for row in judge.judge(batch)}
 
 
 def calibrate(
     judge: Judge, rubric: Rubric, num_items: int, report: Callable[[float], None] | None = None
-) -> tuple[list[ProbeResult], Admission]:
+) -> Calibrated:
     """Measure every way of asking and decide on admission."""
     measured: list[Measured] = []
+    rows: dict[str, Judgment] = {}
     for way in rubric.usable(judge.ways):
-        measured.append(measure_way(judge, rubric, way, num_items))
+        batches = probe_batches(rubric, way, num_items, not judge.values_sides)
+        rows |= _asked(judge, batches)
+        measured.append(measured_from(judge.name, way, batches, rows))
         if report:
             report(1)
     best = choose_way(measured)
-    admission = admit(judge, rubric, best)
+    admission = admit(judge.name, rubric, best)
     results = [result for one in measured for result in one.results]
     if admission.admitted:
-        results += measure_sentinels(judge, rubric, best.way, num_items)
-    return results, admission
+        sentinels = sentinel_batches(rubric, best.way, num_items)
+        rows |= _asked(judge, sentinels)
+        results += sentinel_results(judge.name, sentinels, rows)
+    return Calibrated(results, admission, list(rows.values()))

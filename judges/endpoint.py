@@ -29,7 +29,7 @@ from judges.config import EndpointConfig
 from judges.endpoint_answers import first_alternatives, read_counts, read_logprobs, read_text
 from judges.listings import Listing, Ranking
 from judges.pairs import Comparison, Pair
-from judges.questions import Question
+from judges.questions import Question, visible
 from judges.rubrics import Rubric
 from judges.ways import Subject
 
@@ -135,7 +135,7 @@ class EndpointJudge(AsksLabels):
 
     def clean(self, text: str) -> str:
         """See `AsksLabels`."""
-        return neutralise_roles(text)
+        return neutralise_roles(visible(text))
 
     def score_labels(self, way: str, questions: Sequence[Question]) -> list[LabelAnswer]:
         """See `AsksLabels`; at most `concurrency` questions at a time."""

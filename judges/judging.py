@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -44,6 +44,15 @@ class Batch:
         """How many are to be judged."""
         return len(self.subjects) + len(self.pairs) + len(self.listings)
 
+    def without(self, done: Collection[str]) -> Batch:
+        """The same batch without the items of these ids."""
+        return replace(
+            self,
+            subjects=[s for s in self.subjects if s.subject_id not in done],
+            pairs=[p for p in self.pairs if p.pair_id not in done],
+            listings=[x for x in self.listings if x.listing_id not in done],
+        )
+
     def parts(self, size: int) -> Iterator[Batch]:
         """The same batch in parts of at most `size` items."""
         for start in range(0, self.num_items, size):
@@ -64,6 +73,17 @@ class _Said:
     gap: float = 0.0
 
 
+def _judgment_id(labeler: str, batch: Batch, item_id: str) -> str:
+    return content_key(labeler, batch.rubric.digest, batch.mode, batch.way, item_id, batch.seed)
+
+
+def judgment_ids(labeler: str, batch: Batch) -> list[str]:
+    """The ids of the rows that a labeler's answers to a batch are stored under, in order."""
+    items = [s.subject_id for s in batch.subjects] + [p.pair_id for p in batch.pairs]
+    items += [x.listing_id for x in batch.listings]
+    return [_judgment_id(labeler, batch, item) for item in items]
+
+
 def _row(
     labeler: str, batch: Batch, item_id: str, texts: Sequence[str], said: _Said | None, reason: str, usage: Usage,
     raw: str, truth: str,
@@ -73,7 +93,7 @@ def _row(
     assert not reason or reason in REASONS, f"unknown reason {reason!r}"
     digest = batch.rubric.digest
     return Judgment(
-        judgment_id=content_key(labeler, digest, batch.mode, batch.way, item_id, batch.seed),
+        judgment_id=_judgment_id(labeler, batch, item_id),
         subject_id=item_id,
         labeler=labeler,
         rubric=batch.rubric.id,

@@ -12,7 +12,7 @@ from pathlib import Path
 from infra.console import note, progress, warn
 from infra.labeler_records import Admission
 from judges import demonstration_steps, passage_steps, preference_steps
-from judges.budget import BudgetedJudge
+from judges.budget import BudgetedJudge, cost_of, estimate
 from judges.cache import CachedJudge
 from judges.calibration import calibrate
 from judges.gold import load_gold
@@ -28,6 +28,14 @@ class Labeling(Parts):
 
     def run(self) -> None:
         """All steps."""
+        expenses = estimate(
+            self.config, self.budget.label_tokens, self.budget.num_prompts, self.budget.num_instructions
+        )  # fmt: skip
+        if self.config.kind == "local" and self.judge.name.endswith(f"@{self.champion.digest[:12]}"):
+            warn("the labeler has the champion's own weights; of its liking for its own words nothing is known")
+        total = sum(e.num_tokens for e in expenses)
+        price = cost_of(self.config, total)
+        note(f"labels will cost {total:,} tokens at most" + (f", {price:.4f} at the set price" if price else ""))
         admissions = self.admissions()
         watched = replace(self, judge=self.watched_judge(admissions))
         passage_steps.settle_extractions(watched, admissions)
@@ -73,9 +81,10 @@ class Labeling(Parts):
         missing = [r for r in map(load_rubric, self.config.rubric_names()) if r.id not in known]
         with progress("measuring the labeler", total=len(missing) * len(self.judge.ways)) as advance:
             for rubric in missing:
-                results, admission = calibrate(self.judge, rubric, self.config.num_probe_items, advance)
-                admission = self._tested_on_gold(rubric, admission)
-                self.store.add_datasheet(results, [admission])
+                found = calibrate(self.judge, rubric, self.config.num_probe_items, advance)
+                admission = self._tested_on_gold(rubric, found.admission)
+                self.store.add_judgments(found.rows)
+                self.store.add_datasheet(found.results, [admission])
                 known[rubric.id] = admission
         for admission in known.values():
             if admission.admitted:

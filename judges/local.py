@@ -15,7 +15,7 @@ from judges.answers import Answer, LabelAnswer, Usage, logit
 from judges.asking import AsksLabels
 from judges.listings import Listing, Ranking
 from judges.pairs import Comparison, Pair
-from judges.questions import Question
+from judges.questions import Question, visible
 from judges.rubrics import CHOICE, LABELED, WAYS, Rubric
 from judges.ways import Subject, evidence_of, requests_for, value_of
 
@@ -38,7 +38,7 @@ class LocalJudge(AsksLabels):
 
     def clean(self, text: str) -> str:
         """See `AsksLabels`: special tokens of the model are taken apart."""
-        return self.model.neutralise(text)
+        return self.model.neutralise(visible(text))
 
     def score_labels(self, way: str, questions: Sequence[Question]) -> list[LabelAnswer]:  # noqa: ARG002
         """See `AsksLabels`: teacher-forced log-probabilities behind the chat template, summed over a label's tokens."""

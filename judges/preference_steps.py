@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from infra.console import note, progress
-from infra.labeler_records import Admission
+from infra.labeler_records import Admission, WinRate
 from infra.language_model import CompletedText
 from infra.records import Completion, Preference, Sample, content_key, unit_hash
-from judges.intervals import share_of
+from judges.calibration import SENTINEL
+from judges.intervals import Interval, share_of
 from judges.judging import Batch
 from judges.parts import HELD_OUT_REASON, Admissions, Champion, Parts
 from judges.preferences import checked_judgments, checked_preference, claims_of, known_pair
-from judges.preferring import Contests, groups_of, preferences_from
+from judges.preferring import Contests, contests_in, groups_of, preferences_from, wins_over_older
 from judges.rubrics import load_rubric
+from judges.winrates import Errors, corrected_win_rate
 
 
 def prompts(parts: Parts) -> list[Sample]:
@@ -105,7 +108,28 @@ def _judged(
                 parts.store.add_judgments(judged)
                 rows |= {j.subject_id: j for j in judged}
                 advance(part.num_items)
+    if parts.older is not None:
+        wins, number = wins_over_older(groups, contests_in(groups, rows, admission.temperature))
+        _note_win_rate(parts, admission, parts.older.digest, wins, number)
     return preferences_from(groups, rows, admission, parts.config.min_margin, parts.generation)
+
+
+def _note_win_rate(parts: Parts, admission: Admission, older: str, wins: int, number: int) -> None:
+    """How often the champion's completions win over those of the model before it, the labeler's errors taken out."""
+    if number == 0:
+        return
+    tested = parts.store.tested_probes(admission.labeler)
+    mine = [r for r in tested if (r.rubric, r.way) == (admission.rubric, admission.way) and SENTINEL not in r.probe]
+    pairs = sum(r.num_pairs for r in mine)
+    right = round(sum(r.num_pairs * r.accuracy for r in mine))
+    found = corrected_win_rate(wins, number, Errors(pairs - pairs // 2, right - right // 2, pairs // 2, right // 2))
+    bounds = found.corrected or Interval(math.nan, math.nan, math.nan)
+    parts.store.add_win_rate(WinRate(
+        parts.generation, admission.labeler, admission.rubric, parts.champion.digest, older, number,
+        found.raw.value, found.raw.low, found.raw.high, bounds.value, bounds.low, bounds.high, found.reason,
+    ))  # fmt: skip
+    told = str(found.corrected) if found.corrected else f"none: {found.reason}"
+    note(f"the champion wins {found.raw} of {number} pairs against the one before it; corrected {told}")
 
 
 def _keep_preferences(parts: Parts, found: Mapping[str, Preference | None]) -> None:

@@ -141,6 +141,17 @@ def _preference(group: Group, sides: Places, start: int, ratings: Ratings, label
     )
 
 
+def wins_over_older(groups: Sequence[Group], contests: Sequence[Contest]) -> tuple[int, int]:
+    """(wins, contests) of the champion's completions against the older model's; even ones are left out."""
+    older = [c.completion_id in group.older for group in groups for c in group.completions]
+    wins = number = 0
+    for contest in contests:
+        if older[contest.first] != older[contest.second] and contest.win != 0.5:
+            number += 1
+            wins += (contest.win > 0.5) == older[contest.second]
+    return wins, number
+
+
 @dataclass(frozen=True)
 class Contests:
     """Which judgments on completions to ask for next, for one labeler and rubric."""

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from infra.console import console, plain
+from loop import judge_work_cli as _more_judge_commands  # noqa: F401 (registers them)
 from loop import views
 from loop.closing import exit_on_error
 from loop.crawl_cli import app as crawl_app

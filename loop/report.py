@@ -161,6 +161,9 @@ def _generation(connection: Connection, row: views.Row) -> dict[str, Any]:
         "drops": views.drops(connection, number),
         "labels": views.labels(connection, number),
         "label_plot": plot_labels(connection, number),
+        "win_rates": views.win_rates(connection, number),
+        "clashes": views.clashes(connection, number),
+        "heads": views.heads(connection, number),
         "samples": views.trained_samples(connection, number, 6),
         "preferences": views.trained_preferences(connection, number, 4),
     }

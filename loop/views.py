@@ -99,6 +99,27 @@ def gold_sheets(connection: duckdb.DuckDBPyConnection) -> list[Datasheet]:
     return from_table(Datasheet, found)
 
 
+def win_rates(connection: duckdb.DuckDBPyConnection, number: int) -> list[Row]:
+    """How a generation's champion does against the one before it, as labelers say and corrected."""
+    return rows(connection, "SELECT * FROM win_rate WHERE generation = ? ORDER BY labeler", [number])
+
+
+def clashes(connection: duckdb.DuckDBPyConnection, number: int) -> list[Row]:
+    """Labelers' errors on pairs that a verifier decided: labeler, rubric, pairs, wrong."""
+    return rows(
+        connection,
+        "SELECT labeler, rubric, count(*) AS pairs, count(*) FILTER (verdict <> detail) AS wrong FROM judgment"
+        " WHERE generation = ? AND mode = 'pairwise' AND status = 'scored' AND detail IN ('A', 'B')"
+        " GROUP BY ALL ORDER BY ALL",
+        [number],
+    )
+
+
+def heads(connection: duckdb.DuckDBPyConnection, number: int) -> list[Row]:
+    """A generation's distilled head: how well it tells the labeler's ranks, and the drift of the one before it."""
+    return rows(connection, "SELECT * EXCLUDE (weights) FROM head WHERE generation = ?", [number])
+
+
 def crawl_outcomes(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     """(generation, outcome, pages): texts that were kept, and drops by reason, most frequent first."""
     return rows(

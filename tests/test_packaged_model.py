@@ -68,10 +68,10 @@ def test_it_answers_in_its_chat_template(packaged_folder: Path) -> None:
 
 def test_it_is_admitted_where_it_can_judge_and_refused_where_it_cannot(packaged_folder: Path) -> None:
     judge = LocalJudge(REFERENCE)
-    coherence = calibrate(judge, load_rubric("coherence"), 16)[1]
+    coherence = calibrate(judge, load_rubric("coherence"), 16).admission
     assert coherence.admitted
     assert coherence.way == "likelihood"
-    assert not calibrate(judge, load_rubric("correctness"), 16)[1].admitted
+    assert not calibrate(judge, load_rubric("correctness"), 16).admission.admitted
 
 
 def test_a_training_step_lowers_the_loss_on_its_own_text(packaged_folder: Path, tmp_path: Path) -> None:

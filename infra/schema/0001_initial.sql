@@ -89,6 +89,11 @@ CREATE TABLE head (
     drift_bias DOUBLE
 );
 
+CREATE TABLE win_rate (
+    generation BIGINT, labeler TEXT, rubric TEXT, model TEXT, other TEXT, num_pairs BIGINT, said DOUBLE,
+    said_low DOUBLE, said_high DOUBLE, corrected DOUBLE, low DOUBLE, high DOUBLE, why TEXT
+);
+
 CREATE TABLE completion (
     completion_id TEXT, sample_id TEXT, model_digest TEXT, index BIGINT, text TEXT, num_tokens BIGINT,
     generation BIGINT

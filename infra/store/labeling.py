@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from infra.labeler_records import Admission, Datasheet, GoldItem, Head, ProbeResult
+from infra.labeler_records import Admission, Datasheet, GoldItem, Head, ProbeResult, WinRate
 from infra.records import Completion, Document, Judgment, Preference, Sample
 from infra.store.base import StoreBase
 from infra.tables import rows_table
@@ -136,6 +136,36 @@ class LabelTables(StoreBase):
             [generation, rubric],
         )
 
+    def judgments_of_generation(self, generation: int) -> list[Judgment]:
+        """All judgments that a generation made, in a fixed order; 0 are those that measured labelers."""
+        return self._records(Judgment, "SELECT * FROM judgment WHERE generation = ? ORDER BY judgment_id", [generation])
+
+    def drop_unscored(self, generation: int) -> None:
+        """Take a generation's unscored judgments away, so that the items can be asked about again."""
+        self._connection.execute("DELETE FROM judgment WHERE generation = ? AND status <> 'scored'", [generation])
+
+    def probe_results(self) -> list[ProbeResult]:
+        """How every labeler did on every probe, in the order in which they were measured."""
+        return self._records(ProbeResult, "SELECT * FROM probe_result ORDER BY rowid")
+
+    def all_admissions(self) -> list[Admission]:
+        """Every labeler's admissions."""
+        return self._records(Admission, "SELECT * FROM admission ORDER BY admission_id")
+
+    def labeled_generations(self) -> list[int]:
+        """Generations that have made preferences or judgments."""
+        return [g for (g,) in self._rows("SELECT DISTINCT generation FROM judgment WHERE generation > 0 ORDER BY 1")]
+
+    def champion_of(self, generation: int) -> str | None:
+        """The digest of the model that completed a generation's prompts as its champion."""
+        rows = self._rows("SELECT DISTINCT model_digest FROM surprise WHERE generation = ?", [generation])
+        return str(rows[0][0]) if rows else None
+
+    def dropped_subjects(self, generation: int, reason: str) -> set[str]:
+        """What was dropped in a generation for a reason."""
+        rows = self._rows("SELECT subject FROM dropped WHERE generation = ? AND reason = ?", [generation, reason])
+        return {subject for (subject,) in rows}
+
     def completions(self, generation: int) -> list[Completion]:
         """Completions that a generation made, grouped by prompt."""
         return self._records(
@@ -174,6 +204,14 @@ class LabelTables(StoreBase):
         """A generation's head, if one was fitted."""
         found = self._records(Head, "SELECT * FROM head WHERE generation = ?", [generation])
         return found[0] if found else None
+
+    def add_win_rate(self, rate: WinRate) -> None:
+        """Store how a generation's champion does against the one before it."""
+        self._add("win_rate", WinRate, [rate], ["generation", "labeler", "model", "other"])
+
+    def win_rates(self) -> list[WinRate]:
+        """All of them, in the order of the generations."""
+        return self._records(WinRate, "SELECT * FROM win_rate ORDER BY generation, labeler")
 
     def clashes(self, generation: int) -> tuple[int, int]:
         """(wrong, all) of a generation's verdicts on pairs whose better side was known."""

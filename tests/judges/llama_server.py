@@ -1,4 +1,4 @@
-"""llama.cpp's own server with the packaged model, in a process of its own: MODEL PORT."""
+"""llama.cpp's own server with the packaged model, in a process of its own: MODEL PORT [SLOTS]."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ if __name__ == "__main__":
     parameters = xllamacpp.CommonParams()
     parameters.model.path = sys.argv[1]
     parameters.port = int(sys.argv[2])
-    parameters.n_parallel = 4
-    parameters.n_ctx = 4 * 2048
+    slots = int(sys.argv[3]) if len(sys.argv) > 3 else 4
+    parameters.n_parallel = slots
+    parameters.n_ctx = slots * 2048
     parameters.cpuparams.n_threads = 1  # it spins while it waits, and the tests run here too
     parameters.cpuparams_batch.n_threads = 1
     server = xllamacpp.Server(parameters)  # serves until it is collected

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from infra.errors import UserError
 from infra.language_model import ContinuationScore
 from judges.answers import Answer
-from judges.calibration import admit, calibrate, choose_way, measure, measure_way, temperature_of
+from judges.calibration import admit, calibrate, choose_way, measure, measured_from, probe_batches, temperature_of
 from judges.config import ScriptedConfig
 from judges.outcomes import longer_baseline
 from judges.pairs import Comparison
@@ -85,9 +85,9 @@ def test_shuffling_keeps_the_words(text: str) -> None:
 
 @pytest.mark.parametrize("rubric", RUBRICS)
 def test_perfect_labeler_is_admitted_and_a_blind_one_is_not(rubric: str) -> None:
-    assert calibrate(scripted(accuracy=1.0), load_rubric(rubric), 24)[1].admitted
-    assert not calibrate(scripted(accuracy=0.5), load_rubric(rubric), 24)[1].admitted
-    assert not calibrate(scripted(accuracy=0.0), load_rubric(rubric), 24)[1].admitted
+    assert calibrate(scripted(accuracy=1.0), load_rubric(rubric), 24).admission.admitted
+    assert not calibrate(scripted(accuracy=0.5), load_rubric(rubric), 24).admission.admitted
+    assert not calibrate(scripted(accuracy=0.0), load_rubric(rubric), 24).admission.admitted
 
 
 def test_scripted_accuracy_is_what_the_dial_says() -> None:
@@ -110,7 +110,7 @@ def test_scripted_length_bias_and_refusals() -> None:
 
 
 def test_labeler_that_never_answers_is_not_admitted() -> None:
-    assert not calibrate(scripted(accuracy=1.0, unscored_share=1.0), load_rubric("coherence"), 16)[1].admitted
+    assert not calibrate(scripted(accuracy=1.0, unscored_share=1.0), load_rubric("coherence"), 16).admission.admitted
 
 
 class TwoWays(ScriptedJudge):
@@ -125,14 +125,18 @@ class TwoWays(ScriptedJudge):
 
 def test_the_way_is_chosen_on_the_calibration_half_and_judged_on_the_other() -> None:
     judge, rubric = TwoWays(ScriptedConfig(accuracy=1.0)), load_rubric("relevance")
-    _, admission = calibrate(judge, rubric, 24)
+    admission = calibrate(judge, rubric, 24).admission
     assert admission.way == "good"
     assert admission.admitted
-    ways = [measure_way(judge, rubric, way, 24) for way in judge.ways]
+    ways = []
+    for way in judge.ways:
+        batches = probe_batches(rubric, way, 24, shows_both=True)
+        rows = {row.judgment_id: row for batch in batches.values() for row in judge.judge(batch)}
+        ways.append(measured_from(judge.name, way, batches, rows))
     spoiled = replace(ways[1], results=tuple(replace(r, lower=0.4, accuracy=0.0) if r.half == "test" else r
                                              for r in ways[1].results))  # fmt: skip
     assert choose_way([ways[0], spoiled]) is spoiled
-    assert not admit(judge, rubric, spoiled).admitted
+    assert not admit(judge.name, rubric, spoiled).admitted
 
 
 def test_a_labeler_that_looks_at_both_sides_is_measured_on_both_at_once() -> None:
@@ -141,7 +145,8 @@ def test_a_labeler_that_looks_at_both_sides_is_measured_on_both_at_once() -> Non
             return [Comparison(1.0, 1.0) for _ in pairs]
 
     rubric = load_rubric("relevance")
-    results, admission = calibrate(Blind(ScriptedConfig(accuracy=1.0)), rubric, 24)
+    found = calibrate(Blind(ScriptedConfig(accuracy=1.0)), rubric, 24)
+    results, admission = found.results, found.admission
     assert not admission.admitted
     assert "off_topic/pairs" in admission.reason
     assert {r.probe for r in results} == {"off_topic", "off_topic/pairs"}
@@ -154,7 +159,8 @@ def test_sentinels_are_measured_and_are_no_condition() -> None:
             return [Answer(1.0) if s.text == CONSTANT_REPLY else a for s, a in zip(subjects, answers, strict=True)]
 
     judge = Gullible(ScriptedConfig(accuracy=1.0))
-    results, admission = calibrate(judge, load_rubric("relevance"), 24)
+    found = calibrate(judge, load_rubric("relevance"), 24)
+    results, admission = found.results, found.admission
     assert admission.admitted
     bounds = least_accuracies([r for r in results if r.half == "test"], {"relevance": admission})["relevance"]
     assert bounds["a constant reply"] < 0.1 < 0.7 < bounds["a reply that is cut off"]

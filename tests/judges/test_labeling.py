@@ -94,7 +94,7 @@ def labeling(store: Store, tiny_folder: Path) -> Labeling:
         scripted=ScriptedConfig(accuracy=1.0),
     )  # fmt: skip
     return Labeling(
-        store=store, config=config, budget=LabelBudget(600, 3, 2), generation=1, seed=0,
+        store=store, config=config, budget=LabelBudget(600, 3, 8), generation=1, seed=0,
         judge=Interrupted(config.scripted), verifier=SandboxVerifier(),
         champion=(tiny := TinyChampion(LanguageModel(tiny_folder))), encoder=tiny, held_out=Nothing(),
     )  # fmt: skip
