@@ -11,9 +11,11 @@ class Datasheet:
 
     `majority` and `longer` are the accuracies of the trivial baselines, `admission_low` is the one-sided 95% bound
     that has to beat them. `brier` and `ece` (expected calibration error) are those of its probabilities as they
-    come and after calibration on other pairs. `ladder_N`: how often an answer wins over itself with N% of its
-    words shuffled. `num_a`, `right_a`: test pairs whose better side is A, and how many of them it got right.
-    `cost_per_thousand` is that of a thousand pairs at the labeler's prices. Not a number where nothing was measured.
+    come and after calibration on other pairs. Habits are in nats, with intervals of 95%: what the first place
+    gains, what a thousand characters add, and how far the truth moves the log-odds (discrimination). `ladder_N`:
+    how often an answer wins over itself with N% of its words shuffled. `num_a`, `right_a`: test pairs whose better
+    side is A, and how many of them it got right. `cost_per_thousand` is that of a thousand pairs at the labeler's
+    prices. Not a number where nothing was measured.
     """
 
     datasheet_id: str
@@ -42,7 +44,14 @@ class Datasheet:
     consistency: float
     right_if_consistent: float
     first_place_gap: float
+    gap_low: float
+    gap_high: float
     length_slope: float
+    slope_low: float
+    slope_high: float
+    discrimination: float
+    discrimination_low: float
+    discrimination_high: float
     ladder_25: float
     ladder_50: float
     ladder_75: float

@@ -13,16 +13,16 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import cohen_kappa_score
 
 from infra.labeler_records import Datasheet, GoldItem
 from infra.records import Judgment, content_key
 from judges.gold import GoldSet
+from judges.habits import habits_of
 from judges.intervals import Interval, accuracy_of
 from judges.judging import Batch, comparisons_of
 from judges.outcomes import Floats, longer_baseline, majority_baseline, outcomes_of, right
-from judges.pairs import SIGN, Comparison, Pair, Side
+from judges.pairs import Comparison, Pair, Side
 from judges.probes import shuffled_words
 from judges.protocol import Judge
 from judges.reliability import Calibration, brier, expected_calibration_error, fit
@@ -56,21 +56,6 @@ def kappa_of(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> Interv
     drawn = bootstrap((truths, verdicts), kappa, paired=True, vectorized=False, n_resamples=RESAMPLES,
                       method="percentile", rng=np.random.default_rng(0))  # fmt: skip
     return Interval(value, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
-
-
-def length_slope(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> float:
-    """Log-odds that a thousand characters more add to a side's chance of being named, at equal truth.
-
-    A logistic regression of the verdict on the difference in length and on the truth.
-    """
-    used = [(p, c) for p, c in zip(pairs, comparisons, strict=True) if c.is_scored]
-    features = np.array([
-        [(len(p.a) - len(p.b)) / 1000, SIGN[p.truth or "tie"]] for p, _ in used
-    ]).reshape(-1, 2)  # fmt: skip
-    named = np.array([c.log_odds > 0 for _, c in used], dtype=int)
-    if len(set(named.tolist())) < 2:
-        return 0.0
-    return float(LogisticRegression(C=10.0, fit_intercept=False).fit(features, named).coef_[0, 0])
 
 
 def pair_ways(judge: Judge, rubric: Rubric) -> list[str]:
@@ -223,7 +208,7 @@ def _sheet(facts: Facts, evidence: Evidence) -> Datasheet:
     accuracy, kappa = accuracy_of(scores), kappa_of(test, comparisons)
     consistent = [(p, c) for p, c in scored if c.is_consistent]
     fitted, errors = reliability(evidence.pairs["calibration"], evidence.said["calibration"], test, comparisons)
-    sides = errors_on(test, comparisons)
+    sides, habits = errors_on(test, comparisons), habits_of(test, comparisons)
     steps = [evidence.accuracy(f"ladder_{step:.0%}") for step in LADDER]
     return Datasheet(
         **asdict(facts), num_pairs=len(test), num_unscored=len(test) - len(scored),
@@ -235,8 +220,11 @@ def _sheet(facts: Facts, evidence: Evidence) -> Datasheet:
         admission_low=accuracy_of(scores, 0.9).low,
         consistency=_mean([c.is_consistent for _, c in scored]),
         right_if_consistent=_mean(right([p for p, _ in consistent], [c for _, c in consistent])),
-        first_place_gap=_mean([c.gap for _, c in scored]),
-        length_slope=length_slope(test, comparisons),
+        first_place_gap=habits.gap.value, gap_low=habits.gap.low, gap_high=habits.gap.high,
+        length_slope=habits.length_slope.value,
+        slope_low=habits.length_slope.low, slope_high=habits.length_slope.high,
+        discrimination=habits.discrimination.value,
+        discrimination_low=habits.discrimination.low, discrimination_high=habits.discrimination.high,
         ladder_25=steps[0], ladder_50=steps[1], ladder_75=steps[2], ladder_100=steps[3],
         over_empty=evidence.accuracy("empty"),
         identical_ties=_mean([c.is_scored and c.verdict(0.01) == "tie" for c in evidence.said["same"]]),

@@ -95,20 +95,32 @@ def _show(sheets: list[Datasheet]) -> None:
     names = ["gold", "pairs", "way", "accuracy [95%]", "kappa [95%]", "majority", "by length", "may label"]
     console.print(views.table("Beside the trivial baselines", names, lines))
     lines = [
-        [s.gold, f"{s.consistency:.2f}", f"{s.right_if_consistent:.2f}", f"{s.first_place_gap:+.2f}",
-         f"{s.length_slope:+.2f}", " ".join(f"{x:.2f}" for x in s.ladder.values()),
-         f"{s.over_empty:.2f}", f"{s.identical_ties:.2f}", f"{s.ece:.2f} {s.ece_calibrated:.2f}", str(s.num_unscored),
-         f"{s.pairs_per_second:.1f}", f"{s.tokens_per_thousand:,.0f}", f"{s.cost_per_thousand:.2f}"]
+        [s.gold, _habit(s.first_place_gap, s.gap_low, s.gap_high), _habit(s.length_slope, s.slope_low, s.slope_high),
+         _habit(s.discrimination, s.discrimination_low, s.discrimination_high), f"{s.consistency:.2f}",
+         f"{s.right_if_consistent:.2f}", " ".join(f"{x:.2f}" for x in s.ladder.values()), f"{s.over_empty:.2f}",
+         f"{s.identical_ties:.2f}"]
         for s in sheets
     ]  # fmt: skip
-    names = ["gold", "same in both orders", "right where same", "gap of first place", "per 1,000 chars",
-             "over 25 50 75 100% shuffled", "over empty", "identical tied", "ECE before, after", "unscored",
-             "pairs/s", "tokens per 1,000", "cost per 1,000"]  # fmt: skip
-    console.print(views.table("Habits", names, lines))
+    names = ["gold", "first place gains", "per 1,000 chars", "right against wrong", "same in both orders",
+             "right where same", "over 25 50 75 100% shuffled", "over empty", "identical tied"]  # fmt: skip
+    console.print(views.table("Habits, in nats and shares", names, lines))
+    lines = [
+        [s.gold, f"{s.ece:.2f} {s.ece_calibrated:.2f}", f"{s.brier:.2f} {s.brier_calibrated:.2f}",
+         str(s.num_unscored), f"{s.pairs_per_second:.1f}", f"{s.tokens_per_thousand:,.0f}",
+         f"{s.cost_per_thousand:.2f}"]
+        for s in sheets
+    ]  # fmt: skip
+    names = ["gold", "ECE before, after", "Brier before, after", "unscored", "pairs/s", "tokens per 1,000",
+             "cost per 1,000"]  # fmt: skip
+    console.print(views.table("Calibration and cost", names, lines))
     for sheet in sheets:
         if not is_admitted(sheet):
             best = max(0.5, sheet.majority, sheet.longer)
             warn(f"{sheet.gold}: NOT better than a trivial baseline ({sheet.admission_low:.3f} against {best:.3f})")
+
+
+def _habit(value: float, low: float, high: float) -> str:
+    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 @app.command(epilog="Example:  ratchet judge attack --rubric relevance")

@@ -64,8 +64,9 @@ CREATE TABLE datasheet (
     num_unscored BIGINT, accuracy DOUBLE, accuracy_low DOUBLE, accuracy_high DOUBLE, kappa DOUBLE, kappa_low DOUBLE,
     kappa_high DOUBLE, calibration TEXT, temperature DOUBLE, brier DOUBLE, ece DOUBLE, brier_calibrated DOUBLE,
     ece_calibrated DOUBLE, majority DOUBLE, longer DOUBLE, admission_low DOUBLE, consistency DOUBLE,
-    right_if_consistent DOUBLE, first_place_gap DOUBLE, length_slope DOUBLE, ladder_25 DOUBLE, ladder_50 DOUBLE,
-    ladder_75 DOUBLE, ladder_100 DOUBLE, over_empty DOUBLE, identical_ties DOUBLE, seconds DOUBLE, num_tokens BIGINT,
+    right_if_consistent DOUBLE, first_place_gap DOUBLE, gap_low DOUBLE, gap_high DOUBLE, length_slope DOUBLE,
+    slope_low DOUBLE, slope_high DOUBLE, discrimination DOUBLE, discrimination_low DOUBLE, discrimination_high DOUBLE,
+    ladder_25 DOUBLE, ladder_50 DOUBLE, ladder_75 DOUBLE, ladder_100 DOUBLE, over_empty DOUBLE, identical_ties DOUBLE, seconds DOUBLE, num_tokens BIGINT,
     num_a BIGINT, right_a BIGINT, num_b BIGINT, right_b BIGINT, cost_per_thousand DOUBLE
 );
 

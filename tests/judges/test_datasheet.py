@@ -18,8 +18,9 @@ from infra.records import content_key
 from infra.store import Store
 from judges.attacks import attack_labeler, attacks
 from judges.config import ScriptedConfig
-from judges.datasheet import is_admitted, kappa_of, length_slope, measure, recomputed
+from judges.datasheet import is_admitted, kappa_of, measure, recomputed
 from judges.gold import GoldSet
+from judges.habits import habits_of
 from judges.intervals import accuracy_of
 from judges.outcomes import right
 from judges.pairs import Comparison, Pair
@@ -65,8 +66,20 @@ def test_a_liking_for_the_first_place_is_seen_and_averaged_out() -> None:
     assert fair.first_place_gap == 0.0
 
 
-def test_a_liking_for_length_is_seen() -> None:
-    assert sheet_of(accuracy=0.8, length_bias=3.0).length_slope > 2 > abs(sheet_of(accuracy=0.8).length_slope)
+@pytest.mark.parametrize(("bias", "place", "accuracy"), [(0.0, 0.0, 0.9), (3.0, 0.0, 0.8), (-2.0, 1.5, 0.7)])
+def test_dialled_habits_are_recovered_within_their_intervals(bias: float, place: float, accuracy: float) -> None:
+    """The scripted log-odds of the truth are 1 on average, so a labeler right in 80% discriminates by 0.8 - 0.2."""
+    sheet = sheet_of(accuracy=accuracy, length_bias=bias, position_bias=place)
+    assert sheet.slope_low <= bias <= sheet.slope_high
+    assert sheet.slope_high - sheet.slope_low < 0.8
+    assert sheet.gap_low - 1e-9 <= 2 * place <= sheet.gap_high + 1e-9
+    assert sheet.discrimination_low <= 2 * accuracy - 1 <= sheet.discrimination_high
+    assert sheet.discrimination_high - sheet.discrimination_low < 0.25
+
+
+def test_habits_of_next_to_nothing_are_not_numbers() -> None:
+    found = habits_of(*votes("A", "A"))
+    assert found.gap.value != found.gap.value
 
 
 def test_failures_count_as_errors_and_are_reported() -> None:
@@ -255,7 +268,3 @@ def test_a_panel_weighted_by_gold_is_not_worse_than_its_best_member_and_equal_vo
     assert equal < best - 0.1
     assert 1 < panel.effective_votes < 5
     assert panel.weights["ChatGPT"] < 0 < panel.weights["GPT-4"]
-
-
-def test_slope_is_zero_where_one_side_is_always_named() -> None:
-    assert length_slope(*votes("AB", "AA")) == 0.0
