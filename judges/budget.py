@@ -10,20 +10,25 @@ from infra.console import warn
 from infra.language_model import CompletedText
 from judges.answers import Answer
 from judges.config import JudgeConfig
+from judges.extractive import SPANS
 from judges.instructions import QUESTION_TOKENS, SHOWN_CHARS, TRIES
 from judges.listings import Listing, Ranking
 from judges.pairs import Comparison, Pair
 from judges.passages import estimated_tokens
-from judges.probes import MOST_PAIRS, probe_pairs
+from judges.probes import probe_pairs
 from judges.protocol import AroundJudge, Judge
-from judges.rubrics import LABELED, Rubric, load_rubric
+from judges.rubrics import LABELED, WAYS, Rubric, load_rubric
 from judges.sentinels import EVERY
 from judges.ways import Subject
 
 Item = TypeVar("Item")
 Said = TypeVar("Said", Answer, Comparison, Ranking)
-CHARS_OF_WORDS = 700
-"""Characters of a question around the material, about."""
+CHARS_OF_FENCES = 250
+"""Characters of the note on fences, the fences and a chat template, about."""
+CHARS_OF_EXAMPLES = 600
+"""Those of the examples before a question is written."""
+QUESTION_CHARS = 500
+"""The longest question that a checked example makes."""
 RIDERS = 8
 
 
@@ -101,40 +106,61 @@ class Expense:
     num_tokens: int
 
 
+def _chars_asked(rubric: Rubric, way: str, chars: int) -> int:
+    """Characters that a model reads to value a text of so many by a rubric, asked in a way."""
+    if way == "few_shot" and rubric.few_shot is not None:
+        return len(rubric.few_shot.template) + chars
+    if way == "likelihood" and rubric.likelihood is not None:
+        return len(rubric.likelihood.context) + chars
+    if way == "text_given_label" and rubric.text_given_label is not None:
+        return len(rubric.text_given_label.positive) + len(rubric.text_given_label.negative) + 2 * chars
+    return sum(len(rubric.template) + len(c.question) + CHARS_OF_FENCES + chars for c in rubric.criteria)
+
+
+def _ways(config: JudgeConfig, rubric: Rubric) -> list[str]:
+    return rubric.usable(WAYS) if config.kind == "local" else [LABELED]
+
+
 def _tokens_of(config: JudgeConfig, rubric: Rubric, chars: int) -> int:
     """Tokens of one item of so many characters, by the dearest way of asking."""
-    asked = max(2, len(rubric.criteria)) if config.kind == "local" else len(rubric.criteria)
-    samples = config.endpoint.num_samples if config.endpoint.way == "counts" else 1
-    return asked * samples * estimated_tokens("x" * (chars + CHARS_OF_WORDS))
+    samples = config.endpoint.num_samples if config.kind == "endpoint" and config.endpoint.way == "counts" else 1
+    return samples * max(estimated_tokens("x" * _chars_asked(rubric, way, chars)) for way in _ways(config, rubric))
+
+
+def measuring(config: JudgeConfig) -> Expense:
+    """What it costs to measure a labeler on the rubrics of a recipe, which is done once a run."""
+    number = tokens = 0
+    for rubric in (load_rubric(name) for name in dict.fromkeys(config.rubric_names())):
+        for probe in rubric.probes:
+            pairs = probe_pairs(probe, config.num_probe_items)
+            sizes = [len(s.prompt) + len(s.text) + len(s.reference) for p in pairs for s in (p.good, p.bad)]
+            orders = 1 if config.kind == "local" else 3
+            for way in _ways(config, rubric):
+                number += orders * len(sizes)
+                tokens += orders * sum(estimated_tokens("x" * _chars_asked(rubric, way, size)) for size in sizes)
+            number += 2 * len(sizes)  # the sentinels
+            tokens += 2 * sum(_tokens_of(config, rubric, size) for size in sizes)
+    return Expense("measuring the labeler (once)", number, tokens)
 
 
 def estimate(config: JudgeConfig, num_passage_tokens: int, num_prompts: int, num_instructions: int) -> list[Expense]:
-    """What a generation's labels cost at most, step by step; the first generation also measures the labeler."""
-    ways = 4 if config.kind == "local" else 1
-    sides = 2 if config.kind == "local" else 6
-    rubrics = [load_rubric(name) for name in dict.fromkeys(config.rubric_names())]
-    measured = tokens = 0
-    for rubric in rubrics:
-        for probe in rubric.probes:
-            size = max(len(s.text) + len(s.prompt) for p in probe_pairs(probe, MOST_PAIRS) for s in (p.good, p.bad))
-            number = config.num_probe_items * sides * (ways if len(rubric.usable((LABELED,))) else 1)
-            measured, tokens = measured + number, tokens + number * _tokens_of(config, rubric, size)
-    expenses = [Expense("measuring the labeler (once)", measured, tokens)]
+    """What a generation's labels cost at most, step by step, once the labeler is measured."""
     passages = max(1, num_passage_tokens // estimated_tokens("x" * config.passage_chars))
     watched = 1 + RIDERS / EVERY
+    expenses = []
     for name in config.passage_rubrics:
         cost = passages * _tokens_of(config, load_rubric(name), config.passage_chars)
         expenses.append(Expense(f"passages by {name}", passages, int(watched * cost)))
     answers = load_rubric(config.answer_rubric)
-    written = num_instructions * (TRIES + 4)
+    written = num_instructions * (TRIES + 2 * SPANS)
     fit = num_instructions * (TRIES + 1) * _tokens_of(config, answers, config.passage_chars)
-    shown = estimated_tokens("x" * (SHOWN_CHARS + 600)) + QUESTION_TOKENS
+    shown = estimated_tokens("x" * (SHOWN_CHARS + CHARS_OF_EXAMPLES)) + QUESTION_TOKENS
     expenses.append(Expense("questions written, and their fit", written, written * shown + fit))
     number = config.num_completions + config.older_completions
     contests = num_instructions * (number if config.kind == "local" else 2 * config.pairs_per_prompt)
     chars = 4 * config.completion_tokens
     expenses.append(Expense("completions compared", contests, contests * _tokens_of(config, answers, 2 * chars)))
-    known = 2 * num_prompts * _tokens_of(config, load_rubric(config.correctness_rubric), 2 * chars)
+    known = 2 * num_prompts * _tokens_of(config, load_rubric(config.correctness_rubric), 2 * chars + QUESTION_CHARS)
     expenses.append(Expense("pairs with a known answer", num_prompts, known))
     return expenses
 

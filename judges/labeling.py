@@ -12,7 +12,7 @@ from pathlib import Path
 from infra.console import note, progress, warn
 from infra.labeler_records import Admission
 from judges import demonstration_steps, passage_steps, preference_steps
-from judges.budget import BudgetedJudge, cost_of, estimate
+from judges.budget import BudgetedJudge, cost_of, estimate, measuring
 from judges.cache import CachedJudge
 from judges.calibration import calibrate
 from judges.gold import load_gold
@@ -28,14 +28,9 @@ class Labeling(Parts):
 
     def run(self) -> None:
         """All steps."""
-        expenses = estimate(
-            self.config, self.budget.label_tokens, self.budget.num_prompts, self.budget.num_instructions
-        )  # fmt: skip
         if self.config.kind == "local" and self.judge.name.endswith(f"@{self.champion.digest[:12]}"):
             warn("the labeler has the champion's own weights; of its liking for its own words nothing is known")
-        total = sum(e.num_tokens for e in expenses)
-        price = cost_of(self.config, total)
-        note(f"labels will cost {total:,} tokens at most" + (f", {price:.4f} at the set price" if price else ""))
+        self._announce()
         admissions = self.admissions()
         watched = replace(self, judge=self.watched_judge(admissions))
         passage_steps.settle_extractions(watched, admissions)
@@ -48,6 +43,17 @@ class Labeling(Parts):
         demonstration_steps.take_prompts(watched)
         preference_steps.complete_prompts(watched)
         preference_steps.prefer(watched, admissions)
+
+    def _announce(self) -> None:
+        """What this generation's labels will cost at most, before anything is asked."""
+        budget = self.budget
+        expenses = estimate(self.config, budget.label_tokens, budget.num_prompts, budget.num_instructions)
+        known = {a.rubric for a in self.store.admissions(self.judge.name)}
+        if not known:
+            expenses.append(measuring(self.config))
+        total = sum(e.num_tokens for e in expenses)
+        price = cost_of(self.config, total)
+        note(f"labels will cost {total:,} tokens at most" + (f", {price:.4f} at the set price" if price else ""))
 
     def watched_judge(self, admissions: Admissions) -> Judge:
         """The labeler with sentinels in its batches, and asked nothing twice."""

@@ -28,7 +28,7 @@ from loop.crawl_cli import Recipe, SetOption
 from loop.judge_cli import GoldOption, LimitOption, RubricOption, app
 from loop.looking import open_store
 from loop.recipe import Recipe as RecipeModel
-from loop.recipe import load_recipe
+from loop.recipe import load_recipe, stored_recipe
 from loop.runs import DATABASE, newest_run
 
 OutputOption = Annotated[Path, typer.Option(help="Folder for the judgments; the same command goes on there.")]
@@ -212,7 +212,7 @@ def replay(run: RunFolder = None) -> None:
 def _replay_run(store: Store) -> list[tuple[str, int, tuple[str, ...]]]:
     from judges.replay import replay as replay_labels
 
-    recipe = RecipeModel.model_validate(json.loads(store.run_facts()["recipe"]))
+    recipe = stored_recipe(store.run_facts()["recipe"])
     generations = store.labeled_generations()
     return [(r.kind, r.num_stored, r.differing) for r in replay_labels(store, recipe.judge, recipe.seed, generations)]
 
@@ -234,12 +234,15 @@ def _replay_items(store: Store, folder: Path) -> list[tuple[str, int, tuple[str,
 @app.command(epilog="Example:  ratchet judge cost my.toml --set judge.endpoint.prompt_price=0.15")
 def cost(recipe: Recipe = "quickstart", set_: SetOption = None) -> None:
     """What a generation's labels cost at most, step by step, before anything is asked."""
-    from judges.budget import cost_of, estimate
+    from judges.budget import cost_of, estimate, measuring
 
     with exit_on_error():
         loaded = load_recipe(recipe, set_ or [])
         budgets = loaded.budgets()
-        expenses = estimate(loaded.judge, budgets["label_tokens"], budgets["prompts"], budgets["instructions"])
+        expenses = [
+            measuring(loaded.judge),
+            *estimate(loaded.judge, budgets["label_tokens"], budgets["prompts"], budgets["instructions"]),
+        ]
         total = sum(e.num_tokens for e in expenses)
         lines = [[e.step, f"{e.num_items:,}", f"{e.num_tokens:,}", f"{cost_of(loaded.judge, e.num_tokens):.4f}"]
                  for e in expenses]  # fmt: skip

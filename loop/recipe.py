@@ -131,6 +131,13 @@ def load_recipe(name: str, overrides: list[str]) -> Recipe:
     return recipe
 
 
+def stored_recipe(identity: str) -> Recipe:
+    """The recipe of a run, from what it stored of it; how many generations were asked for is not part of that."""
+    data = json.loads(identity)
+    data.pop("rubrics")
+    return Recipe.model_validate(data | {"generations": 1})
+
+
 def differing_keys(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[str]:
     """Dotted keys whose values differ between two recipes."""
     keys: list[str] = []

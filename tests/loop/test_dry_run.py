@@ -127,6 +127,7 @@ def assert_complete(run: Path) -> None:
         assert pools == [("train",)], "nothing held out was trained on"
         unchanged = store.sql("SELECT count(*) FROM page WHERE generation = 2 AND status = 304").fetchall()[0][0]
         assert unchanged > 0, "the second generation asked earlier pages for changes"
+    ratchet("judge", "replay", "--run", str(run))  # ends with 1 where an aggregate does not follow from its rows
     assert "data:image/png;base64" in (run / "report.html").read_text()
     champion = next(iter(sorted((run / "models").glob("generation-*"), reverse=True)))
     assert (champion / "README.md").is_file()
