@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import Field
 
 from infra.config import Section
-from judges.selection import SelectionConfig
 
 
 class ScriptedConfig(Section):
@@ -50,6 +49,17 @@ class EndpointConfig(Section):
     """Price of a million completion tokens."""
     max_cost: float = Field(default=0.0, ge=0)
     """End the stage when this much is spent; 0 sets no limit. It can be taken up again with more."""
+
+
+class SelectionConfig(Section):
+    """How the passages to learn from are drawn."""
+
+    keep_share: float = Field(default=0.8, gt=0, le=1)
+    """Share of the scored passages that may be learned from."""
+    temperature: float = Field(default=0.2, gt=0)
+    """Ranks are divided by this: near 0 the best share is taken, at large values any share."""
+    max_domain_share: float = Field(default=0.25, gt=0, le=1)
+    """Largest share of the tokens from one domain; with fewer domains than that allows, equal shares."""
 
 
 class JudgeConfig(Section):

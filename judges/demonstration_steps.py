@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from infra.console import progress
-from infra.errors import UserError
 from infra.labeler_records import Admission
 from infra.records import Sample, content_key
-from judges.checks import validate_check
 from judges.extractive import write_extractive
 from judges.instructions import Written, write_questions
 from judges.judging import pointwise_rows
 from judges.parts import HELD_OUT_REASON, Admissions, Parts
 from judges.passage_steps import selected_passages
+from judges.prompts import read_prompts
 from judges.rubrics import Rubric, load_rubric
 from judges.verifier import DOCUMENT_RUBRIC
 from judges.ways import Subject
-
-_PROMPTS_KEY = "judge.prompts"
-_PROMPTS_FORM = 'Give JSON lines like {"prompt": "...", "check": "json:{...}"}, with "answer" for math and quote.'
 
 
 def execute_documents(parts: Parts) -> None:
@@ -106,34 +100,3 @@ def take_prompts(parts: Parts) -> None:
     """The user's own prompts, whose completions can be checked."""
     if parts.config.prompts:
         parts.store.add_samples(read_prompts(Path(parts.config.prompts), parts.generation))
-
-
-def read_prompts(path: Path, generation: int) -> list[Sample]:
-    """Prompts of a JSON lines file: prompt, check, and the answer where the check needs one. Raises `UserError`."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(_PROMPTS_KEY, path, f"it cannot be read ({error}).", _PROMPTS_FORM) from None
-    samples = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        row = _read_row(line, f"{path}, line {number}")
-        check, answer = str(row["check"]), str(row.get("answer", ""))
-        validate_check(check, _PROMPTS_KEY)
-        samples.append(Sample(
-            sample_id=content_key("prompt", row["prompt"], check, answer, generation), document_id="", kind="prompt",
-            prompt=str(row["prompt"]), completion=answer, origin="file", generation=generation,
-            source_start=-1, source_end=-1, check=check,
-        ))  # fmt: skip
-    return samples
-
-
-def _read_row(line: str, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise UserError(_PROMPTS_KEY, where, f"it is no JSON ({error}).", _PROMPTS_FORM) from None
-    if not isinstance(row, dict) or not isinstance(row.get("prompt"), str) or not isinstance(row.get("check"), str):
-        raise UserError(_PROMPTS_KEY, where, 'it needs "prompt" and "check", both texts.', _PROMPTS_FORM)
-    return row

@@ -151,6 +151,8 @@ def _ask_what_is_known(parts: Parts, preferences: Sequence[Preference], admissio
     """Ask the labeler about pairs that were checked: where it disagrees, it errs, and that is counted."""
     rubric = load_rubric(parts.config.correctness_rubric)
     way = admissions[rubric.id].way
+    if rubric.choice is None and not parts.judge.values_sides:
+        return
     done = {j.subject_id for j in parts.store.judgments(parts.generation, rubric.id)}
     pairs = [pair for pair in map(known_pair, preferences) if pair.pair_id not in done]
     batch = Batch(rubric, "pairwise", way, pairs=pairs, seed=parts.seed, generation=parts.generation)

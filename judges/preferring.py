@@ -165,8 +165,8 @@ class Contests:
 
     @property
     def mode(self) -> Mode:
-        """Pairs for a labeler that looks at both sides; values for one that values each alone."""
-        return "pointwise" if self.judge.values_sides else "pairwise"
+        """Pairs for a labeler that looks at both sides, if the rubric has words for that; else values of each alone."""
+        return "pointwise" if self.judge.values_sides or self.rubric.choice is None else "pairwise"
 
     def most_items(self, groups: Sequence[Group]) -> int:
         """How many items will be asked about at most."""

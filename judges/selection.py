@@ -13,24 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import Field
 
-from infra.config import Section
 from infra.records import Sample, unit_hash
+from judges.config import SelectionConfig
 from judges.passages import estimated_tokens
 
 NUM_BANDS = 3
-
-
-class SelectionConfig(Section):
-    """How the passages to learn from are drawn."""
-
-    keep_share: float = Field(default=0.8, gt=0, le=1)
-    """Share of the scored passages that may be learned from."""
-    temperature: float = Field(default=0.2, gt=0)
-    """Ranks are divided by this: near 0 the best share is taken, at large values any share."""
-    max_domain_share: float = Field(default=0.25, gt=0, le=1)
-    """Largest share of the tokens from one domain; with fewer domains than that allows, equal shares."""
 
 
 @dataclass(frozen=True)

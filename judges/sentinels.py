@@ -26,6 +26,7 @@ from infra.records import content_key, unit_hash
 from judges.answers import Answer
 from judges.attacks import attacks
 from judges.calibration import SENTINEL
+from judges.listings import Listing, Ranking
 from judges.pairs import Comparison, Pair
 from judges.probes import MOST_PAIRS, SENTINEL_KINDS, ProbePair, probe_pairs, sentinel_pairs
 from judges.protocol import AroundJudge, Judge
@@ -94,8 +95,7 @@ class WatchedJudge(AroundJudge):
         riders = _riders(rubric, [p.pair_id for p in pairs])
         first = pairs[0]
         same = replace(first, pair_id=content_key(first.pair_id, "same"), b=first.a, truth="tie")
-        known = [Pair(pair.good.subject_id, pair.good.prompt, pair.good.text, pair.bad.text, "A", pair.good.reference)
-                 for _, pair in riders]  # fmt: skip
+        known = [_as_pair(pair) for _, pair in riders]
         said = self.inner.compare(rubric, way, [*pairs, *known, first.swapped(), same])
         own, rest = said[: len(pairs)], said[len(pairs) :]
         if any(c.reason in PASSING for c in rest):
@@ -110,6 +110,21 @@ class WatchedJudge(AroundJudge):
             return own
         warn(f"{rubric.id}: {len(own)} judgments are not used, because {doubt}")
         return [Comparison(None, None, QUARANTINED, c.usage) for c in own]
+
+    def rank(self, rubric: Rubric, way: str, listings: Sequence[Listing]) -> list[Ranking]:
+        """See `Judge`; what rides along are pairs."""
+        said = self.inner.rank(rubric, way, listings)
+        if not self._is_due(rubric, len(listings)):
+            return said
+        riders = _riders(rubric, [x.listing_id for x in listings])
+        rest = self.inner.compare(rubric, way, [_as_pair(pair) for _, pair in riders])
+        if any(c.reason in PASSING for c in rest):
+            return said
+        doubt = self._too_wrong(rubric.id, riders, [c.is_scored and c.log_odds > 0 for c in rest])
+        if not doubt:
+            return said
+        warn(f"{rubric.id}: {len(said)} judgments are not used, because {doubt}")
+        return [Ranking(None, QUARANTINED, one.usage) for one in said]
 
     def _too_wrong(self, rubric: str, riders: Sequence[Rider], outcomes: Sequence[bool]) -> str:
         """What came out wrong too often; "" where nothing did. A kind that was not measured goes by known answers."""
@@ -141,6 +156,10 @@ def least_accuracies(tested: Sequence[ProbeResult], admissions: Mapping[str, Adm
 def _is_right(good: Answer, bad: Answer) -> bool:
     """As when the labeler was measured: an unscored side loses the pair."""
     return good.value is not None and bad.value is not None and good.value > bad.value
+
+
+def _as_pair(pair: ProbePair) -> Pair:
+    return Pair(pair.good.subject_id, pair.good.prompt, pair.good.text, pair.bad.text, "A", pair.good.reference)
 
 
 def _differ(one: float | None, other: float | None) -> str:

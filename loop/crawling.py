@@ -41,7 +41,7 @@ def seed_links(config: CrawlConfig, seeds: Sequence[str]) -> list[Link]:
 
 def crawl_generation(run: Run, generation: int, num_actors: int) -> Summary:
     """Crawl a generation of a run up to its budget and choose what is kept; see `Crawl.run`."""
-    crawl = Crawl(run.store, run.recipe.crawl, run.salt, generation, run.budgets["pages"])
+    crawl = Crawl(run.store, run.recipe.crawl_config(), run.salt, generation, run.budgets["pages"])
     return crawl.run(source_of(run.recipe.crawl, run.builtin_port), num_actors)
 
 

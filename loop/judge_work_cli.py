@@ -86,14 +86,16 @@ def _judge(
     from judges.backends import make_judge
     from judges.budget import BudgetedJudge
     from judges.cache import CachedJudge
+    from judges.sentinels import KNOWN, WatchedJudge
 
     config = recipe.judge
     items.batch(rubric, "", recipe.seed)  # a rubric that needs a reference says so before a model is loaded
     judge: Judge = make_judge(config, recipe.seed)
     judge = BudgetedJudge(judge, config.soft_tokens, config.hard_tokens)
+    way, least, errors = _measured(store, judge, config, rubric, items, gold, limit, anyway)
+    judge = WatchedJudge(judge, {rubric.id: {KNOWN: least}})
     if config.kind != "scripted":
         judge = CachedJudge(judge, store)
-    way, errors = _measured(store, judge, config, rubric, items, gold, limit, anyway)
     batch = replace(items.batch(rubric, way, recipe.seed), generation=1)
     done = {row.subject_id for row in store.judgments_of_generation(1) if row.status == "scored"}
     store.drop_unscored(1)
@@ -111,23 +113,24 @@ def _judge(
 def _measured(
     store: Store, judge: Judge, config: JudgeConfig, rubric: Rubric, items: Any, gold: Path | None, limit: int,
     anyway: bool,
-) -> tuple[str, Errors | None]:  # fmt: skip
-    """The way of asking, and the labeler's errors where pairs are compared. Raises `UserError` for one not admitted."""
+) -> tuple[str, float, Errors | None]:  # fmt: skip
+    """(way of asking, lower bound of accuracy, errors on pairs). Raises `UserError` for a labeler not admitted."""
     if items.mode == "pointwise" and gold is None:
-        way, is_fit, told = _by_probes(store, judge, config, rubric)
+        way, is_fit, told, least = _by_probes(store, judge, config, rubric)
         errors = None
     else:
         sheets = _by_gold(store, judge, rubric, gold, limit)
         way = sheets[0].way
         is_fit, told, errors = _told(sheets)
+        least = min(s.admission_low for s in sheets)
     if not is_fit and not anyway:
         raise UserError("--rubric", rubric.id, f"{judge.name} is no better than a trivial rule ({told}).",
                         "Take another labeler or rubric, or add --anyway.")  # fmt: skip
     (note if is_fit else warn)(f"{judge.name}: {told}")
-    return way, errors
+    return way, least, errors
 
 
-def _by_probes(store: Store, judge: Judge, config: JudgeConfig, rubric: Rubric) -> tuple[str, bool, str]:
+def _by_probes(store: Store, judge: Judge, config: JudgeConfig, rubric: Rubric) -> tuple[str, bool, str, float]:
     from judges.calibration import calibrate
 
     known = [a for a in store.admissions(judge.name) if a.rubric == rubric.id]
@@ -137,7 +140,8 @@ def _by_probes(store: Store, judge: Judge, config: JudgeConfig, rubric: Rubric) 
         store.add_judgments(found.rows)
         store.add_datasheet(found.results, [found.admission])
         known = [found.admission]
-    return known[0].way, known[0].admitted, known[0].reason
+    tested = [r.lower for r in store.tested_probes(judge.name) if (r.rubric, r.way) == (rubric.id, known[0].way)]
+    return known[0].way, known[0].admitted, known[0].reason, min(tested)
 
 
 def _by_gold(store: Store, judge: Judge, rubric: Rubric, gold: Path | None, limit: int) -> list[Datasheet]:

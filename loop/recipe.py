@@ -15,6 +15,7 @@ from infra.config import Section, read_toml, validate, with_overrides
 from infra.errors import UserError
 from infra.records import content_key
 from judges.config import JudgeConfig
+from judges.gold import gold_files, load_gold
 from judges.rubrics import load_rubric
 from loop.gate import GateRule
 from trainers.config import TrainConfig
@@ -97,6 +98,11 @@ class Recipe(Section):
         derived = {name: max(1, round(self.scale * amount)) for name, amount in PER_SCALE.items()}
         return derived | self.budget.model_dump(exclude_none=True)
 
+    def crawl_config(self) -> CrawlConfig:
+        """The `[crawl]` section, with the gold that labelers are measured on held out from training."""
+        gold = [str(file) for path in self.judge.gold.values() for file in gold_files(Path(path))]
+        return self.crawl.model_copy(update={"held_out_files": [*self.crawl.held_out_files, *gold]})
+
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same run, as plain data."""
         data: dict[str, Any] = json.loads(self.model_dump_json(exclude=set(OPERATIONAL)))
@@ -125,10 +131,25 @@ def load_recipe(name: str, overrides: list[str]) -> Recipe:
     recipe = validate(Recipe, with_overrides(read_toml(find_recipe(name)), overrides))
     source_of(recipe.crawl)
     recipe.identity()
+    _check_labels(recipe.judge)
     if recipe.crawl.gate_share + recipe.crawl.sealed_share >= 0.9:
         shares = recipe.crawl.gate_share + recipe.crawl.sealed_share
         raise UserError("crawl.gate_share", shares, "next to nothing is left to train on.", "Lower it below 0.9.")
     return recipe
+
+
+def _check_labels(config: JudgeConfig) -> None:
+    """Raises `UserError` for gold and prompts that cannot be read, before anything is crawled."""
+    measured = {load_rubric(name).id for name in config.rubric_names()}
+    for rubric, path in config.gold.items():
+        if rubric not in measured:
+            raise UserError("judge.gold", rubric, "this recipe does not label by such a rubric.",
+                            f"Name one of {', '.join(sorted(measured))}.")  # fmt: skip
+        load_gold(Path(path))
+    if config.prompts:
+        from judges.prompts import read_prompts  # loads the sandbox
+
+        read_prompts(Path(config.prompts), 0)
 
 
 def stored_recipe(identity: str) -> Recipe:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from infra.errors import UserError
 from infra.language_model import CompletedText
 from judges.config import ScriptedConfig
-from judges.demonstration_steps import read_prompts
 from judges.extractive import Span, answer_request, find_spans, question_request, read_asked, write_extractive
+from judges.prompts import read_prompts
 from judges.scripted import ScriptedJudge
 from tests.judges.test_samples import sample
 

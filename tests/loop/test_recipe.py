@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from infra.errors import UserError
-from loop.recipe import RECIPES, differing_keys, find_recipe, load_recipe
+from loop.recipe import RECIPES, differing_keys, find_recipe, load_recipe, stored_recipe
 from loop.reference import page
 
 
@@ -57,3 +58,29 @@ def test_unknown_recipe_lists_the_known_ones(tmp_path: Path) -> None:
 def test_the_documented_keys_are_the_keys() -> None:
     documented = (Path(__file__).resolve().parents[2] / "docs" / "recipes.md").read_text()
     assert documented == page(), "run: python -m loop.reference > docs/recipes.md"
+
+
+def test_gold_is_held_out_from_training_and_checked_before_anything_is_crawled(tmp_path: Path) -> None:
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text('{"prompt": "q", "a": "x", "b": "y", "label": "A"}\n')
+    named = load_recipe("dry_run", [f'judge.gold.relevance="{gold}"'])
+    assert named.crawl_config().held_out_files == [str(gold)]
+    with pytest.raises(UserError, match=r"judge\.gold"):
+        load_recipe("dry_run", [f'judge.gold.nonsense="{gold}"'])
+    with pytest.raises(UserError, match="no gold data"):
+        load_recipe("dry_run", [f'judge.gold.relevance="{tmp_path / "none"}"'])
+
+
+def test_prompts_of_ones_own_are_checked_before_anything_is_crawled(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "What is 1 + 1?", "check": "math", "answer": "2"}\n')
+    assert load_recipe("dry_run", [f'judge.prompts="{path}"']).judge.prompts == str(path)
+    path.write_text('{"prompt": "x", "check": "regex:("}\n')
+    with pytest.raises(UserError, match=r"judge\.prompts"):
+        load_recipe("dry_run", [f'judge.prompts="{path}"'])
+
+
+def test_a_stored_recipe_is_read_back() -> None:
+    recipe = load_recipe("dry_run", [])
+    again = stored_recipe(json.dumps(recipe.identity()))
+    assert again.identity() == recipe.identity()
