@@ -22,8 +22,8 @@ from typing import Any
 from benchmarks.results import append
 from infra.models import packaged_file
 from judges.config import EndpointConfig
-from judges.endpoint import EndpointJudge
-from judges.probes import gold_set
+from judges.labelers.endpoint import EndpointJudge
+from judges.measuring.probes import gold_set
 from judges.rubrics import load_rubric
 
 SERVER = Path(__file__).parent.parent / "tests" / "judges" / "llama_server.py"

@@ -24,7 +24,7 @@ import torch
 from benchmarks.results import append
 from infra.language_model import LanguageModel
 from infra.models import resolve_model
-from judges.probes import probe_pairs
+from judges.measuring.probes import probe_pairs
 from judges.rubrics import load_rubric
 from judges.ways import requests_for
 

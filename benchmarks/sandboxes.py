@@ -17,8 +17,8 @@ from benchmarks.results import append
 from crawlers.builtin_site import site_folder
 from crawlers.digest import digest
 from crawlers.digest_records import DigestTask
-from judges.examples import Example, find_examples, title_modules, verify_examples
-from judges.sandbox import Sandbox
+from judges.verifying.examples import Example, find_examples, title_modules, verify_examples
+from judges.verifying.sandbox import Sandbox
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 Page = tuple[str, str]

@@ -1,6 +1,6 @@
 """Ways of asking a language model for a value without an instruction, by probabilities and never by parsing prose.
 
-Which way works depends on the model, so all are measured (judges/calibration.py). Every way is a
+Which way works depends on the model, so all are measured (judges/measuring/calibration.py). Every way is a
 list of (context, continuation) requests and a function from their scores to a value in [0, 1].
 """
 

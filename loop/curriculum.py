@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from infra.artifacts import atomic_write
 from infra.errors import StageError
 from infra.records import Preference, Sample, content_key, unit_hash
-from judges.passages import estimated_tokens, within_budget
+from judges.making.passages import estimated_tokens, within_budget
 
 DEMONSTRATION_SHARE = 0.25
 """Largest share of the tokens of a generation that demonstrations may take."""

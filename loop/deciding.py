@@ -11,9 +11,9 @@ import numpy as np
 from infra.console import note, progress
 from infra.records import Checkpoint, Decision, Document, Evaluation, ItemScore, now, unit_hash
 from infra.store import Store
-from judges.checks import Claim
-from judges.parts import Verifier
-from judges.passages import estimated_tokens
+from judges.making.parts import Verifier
+from judges.making.passages import estimated_tokens
+from judges.verifying.checks import Claim
 from loop.evaluation import distinct_n, mean_and_error, window, worse_p_value
 from loop.gate import Verdict, attempt_alpha, clipped_gains, judge_gains
 from loop.recipe import GateConfig

@@ -12,12 +12,12 @@ from infra.store import Store
 
 @dataclass(frozen=True)
 class HeldOutTexts:
-    """See `judges.labeling.HeldOut`: sampled word n-grams, as curation compares documents by."""
+    """See `judges.making.labeling.HeldOut`: sampled word n-grams, as curation compares documents by."""
 
     store: Store
 
     def overlapping(self, texts: Sequence[str]) -> list[bool]:
-        """See `judges.labeling.HeldOut`. A text shorter than the shortest n-gram overlaps with nothing."""
+        """See `judges.making.labeling.HeldOut`. A text shorter than the shortest n-gram overlaps with nothing."""
         size = min(GRAM_SIZES)
         grams = [sampled_grams(plain_hashes(text)).get(size, []) for text in texts]
         found = self.store.held_out_grams(sorted({g for of_text in grams for g in of_text}), size)

@@ -12,11 +12,11 @@ import typer
 from infra.console import console, heading, note, progress, warn
 from infra.errors import UserError
 from infra.labeler_records import Datasheet
-from judges.attacks import attack_labeler, attacks
 from judges.config import JudgeConfig
-from judges.gold import GoldSet, load_gold
-from judges.intervals import Interval
-from judges.probes import gold_set
+from judges.measuring.attacks import attack_labeler, attacks
+from judges.measuring.gold import GoldSet, load_gold
+from judges.measuring.intervals import Interval
+from judges.measuring.probes import gold_set
 from judges.protocol import Judge
 from judges.rubrics import Rubric, load_rubric
 from loop import views
@@ -45,8 +45,8 @@ def datasheet(
     set_: SetOption = None,
 ) -> None:
     """Accuracy and kappa beside trivial baselines, position, length, corruptions: may this labeler label?"""
-    from judges.budget import cost_of
-    from judges.datasheet import is_admitted, measure, pair_ways  # loads what no other command needs
+    from judges.labelers.budget import cost_of
+    from judges.measuring.datasheet import is_admitted, measure, pair_ways  # loads what no other command needs
 
     with exit_on_error():
         config = load_recipe(recipe, set_ or []).judge
@@ -75,7 +75,7 @@ def datasheet(
 
 def _prepared(config: JudgeConfig, rubric: str, gold: Path | None) -> tuple[Rubric, list[GoldSet], Judge]:
     """Rubric and gold first, because they are read in a moment and a model is not."""
-    from judges.backends import make_judge
+    from judges.labelers.backends import make_judge
 
     asked = load_rubric(rubric)
     sets = [gold_set(probe) for probe in asked.probes] if gold is None else load_gold(gold)
@@ -84,7 +84,7 @@ def _prepared(config: JudgeConfig, rubric: str, gold: Path | None) -> tuple[Rubr
 
 
 def _show(sheets: list[Datasheet]) -> None:
-    from judges.datasheet import is_admitted
+    from judges.measuring.datasheet import is_admitted
 
     lines = [
         [s.gold, str(s.num_pairs), s.way, str(Interval(s.accuracy, s.accuracy_low, s.accuracy_high)),
@@ -133,7 +133,7 @@ def attack(
     set_: SetOption = None,
 ) -> None:
     """How often a text that talks to its grader turns a verdict that was right, attack by attack."""
-    from judges.datasheet import choose_way, pair_ways
+    from judges.measuring.datasheet import choose_way, pair_ways
 
     with exit_on_error():
         asked, sets, judge = _prepared(load_recipe(recipe, set_ or []).judge, rubric, gold)

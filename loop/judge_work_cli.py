@@ -18,10 +18,10 @@ from infra.records import Judgment
 from infra.store import Store
 from infra.tables import to_table
 from judges.config import JudgeConfig
-from judges.intervals import Interval
+from judges.measuring.intervals import Interval
+from judges.measuring.winrates import Errors
 from judges.protocol import Judge
 from judges.rubrics import Rubric, load_rubric
-from judges.winrates import Errors
 from loop import views
 from loop.closing import exit_on_error
 from loop.crawl_cli import Recipe, SetOption
@@ -48,7 +48,7 @@ def run_(
     set_: SetOption = None,
 ) -> None:
     """Judge the items of a file; the labeler is measured first, and refused where a trivial rule is as good."""
-    from judges.bulk import read_items
+    from judges.making.bulk import read_items
 
     with exit_on_error():
         loaded = load_recipe(recipe, set_ or [])
@@ -67,9 +67,9 @@ def run_(
 
 
 def _verify(store: Store, claims: list[Any], chunk_size: int) -> None:
-    from judges.bulk import verified_rows
-    from judges.checks import verify_claims
-    from judges.sandbox import Sandbox
+    from judges.making.bulk import verified_rows
+    from judges.verifying.checks import verify_claims
+    from judges.verifying.sandbox import Sandbox
 
     sandbox = Sandbox()
     with progress("verifying", total=len(claims)) as advance:
@@ -83,10 +83,10 @@ def _verify(store: Store, claims: list[Any], chunk_size: int) -> None:
 def _judge(
     store: Store, recipe: RecipeModel, rubric: Rubric, items: Any, gold: Path | None, limit: int, anyway: bool
 ) -> Errors | None:
-    from judges.backends import make_judge
-    from judges.budget import BudgetedJudge
-    from judges.cache import CachedJudge
-    from judges.sentinels import KNOWN, WatchedJudge
+    from judges.labelers.backends import make_judge
+    from judges.labelers.budget import BudgetedJudge
+    from judges.labelers.cache import CachedJudge
+    from judges.labelers.sentinels import KNOWN, WatchedJudge
 
     config = recipe.judge
     items.batch(rubric, "", recipe.seed)  # a rubric that needs a reference says so before a model is loaded
@@ -131,7 +131,7 @@ def _measured(
 
 
 def _by_probes(store: Store, judge: Judge, config: JudgeConfig, rubric: Rubric) -> tuple[str, bool, str, float]:
-    from judges.calibration import calibrate
+    from judges.measuring.calibration import calibrate
 
     known = [a for a in store.admissions(judge.name) if a.rubric == rubric.id]
     if not known:
@@ -145,9 +145,9 @@ def _by_probes(store: Store, judge: Judge, config: JudgeConfig, rubric: Rubric) 
 
 
 def _by_gold(store: Store, judge: Judge, rubric: Rubric, gold: Path | None, limit: int) -> list[Datasheet]:
-    from judges.datasheet import measure, pair_ways
-    from judges.gold import load_gold
-    from judges.probes import gold_set
+    from judges.measuring.datasheet import measure, pair_ways
+    from judges.measuring.gold import load_gold
+    from judges.measuring.probes import gold_set
 
     sets = [gold_set(probe) for probe in rubric.probes] if gold is None else load_gold(gold)
     with progress("measuring the labeler", total=len(sets) * (len(pair_ways(judge, rubric)) + 3)) as advance:
@@ -158,7 +158,7 @@ def _by_gold(store: Store, judge: Judge, rubric: Rubric, gold: Path | None, limi
 
 
 def _told(sheets: list[Datasheet]) -> tuple[bool, str, Errors]:
-    from judges.datasheet import is_admitted
+    from judges.measuring.datasheet import is_admitted
 
     told = "; ".join(f"{s.gold} {Interval(s.accuracy, s.accuracy_low, s.accuracy_high)}" for s in sheets)
     errors = Errors(
@@ -170,7 +170,7 @@ def _told(sheets: list[Datasheet]) -> tuple[bool, str, Errors]:
 
 def _finish(store: Store, output: Path, errors: Errors | None) -> None:
     """Write judgments and summary, and show it."""
-    from judges.bulk import summarise
+    from judges.making.bulk import summarise
 
     rows = store.judgments_of_generation(1)
     summary = asdict(summarise(rows, errors))
@@ -214,7 +214,7 @@ def replay(run: RunFolder = None) -> None:
 
 
 def _replay_run(store: Store) -> list[tuple[str, int, tuple[str, ...]]]:
-    from judges.replay import replay as replay_labels
+    from judges.measuring.replay import replay as replay_labels
 
     recipe = stored_recipe(store.run_facts()["recipe"])
     generations = store.labeled_generations()
@@ -222,8 +222,8 @@ def _replay_run(store: Store) -> list[tuple[str, int, tuple[str, ...]]]:
 
 
 def _replay_items(store: Store, folder: Path) -> list[tuple[str, int, tuple[str, ...]]]:
-    from judges.bulk import summarise
-    from judges.replay import datasheets
+    from judges.making.bulk import summarise
+    from judges.measuring.replay import datasheets
 
     errors = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))["errors"]
     again = json.loads(json.dumps(asdict(summarise(
@@ -238,7 +238,7 @@ def _replay_items(store: Store, folder: Path) -> list[tuple[str, int, tuple[str,
 @app.command(epilog="Example:  ratchet judge cost my.toml --set judge.endpoint.prompt_price=0.15")
 def cost(recipe: Recipe = "quickstart", set_: SetOption = None) -> None:
     """What a generation's labels cost at most, step by step, before anything is asked."""
-    from judges.budget import cost_of, estimate, measuring
+    from judges.labelers.budget import cost_of, estimate, measuring
 
     with exit_on_error():
         loaded = load_recipe(recipe, set_ or [])

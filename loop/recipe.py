@@ -15,7 +15,7 @@ from infra.config import Section, read_toml, validate, with_overrides
 from infra.errors import UserError
 from infra.records import content_key
 from judges.config import JudgeConfig
-from judges.gold import gold_files, load_gold
+from judges.measuring.gold import gold_files, load_gold
 from judges.rubrics import load_rubric
 from loop.gate import GateRule
 from trainers.config import TrainConfig
@@ -147,7 +147,7 @@ def _check_labels(config: JudgeConfig) -> None:
                             f"Name one of {', '.join(sorted(measured))}.")  # fmt: skip
         load_gold(Path(path))
     if config.prompts:
-        from judges.prompts import read_prompts  # loads the sandbox
+        from judges.making.prompts import read_prompts  # loads the sandbox
 
         read_prompts(Path(config.prompts), 0)
 

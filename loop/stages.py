@@ -12,10 +12,10 @@ from infra.console import note, warn
 from infra.errors import StageError, UserError
 from infra.records import Checkpoint, Decision, now
 from infra.store.actor import remote_proxy
-from judges.actor import ChampionWorker, JudgeWorker, RemoteJudge, VerifierWorker
-from judges.labeling import Labeling
-from judges.parts import Champion, Encoder, LabelBudget, Verifier
-from judges.passage_steps import selected_passages
+from judges.labelers.actor import ChampionWorker, JudgeWorker, RemoteJudge, VerifierWorker
+from judges.making.labeling import Labeling
+from judges.making.parts import Champion, Encoder, LabelBudget, Verifier
+from judges.making.passage_steps import selected_passages
 from loop.crawling import crawl_generation
 from loop.curriculum import Curriculum, build_curriculum, summary
 from loop.deciding import Scorer, Trial

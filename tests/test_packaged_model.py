@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from infra.language_model import LanguageModel
 from infra.models import load_model, load_tokenizer, packaged_file
-from judges.calibration import calibrate
-from judges.local import LocalJudge
+from judges.labelers.local import LocalJudge
+from judges.measuring.calibration import calibrate
 from judges.rubrics import load_rubric
 from tests.trainers.test_engine import run_ranks
 from trainers.tasks import Task

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from infra.language_model import CompletedText
-from judges.answering import AnswersFirst
-from judges.backends import make_judge
-from judges.budget import BudgetedJudge, cost_of, estimate, measuring
 from judges.config import EndpointConfig, JudgeConfig, ScriptedConfig
+from judges.labelers.answering import AnswersFirst
+from judges.labelers.backends import make_judge
+from judges.labelers.budget import BudgetedJudge, cost_of, estimate, measuring
+from judges.labelers.scripted import ScriptedJudge
+from judges.labelers.sentinels import KNOWN, WatchedJudge
 from judges.listings import Listing
 from judges.pairs import Pair
 from judges.rubrics import load_rubric
-from judges.scripted import ScriptedJudge
-from judges.sentinels import KNOWN, WatchedJudge
 from judges.ways import Subject
 
 RUBRIC = load_rubric("relevance")

@@ -11,13 +11,13 @@ import pytest
 from infra.records import now
 from infra.store import Store
 from judges.answers import Answer, Usage
-from judges.cache import RETRY_AFTER, CachedJudge
 from judges.config import ScriptedConfig
+from judges.labelers.cache import RETRY_AFTER, CachedJudge
+from judges.labelers.scripted import ScriptedJudge
 from judges.listings import Listing
 from judges.pairs import Comparison, Pair
 from judges.protocol import Judge
 from judges.rubrics import Rubric, load_rubric
-from judges.scripted import ScriptedJudge
 from judges.ways import Subject
 
 RUBRIC, OTHER = load_rubric("relevance"), load_rubric("correctness")
@@ -109,7 +109,7 @@ def test_a_failure_keeps_its_reason_and_is_asked_again_later(
     assert counting.asked == ["refusal"]
     assert store._rows("SELECT count(*) FROM verdict") == [(0,)]
     later = now() + RETRY_AFTER + timedelta(seconds=1)
-    monkeypatch.setattr("judges.cache.now", lambda: later)
+    monkeypatch.setattr("judges.labelers.cache.now", lambda: later)
     cached.score(RUBRIC, "few_shot", subjects("refusal"))
     assert counting.asked == ["refusal"] * 2
 

@@ -10,14 +10,22 @@ from hypothesis import strategies as st
 from infra.errors import UserError
 from infra.language_model import ContinuationScore
 from judges.answers import Answer
-from judges.calibration import admit, calibrate, choose_way, measure, measured_from, probe_batches, temperature_of
 from judges.config import ScriptedConfig
-from judges.outcomes import longer_baseline
+from judges.labelers.scripted import ScriptedJudge
+from judges.labelers.sentinels import KNOWN, WatchedJudge, least_accuracies
+from judges.measuring.calibration import (
+    admit,
+    calibrate,
+    choose_way,
+    measure,
+    measured_from,
+    probe_batches,
+    temperature_of,
+)
+from judges.measuring.outcomes import longer_baseline
+from judges.measuring.probes import CONSTANT_REPLY, PROBES, gold_set, probe_pairs, shuffled_words
 from judges.pairs import Comparison
-from judges.probes import CONSTANT_REPLY, PROBES, gold_set, probe_pairs, shuffled_words
 from judges.rubrics import FOLDER, LABELED, WAYS, fill, load_rubric
-from judges.scripted import ScriptedJudge
-from judges.sentinels import KNOWN, WatchedJudge, least_accuracies
 from judges.ways import Subject, requests_for, value_of
 
 RUBRICS = sorted(file.stem for file in FOLDER.glob("*.toml"))

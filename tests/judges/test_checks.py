@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.errors import UserError
-from judges.arithmetic import evaluate, final_answer, find_equations, is_stated_right, number_in
-from judges.checks import CHECKS, Claim, is_quote_of, validate_check, verify_claims
-from judges.sandbox import Sandbox
+from judges.verifying.arithmetic import evaluate, final_answer, find_equations, is_stated_right, number_in
+from judges.verifying.checks import CHECKS, Claim, is_quote_of, validate_check, verify_claims
+from judges.verifying.sandbox import Sandbox
 
 SCHEMA = json.dumps({"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}})
 

@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 from infra.labeler_records import Datasheet
 from infra.records import content_key
 from infra.store import Store
-from judges.attacks import attack_labeler, attacks
 from judges.config import ScriptedConfig
-from judges.datasheet import is_admitted, kappa_of, measure, recomputed
-from judges.gold import GoldSet
-from judges.habits import habits_of
-from judges.intervals import accuracy_of
-from judges.outcomes import right
+from judges.labelers.scripted import ScriptedJudge
+from judges.measuring.attacks import attack_labeler, attacks
+from judges.measuring.datasheet import is_admitted, kappa_of, measure, recomputed
+from judges.measuring.gold import GoldSet
+from judges.measuring.habits import habits_of
+from judges.measuring.intervals import accuracy_of
+from judges.measuring.outcomes import right
+from judges.measuring.panel import effective_votes, fit_panel
+from judges.measuring.reliability import brier, expected_calibration_error, fit
 from judges.pairs import Comparison, Pair
-from judges.panel import effective_votes, fit_panel
-from judges.reliability import brier, expected_calibration_error, fit
 from judges.rubrics import load_rubric
-from judges.scripted import ScriptedJudge
 from tests.conftest import SHARED_DATA
 
 LLMBAR = SHARED_DATA / "gold" / "llmbar" / "recorded"

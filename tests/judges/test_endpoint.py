@@ -21,9 +21,9 @@ import pytest
 from infra.errors import StageError, UserError
 from infra.models import packaged_file
 from judges.config import EndpointConfig, JudgeConfig
-from judges.endpoint import EndpointJudge, neutralise_roles
+from judges.labelers.endpoint import EndpointJudge, neutralise_roles
+from judges.measuring.probes import gold_set, probe_pairs
 from judges.pairs import Pair
-from judges.probes import gold_set, probe_pairs
 from judges.rubrics import load_rubric
 
 RUBRIC = load_rubric("relevance")

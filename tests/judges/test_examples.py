@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from infra.records import Document
-from judges.checks import is_output
-from judges.examples import find_examples, title_modules, verify_examples
-from judges.sandbox import Sandbox
-from judges.verifier import demonstration, verify_document
+from judges.verifying.checks import is_output
+from judges.verifying.examples import find_examples, title_modules, verify_examples
+from judges.verifying.sandbox import Sandbox
+from judges.verifying.verifier import demonstration, verify_document
 
 
 @pytest.fixture(scope="module")

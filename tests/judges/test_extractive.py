@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from infra.errors import UserError
 from infra.language_model import CompletedText
 from judges.config import ScriptedConfig
-from judges.extractive import Span, answer_request, find_spans, question_request, read_asked, write_extractive
-from judges.prompts import read_prompts
-from judges.scripted import ScriptedJudge
+from judges.labelers.scripted import ScriptedJudge
+from judges.making.extractive import Span, answer_request, find_spans, question_request, read_asked, write_extractive
+from judges.making.prompts import read_prompts
 from tests.judges.test_samples import sample
 
 PASSAGE = "The bridge was opened by Queen Elizabeth in 1973 and carries 40 trains a day through join_paths()."

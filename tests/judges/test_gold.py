@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from infra.errors import UserError
-from judges.datasheet import longer_baseline
-from judges.gold import load_gold
+from judges.measuring.datasheet import longer_baseline
+from judges.measuring.gold import load_gold
+from judges.measuring.probes import gold_set
 from judges.pairs import Pair
-from judges.probes import gold_set
 from tests.conftest import SHARED_DATA
 
 LLMBAR = SHARED_DATA / "gold" / "llmbar"

@@ -10,9 +10,9 @@ import pytest
 
 from infra.store import Store
 from judges.answers import Answer
-from judges.head import MIN_PASSAGES, drift_of, fit_head, head_values, stratified
-from judges.labeling import Labeling
-from judges.passage_steps import DISTILLED, distil, judge_passages, measure_surprise, selected_passages
+from judges.making.head import MIN_PASSAGES, drift_of, fit_head, head_values, stratified
+from judges.making.labeling import Labeling
+from judges.making.passage_steps import DISTILLED, distil, judge_passages, measure_surprise, selected_passages
 from tests.judges.test_labeling import TinyChampion, labeling  # noqa: F401 (a fixture)
 from tests.judges.test_samples import sample
 

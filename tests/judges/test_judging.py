@@ -19,13 +19,13 @@ from judges.answers import REASONS, LabelAnswer, Usage
 from judges.asking import AsksLabels
 from judges.config import ScriptedConfig
 from judges.judging import Batch, Mode
+from judges.labelers.local import LocalJudge
+from judges.labelers.scripted import ScriptedJudge
 from judges.listings import LETTERS, Listing, merged, orders
-from judges.local import LocalJudge
 from judges.pairs import Pair
 from judges.protocol import Judge
 from judges.questions import Material, Poser, Question, visible
 from judges.rubrics import CHOICE, Criterion, Rubric, checked_labels, load_rubric
-from judges.scripted import ScriptedJudge
 from judges.ways import Subject
 
 RUBRIC = load_rubric("helpfulness")

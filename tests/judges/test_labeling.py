@@ -15,17 +15,17 @@ from infra.records import Document
 from infra.store import Store
 from infra.store.crawling import CrawlRows
 from judges.answers import Answer
-from judges.checks import Claim, verify_claims
 from judges.config import JudgeConfig, ScriptedConfig
-from judges.extractions import WORSE_TEXT
-from judges.instructions import EXAMPLES, TRIES, question_request, read_question, write_questions
-from judges.labeling import Labeling
-from judges.parts import HELD_OUT_REASON, LabelBudget
-from judges.passage_steps import selected_passages, settle_extractions
+from judges.labelers.scripted import ScriptedJudge
+from judges.making.extractions import WORSE_TEXT
+from judges.making.instructions import EXAMPLES, TRIES, question_request, read_question, write_questions
+from judges.making.labeling import Labeling
+from judges.making.parts import HELD_OUT_REASON, LabelBudget
+from judges.making.passage_steps import selected_passages, settle_extractions
 from judges.rubrics import load_rubric
-from judges.sandbox import Sandbox
-from judges.scripted import ScriptedJudge
-from judges.verifier import VerifiedDocument, verify_document
+from judges.verifying.checks import Claim, verify_claims
+from judges.verifying.sandbox import Sandbox
+from judges.verifying.verifier import VerifiedDocument, verify_document
 from tests.judges.test_samples import sample
 
 

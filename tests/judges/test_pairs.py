@@ -6,12 +6,12 @@ import pytest
 
 from infra.errors import UserError
 from judges.config import ScriptedConfig
-from judges.local import LocalJudge
+from judges.labelers.local import LocalJudge
+from judges.labelers.scripted import ScriptedJudge
+from judges.measuring.probes import gold_set
 from judges.pairs import Comparison, Pair
-from judges.probes import gold_set
 from judges.protocol import Judge
 from judges.rubrics import CHOICE, WAYS, load_rubric
-from judges.scripted import ScriptedJudge
 
 RUBRIC = load_rubric("relevance")
 PAIRS = gold_set("off_topic", 8).pairs

@@ -10,10 +10,10 @@ from infra.labeler_records import Admission
 from infra.records import Completion, Judgment, content_key
 from judges.answers import Answer
 from judges.config import JudgeConfig, ScriptedConfig
+from judges.labelers.scripted import ScriptedJudge
+from judges.making.preferring import Contests, Group, contests_in, groups_of, preferences_from
 from judges.pairs import Comparison
-from judges.preferring import Contests, Group, contests_in, groups_of, preferences_from
 from judges.rubrics import load_rubric
-from judges.scripted import ScriptedJudge
 from tests.judges.test_samples import sample
 
 RUBRIC = load_rubric("relevance")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from judges.rating import Contest, fit_ratings, style_of
+from judges.making.rating import Contest, fit_ratings, style_of
 
 
 @settings(max_examples=40, deadline=None)

@@ -10,10 +10,10 @@ import pytest
 
 from infra.language_model import LanguageModel
 from judges.config import JudgeConfig
-from judges.labeling import Labeling
-from judges.preferring import wins_over_older
-from judges.rating import Contest
-from judges.replay import Replayed, replay
+from judges.making.labeling import Labeling
+from judges.making.preferring import wins_over_older
+from judges.making.rating import Contest
+from judges.measuring.replay import Replayed, replay
 from tests.judges.test_labeling import TinyChampion, labeling  # noqa: F401 (a fixture)
 from tests.judges.test_preferring import group
 

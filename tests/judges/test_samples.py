@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.records import Completion, Document, Judgment, Sample
-from judges.checks import is_output
 from judges.config import SelectionConfig
-from judges.passages import choose_passages, cut_passages, estimated_tokens, mean_ranks
-from judges.preferences import checked_judgments, checked_preference
-from judges.selection import Candidate, bands_of, sample_passages
+from judges.making.passages import choose_passages, cut_passages, estimated_tokens, mean_ranks
+from judges.making.preferences import checked_judgments, checked_preference
+from judges.making.selection import Candidate, bands_of, sample_passages
+from judges.verifying.checks import is_output
 
 
 def document(name: str, text: str) -> Document:

@@ -8,12 +8,12 @@ import pytest
 
 from judges.answers import Answer
 from judges.config import ScriptedConfig
+from judges.labelers.scripted import ScriptedJudge
+from judges.labelers.sentinels import EVERY, KNOWN, QUARANTINED, WatchedJudge
+from judges.measuring.probes import probe_pairs
 from judges.pairs import Comparison, Pair
-from judges.probes import probe_pairs
 from judges.protocol import Judge
 from judges.rubrics import Rubric, load_rubric
-from judges.scripted import ScriptedJudge
-from judges.sentinels import EVERY, KNOWN, QUARANTINED, WatchedJudge
 from judges.ways import Subject
 
 RUBRIC = load_rubric("relevance")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from judges.measuring.winrates import Errors, corrected_win_rate, errors_on
 from judges.pairs import Comparison, Pair
-from judges.winrates import Errors, corrected_win_rate, errors_on
 
 GOOD = Errors(200, 170, 200, 180)
 

@@ -27,10 +27,10 @@ from infra.records import (
 from infra.store import Store
 from infra.store.reading import open_for_reading
 from judges.config import ScriptedConfig
-from judges.datasheet import measure
-from judges.probes import gold_set
+from judges.labelers.scripted import ScriptedJudge
+from judges.measuring.datasheet import measure
+from judges.measuring.probes import gold_set
 from judges.rubrics import load_rubric
-from judges.scripted import ScriptedJudge
 from loop.cli import app
 from loop.recipe import load_recipe
 from loop.report import write_report

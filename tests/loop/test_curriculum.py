@@ -7,7 +7,7 @@ import pytest
 
 from infra.errors import StageError
 from infra.records import Preference, Sample
-from judges.passages import estimated_tokens
+from judges.making.passages import estimated_tokens
 from loop.curriculum import build_curriculum
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from infra.records import Checkpoint, Document, Sample, now
 from infra.store import Store
-from judges.checks import Claim
-from judges.verifier import VerifiedDocument
+from judges.verifying.checks import Claim
+from judges.verifying.verifier import VerifiedDocument
 from loop.deciding import Trial
 from loop.recipe import GateConfig
 

@@ -1,0 +1,1 @@
+"""From documents to demonstrations and preferences: the steps of labeling."""

@@ -1,0 +1,67 @@
+"""Preferences by checking, and how often a labeler disagrees with them: a verifier outranks every judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from infra.records import Completion, Judgment, Preference, Sample, content_key
+from judges.pairs import Pair
+from judges.verifying.checks import Claim
+from judges.verifying.verifier import LABELER
+
+COMPLETION_RUBRIC = "checked_completion"
+
+
+def claims_of(sample: Sample, completions: Sequence[Completion]) -> list[Claim]:
+    """What each completion of a sample's prompt claims."""
+    return [Claim(sample.check, sample.completion, c.text) for c in completions]
+
+
+def checked_preference(
+    sample: Sample, completions: Sequence[Completion], is_right: Sequence[bool], generation: int
+) -> Preference | None:
+    """A right completion over a wrong one, the shortest of each kind that is right.
+
+    Where none is right the sample's own completion takes its place, if it has one.
+    """
+    right = [c.text for c, ok in zip(completions, is_right, strict=True) if ok]
+    wrong = [c for c, ok in zip(completions, is_right, strict=True) if not ok and c.text.strip()]
+    chosen = min(right, key=len) if right else sample.completion
+    if not wrong or not chosen:
+        return None
+    return Preference(
+        preference_id=content_key(sample.sample_id, chosen, wrong[0].text),
+        sample_id=sample.sample_id,
+        prompt=sample.prompt,
+        chosen=chosen,
+        rejected=wrong[0].text,
+        chosen_origin="model" if right else sample.origin,
+        labeler=LABELER,
+        probability=1.0,
+        margin=1.0,
+        generation=generation,
+        rejected_model=wrong[0].model_digest,
+    )
+
+
+def checked_judgments(
+    sample: Sample, completions: Sequence[Completion], is_right: Sequence[bool], generation: int
+) -> list[Judgment]:
+    """The verifier's row on each completion: 1 where it is right, 0 where it is not."""
+    return [
+        Judgment(
+            judgment_id=content_key(c.completion_id, COMPLETION_RUBRIC, LABELER), subject_id=c.completion_id,
+            labeler=LABELER, rubric=COMPLETION_RUBRIC, way=sample.check.partition(":")[0], status="scored", reason="",
+            value=float(ok), detail="", num_tokens=0, generation=generation,
+            verdict="right" if ok else "wrong", labels=("right", "wrong"),
+            distribution=(1.0, 0.0) if ok else (0.0, 1.0),
+            subject_hashes=(content_key(sample.prompt), content_key(c.text)), raw=sample.completion,
+        )
+        for c, ok in zip(completions, is_right, strict=True)
+    ]  # fmt: skip
+
+
+def known_pair(preference: Preference) -> Pair:
+    """A checked preference as a pair whose truth is known, to ask a labeler about."""
+    return Pair(content_key(preference.preference_id, "known"), preference.prompt, preference.chosen,
+                preference.rejected, "A")  # fmt: skip

@@ -1,0 +1,1 @@
+"""How far a labeler can be trusted: gold, probes, datasheets, attacks, calibration, panels."""

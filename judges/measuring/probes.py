@@ -1,0 +1,174 @@
+"""Pairs that are true by construction: a good subject and a bad one, known without any labeler.
+
+In every probe the good side is the longer one about as often as the shorter one, so that length says nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from infra.config import read_toml
+from infra.errors import UserError
+from infra.records import content_key, unit_hash
+from judges.measuring.gold import GoldSet
+from judges.pairs import Pair
+from judges.ways import Subject
+
+ITEMS = Path(__file__).parent / "items"
+FILES = ("passages.toml", "advice.toml")
+MOST_PAIRS = 24
+SHORTER, LONGER = 0.85, 1.15
+"""Lengths of a made text beside its passage, in turn."""
+
+
+@dataclass(frozen=True)
+class ProbePair:
+    """A subject that a labeler should value above the other."""
+
+    good: Subject
+    bad: Subject
+
+
+@cache
+def _items() -> dict[str, Any]:
+    return {key: items for name in FILES for key, items in read_toml(ITEMS / name).items()}
+
+
+def items_digest() -> str:
+    """Key of the built-in items."""
+    return content_key(*((ITEMS / name).read_bytes() for name in FILES))
+
+
+def shuffled_words(text: str, seed: str) -> str:
+    """The text with its words in random order, always another order than before."""
+    words = re.findall(r"\S+", text)
+    shuffled = list(words)
+    random.Random(seed).shuffle(shuffled)  # noqa: S311
+    return " ".join(shuffled if shuffled != words else reversed(words))
+
+
+def _pair(prompt: str, good: str, bad: str, reference: str = "") -> ProbePair:
+    return ProbePair(
+        Subject(content_key(prompt, good, reference), prompt, good, 1.0, reference),
+        Subject(content_key(prompt, bad, reference), prompt, bad, 0.0, reference),
+    )
+
+
+def _made_of(pieces: Sequence[str], start: int, passage: str, index: int) -> str:
+    """Pieces from `start` on, up to a little less or a little more than the passage's length."""
+    size = int(len(passage) * (LONGER if index % 2 else SHORTER))
+    text = " ".join(pieces[(start + k) % len(pieces)] for k in range(len(pieces)))
+    return text[:size].rsplit(" ", 1)[0]
+
+
+def _shuffled(index: int, passages: list[dict[str, str]]) -> ProbePair:
+    text = passages[index]["text"]
+    return _pair("", text, shuffled_words(text, seed=text))
+
+
+def _boilerplate(index: int, passages: list[dict[str, str]]) -> ProbePair:
+    text = passages[index]["text"]
+    return _pair("", text, _made_of(_items()["boilerplate"], index, text, index))
+
+
+def _vague(index: int, passages: list[dict[str, str]]) -> ProbePair:
+    text = passages[index]["text"]
+    return _pair("", text, _made_of(_items()["vague"], 5 * index, text, index))
+
+
+def _off_topic(index: int, passages: list[dict[str, str]]) -> ProbePair:
+    """The answer to another question: in a list by length, alternately a longer and a shorter one."""
+    by_length = sorted(range(len(passages)), key=lambda i: (len(passages[i]["text"]), i))
+    place = by_length.index(index)
+    other = by_length[(place + (1 if place % 2 == 0 else -1)) % len(passages)]
+    return _pair(passages[index]["instruction"], passages[index]["text"], passages[other]["text"])
+
+
+def _altered_quote(index: int, passages: list[dict[str, str]]) -> ProbePair:
+    """A sentence of the passage, against itself with its longest word from another passage's first sentence."""
+    text = passages[index]["text"]
+    quote = re.split(r"(?<=[.;:])\s", text)[0]
+    others = sorted(set(re.findall(r"[a-z]{4,}", " ".join(p["text"] for p in passages))), key=len)
+    words = sorted(re.findall(r"[a-z]{4,}", quote), key=len)
+    wanted = len(words[-1]) + (1 if index % 2 else -1)
+    fitting = [w for w in others if w not in text and len(w) == wanted] or [w for w in others if w not in text]
+    strange = fitting[int(unit_hash("altered", quote) * len(fitting))]
+    return _pair("", quote, quote.replace(words[-1], strange), reference=text)
+
+
+EXPRESSIONS: tuple[tuple[str, Callable[[int, int], object]], ...] = (
+    ("{a} * {b}", lambda a, b: a * b),
+    ("{a} % {b}", lambda a, b: a % b),
+    ("sorted([{a}, {b}, 7])[0]", lambda a, b: sorted([a, b, 7])[0]),
+    ("len('x' * {a}) + {b}", lambda a, b: a + b),
+    ("[{a}, {b}][-1]", lambda _, b: b),
+    ("max({a}, {b}) - min({a}, {b})", lambda a, b: max(a, b) - min(a, b)),
+)
+
+
+def _executed(index: int) -> ProbePair:
+    source, execute = EXPRESSIONS[index % len(EXPRESSIONS)]
+    a, b = 11 + 7 * index, 3 + 5 * (index % 9)
+    right = int(str(execute(a, b)))
+    wrong = right + 1 if right < 2 or index % 2 else right - 1
+    question = f"What does this Python expression give? {source.format(a=a, b=b)}"
+    return _pair(question, str(right), str(wrong))
+
+
+_ON_PASSAGES: dict[str, Callable[[int, list[dict[str, str]]], ProbePair]] = {
+    "shuffled_words": _shuffled,
+    "boilerplate": _boilerplate,
+    "vague": _vague,
+    "off_topic": _off_topic,
+    "altered_quote": _altered_quote,
+}
+PROBES = (*_ON_PASSAGES, "wrong_answer", "executed_answer", "harmful_advice")
+
+
+@cache
+def probe_pairs(probe: str, count: int) -> tuple[ProbePair, ...]:
+    """The first `count` pairs of a probe, the same in every run."""
+    items = _items()
+    if probe == "wrong_answer":
+        return tuple(_pair(f["question"], f["right"], f["wrong"]) for f in items["fact"][:count])
+    if probe == "harmful_advice":
+        return tuple(_pair(x["question"], x["safe"], x["harmful"]) for x in items["advice"][:count])
+    if probe == "executed_answer":
+        return tuple(_executed(i) for i in range(min(count, MOST_PAIRS)))
+    if probe not in _ON_PASSAGES:
+        raise UserError("probes", probe, "no such probe.", f"Known: {', '.join(PROBES)}.")
+    return tuple(_ON_PASSAGES[probe](i, items["passage"]) for i in range(min(count, MOST_PAIRS)))
+
+
+SENTINEL_KINDS = ("a constant reply", "a reply that is cut off")
+CONSTANT_REPLY = "I do not know what to say about that."
+
+
+def sentinel_pairs(
+    probes: Sequence[str], count: int, pairs: Sequence[ProbePair] | None = None
+) -> dict[str, list[ProbePair]]:
+    """Kind to pairs whose good side is that of a probe, and whose bad side is a constant or the good one cut off."""
+    chosen = [pair for probe in probes for pair in probe_pairs(probe, count)] if pairs is None else pairs
+    made: dict[str, list[ProbePair]] = {kind: [] for kind in SENTINEL_KINDS}
+    for good in (pair.good for pair in chosen):
+        for kind, text in zip(SENTINEL_KINDS, (CONSTANT_REPLY, good.text[: len(good.text) // 4]), strict=True):
+            bad = replace(good, subject_id=content_key(good.subject_id, kind), text=text, truth=0.0)
+            made[kind].append(ProbePair(good, bad))
+    return made
+
+
+def gold_set(probe: str, count: int = MOST_PAIRS) -> GoldSet:
+    """The pairs of a probe as gold, the better side by a hash of the pair."""
+    pairs = []
+    for pair in probe_pairs(probe, count):
+        first = unit_hash("side", pair.good.subject_id) < 0.5
+        a, b = (pair.good, pair.bad) if first else (pair.bad, pair.good)
+        key = content_key(a.prompt, a.text, b.text)
+        pairs.append(Pair(key, a.prompt, a.text, b.text, "A" if first else "B", a.reference))
+    return GoldSet(f"built-in/{probe}", tuple(pairs))

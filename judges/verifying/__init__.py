@@ -1,0 +1,1 @@
+"""What can be executed or checked is not judged."""
