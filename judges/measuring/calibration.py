@@ -193,6 +193,6 @@ def calibrate(
     results = [result for one in measured for result in one.results]
     if admission.admitted:
         sentinels = sentinel_batches(rubric, best.way, num_items)
-        rows |= _asked(judge, sentinels)
+        rows = _asked(judge, sentinels) | rows  # what was asked before keeps the answer that the admission rests on
         results += sentinel_results(judge.name, sentinels, rows)
     return Calibrated(results, admission, list(rows.values()))

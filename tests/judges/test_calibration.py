@@ -210,3 +210,24 @@ def test_unknown_rubric_and_probe_are_user_errors() -> None:
         load_rubric("no-such")
     with pytest.raises(UserError, match="no such probe"):
         probe_pairs("no-such", 8)
+
+
+def test_the_rows_that_are_kept_are_those_that_decided() -> None:
+    """A labeler whose answers differ a little from one batch to the next, as in bfloat16."""
+
+    class Noisy(ScriptedJudge):
+        calls = 0
+
+        def score(self, rubric, way, subjects):
+            self.calls += 1
+            return [
+                replace(a, value=(a.value or 0) * (1 - 0.001 * self.calls))
+                for a in super().score(rubric, way, subjects)
+            ]
+
+    rubric = load_rubric("coherence")
+    found = calibrate(Noisy(ScriptedConfig(accuracy=1.0)), rubric, 24)
+    rows = {row.judgment_id: row for row in found.rows}
+    batches = probe_batches(rubric, "scripted", 24, shows_both=True)
+    again = measured_from(found.admission.labeler, "scripted", batches, rows)
+    assert admit(found.admission.labeler, rubric, again) == found.admission
