@@ -96,8 +96,8 @@ def _show(sheets: list[Datasheet]) -> None:
     console.print(views.table("Beside the trivial baselines", names, lines))
     lines = [
         [s.gold, _habit(s.first_place_gap, s.gap_low, s.gap_high), _habit(s.length_slope, s.slope_low, s.slope_high),
-         _habit(s.discrimination, s.discrimination_low, s.discrimination_high), f"{s.consistency:.2f}",
-         f"{s.right_if_consistent:.2f}", " ".join(f"{x:.2f}" for x in s.ladder.values()), f"{s.over_empty:.2f}",
+         _habit(s.discrimination, s.discrimination_low, s.discrimination_high), views.number(s.consistency, 2),
+         views.number(s.right_if_consistent, 2), " ".join(f"{x:.2f}" for x in s.ladder.values()), f"{s.over_empty:.2f}",
          f"{s.identical_ties:.2f}"]
         for s in sheets
     ]  # fmt: skip
