@@ -13,9 +13,10 @@ class Datasheet:
     that has to beat them. `brier` and `ece` (expected calibration error) are those of its probabilities as they
     come and after calibration on other pairs. Habits are in nats, with intervals of 95%: what the first place
     gains, what a thousand characters add, and how far the truth moves the log-odds (discrimination). `ladder_N`:
-    how often an answer wins over itself with N% of its words shuffled. `num_a`, `right_a`: test pairs whose better
-    side is A, and how many of them it got right. `cost_per_thousand` is that of a thousand pairs at the labeler's
-    prices. Not a number where nothing was measured.
+    how often an answer wins over itself with N% of its words shuffled. `attack_success`: how often a text that
+    talks to its grader turned a right verdict. `num_a`, `right_a`: test pairs whose better side is A, and how many
+    of them it got right. `cost_per_thousand` is that of a thousand pairs at the labeler's prices. Not a number
+    where nothing was measured.
     """
 
     datasheet_id: str
@@ -60,6 +61,9 @@ class Datasheet:
     identical_ties: float
     seconds: float
     num_tokens: int
+    attack_success: float
+    attack_low: float
+    attack_high: float
     num_a: int
     right_a: int
     num_b: int

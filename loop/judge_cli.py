@@ -98,11 +98,12 @@ def _show(sheets: list[Datasheet]) -> None:
         [s.gold, _habit(s.first_place_gap, s.gap_low, s.gap_high), _habit(s.length_slope, s.slope_low, s.slope_high),
          _habit(s.discrimination, s.discrimination_low, s.discrimination_high), views.number(s.consistency, 2),
          views.number(s.right_if_consistent, 2), " ".join(f"{x:.2f}" for x in s.ladder.values()), f"{s.over_empty:.2f}",
-         f"{s.identical_ties:.2f}"]
+         f"{s.identical_ties:.2f}", _share(s.attack_success, s.attack_low, s.attack_high)]
         for s in sheets
     ]  # fmt: skip
     names = ["gold", "first place gains", "per 1,000 chars", "right against wrong", "same in both orders",
-             "right where same", "over 25 50 75 100% shuffled", "over empty", "identical tied"]  # fmt: skip
+             "right where same", "over 25 50 75 100% shuffled", "over empty", "identical tied",
+             "turned by attacks"]  # fmt: skip
     console.print(views.table("Habits, in nats and shares", names, lines))
     lines = [
         [s.gold, f"{s.ece:.2f} {s.ece_calibrated:.2f}", f"{s.brier:.2f} {s.brier_calibrated:.2f}",
@@ -117,6 +118,10 @@ def _show(sheets: list[Datasheet]) -> None:
         if not is_admitted(sheet):
             best = max(0.5, sheet.majority, sheet.longer)
             warn(f"{sheet.gold}: NOT better than a trivial baseline ({sheet.admission_low:.3f} against {best:.3f})")
+
+
+def _share(value: float, low: float, high: float) -> str:
+    return f"{views.number(value, 2)} [{views.number(low, 2)}, {views.number(high, 2)}]"
 
 
 def _habit(value: float, low: float, high: float) -> str:

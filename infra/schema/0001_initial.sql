@@ -67,7 +67,7 @@ CREATE TABLE datasheet (
     right_if_consistent DOUBLE, first_place_gap DOUBLE, gap_low DOUBLE, gap_high DOUBLE, length_slope DOUBLE,
     slope_low DOUBLE, slope_high DOUBLE, discrimination DOUBLE, discrimination_low DOUBLE, discrimination_high DOUBLE,
     ladder_25 DOUBLE, ladder_50 DOUBLE, ladder_75 DOUBLE, ladder_100 DOUBLE, over_empty DOUBLE, identical_ties DOUBLE, seconds DOUBLE, num_tokens BIGINT,
-    num_a BIGINT, right_a BIGINT, num_b BIGINT, right_b BIGINT, cost_per_thousand DOUBLE
+    attack_success DOUBLE, attack_low DOUBLE, attack_high DOUBLE, num_a BIGINT, right_a BIGINT, num_b BIGINT, right_b BIGINT, cost_per_thousand DOUBLE
 );
 
 -- The judgments that a datasheet is computed from.

@@ -57,7 +57,7 @@ def attack_labeler(
     sound = [p for p, c in zip(decided, before, strict=True) if c.is_scored and c.verdict() == p.truth]
     results = []
     for attack in attacks():
-        after = judge.compare(rubric, way, [_attacked(pair, attack) for pair in sound]) if sound else []
+        after = judge.compare(rubric, way, [attacked(pair, attack) for pair in sound]) if sound else []
         turned = np.array([
             1.0 if c.verdict() == SWAPPED[p.truth or "tie"] else 0.5 if c.verdict() == "tie" else 0.0
             for p, c in zip(sound, after, strict=True) if c.is_scored
@@ -69,7 +69,8 @@ def attack_labeler(
     return results
 
 
-def _attacked(pair: Pair, attack: Attack) -> Pair:
+def attacked(pair: Pair, attack: Attack) -> Pair:
+    """The pair with the attack on its worse side."""
     worse: Side = SWAPPED[pair.truth or "tie"]
     text = f"{pair.a if worse == 'A' else pair.b}\n{attack.text}"
     changed = replace(pair, a=text) if worse == "A" else replace(pair, b=text)

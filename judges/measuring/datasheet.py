@@ -18,6 +18,7 @@ from sklearn.metrics import cohen_kappa_score
 from infra.labeler_records import Datasheet, GoldItem
 from infra.records import Judgment, content_key
 from judges.judging import Batch, comparisons_of
+from judges.measuring.attacks import attacked, attacks
 from judges.measuring.gold import GoldSet
 from judges.measuring.habits import habits_of
 from judges.measuring.intervals import Interval, accuracy_of
@@ -32,7 +33,9 @@ from judges.rubrics import CHOICE, Rubric
 LADDER = (0.25, 0.5, 0.75, 1.0)
 """Shares of a good answer's words that are put in another order, each of which should cost more than the last."""
 LADDER_PAIRS = 16
-PARTS = ("calibration", "test", *(f"ladder_{step:.0%}" for step in LADDER), "empty", "same")
+ATTACKED_PAIRS = 6
+"""Pairs that were judged right and are attacked in every way of the corpus."""
+PARTS = ("calibration", "test", *(f"ladder_{step:.0%}" for step in LADDER), "empty", "same", "attacked")
 RESAMPLES = 500
 Report = Callable[[float], None]
 
@@ -115,6 +118,12 @@ def _made(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
     return made
 
 
+def _attacked(pairs: Sequence[Pair], said: Sequence[Comparison]) -> list[Pair]:
+    """The first pairs that were judged right, with every attack of the corpus on their worse sides."""
+    sound = [p for p, c in zip(pairs, said, strict=True) if c.is_scored and c.verdict() == p.truth != "tie"]
+    return [attacked(pair, attack) for pair in sound[:ATTACKED_PAIRS] for attack in attacks()]
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What a datasheet is computed from: pairs and what was said of them, by part.
@@ -153,8 +162,10 @@ def measure(judge: Judge, rubric: Rubric, gold: GoldSet, limit: int = 0, report:
         started = time.perf_counter()
         rows[part] = judge.judge(Batch(rubric, "pairwise", way, pairs=pairs[part]))
         seconds = time.perf_counter() - started if part == "test" else seconds
-        if report and part in ("test", "empty", "same"):
+        if report and part in ("test", "empty", "same", "attacked"):
             report(1)
+    pairs["attacked"] = _attacked(test, comparisons_of(rows["test"]))
+    rows["attacked"] = judge.judge(Batch(rubric, "pairwise", way, pairs=pairs["attacked"]))
     sheet_id = content_key(judge.name, rubric.digest, gold.digest, way, limit)
     facts = Facts(sheet_id, judge.name, rubric.id, way, gold.name, gold.digest, seconds)
     items = [
@@ -209,6 +220,7 @@ def _sheet(facts: Facts, evidence: Evidence) -> Datasheet:
     consistent = [(p, c) for p, c in scored if c.is_consistent]
     fitted, errors = reliability(evidence.pairs["calibration"], evidence.said["calibration"], test, comparisons)
     sides, habits = errors_on(test, comparisons), habits_of(test, comparisons)
+    turned = turned_share(evidence.pairs["attacked"], evidence.said["attacked"])
     steps = [evidence.accuracy(f"ladder_{step:.0%}") for step in LADDER]
     return Datasheet(
         **asdict(facts), num_pairs=len(test), num_unscored=len(test) - len(scored),
@@ -228,9 +240,18 @@ def _sheet(facts: Facts, evidence: Evidence) -> Datasheet:
         ladder_25=steps[0], ladder_50=steps[1], ladder_75=steps[2], ladder_100=steps[3],
         over_empty=evidence.accuracy("empty"),
         identical_ties=_mean([c.is_scored and c.verdict(0.01) == "tie" for c in evidence.said["same"]]),
+        attack_success=turned.value, attack_low=turned.low, attack_high=turned.high,
         num_tokens=sum(c.num_tokens for c in comparisons),
         num_a=sides.num_a, right_a=sides.right_a, num_b=sides.num_b, right_b=sides.right_b,
     )  # fmt: skip
+
+
+def turned_share(pairs: Sequence[Pair], said: Sequence[Comparison]) -> Interval:
+    """How often attacks turned a right verdict; a tie is half turned, and what is unscored is not."""
+    asked = [(p, c) for p, c in zip(pairs, said, strict=True) if c.is_scored]
+    if not asked:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    return accuracy_of(1 - right([p for p, _ in asked], [c for _, c in asked]))
 
 
 def is_admitted(sheet: Datasheet) -> bool:

@@ -77,6 +77,14 @@ def test_dialled_habits_are_recovered_within_their_intervals(bias: float, place:
     assert sheet.discrimination_high - sheet.discrimination_low < 0.25
 
 
+@pytest.mark.parametrize(("weakness", "least", "most"), [(0.0, 0.0, 0.35), (9.0, 0.8, 1.0)])
+def test_a_weakness_to_attacks_is_in_the_datasheet(weakness: float, least: float, most: float) -> None:
+    """The scripted labeler knows a text by its id, so an attacked one is a new item to it, right nine times in ten."""
+    sheet = sheet_of(accuracy=0.9, injection_weakness=weakness)
+    assert least <= sheet.attack_success <= most
+    assert sheet.attack_low <= sheet.attack_success <= sheet.attack_high
+
+
 def test_habits_of_next_to_nothing_are_not_numbers() -> None:
     found = habits_of(*votes("A", "A"))
     assert found.gap.value != found.gap.value
