@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow.parquet as pq
 import typer
@@ -14,7 +14,7 @@ from infra.artifacts import atomic_write
 from infra.console import console, heading, note, progress, warn
 from infra.errors import UserError
 from infra.labeler_records import Datasheet
-from infra.records import Judgment
+from infra.records import Judgment, content_key
 from infra.store import Store
 from infra.tables import to_table
 from judges.config import JudgeConfig
@@ -30,6 +30,10 @@ from loop.looking import open_store
 from loop.recipe import Recipe as RecipeModel
 from loop.recipe import load_recipe, stored_recipe
 from loop.runs import DATABASE, newest_run
+
+if TYPE_CHECKING:
+    from judges.making.bulk import Items
+    from judges.verifying.checks import Claim
 
 OutputOption = Annotated[Path, typer.Option(help="Folder for the judgments; the same command goes on there.")]
 RunFolder = Annotated[Path | None, typer.Option("--run", help="Folder of a run, or of judged items. [newest run]")]
@@ -53,7 +57,8 @@ def run_(
     with exit_on_error():
         loaded = load_recipe(recipe, set_ or [])
         found, asked = read_items(items), load_rubric(rubric)
-        output.mkdir(parents=True, exist_ok=True)
+        about = {"items": content_key(items.read_bytes()), "rubric": "" if found.claims else asked.digest}
+        _claim_folder(output, about)
         store = Store(str(output / DATABASE))
         try:
             if found.claims:
@@ -61,12 +66,24 @@ def run_(
                 errors = None
             else:
                 errors = _judge(store, loaded, asked, found, gold, limit, anyway)
-            _finish(store, output, errors)
+            _finish(store, output, about | {"errors": asdict(errors) if errors else None})
         finally:
             store.close()
 
 
-def _verify(store: Store, claims: list[Any], chunk_size: int) -> None:
+def _claim_folder(output: Path, about: dict[str, Any]) -> None:
+    """Make the folder; `UserError` where it holds judgments on other items or by another rubric."""
+    output.mkdir(parents=True, exist_ok=True)
+    if (output / _ABOUT).exists():
+        known = json.loads((output / _ABOUT).read_text(encoding="utf-8"))
+        if any(known.get(key) != value for key, value in about.items()):
+            raise UserError("--output", output, "it holds judgments on other items or by another rubric.",
+                            "Give another folder.")  # fmt: skip
+    else:
+        atomic_write(output / _ABOUT, json.dumps(about).encode())
+
+
+def _verify(store: Store, claims: list[Claim], chunk_size: int) -> None:
     from judges.making.bulk import verified_rows
     from judges.verifying.checks import verify_claims
     from judges.verifying.sandbox import Sandbox
@@ -81,7 +98,7 @@ def _verify(store: Store, claims: list[Any], chunk_size: int) -> None:
 
 
 def _judge(
-    store: Store, recipe: RecipeModel, rubric: Rubric, items: Any, gold: Path | None, limit: int, anyway: bool
+    store: Store, recipe: RecipeModel, rubric: Rubric, items: Items, gold: Path | None, limit: int, anyway: bool
 ) -> Errors | None:
     from judges.labelers.backends import make_judge
     from judges.labelers.budget import BudgetedJudge
@@ -91,9 +108,9 @@ def _judge(
     config = recipe.judge
     items.batch(rubric, "", recipe.seed)  # a rubric that needs a reference says so before a model is loaded
     judge: Judge = make_judge(config, recipe.seed)
-    judge = BudgetedJudge(judge, config.soft_tokens, config.hard_tokens)
     way, least, errors = _measured(store, judge, config, rubric, items, gold, limit, anyway)
-    judge = WatchedJudge(judge, {rubric.id: {KNOWN: least}})
+    budgeted = BudgetedJudge(judge, config.soft_tokens, config.hard_tokens)
+    judge = WatchedJudge(budgeted, {rubric.id: {KNOWN: least}})
     if config.kind != "scripted":
         judge = CachedJudge(judge, store)
     batch = replace(items.batch(rubric, way, recipe.seed), generation=1)
@@ -111,7 +128,7 @@ def _judge(
 
 
 def _measured(
-    store: Store, judge: Judge, config: JudgeConfig, rubric: Rubric, items: Any, gold: Path | None, limit: int,
+    store: Store, judge: Judge, config: JudgeConfig, rubric: Rubric, items: Items, gold: Path | None, limit: int,
     anyway: bool,
 ) -> tuple[str, float, Errors | None]:  # fmt: skip
     """(way of asking, lower bound of accuracy, errors on pairs). Raises `UserError` for a labeler not admitted."""
@@ -150,11 +167,15 @@ def _by_gold(store: Store, judge: Judge, rubric: Rubric, gold: Path | None, limi
     from judges.measuring.probes import gold_set
 
     sets = [gold_set(probe) for probe in rubric.probes] if gold is None else load_gold(gold)
+    digests = [one.digest for one in sets]
+    known = {s.gold_digest for s in store.gold_sheets() if (s.rubric, s.labeler) == (rubric.id, judge.name)}
+    sets = [one for one in sets if one.digest not in known]
     with progress("measuring the labeler", total=len(sets) * (len(pair_ways(judge, rubric)) + 3)) as advance:
         for one in sets:
             found = measure(judge, rubric, one, limit, advance)
             store.add_gold_sheet(found.sheet, found.items, found.rows)
-    return [s for s in store.gold_sheets() if s.rubric == rubric.id and s.labeler == judge.name]
+    mine = [s for s in store.gold_sheets() if (s.rubric, s.labeler) == (rubric.id, judge.name)]
+    return [s for s in mine if s.gold_digest in digests]
 
 
 def _told(sheets: list[Datasheet]) -> tuple[bool, str, Errors]:
@@ -168,15 +189,15 @@ def _told(sheets: list[Datasheet]) -> tuple[bool, str, Errors]:
     return all(is_admitted(s) for s in sheets), told, errors
 
 
-def _finish(store: Store, output: Path, errors: Errors | None) -> None:
+def _finish(store: Store, output: Path, about: dict[str, Any]) -> None:
     """Write judgments and summary, and show it."""
     from judges.making.bulk import summarise
 
     rows = store.judgments_of_generation(1)
-    summary = asdict(summarise(rows, errors))
+    summary = asdict(summarise(rows, Errors(**about["errors"]) if about["errors"] else None))
     pq.write_table(to_table(Judgment, rows), output / "judgments.parquet")
     atomic_write(output / _SUMMARY, json.dumps(summary, indent=1).encode())
-    atomic_write(output / _ABOUT, json.dumps({"errors": asdict(errors) if errors else None}).encode())
+    atomic_write(output / _ABOUT, json.dumps(about).encode())
     console.print(views.table("Summary", ["", ""], _lines(summary)))
     note(f"written: {output / 'judgments.parquet'} and {_SUMMARY}")
 

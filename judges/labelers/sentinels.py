@@ -130,8 +130,9 @@ class WatchedJudge(AroundJudge):
         """What came out wrong too often; "" where nothing did. A kind that was not measured goes by known answers."""
         measured = self.accuracies[rubric]
         for (kind, _), outcome in zip(riders, outcomes, strict=True):
-            recent = self._right.setdefault((rubric, kind), deque(maxlen=REMEMBERED))
-            recent.append(outcome)
+            self._right.setdefault((rubric, kind), deque(maxlen=REMEMBERED)).append(outcome)
+        for kind, _ in riders:
+            recent = self._right[rubric, kind]
             number, wins = len(recent), sum(recent)
             if binom.cdf(wins, number, measured.get(kind, measured[KNOWN])) < DOUBT:
                 return f"of the last {number} pairs with {kind} {number - wins} came out wrong"

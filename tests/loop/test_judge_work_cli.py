@@ -47,6 +47,9 @@ def test_pairs_are_judged_summed_up_and_computed_again(tmp_path: Path) -> None:
     assert "90 of them were judged before" in text
     code, text = judge("replay", "--run", str(output))
     assert code == 0, text
+    code, text = judge("run", file, "--output", str(output), "--rubric", "relevance", *DIALS)
+    assert code == 2, "a folder holds the judgments of one rubric on one file"
+    assert "another rubric" in text.replace("\n", " ")
     with duckdb.connect(str(output / DATABASE)) as store:
         store.execute("UPDATE judgment SET verdict = 'B' WHERE generation = 1")
     code, text = judge("replay", "--run", str(output))
