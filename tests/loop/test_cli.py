@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from infra.labeler_records import Admission, ProbeResult
+from infra.labeler_records import Admission, Head, ProbeResult, WinRate
 from infra.records import (
     Checkpoint,
     Completion,
@@ -27,9 +27,11 @@ from infra.records import (
 from infra.store import Store
 from infra.store.reading import open_for_reading
 from judges.config import ScriptedConfig
+from judges.judging import Batch, pairwise_rows
 from judges.labelers.scripted import ScriptedJudge
 from judges.measuring.datasheet import measure
 from judges.measuring.probes import gold_set
+from judges.pairs import Comparison, Pair
 from judges.rubrics import load_rubric
 from loop.cli import app
 from loop.recipe import load_recipe
@@ -60,7 +62,17 @@ def run(tmp_path: Path, tiny_folder: Path) -> Path:
         [ProbeResult("r", "judge", "coherence", "likelihood", "shuffled_words", "test", 8, 1.0, 0.75, 1.0, 1.0)],
         [Admission("a", "judge", "coherence", "likelihood", True, "")],
     )
-    store.add_gold_sheets([measure(ScriptedJudge(ScriptedConfig()), load_rubric("relevance"), gold_set("off_topic"))])
+    found = measure(ScriptedJudge(ScriptedConfig()), load_rubric("relevance"), gold_set("off_topic"))
+    store.add_gold_sheet(found.sheet, found.items, found.rows)
+    nothing = float("nan")
+    store.add_win_rate(WinRate(1, "judge", "relevance", "one", "anchor", 40, 0.7, 0.55, 0.82, 0.75, 0.52, 0.95, ""))
+    store.add_win_rate(
+        WinRate(1, "blind", "relevance", "one", "anchor", 9, 0.5, 0.2, 0.8, nothing, nothing, nothing, "it guesses")
+    )
+    store.add_head(Head(1, "e", (0.1,), 0.0, 90, 0.8, 0.7, 0.9, 0.1, True, 0.6, 0.02))
+    pairs = [Pair(f"k{i}", "q", "right", "wrong", "A") for i in range(3)]
+    batch = Batch(load_rubric("correctness"), "pairwise", "choice", pairs=pairs, generation=1)
+    store.add_judgments(pairwise_rows("judge", batch, [Comparison(x, x) for x in (1.0, 1.0, -1.0)]))
     store.add_train_steps([TrainStep(1, "sft", i, 2.0 - i, 1.0, 1e-4, 100, 0.1) for i in range(2)])
     store.register_attempt(1, "one", "anchor")
     for name, bits in (("one", 1.0), ("anchor", 1.2)):
@@ -113,6 +125,15 @@ def test_chat_answers_with_the_champion(run: Path) -> None:
 def test_unknown_generation_and_missing_run_are_user_errors(run: Path, tmp_path: Path) -> None:
     assert "no such generation" in ratchet(run, "show", "7", code=2)
     assert "no run here" in ratchet(tmp_path / "nowhere", "status", code=2)
+
+
+def test_the_report_says_how_far_the_labels_can_be_trusted(run: Path) -> None:
+    with open_for_reading(run)[0] as connection:
+        page = " ".join(write_report(run, connection).read_text().split())
+    assert "judge errs by correctness on 1 of 3 pairs" in page
+    assert "errors taken out 0.75 [0.52, 0.95]" in page
+    assert "nothing can be said (it guesses)" in page
+    assert "distilled from 90 judged passages" in page
 
 
 def test_report_has_plots_and_nothing_hostile_runs_in_it(run: Path) -> None:
