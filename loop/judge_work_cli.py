@@ -235,7 +235,7 @@ def replay(run: RunFolder = None) -> None:
 
 
 def _replay_run(store: Store) -> list[tuple[str, int, tuple[str, ...]]]:
-    from judges.measuring.replay import replay as replay_labels
+    from judges.making.replay import replay as replay_labels
 
     recipe = stored_recipe(store.run_facts()["recipe"])
     generations = store.labeled_generations()
@@ -244,7 +244,7 @@ def _replay_run(store: Store) -> list[tuple[str, int, tuple[str, ...]]]:
 
 def _replay_items(store: Store, folder: Path) -> list[tuple[str, int, tuple[str, ...]]]:
     from judges.making.bulk import summarise
-    from judges.measuring.replay import datasheets
+    from judges.making.replay import datasheets
 
     errors = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))["errors"]
     again = json.loads(json.dumps(asdict(summarise(

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from infra.console import note, progress
-from infra.labeler_records import Admission, WinRate
+from infra.labeler_records import Admission
 from infra.language_model import CompletedText
 from infra.records import Completion, Preference, Sample, content_key, unit_hash
 from judges.judging import Batch
 from judges.making.parts import HELD_OUT_REASON, Admissions, Champion, Parts
 from judges.making.preferences import checked_judgments, checked_preference, claims_of, known_pair
-from judges.making.preferring import Contests, contests_in, groups_of, preferences_from, wins_over_older
-from judges.measuring.calibration import SENTINEL
+from judges.making.preferring import (
+    Contests,
+    contests_in,
+    groups_of,
+    preferences_from,
+    win_rate_of,
+    wins_over_older,
+)
 from judges.measuring.intervals import Interval, share_of
-from judges.measuring.winrates import Errors, corrected_win_rate
 from judges.rubrics import load_rubric
 
 
@@ -119,17 +123,11 @@ def _note_win_rate(parts: Parts, admission: Admission, older: str, wins: int, nu
     if number == 0:
         return
     tested = parts.store.tested_probes(admission.labeler)
-    mine = [r for r in tested if (r.rubric, r.way) == (admission.rubric, admission.way) and SENTINEL not in r.probe]
-    pairs = sum(r.num_pairs for r in mine)
-    right = round(sum(r.num_pairs * r.accuracy for r in mine))
-    found = corrected_win_rate(wins, number, Errors(pairs - pairs // 2, right - right // 2, pairs // 2, right // 2))
-    bounds = found.corrected or Interval(math.nan, math.nan, math.nan)
-    parts.store.add_win_rate(WinRate(
-        parts.generation, admission.labeler, admission.rubric, parts.champion.digest, older, number,
-        found.raw.value, found.raw.low, found.raw.high, bounds.value, bounds.low, bounds.high, found.reason,
-    ))  # fmt: skip
-    told = str(found.corrected) if found.corrected else f"none: {found.reason}"
-    note(f"the champion wins {found.raw} of {number} pairs against the one before it; corrected {told}")
+    rate = win_rate_of(admission, tested, (parts.champion.digest, older), (wins, number), parts.generation)
+    parts.store.add_win_rate(rate)
+    told = f"none: {rate.why}" if rate.why else str(Interval(rate.corrected, rate.low, rate.high))
+    said = Interval(rate.said, rate.said_low, rate.said_high)
+    note(f"the champion wins {said} of {number} pairs against the one before it; corrected {told}")
 
 
 def _keep_preferences(parts: Parts, found: Mapping[str, Preference | None]) -> None:

@@ -7,18 +7,22 @@ Everything is computed from stored judgments (`preferences_from`), so that it ca
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from infra.labeler_records import Admission
+from infra.labeler_records import Admission, ProbeResult, WinRate
 from infra.records import Completion, Judgment, Preference, Sample, content_key, unit_hash
 from judges.answers import logit
 from judges.config import JudgeConfig
 from judges.judging import Batch, Mode
 from judges.making.rating import Contest, Ratings, fit_ratings, style_of
+from judges.measuring.calibration import SENTINEL
+from judges.measuring.intervals import Interval
+from judges.measuring.winrates import Errors, corrected_win_rate
 from judges.pairs import Pair
 from judges.protocol import Judge
 from judges.rubrics import Rubric
@@ -150,6 +154,24 @@ def wins_over_older(groups: Sequence[Group], contests: Sequence[Contest]) -> tup
             number += 1
             wins += (contest.win > 0.5) == older[contest.second]
     return wins, number
+
+
+def win_rate_of(
+    admission: Admission, tested: Sequence[ProbeResult], models: tuple[str, str], wins: tuple[int, int], generation: int
+) -> WinRate:
+    """The (wins, contests) of one of two models over the other, the errors on the labeler's test pairs taken out.
+
+    Those pairs show the better side first and second equally often, so half of the errors are counted to each.
+    """
+    mine = [r for r in tested if (r.rubric, r.way) == (admission.rubric, admission.way) and SENTINEL not in r.probe]
+    pairs = sum(r.num_pairs for r in mine)
+    right = round(sum(r.num_pairs * r.accuracy for r in mine))
+    found = corrected_win_rate(*wins, Errors(pairs - pairs // 2, right - right // 2, pairs // 2, right // 2))
+    bounds = found.corrected or Interval(math.nan, math.nan, math.nan)
+    return WinRate(
+        generation, admission.labeler, admission.rubric, *models, wins[1], found.raw.value, found.raw.low,
+        found.raw.high, bounds.value, bounds.low, bounds.high, found.reason,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

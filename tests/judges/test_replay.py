@@ -13,7 +13,7 @@ from judges.config import JudgeConfig
 from judges.making.labeling import Labeling
 from judges.making.preferring import wins_over_older
 from judges.making.rating import Contest
-from judges.measuring.replay import Replayed, replay
+from judges.making.replay import Replayed, replay
 from tests.judges.test_labeling import TinyChampion, labeling  # noqa: F401 (a fixture)
 from tests.judges.test_preferring import group
 
@@ -59,6 +59,8 @@ def test_every_aggregate_comes_out_the_same(labeled: Labeling) -> None:
         ("UPDATE datasheet SET accuracy = 0.99", "datasheets"),
         ("UPDATE probe_result SET lower = 0.1 WHERE half = 'test'", "probes"),
         ("UPDATE admission SET temperature = 9", "admissions"),
+        ("UPDATE win_rate SET said = 0.01", "win rates"),
+        ("DELETE FROM judgment WHERE generation = 0 AND rubric = 'coherence'", "probes"),
         ("UPDATE preference SET margin = 9", "preferences of generation 1"),
         ("UPDATE judgment SET value = 1 - value WHERE rubric = 'checked_completion'", "preferences of generation 1"),
     ],
@@ -67,7 +69,7 @@ def test_what_was_changed_is_found(labeled: Labeling, change: str, kind: str) ->
     labeled.store._connection.execute(change)
     found = outcome(replay(labeled.store, labeled.config, 0, [1]))
     assert found[kind] > 0
-    assert sum(number > 0 for number in found.values()) == 1
+    assert sum(number > 0 for number in found.values()) == (2 if change.startswith("DELETE") else 1)
 
 
 def test_a_labeler_that_fails_on_the_recipes_gold_is_not_admitted(labeling: Labeling, tmp_path: Path) -> None:  # noqa: F811

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from infra.labeler_records import Admission, Datasheet, ProbeResult
-from infra.records import Judgment, Preference, unit_hash
+from infra.records import Completion, Judgment, Preference, Sample, unit_hash
 from infra.store import Store
 from judges.config import JudgeConfig
 from judges.making.parts import HELD_OUT_REASON
 from judges.making.preferences import COMPLETION_RUBRIC, checked_preference
-from judges.making.preferring import groups_of, preferences_from
+from judges.making.preferring import (
+    Group,
+    contests_in,
+    groups_of,
+    preferences_from,
+    win_rate_of,
+    wins_over_older,
+)
 from judges.measuring.calibration import (
+    IN_PAIRS,
     SENTINEL,
-    Measured,
     admit,
     choose_way,
     measured_from,
@@ -25,7 +33,7 @@ from judges.measuring.calibration import (
     sentinel_results,
 )
 from judges.measuring.datasheet import recomputed
-from judges.rubrics import load_rubric
+from judges.rubrics import WAYS, load_rubric
 
 TOLERANCE = 1e-6
 
@@ -60,10 +68,10 @@ def _compare(kind: str, stored: Mapping[str, Any], again: Mapping[str, Any]) -> 
 
 
 def replay(store: Store, config: JudgeConfig, seed: int, generations: Sequence[int]) -> list[Replayed]:
-    """Datasheets, probes, admissions, and the preferences of some generations."""
+    """Datasheets, probes, admissions, the preferences of some generations, and win rates."""
     found = [datasheets(store), *_probes(store, config)]
     found += [_preferences(store, config, seed, generation) for generation in generations]
-    return found
+    return [*found, _win_rates(store, config, seed)]
 
 
 def datasheets(store: Store) -> Replayed:
@@ -72,7 +80,8 @@ def datasheets(store: Store) -> Replayed:
     again = {}
     for key, sheet in stored.items():
         items, rows = store.gold_evidence(key)
-        again[key] = recomputed(sheet, items, {row.judgment_id: row for row in rows})
+        with suppress(KeyError):  # a judgment that is gone: the sheet no longer follows
+            again[key] = recomputed(sheet, items, {row.judgment_id: row for row in rows})
     return _compare("datasheets", stored, again)
 
 
@@ -83,23 +92,36 @@ def _probes(store: Store, config: JudgeConfig) -> Iterator[Replayed]:
     stored = store.probe_results()
     told = {a.admission_id: a for a in store.all_admissions()}
     for (labeler, name), mine in _grouped(stored).items():
-        rubric = load_rubric(next(n for n in config.rubric_names() if load_rubric(n).id == name))
-        plain = [r for r in mine if not r.probe.startswith(SENTINEL)]
-        num_items = sum(r.num_pairs for r in plain if r.probe == rubric.probes[0] and r.way == plain[0].way)
-        shows_both = any("/" in r.probe for r in plain)
-        measured: list[Measured] = []
-        for way in dict.fromkeys(r.way for r in plain):
-            batches = probe_batches(rubric, way, num_items, shows_both)
-            measured.append(measured_from(labeler, way, batches, rows))
-        best = choose_way(sorted(measured, key=lambda m: rubric.usable(tuple(x.way for x in measured)).index(m.way)))
-        admission = admit(labeler, rubric, best)
-        if admission.admitted:
-            sentinels = sentinel_batches(rubric, best.way, num_items)
-            results |= {r.result_id: r for r in sentinel_results(labeler, sentinels, rows)}
-        results |= {r.result_id: r for one in measured for r in one.results}
+        try:
+            found, admission = _measured_again(labeler, name, mine, config, rows)
+        except KeyError:
+            continue  # a judgment is gone: nothing follows for this rubric
+        results |= found
         admissions[admission.admission_id] = _with_gold(admission, told.get(admission.admission_id))
     yield _compare("probes", {r.result_id: r for r in stored}, results)
     yield _compare("admissions", told, admissions)
+
+
+def _measured_again(
+    labeler: str, name: str, mine: Sequence[ProbeResult], config: JudgeConfig, rows: Mapping[str, Judgment]
+) -> tuple[dict[str, ProbeResult], Admission]:
+    """Probe results, by id, and the admission of one labeler by one rubric. Raises `KeyError` for a missing row."""
+    rubric = load_rubric(next(n for n in config.rubric_names() if load_rubric(n).id == name))
+    plain = [r for r in mine if not r.probe.startswith(SENTINEL)]
+    num_items = sum(r.num_pairs for r in plain if r.probe == rubric.probes[0] and r.way == plain[0].way)
+    shows_both = any(r.probe.endswith(IN_PAIRS) for r in plain)
+    asked = {r.way for r in plain}
+    ways = [way for way in (*rubric.usable(WAYS), *sorted(asked)) if way in asked]
+    measured = [
+        measured_from(labeler, way, probe_batches(rubric, way, num_items, shows_both), rows)
+        for way in dict.fromkeys(ways)
+    ]
+    best = choose_way(measured)
+    admission = admit(labeler, rubric, best)
+    results = [result for one in measured for result in one.results]
+    if admission.admitted:
+        results += sentinel_results(labeler, sentinel_batches(rubric, best.way, num_items), rows)
+    return {result.result_id: result for result in results}, admission
 
 
 def _with_gold(again: Admission, stored: Admission | None) -> Admission:
@@ -117,8 +139,22 @@ def _grouped(results: Sequence[ProbeResult]) -> dict[tuple[str, str], list[Probe
     return groups
 
 
-def _preferences(store: Store, config: JudgeConfig, seed: int, generation: int) -> Replayed:
-    """What the verifier's rows and the labeler's rows on completions come to, less what was held out."""
+@dataclass(frozen=True)
+class _Judged:
+    """What a generation's completions were judged by, as far as it is stored."""
+
+    samples: list[Sample]
+    completions: list[Completion]
+    rows: dict[str, Judgment]
+    right: dict[str, bool]
+    admissions: list[Admission]
+
+    def groups(self, champion: str, generation: int) -> list[Group]:
+        """The completions that the labeler compared."""
+        return groups_of([s for s in self.samples if not s.check], self.completions, champion, generation)
+
+
+def _judged(store: Store, config: JudgeConfig, seed: int, generation: int) -> _Judged:
     rows: dict[str, Judgment] = {}
     right: dict[str, bool] = {}
     rubric = load_rubric(config.answer_rubric)
@@ -131,19 +167,39 @@ def _preferences(store: Store, config: JudgeConfig, seed: int, generation: int) 
     asked = {c.sample_id for c in completions}
     samples = [s for kind in ("demonstration", "prompt") for s in store.samples(generation, kind)]
     samples = sorted((s for s in samples if s.sample_id in asked), key=lambda s: unit_hash(seed, s.sample_id))
+    labelers = sorted({row.labeler for row in rows.values()})
+    admissions = [a for name in labelers for a in store.admissions(name) if a.rubric == rubric.id and a.admitted]
+    return _Judged(samples, completions, rows, right, admissions)
+
+
+def _preferences(store: Store, config: JudgeConfig, seed: int, generation: int) -> Replayed:
+    """What the verifier's rows and the labeler's rows on completions come to, less what was held out."""
+    judged, champion = _judged(store, config, seed, generation), store.champion_of(generation)
     found: dict[str, Preference] = {}
-    for sample in [s for s in samples if s.check]:
-        mine = [c for c in completions if c.sample_id == sample.sample_id]
-        made = checked_preference(sample, mine, [right.get(c.completion_id, False) for c in mine], generation)
+    for sample in [s for s in judged.samples if s.check]:
+        mine = [c for c in judged.completions if c.sample_id == sample.sample_id]
+        made = checked_preference(sample, mine, [judged.right.get(c.completion_id, False) for c in mine], generation)
         found |= {made.preference_id: made} if made else {}
-    stored = {p.preference_id: p for p in store.preferences(generation)}
-    labelers = {row.labeler for row in rows.values()}
-    champion = store.champion_of(generation)
-    for admission in [a for labeler in labelers for a in store.admissions(labeler) if a.rubric == rubric.id]:
-        if admission.admitted and champion is not None:
-            groups = groups_of([s for s in samples if not s.check], completions, champion, generation)
-            judged = preferences_from(groups, rows, admission, config.min_margin, generation)
-            found |= {p.preference_id: p for p in judged.values()}
+    for admission in judged.admissions if champion is not None else []:
+        groups = judged.groups(champion or "", generation)
+        made_of = preferences_from(groups, judged.rows, admission, config.min_margin, generation)
+        found |= {p.preference_id: p for p in made_of.values()}
     dropped = store.dropped_subjects(generation, HELD_OUT_REASON)
     found = {key: p for key, p in found.items() if p.sample_id not in dropped}
+    stored = {p.preference_id: p for p in store.preferences(generation)}
     return _compare(f"preferences of generation {generation}", stored, found)
+
+
+def _win_rates(store: Store, config: JudgeConfig, seed: int) -> Replayed:
+    """How each champion did against the one before it, by the labeler's rows on their completions."""
+    stored = {f"generation {r.generation} by {r.labeler}": r for r in store.win_rates()}
+    again = {}
+    for key, rate in stored.items():
+        judged = _judged(store, config, seed, rate.generation)
+        groups = judged.groups(rate.model, rate.generation)
+        for admission in [a for a in judged.admissions if a.labeler == rate.labeler]:
+            wins = wins_over_older(groups, contests_in(groups, judged.rows, admission.temperature))
+            tested = store.tested_probes(rate.labeler)
+            if wins[1]:
+                again[key] = win_rate_of(admission, tested, (rate.model, rate.other), wins, rate.generation)
+    return _compare("win rates", stored, again)
