@@ -19,6 +19,10 @@ sentinels of its batch failed.
 """
 
 
+PASSING = frozenset({"budget", "backend"})
+"""Reasons that say nothing about the item or the labeler's judgment: it may be asked again at once."""
+
+
 def sigmoid(log_odds: float) -> float:
     """The probability of log-odds (nats), without overflow."""
     return 1 / (1 + math.exp(-log_odds)) if log_odds >= 0 else math.exp(log_odds) / (1 + math.exp(log_odds))

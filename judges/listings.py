@@ -7,12 +7,11 @@ lists short enough for one question.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 from infra.records import unit_hash
 from judges.answers import FREE, Usage
@@ -60,8 +59,7 @@ class Ranking:
         """Shares of being the best, which sum to 1."""
         if self.log_shares is None:
             return ()
-        powers = [math.exp(x - max(self.log_shares)) for x in self.log_shares]
-        return tuple(power / sum(powers) for power in powers)
+        return tuple(softmax(self.log_shares).tolist())
 
     @property
     def best(self) -> int:

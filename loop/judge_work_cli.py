@@ -92,8 +92,7 @@ def _verify(store: Store, claims: list[Claim], chunk_size: int) -> None:
     with progress("verifying", total=len(claims)) as advance:
         for start in range(0, len(claims), chunk_size):
             part = claims[start : start + chunk_size]
-            rows = [replace(row, generation=1) for row in verified_rows(part, verify_claims(part, sandbox))]
-            store.add_judgments(rows)
+            store.add_judgments(verified_rows(part, verify_claims(part, sandbox), generation=1))
             advance(len(part))
 
 

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from infra.records import content_key, now
 from infra.store.verdicts import Failure, Verdict
-from judges.answers import Answer, Usage
+from judges.answers import PASSING, Answer, Usage
 from judges.listings import Listing, Ranking
 from judges.pairs import Comparison, Pair
 from judges.protocol import AroundJudge, Judge
@@ -17,8 +17,6 @@ from judges.rubrics import Rubric
 from judges.ways import Subject
 
 RETRY_AFTER = timedelta(hours=1)
-PASSING = frozenset({"backend", "budget"})
-"""Reasons that say nothing about the item: it may be asked again at once."""
 Item = TypeVar("Item")
 Said = TypeVar("Said", Answer, Comparison, Ranking)
 Numbers = tuple[float, ...]

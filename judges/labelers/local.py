@@ -7,11 +7,13 @@ import math
 from collections.abc import Sequence
 from itertools import islice
 
+from scipy.special import log_softmax
+
 from infra.artifacts import folder_digest
 from infra.errors import UserError
 from infra.language_model import CompletedText, ContinuationScore, LanguageModel
 from infra.models import resolve_model
-from judges.answers import Answer, LabelAnswer, Usage, logit
+from judges.answers import Answer, LabelAnswer, Usage, logit, total_usage
 from judges.asking import AsksLabels
 from judges.listings import Listing, Ranking
 from judges.pairs import Comparison, Pair
@@ -156,11 +158,9 @@ EMPTY_LOSES = 20.0
 
 
 def _ranked(evidence: Sequence[Evidence]) -> Ranking:
-    usage = sum((e[2] for e in evidence), Usage())
+    usage = total_usage([e[2] for e in evidence])
     reason = next((e[1] for e in evidence if e[0] is None), "")
     if reason:
         return Ranking(None, reason, usage)
     values = [e[0] for e in evidence if e[0] is not None]
-    top = max(values)
-    total = top + math.log(sum(math.exp(v - top) for v in values))
-    return Ranking(tuple(v - total for v in values), "", usage, 0.0, json.dumps(values))
+    return Ranking(tuple(log_softmax(values).tolist()), "", usage, 0.0, json.dumps(values))

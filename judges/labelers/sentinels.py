@@ -23,7 +23,7 @@ from scipy.stats import binom
 from infra.console import warn
 from infra.labeler_records import Admission, ProbeResult
 from infra.records import content_key, unit_hash
-from judges.answers import Answer
+from judges.answers import PASSING, Answer
 from judges.listings import Listing, Ranking
 from judges.measuring.attacks import attacks
 from judges.measuring.calibration import SENTINEL
@@ -34,8 +34,6 @@ from judges.rubrics import Rubric
 from judges.ways import Subject
 
 QUARANTINED = "quarantined"
-PASSING = frozenset({"backend", "budget"})
-"""Reasons of a rider that say nothing about the labeler's judgment."""
 EVERY = 16
 """Items between two checks."""
 REMEMBERED = 12

@@ -29,7 +29,7 @@ from judges.measuring.winrates import Errors, corrected_win_rate
 from judges.pairs import Pair, Side
 from judges.rubrics import Rubric
 from judges.verifying.checks import Claim, validate_check
-from judges.verifying.verifier import LABELER
+from judges.verifying.verifier import LABELER, verified_row
 from judges.ways import Subject
 
 _FORM = "Give JSON lines with text, with a and b, with texts, or with check and text; all lines alike."
@@ -50,11 +50,6 @@ class Items:
         """pointwise, pairwise, listwise or verify."""
         kinds = {"pointwise": self.subjects, "pairwise": self.pairs, "listwise": self.listings, "verify": self.claims}
         return next(name for name, found in kinds.items() if found)
-
-    @property
-    def prompts(self) -> list[str]:
-        """Every prompt, for the estimate of what it costs."""
-        return [x.prompt for found in (self.subjects, self.pairs, self.listings) for x in found]
 
     def batch(self, rubric: Rubric, way: str, seed: int) -> Batch:
         """All items, to be judged by a rubric in a way."""
@@ -111,17 +106,12 @@ def _listing(row: dict[str, Any]) -> Listing:
     return Listing(content_key(prompt, reference, *texts), prompt, texts, reference)
 
 
-def verified_rows(claims: Sequence[Claim], is_right: Sequence[bool]) -> list[Judgment]:
+def verified_rows(claims: Sequence[Claim], is_right: Sequence[bool], generation: int) -> list[Judgment]:
     """The verifier's rows on claims."""
     return [
-        Judgment(
-            judgment_id=content_key(claim.check, claim.reference, claim.text, LABELER),
-            subject_id=content_key(claim.text), labeler=LABELER, rubric="check", way=claim.check.partition(":")[0],
-            status="scored", reason="", value=float(ok), detail="", num_tokens=0, generation=0,
-            verdict="right" if ok else "wrong", labels=("right", "wrong"),
-            distribution=(1.0, 0.0) if ok else (0.0, 1.0),
-            subject_hashes=(content_key(claim.reference), content_key(claim.text)), raw=claim.check,
-        )
+        verified_row(content_key(claim.text), "check", ok, (content_key(claim.reference), content_key(claim.text)),
+                     generation, judgment_id=content_key(claim.check, claim.reference, claim.text, LABELER),
+                     way=claim.check.partition(":")[0], raw=claim.check)
         for claim, ok in zip(claims, is_right, strict=True)
     ]  # fmt: skip
 

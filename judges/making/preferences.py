@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from infra.records import Completion, Judgment, Preference, Sample, content_key
 from judges.pairs import Pair
 from judges.verifying.checks import Claim
-from judges.verifying.verifier import LABELER
+from judges.verifying.verifier import LABELER, verified_row
 
 COMPLETION_RUBRIC = "checked_completion"
 
@@ -48,15 +48,10 @@ def checked_judgments(
     sample: Sample, completions: Sequence[Completion], is_right: Sequence[bool], generation: int
 ) -> list[Judgment]:
     """The verifier's row on each completion: 1 where it is right, 0 where it is not."""
+    way = sample.check.partition(":")[0]
     return [
-        Judgment(
-            judgment_id=content_key(c.completion_id, COMPLETION_RUBRIC, LABELER), subject_id=c.completion_id,
-            labeler=LABELER, rubric=COMPLETION_RUBRIC, way=sample.check.partition(":")[0], status="scored", reason="",
-            value=float(ok), detail="", num_tokens=0, generation=generation,
-            verdict="right" if ok else "wrong", labels=("right", "wrong"),
-            distribution=(1.0, 0.0) if ok else (0.0, 1.0),
-            subject_hashes=(content_key(sample.prompt), content_key(c.text)), raw=sample.completion,
-        )
+        verified_row(c.completion_id, COMPLETION_RUBRIC, ok, (content_key(sample.prompt), content_key(c.text)),
+                     generation, way=way, raw=sample.completion)
         for c, ok in zip(completions, is_right, strict=True)
     ]  # fmt: skip
 

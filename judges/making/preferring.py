@@ -16,7 +16,7 @@ import numpy as np
 
 from infra.labeler_records import Admission, ProbeResult, WinRate
 from infra.records import Completion, Judgment, Preference, Sample, content_key, unit_hash
-from judges.answers import logit
+from judges.answers import logit, sigmoid
 from judges.config import JudgeConfig
 from judges.judging import Batch, Mode
 from judges.making.rating import Contest, Ratings, fit_ratings, style_of
@@ -88,7 +88,7 @@ def contests_in(groups: Sequence[Group], rows: Mapping[str, Judgment], temperatu
 
 
 def _tempered(odds: float, temperature: float) -> float:
-    return float(1 / (1 + np.exp(-np.clip(odds / temperature, -30, 30))))
+    return sigmoid(min(max(odds / temperature, -30.0), 30.0))
 
 
 def ratings_of(groups: Sequence[Group], contests: Sequence[Contest]) -> Ratings:

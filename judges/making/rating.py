@@ -18,6 +18,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import logsumexp
 
+from judges.answers import sigmoid
+
 Floats = NDArray[np.float64]
 PRIOR_SD = 2.0
 """Standard deviation of a strength before anything is seen, in log-odds."""
@@ -67,7 +69,7 @@ class Ratings:
         The logistic function averaged over the margin's normal distribution (MacKay 1992).
         """
         shrunk = self.margin(first, second) / np.sqrt(1 + np.pi * self.variance(first, second) / 8)
-        return float(1 / (1 + np.exp(-shrunk)))
+        return sigmoid(float(shrunk))
 
     def information(self, first: int, second: int) -> float:
         """How much is learned by one more contest: half the logarithm of how far it shrinks the margin's variance."""

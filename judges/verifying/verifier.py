@@ -29,32 +29,44 @@ class VerifiedDocument:
     demonstrations: list[Sample]
 
 
-def _judgment(document: Document, generation: int, item: Verified) -> Judgment:
-    subject = content_key(document.document_id, item.example.number)
-    scored = item.label != "unverifiable"
-    detail = {"document": document.document_id, "number": item.example.number, "source": item.example.source[:200]}
+def verified_row(
+    subject_id: str, rubric: str, is_right: bool | None, hashes: tuple[str, ...], generation: int, *,
+    judgment_id: str = "", reason: str = "", way: str = "executed", detail: str = "", raw: str = "",
+) -> Judgment:  # fmt: skip
+    """The verifier's row on one subject: right, wrong, or None with the reason why neither can be said."""
+    scored = is_right is not None
     return Judgment(
-        judgment_id=content_key(subject, EXAMPLE_RUBRIC, LABELER),
-        subject_id=subject,
+        judgment_id=judgment_id or content_key(subject_id, rubric, LABELER),
+        subject_id=subject_id,
         labeler=LABELER,
-        rubric=EXAMPLE_RUBRIC,
-        way="executed",
+        rubric=rubric,
+        way=way,
         status="scored" if scored else "unscored",
-        reason="" if scored else item.reason,
-        value=1.0 if item.label == "right" else 0.0,
-        detail=json.dumps(detail),
+        reason="" if scored else reason,
+        value=float(is_right or 0),
+        detail=detail,
         num_tokens=0,
         generation=generation,
-        verdict=item.label if scored else "",
+        verdict="" if not scored else "right" if is_right else "wrong",
         labels=("right", "wrong") if scored else (),
-        distribution=_certain(item.label == "right") if scored else (),
-        subject_hashes=(content_key(item.example.source), content_key(item.example.want)),
-        raw=item.output,
+        distribution=() if not scored else (1.0, 0.0) if is_right else (0.0, 1.0),
+        subject_hashes=hashes,
+        raw=raw,
     )
 
 
-def _certain(is_right: bool) -> tuple[float, ...]:
-    return (1.0, 0.0) if is_right else (0.0, 1.0)
+def _judgment(document: Document, generation: int, item: Verified) -> Judgment:
+    detail = {"document": document.document_id, "number": item.example.number, "source": item.example.source[:200]}
+    return verified_row(
+        content_key(document.document_id, item.example.number),
+        EXAMPLE_RUBRIC,
+        None if item.label == "unverifiable" else item.label == "right",
+        (content_key(item.example.source), content_key(item.example.want)),
+        generation,
+        reason=item.reason,
+        detail=json.dumps(detail),
+        raw=item.output,
+    )
 
 
 def _summary(document: Document, generation: int, items: Sequence[Verified]) -> Judgment:
@@ -110,24 +122,14 @@ def demonstration(document: Document, items: Sequence[Verified], index: int, gen
 
 def _stated(document: Document, generation: int, equation: Equation, value: Fraction | None) -> Judgment:
     """A row on one equation of a page."""
-    is_right = value is not None and is_stated_right(equation.stated, value)
-    subject = content_key(document.document_id, equation.position)
-    return Judgment(
-        judgment_id=content_key(subject, EQUATION_RUBRIC, LABELER),
-        subject_id=subject,
-        labeler=LABELER,
-        rubric=EQUATION_RUBRIC,
-        way="executed",
-        status="unscored" if value is None else "scored",
-        reason="no arithmetic" if value is None else "",
-        value=float(is_right),
+    return verified_row(
+        content_key(document.document_id, equation.position),
+        EQUATION_RUBRIC,
+        None if value is None else is_stated_right(equation.stated, value),
+        (content_key(equation.expression), content_key(equation.stated)),
+        generation,
+        reason="no arithmetic",
         detail=json.dumps({"document": document.document_id, "equation": equation.expression}),
-        num_tokens=0,
-        generation=generation,
-        verdict="" if value is None else "right" if is_right else "wrong",
-        labels=() if value is None else ("right", "wrong"),
-        distribution=() if value is None else _certain(is_right),
-        subject_hashes=(content_key(equation.expression), content_key(equation.stated)),
         raw=str(value),
     )
 
