@@ -38,6 +38,7 @@ PACKAGED = {
     )
 }
 CONVERTER_VERSION = 1
+TINY_VERSION = 2
 
 
 def cache_folder() -> Path:
@@ -103,7 +104,7 @@ def _tiny_folder(name: str, reference: str, key: str) -> Path:
 
     if name not in ARCHITECTURES:
         raise UserError(key, reference, "no such tiny model.", f"Known: {', '.join(sorted(ARCHITECTURES))}.")
-    folder = cache_folder() / "models" / f"tiny-{name}-v{CONVERTER_VERSION}"
+    folder = cache_folder() / "models" / f"tiny-{name}-v{TINY_VERSION}"
     if not folder.exists():
         with atomic_folder(folder) as scratch:
             build_tiny_model(name, scratch)
@@ -146,24 +147,55 @@ def load_model(folder: Path, key: str = "model", dtype: str = "float32") -> Any:
 
     Missing or unexpected weights are an error, not a warning: a silently random layer costs a run.
     """
+    return _load("AutoModelForCausalLM", folder, key, dtype)
+
+
+def load_scalar_model(folder: Path, key: str, dtype: str = "float32", seed: int = 0) -> Any:
+    """The model in `folder` with a head of one number, as transformers' sequence classification keeps it.
+
+    On a language model's weights the head is new, drawn by `seed` with a standard deviation of 1 / sqrt(H + 1)
+    (Huang et al. 2024, "The N+ Implementation Details of RLHF with PPO").
+    """
+    import torch
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    is_scalar = any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
+    new_head = () if is_scalar else ("score.weight", "lm_head.weight")
+    model = _load("AutoModelForSequenceClassification", folder, key, dtype, new_head, num_labels=1)
+    if not is_scalar:
+        width = model.score.weight.shape[1]
+        drawn = torch.randn(1, width, generator=torch.Generator().manual_seed(seed)) / (width + 1) ** 0.5
+        model.score.weight.data.copy_(drawn)
+    return model
+
+
+def _load(kind: str, folder: Path, key: str, dtype: str, free: tuple[str, ...] = (), **options: Any) -> Any:
+    """A model by the transformers class `kind`; only weights named in `free` may be missing or left over."""
     name_accelerator()
-    from transformers import AutoModelForCausalLM
+    import transformers
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # missing and unexpected weights are errors of our own below
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = getattr(transformers, kind).from_pretrained(
             folder,
             dtype=dtype,
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **options,
         )
     except Exception as error:  # transformers raises many kinds for a folder that does not load
         problem = f"the model does not load ({str(error).splitlines()[0][:200]})."
         raise UserError(key, folder, problem, "Give a model folder that transformers can load.") from None
-    wrong = [*info["missing_keys"], *info["unexpected_keys"], *info.get("mismatched_keys", [])]
+    finally:
+        logging.set_verbosity(verbosity)
+    found = [*info["missing_keys"], *info["unexpected_keys"], *info.get("mismatched_keys", [])]
+    wrong = [name for name in found if name not in free]
     if wrong:
         raise UserError(key, folder, f"weights do not fit the configuration ({wrong[0]}).", "Save the model again.")
     return model.eval()

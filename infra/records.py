@@ -221,7 +221,11 @@ class Preference:
 
 @dataclass(frozen=True)
 class TrainStep:
-    """One optimiser step of one training step kind (sft, dpo)."""
+    """One step of one training step kind (sft, dpo, ppo...): which rows, and what came out.
+
+    `row_ids` are the data rows of its global batch in order; `metrics` is a JSON object of what the kind reports
+    besides its loss.
+    """
 
     generation: int
     kind: str
@@ -231,6 +235,8 @@ class TrainStep:
     learning_rate: float
     num_tokens: int
     seconds: float
+    row_ids: tuple[str, ...] = ()
+    metrics: str = "{}"
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
         bos_token=end,
         eos_token=end,
         pad_token=end,
+        unk_token=end,  # transformers' Qwen tokenizer would add one of its own, beyond the model's vocabulary
         chat_template=CHAT_TEMPLATE,
         model_max_length=2048,
         clean_up_tokenization_spaces=False,

@@ -1,4 +1,4 @@
-"""The one DeepSpeed file: start an engine on a model, step it, take the weights out again.
+"""The one DeepSpeed file: start an engine on a module, step it, take state and weights out again.
 
 We own the normalisation: gradient accumulation is not DeepSpeed's (`managed_gradient_accumulation:
 false`), and a loss arrives as a sum divided by the count over the whole global batch.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -18,11 +18,22 @@ import deepspeed
 import deepspeed.ops
 import torch
 import torch.distributed as dist
+from deepspeed.utils import (
+    safe_get_full_fp32_param,
+    safe_get_full_optimizer_state,
+    safe_set_full_fp32_param,
+    safe_set_full_optimizer_state,
+)
 from torch import Tensor
 
 from infra.artifacts import atomic_folder
-from infra.models import fast_bfloat16, load_model, load_tokenizer
+from infra.models import fast_bfloat16
+from trainers.adapters import merged
 from trainers.config import TrainConfig
+from trainers.modules import PackedModel
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+WEIGHT, STEPS = "weight", "steps"
 
 
 def prepare_environment(timeout_s: int) -> None:
@@ -37,8 +48,28 @@ def prepare_environment(timeout_s: int) -> None:
     deepspeed.init_distributed(dist_backend=backend, timeout=timedelta(seconds=timeout_s), verbose=False)
 
 
+def resolved_precision(config: TrainConfig) -> str:
+    """`float32`, `autocast` or `bfloat16`."""
+    if config.precision != "auto":
+        return config.precision
+    if not fast_bfloat16():
+        return "float32"
+    return "bfloat16" if torch.cuda.is_available() else "autocast"
+
+
 def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
     """What DeepSpeed is told; everything whose default changed between versions is spelled out."""
+    zero: dict[str, Any] = {
+        "stage": config.zero_stage,
+        "overlap_comm": False,
+        "contiguous_gradients": True,
+        "reduce_bucket_size": 10_000_000,
+        "allgather_bucket_size": 10_000_000,
+    }
+    if config.zero_stage == 3:
+        zero |= {"stage3_param_persistence_threshold": 100_000}
+    if config.offload_optimizer:
+        zero |= {"offload_optimizer": {"device": "cpu", "pin_memory": torch.cuda.is_available()}}
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
@@ -46,41 +77,38 @@ def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
         "gradient_clipping": config.gradient_clipping,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
-        "zero_optimization": {
-            "stage": config.zero_stage,
-            "overlap_comm": False,
-            "contiguous_gradients": True,
-            "reduce_bucket_size": 10_000_000,
-            "allgather_bucket_size": 10_000_000,
-        },
+        "zero_optimization": zero,
+        "bf16": {"enabled": resolved_precision(config) == "bfloat16"},
+        "data_types": {"grad_accum_dtype": "fp32"},
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,
     }
 
 
-def learning_rate_at(step: int, num_steps: int, peak: float, warmup_share: float) -> float:
-    """Linear warm-up to `peak`, then linear decay to a tenth of it at the last step."""
-    warmup = max(1, round(warmup_share * num_steps))
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    left = (num_steps - 1 - step) / max(1, num_steps - warmup)
-    return peak * (0.1 + 0.9 * left)
-
-
 class Engine:
-    """A model under ZeRO with an AdamW of torch (a configured Adam would compile an op)."""
+    """A module under ZeRO with an AdamW of torch (a configured Adam would compile an op)."""
 
-    def __init__(self, folder: Path, config: TrainConfig) -> None:
+    def __init__(self, module: PackedModel, config: TrainConfig) -> None:
         self._config = config
-        self.tokenizer = load_tokenizer(folder, "train")
-        model = load_model(folder, "train")
-        model.config.use_cache = False
+        self._precision = resolved_precision(config)
+        if self._precision == "bfloat16":
+            module = module.to(torch.bfloat16)
+        if config.activation_checkpointing:
+            module.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        trainable = [p for p in module.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            trainable, lr=1e-4, weight_decay=config.weight_decay, fused=not config.offload_optimizer
         )
-        self._engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(config))
-        self.device = self._engine.device
-        self._autocast = config.precision == "bfloat16" or (config.precision == "auto" and fast_bfloat16())
+        self._engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=deepspeed_config(config))
+        self.device: torch.device = self._engine.device
+        self._engine.train()
+        self._offloaded = False
+
+    @property
+    def module(self) -> PackedModel:
+        """The module inside."""
+        module: PackedModel = self._engine.module
+        return module
 
     @property
     def rank(self) -> int:
@@ -92,12 +120,14 @@ class Engine:
         """Number of ranks."""
         return dist.get_world_size()
 
-    def logits(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        """[B, T, V] of a padded batch."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-            output = self._engine(input_ids=ids_BT.to(self.device), attention_mask=mask_BT.to(self.device))
-        logits: Tensor = output.logits
-        return logits
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """The module's forward pass."""
+        with self.autocast():
+            return self._engine(*arguments, **options)
+
+    def autocast(self) -> torch.autocast:
+        """The precision of forward passes."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._precision == "autocast")
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -107,7 +137,14 @@ class Engine:
             yield
         self._engine.train()
 
-    def backward(self, loss_sum: Tensor, global_count: int) -> None:
+    @contextmanager
+    def gathered(self) -> Iterator[PackedModel]:
+        """The module with all weights on every rank, for sampling and export; every rank must enter."""
+        parameters = list(self.module.parameters())
+        with deepspeed.zero.GatheredParameters(parameters, enabled=self._config.zero_stage == 3):
+            yield self.module
+
+    def backward(self, loss_sum: Tensor, global_count: float) -> None:
         """Add the gradient of `loss_sum / global_count`. DeepSpeed averages over ranks, so it is scaled up first."""
         self._engine.backward(loss_sum * (self.world_size / global_count))
 
@@ -119,22 +156,90 @@ class Engine:
         norm = self._engine.get_global_grad_norm()
         return float(norm) if norm is not None else 0.0
 
-    def total(self, value: float) -> float:
-        """The sum of a number over all ranks."""
-        tensor = torch.tensor([value], dtype=torch.float64, device=self.device)
-        dist.all_reduce(tensor)
-        return float(tensor)
+    def total(self, values: Tensor) -> Tensor:
+        """The sum of a tensor over all ranks, in float64."""
+        summed = values.detach().to(self.device, torch.float64).clone()
+        dist.all_reduce(summed)
+        return summed.cpu()
 
-    def export(self, folder: Path) -> None:
+    def largest(self, value: int) -> int:
+        """The largest of a number over all ranks."""
+        tensor = torch.tensor([value], device=self.device)
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        return int(tensor)
+
+    def broadcast(self, value: Any) -> Any:
+        """Rank 0's plain value on every rank."""
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+    # State.
+
+    def _named(self) -> list[tuple[str, Any]]:
+        return [(name, p) for name, p in self.module.named_parameters() if p.requires_grad]
+
+    def _flats(self) -> list[Tensor]:
+        """The rank's float32 partitions, to which the optimiser's state belongs."""
+        zero = self._engine.optimizer
+        names = ("fp32_partitioned_groups_flat", "single_partition_of_fp32_groups", "fp32_groups_flat_partition")
+        for name in names:
+            if hasattr(zero, name):
+                return list(getattr(zero, name))
+        raise AssertionError(f"no float32 partitions in {type(zero).__name__}")
+
+    def state(self) -> Iterator[tuple[str, Tensor]]:
+        """(name, full float32 tensor) of weights and moments, independent of ranks and stage; every rank iterates.
+
+        To be taken after a step or not at all: before the first there are no moments.
+        """
+        inner = self._engine.optimizer.optimizer
+        yield STEPS, torch.tensor([float(next(iter(inner.state.values()))["step"])])
+        for name, parameter in self._named():
+            yield f"{WEIGHT}/{name}", safe_get_full_fp32_param(parameter).float().cpu()
+            for moment in MOMENTS:
+                yield f"{moment}/{name}", safe_get_full_optimizer_state(parameter, moment).float().cpu()
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what `state` gave, whatever the number of ranks and the stage were then."""
+        zero = self._engine.optimizer
+        steps = tensors[STEPS]
+        for flat in self._flats():
+            moments = {moment: torch.zeros_like(flat) for moment in MOMENTS}
+            place = self.device if not self._config.offload_optimizer else torch.device("cpu")
+            zero.optimizer.state[flat] = {"step": steps[0].clone().to(place), **moments}
+        if hasattr(zero, "_lazy_init_hp_params_optimizer_state"):
+            zero._lazy_init_hp_params_optimizer_state()
+        for name, parameter in self._named():
+            weight = tensors[f"{WEIGHT}/{name}"].to(self.device)
+            with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0, enabled=self._config.zero_stage == 3):
+                parameter.data.copy_(weight)
+            safe_set_full_fp32_param(parameter, weight)
+            for moment in MOMENTS:
+                safe_set_full_optimizer_state(parameter, tensors[f"{moment}/{name}"].to(self.device), moment)
+
+    def offload(self) -> None:
+        """Move optimiser state, gradients and masters to the host while others need the GPU; nothing on CPU."""
+        if self.device.type == "cuda" and not self._config.offload_optimizer and not self._offloaded:
+            self._engine.offload_states()
+            self._offloaded = True
+
+    def reload(self) -> None:
+        """Undo `offload`."""
+        if self._offloaded:
+            self._engine.reload_states()
+            self._offloaded = False
+
+    def export(self, folder: Path, tokenizer: Any) -> None:
         """Write weights and tokenizer as a Hugging Face folder, whole or not at all; every rank must call it."""
-        module = self._engine.module
-        parameters = list(module.parameters())
-        with deepspeed.zero.GatheredParameters(parameters, enabled=self._config.zero_stage == 3):
+        with self.gathered() as module:
             if self.rank == 0:
-                module.config.use_cache = True
-                with atomic_folder(folder) as scratch:
-                    module.save_pretrained(scratch, state_dict={k: v.cpu() for k, v in module.state_dict().items()})
-                    self.tokenizer.save_pretrained(scratch)
+                module.packed = False
+                with merged(module.model) as (model, weights), atomic_folder(folder) as scratch:
+                    model.config.use_cache = True
+                    model.save_pretrained(scratch, state_dict={k: v.float().cpu() for k, v in weights.items()})
+                    tokenizer.save_pretrained(scratch)
+                module.packed = True
         dist.barrier()
 
     def close(self) -> None:

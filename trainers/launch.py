@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ import ray.train
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from infra.cluster import Cluster
+from infra.cluster import Cluster, unwrap_error
 from infra.errors import StageError, UserError
 from infra.models import name_accelerator
-from infra.records import TrainStep
 from trainers.config import TrainConfig
+from trainers.metrics import MetricsFile
 from trainers.tasks import Task
 
 
@@ -27,7 +26,8 @@ def train_loop(arguments: dict[str, Any]) -> None:
 
     name_accelerator()
     from trainers.engine import prepare_environment
-    from trainers.steps import run_task
+    from trainers.steps.base import StepContext
+    from trainers.steps.running import run_task
 
     config = TrainConfig.model_validate(arguments["config"])
     threads = config.threads_per_worker or max(1, (os.cpu_count() or 1) // int(os.environ["LOCAL_WORLD_SIZE"]))
@@ -36,37 +36,40 @@ def train_loop(arguments: dict[str, Any]) -> None:
     first = ray.train.get_context().get_world_rank() == 0
     for item in arguments["tasks"]:
         task = Task(**item)
-        if Path(task.target).exists():
-            continue
-        file = task.metrics_file()
-        if first:
-            file.unlink(missing_ok=True)
-
-        def report(step: TrainStep, file: Path = file) -> None:
-            if not first:
-                return
-            with file.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(asdict(step)) + "\n")
-            print(f"  {step.kind} step {step.step}: loss {step.loss:.4f}, {step.num_tokens} tokens", flush=True)
-
-        run_task(task, config, report)
+        if not Path(task.target).exists():
+            run_task(StepContext(task, config, arguments["rewarders"]), MetricsFile(task, writes=first))
 
 
 def scaling(config: TrainConfig, cluster: Cluster) -> ScalingConfig:
     """Ranks and what each needs: a GPU where the cluster has any, else a CPU."""
     num_workers = config.num_workers or max(1, cluster.num_gpus)
     available, what = (cluster.num_gpus, "GPUs") if cluster.num_gpus else (cluster.num_cpus, "CPUs")
-    if num_workers > available:
+    if num_workers > available and not config.min_workers:
         problem = f"the cluster has {available} {what}, and each worker needs one."
         raise UserError("train.num_workers", num_workers, problem, f"Set it to {available} or less.")
-    return ScalingConfig(num_workers=num_workers, use_gpu=cluster.num_gpus > 0)
+    elastic = (config.min_workers, num_workers) if config.min_workers else num_workers
+    return ScalingConfig(num_workers=elastic, use_gpu=cluster.num_gpus > 0)
 
 
-def run_training(tasks: Sequence[Task], config: TrainConfig, cluster: Cluster, storage: Path, name: str) -> None:
-    """Run tasks one after another in one worker group; a task whose target exists is not run again."""
+def run_training(
+    tasks: Sequence[Task],
+    config: TrainConfig,
+    cluster: Cluster,
+    storage: Path,
+    name: str,
+    rewarders: Mapping[str, Any] | None = None,
+) -> None:
+    """Run tasks one after another in one worker group; a task whose target exists is not run again.
+
+    A worker that dies takes its group with it, and a new one goes on from the last point of the task at hand.
+    """
     trainer = TorchTrainer(
         train_loop,
-        train_loop_config={"config": config.model_dump(), "tasks": [asdict(task) for task in tasks]},
+        train_loop_config={
+            "config": config.model_dump(),
+            "tasks": [asdict(task) for task in tasks],
+            "rewarders": dict(rewarders or {}),
+        },
         torch_config=TorchConfig(timeout_s=config.timeout_s),
         scaling_config=scaling(config, cluster),
         run_config=RunConfig(
@@ -80,7 +83,10 @@ def run_training(tasks: Sequence[Task], config: TrainConfig, cluster: Cluster, s
         trainer.fit()
     except TrainingFailedError as error:
         failures: dict[int, BaseException] = getattr(error, "worker_failures", {0: error})
-        rank, cause = next(iter(failures.items()))
+        rank, wrapped = next(iter(failures.items()))
+        cause = unwrap_error(wrapped)
+        if isinstance(cause, UserError | StageError):
+            raise cause from error
         raise StageError("train", f"{name}, rank {rank}", f"{type(cause).__name__}: {cause}") from error
     missing = [task.kind for task in tasks if not Path(task.target).exists()]
     if missing:

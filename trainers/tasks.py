@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from infra.records import TrainStep
+from infra.records import TrainStep, content_key
 
 
 @dataclass(frozen=True)
@@ -22,18 +22,42 @@ class Task:
     generation: int
     seed: int
     data: str
-    """Parquet file: for sft rows of prompt (empty for a passage) and completion; for dpo prompt, chosen, rejected."""
+    """Parquet file of rows with an `id`, and for
+    pretrain and sft: prompt (empty for a passage) and completion, or `messages` of role and content;
+    dpo: prompt, chosen, rejected, probability; kto: prompt, completion, desirable;
+    reward_model: prompt, completions, and pairs of chosen, rejected (places in completions), probability, margin;
+    ppo, grpo, rloo, reinforce_pp: prompt and check (what a verifier is told, or empty)."""
+    reference: str = ""
+    """Folder of the model that dpo, kto and the policy gradients stay near."""
+    reward_model: str = ""
+    """Folder of the reward model, which also starts ppo's critic."""
+    passages: str = ""
+    """Parquet file like pretrain's, of what is mixed into a policy's updates."""
+
+    @property
+    def digest(self) -> str:
+        """Key of exactly this task; points to resume from belong to it."""
+        return content_key(json.dumps(asdict(self), sort_keys=True))
 
     def rows(self) -> list[dict[str, Any]]:
         """The data, in the file's order."""
-        rows: list[dict[str, Any]] = pq.read_table(self.data).to_pylist()
-        return rows
+        return read_rows(self.data)
 
     def metrics_file(self) -> Path:
-        """Where the first rank writes one JSON line an optimiser step."""
-        return Path(self.data).with_name(f"{self.kind}.metrics.jsonl")
+        """Where the first rank writes one JSON line a step."""
+        return Path(self.data).with_name(f"{self.kind.replace(':', '.')}.metrics.jsonl")
+
+    def points_folder(self) -> Path:
+        """Where points to resume from are kept until the task is done."""
+        return Path(self.data).with_name(f"{self.kind.replace(':', '.')}.points")
 
     def metrics(self) -> list[TrainStep]:
         """The metrics of a finished task."""
         lines = self.metrics_file().read_text(encoding="utf-8").splitlines()
-        return [TrainStep(**json.loads(line)) for line in lines]
+        return [TrainStep(**(row := json.loads(line)) | {"row_ids": tuple(row["row_ids"])}) for line in lines]
+
+
+def read_rows(file: str) -> list[dict[str, Any]]:
+    """Rows of a Parquet file, in its order."""
+    rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
+    return rows

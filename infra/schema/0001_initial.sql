@@ -116,7 +116,7 @@ CREATE TABLE admission (
 
 CREATE TABLE train_step (
     generation BIGINT, kind TEXT, step BIGINT, loss DOUBLE, grad_norm DOUBLE, learning_rate DOUBLE,
-    num_tokens BIGINT, seconds DOUBLE
+    num_tokens BIGINT, seconds DOUBLE, row_ids TEXT[], metrics TEXT
 );
 
 CREATE TABLE checkpoint (

@@ -1,0 +1,164 @@
+"""What an engine trains: a language model that gives log-probabilities of packs, and a scalar model that gives values.
+
+Both are transformers models behind one call on a `Pack`. Shapes: T tokens of a pack, N trained ones, H hidden
+features, V vocabulary, B rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from infra.errors import UserError
+from infra.models import load_model, load_scalar_model
+from trainers import attention
+from trainers.packing import Pack, make_pack
+from trainers.rows import Row
+
+CHUNK_TOKENS = 512
+"""Positions whose logits, [chunk, V] in float32, are held at once."""
+PACKING_TOLERANCE = 0.05
+
+
+class TokenLogps(NamedTuple):
+    """For each trained token its log-probability, [N], and the entropy of its distribution in nats, [N], detached."""
+
+    logps_N: Tensor
+    entropy_N: Tensor
+
+
+def chunked_logps(
+    head: Callable[[Tensor], Tensor], hidden_NH: Tensor, targets_N: Tensor, temperature: float, entropy: bool
+) -> TokenLogps:
+    """Log-probabilities of targets, with the logits of one chunk of positions at a time, in both directions.
+
+    Logits are computed again in the backward pass instead of being kept.
+    """
+
+    def chunk(hidden_CH: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
+        logits_CV = head(hidden_CH).float() / temperature
+        norm_C = logits_CV.logsumexp(-1)
+        logps_C = logits_CV.gather(1, targets_C.unsqueeze(1)).squeeze(1) - norm_C
+        with torch.no_grad():
+            p_CV = torch.exp(logits_CV - norm_C.unsqueeze(1)) if entropy else None
+            entropy_C = norm_C - (p_CV * logits_CV).sum(-1) if p_CV is not None else torch.zeros_like(norm_C)
+        return logps_C, entropy_C.detach()
+
+    logps, entropies = [], []
+    for hidden_CH, targets_C in zip(
+        torch.split(hidden_NH, CHUNK_TOKENS), torch.split(targets_N, CHUNK_TOKENS), strict=True
+    ):
+        if torch.is_grad_enabled():
+            logps_C, entropy_C = checkpoint(chunk, hidden_CH, targets_C, use_reentrant=False)
+        else:
+            logps_C, entropy_C = chunk(hidden_CH, targets_C)
+        logps.append(logps_C)
+        entropies.append(entropy_C)
+    return TokenLogps(torch.cat(logps), torch.cat(entropies))
+
+
+class PackedModel(nn.Module):
+    """A transformers model whose decoder runs over packs, and which can still be run over padded batches."""
+
+    def __init__(self, model: Any, flash: bool = False) -> None:
+        super().__init__()
+        self.model = model
+        self.flash = flash
+        attention.register()
+        self.packed = True
+
+    @property
+    def packed(self) -> bool:
+        """Whether attention is between the rows of packs; else the model takes padded batches, to sample."""
+        return self._packed
+
+    @packed.setter
+    def packed(self, on: bool) -> None:
+        self._packed = on
+        kind = ("flash_attention_2" if self.flash else attention.NAME) if on else "sdpa"
+        self.model.set_attn_implementation(kind)
+
+    def hidden(self, pack: Pack) -> Tensor:
+        """Last hidden states, [T, H]."""
+        bounds = torch.tensor((0, *pack.row_lengths), device=pack.ids_T.device).cumsum(0).int()
+        longest = max(pack.row_lengths)
+        output = self._decoder()(
+            input_ids=pack.ids_T.unsqueeze(0),
+            position_ids=pack.positions_T.unsqueeze(0),
+            use_cache=False,
+            row_lengths=pack.row_lengths,
+            cu_seq_lens_q=bounds,
+            cu_seq_lens_k=bounds,
+            max_length_q=longest,
+            max_length_k=longest,
+        )
+        hidden_TH: Tensor = output.last_hidden_state[0]
+        return hidden_TH
+
+    def _decoder(self) -> Any:
+        raise NotImplementedError
+
+
+class Policy(PackedModel):
+    """A causal language model."""
+
+    def _decoder(self) -> Any:
+        return self.model.get_decoder()
+
+    def forward(self, pack: Pack, temperature: float = 1.0, entropy: bool = False) -> TokenLogps:
+        """Log-probability of every trained token, in the pack's order; the head sees no other position.
+
+        A row's first token is never trained, so the position before a trained token is of the same row.
+        """
+        before_T = torch.cat([pack.trained_T[1:], pack.trained_T.new_zeros(1)])
+        hidden_NH = self.hidden(pack)[before_T]
+        head = self.model.get_output_embeddings()
+        return chunked_logps(head, hidden_NH, pack.ids_T[pack.trained_T], temperature, entropy)
+
+
+class ScalarModel(PackedModel):
+    """A decoder with one number for each position: a reward model, by its last one, or a critic."""
+
+    def _decoder(self) -> Any:
+        return self.model.base_model
+
+    def forward(self, pack: Pack) -> Tensor:
+        """A value for each token of the pack, [T], in float32."""
+        hidden_TH = self.hidden(pack)
+        with torch.autocast(hidden_TH.device.type, enabled=False):
+            values_T1: Tensor = self.model.score(hidden_TH.to(self.model.score.weight.dtype))
+        return values_T1.squeeze(-1).float()
+
+    def rewards(self, pack: Pack) -> Tensor:
+        """A reward for each row, [B]: the value of its last token."""
+        values_T: Tensor = self(pack)
+        return values_T[pack.last_T]
+
+
+def load_policy(folder: Path, dtype: str = "float32", flash: bool = False) -> Policy:
+    """The language model of a folder."""
+    return Policy(load_model(folder, "train", dtype), flash)
+
+
+def load_scalar(folder: Path, seed: int = 0, dtype: str = "float32", flash: bool = False) -> ScalarModel:
+    """The scalar model of a folder; on a language model's decoder a new head, drawn by `seed`."""
+    return ScalarModel(load_scalar_model(folder, "train", dtype, seed), flash)
+
+
+@torch.no_grad()
+def check_packing(module: PackedModel) -> None:
+    """Raise `UserError` for a model whose rows see each other in a pack, as those with recurrent layers do."""
+    vocabulary = module.model.config.get_text_config().vocab_size
+    rows = [Row(tuple(j % vocabulary for j in range(5, 5 + n)), (False,) * n) for n in (6, 9)]
+    together_TH = module.hidden(make_pack(rows).to(module.model.device))
+    alone_TH = torch.cat([module.hidden(make_pack([row]).to(module.model.device)) for row in rows])
+    difference = float((together_TH - alone_TH).abs().max() / alone_TH.abs().max().clamp(min=1e-6))
+    if not difference <= PACKING_TOLERANCE:
+        raise UserError("model.base", type(module.model).__name__,
+                        f"its rows see each other when they are laid end to end (off by {difference:.2g}).",
+                        "Choose a decoder whose layers all attend, such as Llama, Qwen, Mistral or Gemma.")  # fmt: skip

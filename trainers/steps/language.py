@@ -1,0 +1,62 @@
+"""Pretraining on passages and supervised fine-tuning on demonstrations: negative log-likelihood of trained tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from trainers.losses import sft_loss
+from trainers.packing import Bin, Pack
+from trainers.rows import Row, RowBuilder
+from trainers.steps.base import Supervised
+
+
+def language_row(builder: RowBuilder, data: Mapping[str, Any]) -> Row:
+    """A conversation, a demonstration, or where there is no prompt a passage."""
+    if data.get("messages"):
+        return builder.conversation(data["messages"])
+    if data.get("prompt"):
+        return builder.demonstration(data["prompt"], data["completion"])
+    return builder.passage(data["completion"])
+
+
+class SupervisedFineTuning(Supervised):
+    """Negative log-likelihood of completions and their ends, prompts being context alone."""
+
+    @property
+    def epochs(self) -> int:
+        """See `Supervised`."""
+        return self.config.sft.epochs
+
+    @property
+    def learning_rate(self) -> float:
+        """See `Supervised`."""
+        return self.config.sft.learning_rate
+
+    def rows_of(self, data: Mapping[str, Any]) -> list[Row]:
+        """See `Supervised`."""
+        return [language_row(self.builder, data)]
+
+    def count(self, items: Bin) -> float:
+        """See `Supervised`: trained tokens."""
+        return float(sum(row.num_trained for i in items for row in self.items[i].rows))
+
+    def loss(self, pack: Pack, items: Bin) -> tuple[Tensor, Sequence[Tensor]]:
+        """See `Supervised`."""
+        return sft_loss(self.engine(pack).logps_N)[0], ()
+
+
+class Pretraining(SupervisedFineTuning):
+    """The same loss on passages, with a learning rate and epochs of its own."""
+
+    @property
+    def epochs(self) -> int:
+        """See `Supervised`."""
+        return self.config.pretrain.epochs
+
+    @property
+    def learning_rate(self) -> float:
+        """See `Supervised`."""
+        return self.config.pretrain.learning_rate

@@ -1,0 +1,163 @@
+"""Learning from preferences without a reward model: DPO, IPO and their smoothed kin, and KTO."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainers.losses import dpo_loss, kto_loss, row_sums
+from trainers.modules import TokenLogps, load_policy
+from trainers.packing import Bin, Pack, make_pack
+from trainers.rows import Row
+from trainers.steps.base import StepContext, Supervised
+
+
+class ReferencedStep(Supervised):
+    """A step whose loss compares the policy with a reference, whose log-probabilities are taken first.
+
+    They are taken in the very packs that will be trained, so that a policy that is its own reference agrees with it
+    to the last bit before the first update, in bfloat16 too.
+    """
+
+    def __init__(self, context: StepContext) -> None:
+        super().__init__(context)
+        self._references: dict[Bin, Tensor] = {}
+
+    def prepare(self) -> None:
+        """See `TrainerStep`."""
+        source, reference = Path(self.task.source), Path(self.task.reference or self.task.source)
+        cells = {items: pack for number in range(self.num_steps) for pack, items in self.packs(number)}
+        with self.engine.frozen():
+            if reference == source:
+                self._references = {items: self.ratios(self.engine(pack), pack) for items, pack in cells.items()}
+                return
+            other = load_policy(reference).to(self.engine.device).eval()
+            with self.engine.autocast():
+                self._references = {items: self.ratios(other(pack), pack) for items, pack in cells.items()}
+
+    def ratios(self, said: TokenLogps, pack: Pack) -> Tensor:
+        """Log-probability of each row, [B]."""
+        return row_sums(said.logps_N, pack.trained_counts)
+
+    def log_ratios(self, pack: Pack, items: Bin) -> Tensor:
+        """Log-ratio of policy and reference for each row, [B]; one forward pass.
+
+        A module that is used twice in one backward pass has lost gradients under ZeRO-2.
+        """
+        return self.ratios(self.engine(pack), pack) - self._references[items]
+
+
+class DirectPreferenceOptimisation(ReferencedStep):
+    """DPO and IPO against a named reference."""
+
+    sums = ("accuracy", "margin")
+
+    @property
+    def epochs(self) -> int:
+        """See `Supervised`."""
+        return self.config.dpo.epochs
+
+    @property
+    def learning_rate(self) -> float:
+        """See `Supervised`."""
+        return self.config.dpo.learning_rate
+
+    def rows_of(self, data: Mapping[str, Any]) -> list[Row]:
+        """See `Supervised`: the chosen row and the rejected one."""
+        return [self.builder.demonstration(data["prompt"], data[side]) for side in ("chosen", "rejected")]
+
+    def ratios(self, said: TokenLogps, pack: Pack) -> Tensor:
+        """See `ReferencedStep`; IPO takes the mean of a row's tokens, as its authors' code does."""
+        sums_B = super().ratios(said, pack)
+        if self.config.dpo.loss != "ipo":
+            return sums_B
+        return sums_B / torch.tensor(pack.trained_counts, device=sums_B.device)
+
+    def loss(self, pack: Pack, items: Bin) -> tuple[Tensor, Sequence[Tensor]]:
+        """See `Supervised`."""
+        config = self.config.dpo
+        ratios_B = self.log_ratios(pack, items)
+        chosen_P, rejected_P = ratios_B[0::2], ratios_B[1::2]
+        preferred_P = None
+        if config.smoothed or config.loss == "robust":
+            preferred_P = torch.tensor([self.data[i]["probability"] for i in items], device=ratios_B.device)
+        loss, _ = dpo_loss(chosen_P, rejected_P, config.beta, config.loss, preferred_P)
+        margin_P = (chosen_P - rejected_P).detach()
+        accuracy = (margin_P > 0).sum() + 0.5 * (margin_P == 0).sum()
+        return loss, (accuracy, config.beta * margin_P.sum())
+
+
+class KahnemanTverskyOptimisation(ReferencedStep):
+    """KTO: rows are desirable or not, measured from the policy's distance to the reference.
+
+    The distance is estimated on prompts with the completion of the next row of the step, once a step and over all
+    ranks, by the policy before the step's update.
+    """
+
+    sums = ("kl",)
+
+    def __init__(self, context: StepContext) -> None:
+        super().__init__(context)
+        self._kl = 0.0
+        self._mismatched_references: dict[int, list[Tensor]] = {}
+
+    @property
+    def epochs(self) -> int:
+        """See `Supervised`."""
+        return self.config.kto.epochs
+
+    @property
+    def learning_rate(self) -> float:
+        """See `Supervised`."""
+        return self.config.kto.learning_rate
+
+    def rows_of(self, data: Mapping[str, Any]) -> list[Row]:
+        """See `Supervised`."""
+        return [self.builder.demonstration(data["prompt"], data["completion"])]
+
+    def prepare(self) -> None:
+        """See `TrainerStep`: references for the mismatched rows too."""
+        super().prepare()
+        other = None
+        if Path(self.task.reference or self.task.source) != Path(self.task.source):
+            other = load_policy(Path(self.task.reference)).to(self.engine.device).eval()
+        model: Any = other or self.engine
+        with self.engine.frozen(), self.engine.autocast():
+            for number in range(self.num_steps):
+                packs = self._mismatched_packs(number)
+                self._mismatched_references[number] = [self.ratios(model(pack), pack) for pack in packs]
+
+    def _mismatched_packs(self, number: int) -> list[Pack]:
+        """The rank's prompts of a step, each with the completion of the step's next row."""
+        step = self.plan[number]
+        following = dict(zip(step, (*step[1:], step[0]), strict=True))
+        packs = []
+        for _, items in self.packs(number):
+            rows = [
+                self.builder.demonstration(self.data[i]["prompt"], self.data[following[i]]["completion"]) for i in items
+            ]
+            packs.append(make_pack(rows).to(self.engine.device))
+        return packs
+
+    def begin(self, number: int) -> None:
+        """See `Supervised`: the policy's distance to the reference."""
+        total = torch.zeros(2, dtype=torch.float64)
+        with self.engine.frozen():
+            references = self._mismatched_references[number]
+            for pack, reference_B in zip(self._mismatched_packs(number), references, strict=True):
+                distance_B = self.ratios(self.engine(pack), pack) - reference_B
+                total += torch.tensor([float(distance_B.double().sum()), float(distance_B.numel())])
+        summed, count = self.engine.total(total).tolist()
+        self._kl = max(0.0, summed / count)
+
+    def loss(self, pack: Pack, items: Bin) -> tuple[Tensor, Sequence[Tensor]]:
+        """See `Supervised`."""
+        config = self.config.kto
+        desirable_B = torch.tensor([bool(self.data[i]["desirable"]) for i in items], device=self.engine.device)
+        weights = (config.desirable_weight, config.undesirable_weight)
+        loss, count = kto_loss(self.log_ratios(pack, items), desirable_B, self._kl, config.beta, weights)
+        return loss, (torch.tensor(self._kl * count),)

@@ -1,0 +1,62 @@
+"""The reward model: Bradley-Terry on rankings, a scalar head on the last real token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainers.engine import Engine
+from trainers.losses import reward_loss
+from trainers.packing import Bin, Pack
+from trainers.rows import Row
+from trainers.steps.base import Supervised, build_engine
+
+
+class RewardModelling(Supervised):
+    """All pairs of a prompt's ranking in one item, whose losses share a weight of 1 (Ouyang et al. 2022)."""
+
+    sums = ("accuracy", "reward")
+
+    @property
+    def epochs(self) -> int:
+        """See `Supervised`."""
+        return self.config.reward_model.epochs
+
+    @property
+    def learning_rate(self) -> float:
+        """See `Supervised`."""
+        return self.config.reward_model.learning_rate
+
+    def build(self) -> Engine:
+        """See `Supervised`."""
+        return build_engine(Path(self.task.source), self.config, scalar_seed=self.task.seed)
+
+    def rows_of(self, data: Mapping[str, Any]) -> list[Row]:
+        """See `Supervised`: every completion once, however many pairs it is in."""
+        if not data["pairs"]:
+            return []
+        return [self.builder.demonstration(data["prompt"], text) for text in data["completions"]]
+
+    def loss(self, pack: Pack, items: Bin) -> tuple[Tensor, Sequence[Tensor]]:
+        """See `Supervised`."""
+        rewards_B = self.engine(pack)[pack.last_T]
+        chosen, rejected, weights, margins = [], [], [], []
+        start = 0
+        for i in items:
+            pairs = self.data[i]["pairs"]
+            for pair in pairs:
+                chosen.append(start + pair["chosen"])
+                rejected.append(start + pair["rejected"])
+                weights.append(1 / len(pairs))
+                margins.append(self.config.reward_model.margin * pair["margin"])
+            start += len(self.items[i].rows)
+        chosen_P, rejected_P = rewards_B[chosen], rewards_B[rejected]
+        weights_P = torch.tensor(weights, device=rewards_B.device)
+        margins_P = torch.tensor(margins, device=rewards_B.device) if self.config.reward_model.margin else None
+        loss = reward_loss(chosen_P, rejected_P, weights_P, margins_P, self.config.reward_model.centering)
+        right_P = (chosen_P > rejected_P).float() + 0.5 * (chosen_P == rejected_P)
+        return loss, ((weights_P * right_P).sum(), (weights_P * (chosen_P + rejected_P)).sum().detach() / 2)
