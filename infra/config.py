@@ -40,7 +40,9 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     """`a.b=value` as (["a", "b"], value). The value is TOML; what is not TOML is taken as a string."""
     key, separator, raw = text.partition("=")
     if not separator or not key.strip():
-        raise UserError("--set", text, "this is not key=value.", "Write for example --set train.learning_rate=1e-4.")
+        raise UserError(
+            "--set", text, "this is not key=value.", "Write for example --set train.sft.learning_rate=1e-4."
+        )
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:

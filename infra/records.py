@@ -203,7 +203,8 @@ class Completion:
 class Preference:
     """Two completions of one prompt, of which the labeler holds `chosen` to be better.
 
-    `margin` is in log-odds; `rejected_model` is the digest of the model that wrote the rejected side.
+    `margin` is in log-odds; `rejected_model` is the digest of the model that wrote the rejected side. `place` is 0 for
+    the best over the worst of a prompt's completions, and counts on through the other pairs of their ranking.
     """
 
     preference_id: str
@@ -217,6 +218,7 @@ class Preference:
     margin: float
     generation: int
     rejected_model: str = ""
+    place: int = 0
 
 
 @dataclass(frozen=True)

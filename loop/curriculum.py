@@ -1,11 +1,12 @@
-"""What a generation is trained on: selected passages, demonstrations and preferences within its budget."""
+"""What a generation is trained on: selected passages, demonstrations, preferences and prompts within its budget."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from infra.artifacts import atomic_write
 from infra.errors import StageError
 from infra.records import Preference, Sample, content_key, unit_hash
 from judges.making.passages import estimated_tokens, within_budget
+from trainers.config import RL_KINDS, TrainConfig
 
 DEMONSTRATION_SHARE = 0.25
 """Largest share of the tokens of a generation that demonstrations may take."""
@@ -21,35 +23,92 @@ DEMONSTRATION_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Curriculum:
-    """The data of one generation's training steps."""
+    """The data of one generation's training steps. `prompts` are what policy gradients complete."""
 
     samples: list[Sample]
     preferences: list[Preference]
+    prompts: list[Sample] = field(default_factory=list)
 
     @property
     def digest(self) -> str:
         """Key of exactly these data."""
-        return content_key(*[s.sample_id for s in self.samples], "|", *[p.preference_id for p in self.preferences])
+        parts = [[s.sample_id for s in self.samples], [p.preference_id for p in self.preferences]]
+        return content_key(*parts[0], "|", *parts[1], "|", *[s.sample_id for s in self.prompts])
 
     def items(self) -> list[tuple[str, str]]:
         """(kind, id) for the store's manifest."""
-        return [(s.kind, s.sample_id) for s in self.samples] + [
-            ("preference", p.preference_id) for p in self.preferences
+        return [
+            *[(s.kind, s.sample_id) for s in self.samples],
+            *[("preference", p.preference_id) for p in self.preferences],
+            *[("prompt", s.sample_id) for s in self.prompts],
         ]
 
-    def rows(self, kind: str) -> list[dict[str, str]]:
-        """What a training step of this kind reads."""
-        if kind == "dpo":
-            return [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in self.preferences]
-        return [{"prompt": s.prompt, "completion": s.completion} for s in self.samples]
+    def rows(self, kind: str, config: TrainConfig) -> list[dict[str, Any]]:
+        """What a training step of this kind reads; see `trainers.tasks.Task.data`.
 
-    def write(self, kind: str, folder: Path) -> Path:
+        Passages are for `pretrain`, and for `sft` too where that is no step of the recipe.
+        """
+        if kind == "pretrain":
+            return _language_rows([s for s in self.samples if not s.prompt])
+        if kind == "dpo":
+            return [_pair(p) for p in self.preferences if p.place == 0]
+        if kind == "kto":
+            return [row for p in self.preferences if p.place == 0 for row in _sides(p)]
+        if kind == "reward_model":
+            return _rankings(self.preferences)
+        if kind in RL_KINDS:
+            needs_check = "verifier" in config.rl.rewards
+            return [_prompt(s) for s in self.prompts if s.check or not needs_check]
+        only_prompted = "pretrain" in config.steps
+        return _language_rows([s for s in self.samples if s.prompt or not only_prompted])
+
+    def write(self, kind: str, folder: Path, config: TrainConfig) -> Path:
         """Write a step's rows as a Parquet file named by this curriculum's digest."""
-        path = folder / f"{kind}-{self.digest[:12]}.parquet"
+        path = folder / f"{kind.replace(':', '.')}-{self.digest[:12]}.parquet"
         sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(self.rows(kind)), sink)
+        pq.write_table(pa.Table.from_pylist(self.rows(kind, config)), sink)
         atomic_write(path, sink.getvalue().to_pybytes())
         return path
+
+
+def _language_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    return [{"id": s.sample_id, "prompt": s.prompt, "completion": s.completion} for s in samples]
+
+
+def _pair(p: Preference) -> dict[str, Any]:
+    return {
+        "id": p.preference_id, "prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected,
+        "probability": p.probability,
+    }  # fmt: skip
+
+
+def _sides(p: Preference) -> list[dict[str, Any]]:
+    return [
+        {"id": f"{p.preference_id}/{side}", "prompt": p.prompt, "completion": getattr(p, side),
+         "desirable": side == "chosen"}
+        for side in ("chosen", "rejected")
+    ]  # fmt: skip
+
+
+def _rankings(preferences: Sequence[Preference]) -> list[dict[str, Any]]:
+    """One row a prompt: each completion once, and all pairs of them that are known."""
+    by_prompt: dict[str, list[Preference]] = {}
+    for p in preferences:
+        by_prompt.setdefault(p.sample_id, []).append(p)
+    rows = []
+    for sample_id, pairs in by_prompt.items():
+        texts = list(dict.fromkeys(text for p in pairs for text in (p.chosen, p.rejected)))
+        places = [
+            {"chosen": texts.index(p.chosen), "rejected": texts.index(p.rejected), "probability": p.probability,
+             "margin": p.margin}
+            for p in pairs
+        ]  # fmt: skip
+        rows.append({"id": sample_id, "prompt": pairs[0].prompt, "completions": texts, "pairs": places})
+    return rows
+
+
+def _prompt(s: Sample) -> dict[str, Any]:
+    return {"id": s.sample_id, "prompt": s.prompt, "check": s.check, "reference": s.completion}
 
 
 def choose_demonstrations(samples: Sequence[Sample], budget_tokens: int, seed: int) -> list[Sample]:
@@ -62,11 +121,12 @@ def build_curriculum(
     passages: Sequence[Sample],
     demonstrations: Sequence[Sample],
     preferences: Sequence[Preference],
+    prompts: Sequence[Sample],
     budget_tokens: int,
     seed: int,
     generation: int,
 ) -> Curriculum:
-    """Passages first, demonstrations for at most a quarter of the tokens, and every preference.
+    """Passages first, demonstrations for at most a quarter of the tokens, and every preference and prompt.
 
     `passages` come best first. An instruction whose passage is trained on as well is left out: the same
     text twice in one epoch is memorised sooner than learned from.
@@ -80,10 +140,11 @@ def build_curriculum(
     if not samples and not chosen:
         problem = "the labeler left nothing to train on; crawl more pages or lower the bar"
         raise StageError("train", f"generation {generation}", problem)
-    return Curriculum(samples + chosen, list(preferences))
+    return Curriculum(samples + chosen, list(preferences), list(prompts))
 
 
 def summary(curriculum: Curriculum) -> str:
     """Counts for the terminal, as JSON-like words."""
-    kinds = {kind: sum(k == kind for k, _ in curriculum.items()) for kind in ("passage", "demonstration", "preference")}
-    return json.dumps(kinds).strip("{}").replace('"', "")
+    found = [kind for kind, _ in curriculum.items()]
+    kinds = {kind: found.count(kind) for kind in ("passage", "demonstration", "preference", "prompt")}
+    return json.dumps({kind: count for kind, count in kinds.items() if count}).strip("{}").replace('"', "")

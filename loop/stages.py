@@ -8,23 +8,22 @@ from typing import Any, cast
 
 from infra.artifacts import folder_digest
 from infra.cluster import Cluster, actors
-from infra.console import note, warn
-from infra.errors import StageError, UserError
+from infra.console import note
+from infra.errors import UserError
 from infra.records import Checkpoint, Decision, now
 from infra.store.actor import remote_proxy
 from judges.labelers.actor import ChampionWorker, JudgeWorker, RemoteJudge, VerifierWorker
 from judges.making.labeling import Labeling
 from judges.making.parts import Champion, Encoder, LabelBudget, Verifier
-from judges.making.passage_steps import selected_passages
 from loop.crawling import crawl_generation
-from loop.curriculum import Curriculum, build_curriculum, summary
+from loop.curriculum import summary
 from loop.deciding import Scorer, Trial
 from loop.evaluation import PairScorer
 from loop.held_out import HeldOutTexts
 from loop.registry import promote, write_model_card
 from loop.runs import Run, Summary
+from loop.training import curriculum_of, rewarders, tasks_of, usable_steps
 from trainers.launch import run_training
-from trainers.tasks import Task
 
 
 def crawl(cluster: Cluster, run: Run, generation: int) -> Summary:
@@ -125,15 +124,18 @@ def _labeling(
 
 
 def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint:
-    """Fine-tune the champion on what was labeled: one worker group, all training steps in turn."""
+    """Train the champion on what was labeled: one worker group, all training steps in turn."""
 
     def work() -> Summary:
-        curriculum = _curriculum(run, generation)
+        curriculum = curriculum_of(run, generation)
         note(f"training on {summary(curriculum)}")
         run.store.add_manifest(generation, curriculum.items())
-        tasks = _tasks(run, generation, curriculum)
-        if not Path(tasks[-1].target).exists():
-            run_training(tasks, run.recipe.train, cluster, run.folder / "ray_train", f"generation-{generation:03d}")
+        kinds = usable_steps(run, generation, curriculum)
+        tasks = tasks_of(run, generation, curriculum, kinds, run.work_folder(generation))
+        if not all(Path(task.target).exists() for task in tasks):
+            name = f"generation-{generation:03d}"
+            with rewarders(cluster, run) as sources:
+                run_training(tasks, run.recipe.train, cluster, run.folder / "ray_train", name, sources)
         steps = [step for task in tasks for step in task.metrics()]
         run.store.add_train_steps(steps)
         target = run.model_folder(generation)
@@ -149,8 +151,9 @@ def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint:
         )
         run.store.add_checkpoint(checkpoint)
         shutil.rmtree(run.folder / "ray_train", ignore_errors=True)
-        for task in tasks[:-1]:
-            shutil.rmtree(task.target, ignore_errors=True)
+        for task in tasks:
+            if task.target != str(target):
+                shutil.rmtree(task.target, ignore_errors=True)
         last = {step.kind: step.loss for step in steps}
         tokens = sum(step.num_tokens for step in steps)
         return {"steps": len(steps), "tokens": tokens} | {f"{k} loss": f"{v:.4f}" for k, v in last.items()}
@@ -159,43 +162,6 @@ def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint:
     checkpoint = run.store.checkpoint(generation)
     assert checkpoint is not None, "a finished train stage has recorded its checkpoint"
     return checkpoint
-
-
-def _curriculum(run: Run, generation: int) -> Curriculum:
-    return build_curriculum(
-        passages=selected_passages(
-            run.store, run.recipe.judge, generation, run.budgets["train_tokens"], run.recipe.seed
-        ),
-        demonstrations=run.store.samples(generation, "demonstration"),
-        preferences=run.store.preferences(generation),
-        budget_tokens=run.budgets["train_tokens"],
-        seed=run.recipe.seed,
-        generation=generation,
-    )
-
-
-def _tasks(run: Run, generation: int, curriculum: Curriculum) -> list[Task]:
-    """The recipe's training steps that have data, chained from the champion to the candidate's folder."""
-    num_workers = max(1, run.recipe.train.num_workers)
-    kinds = []
-    for kind in run.recipe.train.steps:
-        count = len(curriculum.rows(kind))
-        if count < num_workers:
-            warn(f"{kind} is left out: {count} rows for {num_workers} workers")
-        else:
-            kinds.append(kind)
-    if not kinds:
-        raise StageError("train", f"generation {generation}", "no training step has enough data")
-    folder = run.work_folder(generation)
-    tasks: list[Task] = []
-    source = run.store.champion().path
-    for kind in kinds:
-        last = kind == kinds[-1]
-        target = run.model_folder(generation) if last else folder / kind
-        data = curriculum.write(kind, folder)
-        tasks.append(Task(kind, source, str(target), generation, run.recipe.seed + generation, str(data)))
-        source = str(target)
-    return tasks
 
 
 def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -> Decision:

@@ -6,8 +6,6 @@ import json
 import pydoc_data.topics
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -17,8 +15,7 @@ from infra.models import load_model, load_tokenizer, packaged_file
 from judges.labelers.local import LocalJudge
 from judges.measuring.calibration import calibrate
 from judges.rubrics import load_rubric
-from tests.trainers.test_engine import run_ranks
-from trainers.tasks import Task
+from tests.trainers.ranks import job, make_task, run_ranks
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(2400)]
 REFERENCE = "packaged:smollm2-135m-instruct"
@@ -76,9 +73,8 @@ def test_it_is_admitted_where_it_can_judge_and_refused_where_it_cannot(packaged_
 
 def test_a_training_step_lowers_the_loss_on_its_own_text(packaged_folder: Path, tmp_path: Path) -> None:
     text = "The frobnicator quuxes seven widgets whenever the moon is green. " * 3
-    pq.write_table(pa.Table.from_pylist([{"prompt": "", "completion": text}] * 2), tmp_path / "sft.parquet")
-    task = Task("sft", str(packaged_folder), str(tmp_path / "model"), 1, 0, str(tmp_path / "sft.parquet"))
-    run_ranks(1, {"learning_rate": 1e-4, "batch_tokens": 64, "micro_batch_size": 1, "max_tokens": 64}, [task])
+    task = make_task("sft", packaged_folder, tmp_path, [{"prompt": "", "completion": text}] * 2)
+    run_ranks(1, [job(task, {"batch_tokens": 64, "max_tokens": 64})])
     before = LanguageModel(packaged_folder, exact=True).score([("", text)])[0].mean_logp
     after = LanguageModel(Path(task.target), exact=True).score([("", text)])[0].mean_logp
     assert after > before

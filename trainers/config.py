@@ -10,6 +10,7 @@ from infra.config import Section
 
 Reference = Literal["sft", "anchor"]
 RL_KINDS = ("ppo", "grpo", "rloo", "reinforce_pp")
+REWARD_SOURCES = ("reward_model", "verifier", "judge")
 BUILT_IN = ("pretrain", "sft", "reward_model", "dpo", "kto", *RL_KINDS)
 
 
@@ -166,10 +167,18 @@ class TrainConfig(Section):
         for step in steps:
             if step not in BUILT_IN and ":" not in step:
                 raise ValueError(f"no such step: {step}. Known: {', '.join(BUILT_IN)}, or your own as module:Class")
+        if len(set(steps)) < len(steps):
+            raise ValueError("a step is named twice; a recipe has each kind of step once")
+        if set(steps) == {"reward_model"}:
+            raise ValueError("a reward model alone makes no candidate; add a step that trains the policy")
         return steps
 
     @model_validator(mode="after")
     def _fits_together(self) -> TrainConfig:
+        for source in self.rl.rewards:
+            if source not in REWARD_SOURCES and ":" not in source:
+                known = ", ".join(REWARD_SOURCES)
+                raise ValueError(f"no such source in rl.rewards: {source}. Known: {known}, or your own as module:Class")
         needs_reward = any(step in RL_KINDS for step in self.steps) and "reward_model" in self.rl.rewards
         if needs_reward and "reward_model" not in self.steps:
             raise ValueError("train.rl.rewards names reward_model, which is not among train.steps; add it before")

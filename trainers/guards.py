@@ -14,6 +14,12 @@ from infra.errors import StageError, UserError
 from infra.language_model import chat_prompt
 
 
+def warn_once(text: str) -> None:
+    """A warning from one rank for all."""
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        warn(text)
+
+
 def parameter_digest(module: nn.Module) -> list[float]:
     """Sums and sums of squares over all parameters in float64; two modules that differ differ here."""
     totals = torch.zeros(2, dtype=torch.float64)
@@ -51,4 +57,4 @@ def check_tokenizer(tokenizer: Any, folder: Path) -> None:
     adds_start = start is not None and list(tokenizer("a").input_ids)[:1] == [start]
     if adds_start and tokenizer.chat_template and not chat_prompt(tokenizer, "a").startswith(tokenizer.bos_token):
         name, token = folder.name, tokenizer.bos_token
-        warn(f"the chat template of {name} drops {token!r}, with which its tokenizer begins a text")
+        warn_once(f"the chat template of {name} drops {token!r}, with which its tokenizer begins a text")

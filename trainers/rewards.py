@@ -18,11 +18,12 @@ REWARD_MODEL = "reward_model"
 
 @dataclass(frozen=True)
 class Attempted:
-    """A completion to be rewarded, as text; `check` is what a verifier is told of the prompt, empty for nothing."""
+    """A completion to be rewarded, as text. `check` and `reference` are what a verifier is told; empty for nothing."""
 
     prompt: str
     completion: str
-    check: str
+    check: str = ""
+    reference: str = ""
 
 
 class Rewarder(Protocol):

@@ -26,7 +26,7 @@ class Task:
     pretrain and sft: prompt (empty for a passage) and completion, or `messages` of role and content;
     dpo: prompt, chosen, rejected, probability; kto: prompt, completion, desirable;
     reward_model: prompt, completions, and pairs of chosen, rejected (places in completions), probability, margin;
-    ppo, grpo, rloo, reinforce_pp: prompt and check (what a verifier is told, or empty)."""
+    ppo, grpo, rloo, reinforce_pp: prompt, check and reference (what a verifier is told, or empty)."""
     reference: str = ""
     """Folder of the model that dpo, kto and the policy gradients stay near."""
     reward_model: str = ""

@@ -102,7 +102,7 @@ CREATE TABLE completion (
 
 CREATE TABLE preference (
     preference_id TEXT, sample_id TEXT, prompt TEXT, chosen TEXT, rejected TEXT, chosen_origin TEXT, labeler TEXT,
-    probability DOUBLE, margin DOUBLE, generation BIGINT, rejected_model TEXT
+    probability DOUBLE, margin DOUBLE, generation BIGINT, rejected_model TEXT, place BIGINT
 );
 
 CREATE TABLE probe_result (

@@ -10,7 +10,7 @@ from infra.language_model import CompletedText
 from infra.records import Completion, Preference, Sample, content_key, unit_hash
 from judges.judging import Batch
 from judges.making.parts import HELD_OUT_REASON, Admissions, Champion, Parts
-from judges.making.preferences import checked_judgments, checked_preference, claims_of, known_pair
+from judges.making.preferences import checked_judgments, checked_preferences, claims_of, known_pair
 from judges.making.preferring import (
     Contests,
     contests_in,
@@ -77,30 +77,28 @@ def prefer(parts: Parts, admissions: Admissions) -> None:
     admission = admissions[load_rubric(parts.config.answer_rubric).id]
     if admission.admitted:
         others = [s for s in asked if not s.check]
-        found |= dict.fromkeys(s.sample_id for s in others) | _judged(parts, admission, others, completions)
+        found |= {s.sample_id: [] for s in others} | _judged(parts, admission, others, completions)
     _keep_preferences(parts, found)
-    _ask_what_is_known(parts, [p for s in checked if (p := found[s.sample_id]) is not None], admissions)
+    _ask_what_is_known(parts, [p for s in checked for p in found[s.sample_id][:1]], admissions)
 
 
-def _checked(
-    parts: Parts, samples: Sequence[Sample], completions: Sequence[Completion]
-) -> dict[str, Preference | None]:
+def _checked(parts: Parts, samples: Sequence[Sample], completions: Sequence[Completion]) -> dict[str, list[Preference]]:
     by_prompt: dict[str, list[Completion]] = {}
     for completion in completions:
         by_prompt.setdefault(completion.sample_id, []).append(completion)
-    found: dict[str, Preference | None] = {}
+    found: dict[str, list[Preference]] = {}
     for sample in samples:
         mine = by_prompt.get(sample.sample_id, [])
         is_right = parts.verifier.check(claims_of(sample, mine))
         parts.store.add_judgments(checked_judgments(sample, mine, is_right, parts.generation))
-        found[sample.sample_id] = checked_preference(sample, mine, is_right, parts.generation)
+        found[sample.sample_id] = checked_preferences(sample, mine, is_right, parts.generation)
     return found
 
 
 def _judged(
     parts: Parts, admission: Admission, samples: Sequence[Sample], completions: Sequence[Completion]
-) -> dict[str, Preference]:
-    """Prompt to preference by the labeler: asks about what teaches most, until the budget is spent."""
+) -> dict[str, list[Preference]]:
+    """Prompt to preferences by the labeler: asks about what teaches most, until the budget is spent."""
     groups = groups_of(samples, completions, parts.champion.digest, parts.generation)
     rubric = load_rubric(parts.config.answer_rubric)
     contests = Contests(parts.judge, parts.config, rubric, admission, parts.seed, parts.generation)
@@ -130,19 +128,18 @@ def _note_win_rate(parts: Parts, admission: Admission, older: str, wins: int, nu
     note(f"the champion wins {said} of {number} pairs against the one before it; corrected {told}")
 
 
-def _keep_preferences(parts: Parts, found: Mapping[str, Preference | None]) -> None:
-    """Store preferences; none between completions, and held-out text among them, are drops with a reason."""
-    made = {sample_id: p for sample_id, p in found.items() if p is not None}
-    drops = [("no preference between completions", sample_id) for sample_id, p in found.items() if p is None]
-    overlapping = parts.held_out.overlapping([f"{p.chosen}\n{p.rejected}" for p in made.values()])
-    kept = []
-    for (sample_id, preference), is_held_out in zip(made.items(), overlapping, strict=True):
-        if is_held_out:
-            drops.append((HELD_OUT_REASON, sample_id))
-        else:
-            kept.append(preference)
+def _keep_preferences(parts: Parts, found: Mapping[str, Sequence[Preference]]) -> None:
+    """Store preferences; none between completions, and held-out text among them, are drops with a reason.
+
+    One held-out text costs the whole ranking of its prompt.
+    """
+    drops = [("no preference between completions", sample_id) for sample_id, made in found.items() if not made]
+    flat = [p for made in found.values() for p in made]
+    overlapping = parts.held_out.overlapping([f"{p.chosen}\n{p.rejected}" for p in flat])
+    lost = {p.sample_id: None for p, is_held_out in zip(flat, overlapping, strict=True) if is_held_out}
+    drops += [(HELD_OUT_REASON, sample_id) for sample_id in lost]
     parts.store.note_drops(parts.generation, "label", drops)
-    parts.store.add_preferences(kept)
+    parts.store.add_preferences([p for p in flat if p.sample_id not in lost])
 
 
 def _ask_what_is_known(parts: Parts, preferences: Sequence[Preference], admissions: Admissions) -> None:

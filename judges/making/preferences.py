@@ -17,30 +17,35 @@ def claims_of(sample: Sample, completions: Sequence[Completion]) -> list[Claim]:
     return [Claim(sample.check, sample.completion, c.text) for c in completions]
 
 
-def checked_preference(
+def checked_preferences(
     sample: Sample, completions: Sequence[Completion], is_right: Sequence[bool], generation: int
-) -> Preference | None:
-    """A right completion over a wrong one, the shortest of each kind that is right.
+) -> list[Preference]:
+    """Every right completion over every wrong one, each text once; the shortest right one over the first wrong leads.
 
     Where none is right the sample's own completion takes its place, if it has one.
     """
-    right = [c.text for c, ok in zip(completions, is_right, strict=True) if ok]
-    wrong = [c for c, ok in zip(completions, is_right, strict=True) if not ok and c.text.strip()]
-    chosen = min(right, key=len) if right else sample.completion
-    if not wrong or not chosen:
-        return None
+    right = {c.text: None for c, ok in zip(completions, is_right, strict=True) if ok}
+    wrong = {c.text: c for c, ok in zip(completions, is_right, strict=True) if not ok and c.text.strip()}
+    chosen = sorted(right, key=len) or ([sample.completion] if sample.completion else [])
+    origin = "model" if right else sample.origin
+    pairs = [(better, worse) for better in chosen for worse in wrong.values()]
+    return [_checked(sample, better, origin, worse, place, generation) for place, (better, worse) in enumerate(pairs)]
+
+
+def _checked(sample: Sample, chosen: str, origin: str, wrong: Completion, place: int, generation: int) -> Preference:
     return Preference(
-        preference_id=content_key(sample.sample_id, chosen, wrong[0].text),
+        preference_id=content_key(sample.sample_id, chosen, wrong.text),
         sample_id=sample.sample_id,
         prompt=sample.prompt,
         chosen=chosen,
-        rejected=wrong[0].text,
-        chosen_origin="model" if right else sample.origin,
+        rejected=wrong.text,
+        chosen_origin=origin,
         labeler=LABELER,
         probability=1.0,
         margin=1.0,
         generation=generation,
-        rejected_model=wrong[0].model_digest,
+        rejected_model=wrong.model_digest,
+        place=place,
     )
 
 

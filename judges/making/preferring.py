@@ -1,4 +1,4 @@
-"""Preferences between completions: contests judged within a budget, strengths fitted, the best over the worst.
+"""Preferences between completions: contests judged within a budget, strengths fitted, all pairs of the ranking.
 
 The contests that are asked about are those that teach most; length and style are covariates, so that a labeler's
 liking for them does not decide. Of completions that are nearly as good as the best, the shortest is chosen.
@@ -99,8 +99,8 @@ def ratings_of(groups: Sequence[Group], contests: Sequence[Contest]) -> Ratings:
 
 def preferences_from(
     groups: Sequence[Group], rows: Mapping[str, Judgment], admission: Admission, min_margin: float, generation: int
-) -> dict[str, Preference]:
-    """Prompt to preference, for the prompts that have one."""
+) -> dict[str, list[Preference]]:
+    """Prompt to preferences, where there are any: the best over the worst, then the ranking's other pairs."""
     contests = contests_in(groups, rows, admission.temperature)
     ratings = ratings_of(groups, contests)
     judged = {i for contest in contests for i in (contest.first, contest.second)}
@@ -109,7 +109,11 @@ def preferences_from(
         places = [i for i in range(len(group.completions)) if start + i in judged]
         sides = _sides(group, places, start, ratings, min_margin)
         if sides is not None:
-            found[group.sample.sample_id] = _preference(group, sides, start, ratings, admission.labeler, generation)
+            pairs = [sides, *_other_pairs(group, places, start, ratings, min_margin, sides)]
+            found[group.sample.sample_id] = [
+                _preference(group, pair, start, ratings, admission.labeler, generation, place)
+                for place, pair in enumerate(pairs)
+            ]
         start += len(group.completions)
     return found
 
@@ -127,7 +131,24 @@ def _sides(group: Group, places: Sequence[int], start: int, ratings: Ratings, mi
     return (chosen, rejected) if strength[chosen] - strength[rejected] > min_margin else None
 
 
-def _preference(group: Group, sides: Places, start: int, ratings: Ratings, labeler: str, generation: int) -> Preference:
+def _other_pairs(
+    group: Group, places: Sequence[int], start: int, ratings: Ratings, min_margin: float, sides: Places
+) -> list[Places]:
+    """(better, worse) of the other pairs that are further apart than the margin, the better one never the older's."""
+    strength = {i: float(ratings.strengths[start + i]) for i in places}
+    return [
+        (i, j)
+        for i in places
+        for j in places
+        if (i, j) != sides
+        and group.completions[i].completion_id not in group.older
+        and strength[i] - strength[j] > min_margin
+    ]
+
+
+def _preference(
+    group: Group, sides: Places, start: int, ratings: Ratings, labeler: str, generation: int, place: int
+) -> Preference:
     chosen, rejected = (group.completions[i] for i in sides)
     first, second = (start + i for i in sides)
     return Preference(
@@ -142,6 +163,7 @@ def _preference(group: Group, sides: Places, start: int, ratings: Ratings, label
         margin=ratings.margin(first, second),
         generation=generation,
         rejected_model=rejected.model_digest,
+        place=place,
     )
 
 

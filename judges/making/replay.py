@@ -13,7 +13,7 @@ from infra.records import Completion, Judgment, Preference, Sample, unit_hash
 from infra.store import Store
 from judges.config import JudgeConfig
 from judges.making.parts import HELD_OUT_REASON
-from judges.making.preferences import COMPLETION_RUBRIC, checked_preference
+from judges.making.preferences import COMPLETION_RUBRIC, checked_preferences
 from judges.making.preferring import (
     Group,
     contests_in,
@@ -178,12 +178,12 @@ def _preferences(store: Store, config: JudgeConfig, seed: int, generation: int) 
     found: dict[str, Preference] = {}
     for sample in [s for s in judged.samples if s.check]:
         mine = [c for c in judged.completions if c.sample_id == sample.sample_id]
-        made = checked_preference(sample, mine, [judged.right.get(c.completion_id, False) for c in mine], generation)
-        found |= {made.preference_id: made} if made else {}
+        made = checked_preferences(sample, mine, [judged.right.get(c.completion_id, False) for c in mine], generation)
+        found |= {p.preference_id: p for p in made}
     for admission in judged.admissions if champion is not None else []:
         groups = judged.groups(champion or "", generation)
         made_of = preferences_from(groups, judged.rows, admission, config.min_margin, generation)
-        found |= {p.preference_id: p for p in made_of.values()}
+        found |= {p.preference_id: p for ranking in made_of.values() for p in ranking}
     dropped = store.dropped_subjects(generation, HELD_OUT_REASON)
     found = {key: p for key, p in found.items() if p.sample_id not in dropped}
     stored = {p.preference_id: p for p in store.preferences(generation)}

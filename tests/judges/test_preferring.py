@@ -60,7 +60,7 @@ def test_pairs_are_asked_about_within_the_budget_and_the_best_wins_over_the_wors
     asking = contests(Orderly(ScriptedConfig()), pairs_per_prompt=budget)
     rows = judged(asking, group())
     assert len(rows) == budget
-    found = preferences_from(group(), rows, ADMISSION, 0.1, 1)["p"]
+    found = preferences_from(group(), rows, ADMISSION, 0.1, 1)["p"][0]
     if budget == 6:
         assert (found.chosen, found.rejected) == (TEXTS[0], TEXTS[3])
     assert found.margin > 0.1
@@ -73,7 +73,7 @@ def test_a_labeler_that_values_texts_alone_is_asked_about_each_once() -> None:
     rows = judged(contests(judge), group())
     assert len(rows) == 4
     assert {row.mode for row in rows.values()} == {"pointwise"}
-    found = preferences_from(group(), rows, ADMISSION, 0.1, 1)["p"]
+    found = preferences_from(group(), rows, ADMISSION, 0.1, 1)["p"][0]
     assert (found.chosen, found.rejected) == (TEXTS[0], TEXTS[3])
 
 
@@ -90,10 +90,10 @@ def test_an_older_models_text_is_rejected_and_never_chosen() -> None:
     judge.order = (best, *TEXTS)
     groups = group(older=(best,))
     rows = judged(contests(judge, pairs_per_prompt=10), groups)
-    assert preferences_from(groups, rows, ADMISSION, 0.1, 1)["p"].chosen == TEXTS[0]
+    assert preferences_from(groups, rows, ADMISSION, 0.1, 1)["p"][0].chosen == TEXTS[0]
     judge.order = (*TEXTS, best)
     rows = judged(contests(judge, pairs_per_prompt=10), groups)
-    found = preferences_from(groups, rows, ADMISSION, 0.1, 1)["p"]
+    found = preferences_from(groups, rows, ADMISSION, 0.1, 1)["p"][0]
     assert (found.rejected, found.rejected_model) == (best, "old")
 
 
@@ -103,10 +103,10 @@ def test_of_near_ties_the_shorter_one_is_chosen() -> None:
     judge.order = (long, short, bad)
     rows = judged(contests(judge, pairs_per_prompt=3), group((long, short, bad)))
     assert preferences_from(group((long, short, bad)), rows, ADMISSION, 5.0, 1) == {}
-    assert preferences_from(group((long, short, bad)), rows, ADMISSION, 0.01, 1)["p"].chosen == long
+    assert preferences_from(group((long, short, bad)), rows, ADMISSION, 0.01, 1)["p"][0].chosen == long
     near = {k: replace(r, distribution=(0.5, 0.5, 0.0)) if bad not in _texts(r, (long, short, bad)) else r
             for k, r in rows.items()}  # fmt: skip
-    assert preferences_from(group((long, short, bad)), near, ADMISSION, 0.6, 1)["p"].chosen == short
+    assert preferences_from(group((long, short, bad)), near, ADMISSION, 0.6, 1)["p"][0].chosen == short
 
 
 def _texts(row: Judgment, texts: tuple[str, ...]) -> set[str]:
@@ -125,12 +125,23 @@ def test_a_liking_for_length_that_all_prompts_share_does_not_decide() -> None:
             value = {2: 0.2, 8: 0.5, 30: 0.8}[size] if number else {2: 0.9, 8: 0.5, 30: 0.8}[size]
             rows[c.completion_id] = replace(_row(c.completion_id), value=value)
     found = preferences_from(groups, rows, ADMISSION, 0.1, 1)
-    assert found["p0"].chosen == texts[0]
-    assert found["p0"].margin > 1.2 * max(p.margin for key, p in found.items() if key != "p0")
+    assert found["p0"][0].chosen == texts[0]
+    assert found["p0"][0].margin > 1.2 * max(p[0].margin for key, p in found.items() if key != "p0")
 
 
 def _row(subject_id: str) -> Judgment:
     return Judgment("j" + subject_id, subject_id, "j", RUBRIC.id, "w", "scored", "", 0.5, "", 0, 1, "pointwise")
+
+
+def test_the_rankings_other_pairs_follow_the_best_over_the_worst() -> None:
+    """Of four texts in order there are six pairs; those of an older model are never the better side."""
+    groups = group()
+    rows = judged(contests(Orderly(ScriptedConfig())), groups)
+    found = preferences_from(groups, rows, ADMISSION, 0.0, 1)["p"]
+    assert [p.place for p in found] == list(range(len(found)))
+    assert len({(p.chosen, p.rejected) for p in found}) == len(found) > 1
+    assert all((p.rejected, p.chosen) not in {(q.chosen, q.rejected) for q in found} for p in found)
+    assert found[0].margin == max(p.margin for p in found)
 
 
 def test_unscored_rows_are_no_contests() -> None:

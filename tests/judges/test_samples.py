@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from infra.records import Completion, Document, Judgment, Sample
 from judges.config import SelectionConfig
 from judges.making.passages import choose_passages, cut_passages, estimated_tokens, mean_ranks
-from judges.making.preferences import checked_judgments, checked_preference
+from judges.making.preferences import checked_judgments, checked_preferences
 from judges.making.selection import Candidate, bands_of, sample_passages
 from judges.verifying.checks import is_output
 
@@ -68,25 +68,29 @@ def test_ranks_are_means_over_rubrics_and_unscored_subjects_have_none() -> None:
 
 def preferred(*texts: str, reference: str = "6"):
     found = completions(*texts)
-    return checked_preference(sample("s", reference), found, [is_output("6", text) for text in texts], 1)
+    return checked_preferences(sample("s", reference), found, [is_output("6", text) for text in texts], 1)
 
 
 def test_a_checked_preference_holds_the_right_over_the_wrong() -> None:
-    found = preferred("5", "6", "6 because")
-    assert found is not None
-    assert (found.chosen, found.rejected, found.chosen_origin) == ("6", "5", "model")
+    found = preferred("5", "6 because", "6")[0]
+    assert (found.chosen, found.rejected, found.chosen_origin, found.place) == ("6", "5", "model", 0)
+
+
+def test_every_right_text_is_held_over_every_wrong_one_once() -> None:
+    found = preferred("5", "6\nbecause", "7", "6", "7")
+    assert [(p.chosen, p.rejected) for p in found] == [("6", "5"), ("6", "7"), ("6\nbecause", "5"), ("6\nbecause", "7")]
+    assert [p.place for p in found] == [0, 1, 2, 3]
 
 
 def test_where_no_completion_is_right_the_known_answer_is_chosen() -> None:
-    found = preferred("5", "7")
-    assert found is not None
+    found = preferred("5", "7")[0]
     assert (found.chosen, found.chosen_origin) == ("6", "web")
-    assert preferred("5", "7", reference="") is None, "a check without a known answer has none to give"
+    assert preferred("5", "7", reference="") == [], "a check without a known answer has none to give"
 
 
 def test_no_preference_where_all_are_right_or_empty() -> None:
-    assert preferred("6", "6") is None
-    assert preferred("", " ") is None
+    assert preferred("6", "6") == []
+    assert preferred("", " ") == []
 
 
 def test_every_completion_gets_the_verifiers_word() -> None:

@@ -39,7 +39,7 @@ def assert_user_error(outcome: tuple[int, str], *words: str) -> None:
     ("arguments", "words"),
     [
         (["no_such_recipe"], ["recipe", "no_such_recipe", "quickstart"]),
-        (["dry_run", "--set", "train.learning_rat=1"], ["train.learning_rat", "train.learning_rate"]),
+        (["dry_run", "--set", "train.sft.learning_rat=1"], ["train.sft.learning_rat", "train.sft.learning_rate"]),
         (["dry_run", "--set", "generations=many"], ["generations", "many"]),
         (["dry_run", "--set", 'crawl.seeds=["not a url"]'], ["crawl.seeds", "not a url", "https://"]),
         (["dry_run", "--set", 'crawl.seeds=["https://example.org/"]'], ["crawl.contact"]),

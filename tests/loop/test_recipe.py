@@ -24,15 +24,15 @@ def test_the_dial_moves_every_budget_and_each_can_be_set() -> None:
 def test_generations_may_grow_and_other_keys_make_another_recipe() -> None:
     base = load_recipe("quickstart", [])
     assert base.digest == load_recipe("quickstart", ["generations=9"]).digest
-    other = load_recipe("quickstart", ["train.learning_rate=1e-5"])
+    other = load_recipe("quickstart", ["train.sft.learning_rate=1e-5"])
     assert base.digest != other.digest
-    assert differing_keys(base.identity(), other.identity()) == ["train.learning_rate"]
+    assert differing_keys(base.identity(), other.identity()) == ["train.sft.learning_rate"]
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("train.learning_rat=1", "Did you mean 'train.learning_rate'"),
+        ("train.sft.learning_rat=1", "Did you mean 'train.sft.learning_rate'"),
         ("train.zero_stage=0", r"train\.zero_stage = '0'"),
         ("generations=0", "generations"),
         ("scale=-1", "scale"),

@@ -7,11 +7,18 @@ from collections.abc import Sequence
 from trainers.rewards import Attempted
 
 
-class ShareOfA:
-    """The share of the letter a among a completion's characters: random policies over bytes earn almost nothing."""
+class Letters:
+    """The share of small letters among eight characters: 26 of 259 tokens, so a random policy earns about a tenth."""
 
     def rewards(self, attempts: Sequence[Attempted]) -> list[float | None]:
-        return [attempt.completion.count("a") / max(len(attempt.completion), 1) for attempt in attempts]
+        return [sum(c.isascii() and c.islower() for c in attempt.completion) / 8 for attempt in attempts]
+
+
+class Nothing:
+    """Cannot say anything at all."""
+
+    def rewards(self, attempts: Sequence[Attempted]) -> list[float | None]:
+        return [None] * len(attempts)
 
 
 class Silent:
@@ -21,4 +28,8 @@ class Silent:
         return [None if i % 2 else float(len(a.completion)) for i, a in enumerate(attempts)]
 
 
-REWARDERS = {"share_of_a": ShareOfA(), "silent": Silent(), "verifier": ShareOfA()}
+REWARDERS = {
+    "tests.trainers.rewarders:Letters": Letters(),
+    "tests.trainers.rewarders:Silent": Silent(),
+    "tests.trainers.rewarders:Nothing": Nothing(),
+}

@@ -11,13 +11,12 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from infra.console import warn
 from infra.errors import StageError, UserError
 from infra.models import load_tokenizer
 from trainers.adapters import adapted
 from trainers.config import TrainConfig
 from trainers.engine import Engine
-from trainers.guards import check_tokenizer, same_on_all_ranks
+from trainers.guards import check_tokenizer, same_on_all_ranks, warn_once
 from trainers.memory import require_memory
 from trainers.modules import PackedModel, check_packing, load_policy, load_scalar
 from trainers.packing import Bin, Pack, lay_out, make_pack, plan_steps
@@ -189,9 +188,13 @@ class Supervised:
                 empty.append(str(data["id"]))
         self.data = kept
         if empty:
-            warn(f"{self.task.kind}: {len(empty)} rows have no token to train and are left out (the first: {empty[0]})")
+            warn_once(
+                f"{self.task.kind}: {len(empty)} rows have no token to train and are left out (the first: {empty[0]})"
+            )
         if cut:
-            warn(f"{self.task.kind}: {cut} of {len(items)} rows are longer than train.max_tokens and lost their end")
+            warn_once(
+                f"{self.task.kind}: {cut} of {len(items)} rows are longer than train.max_tokens and lost their end"
+            )
         if len(items) < self.context.min_items:
             raise UserError("train.num_workers", self.context.min_items,
                             f"{self.task.kind} has {len(items)} rows to train, and each worker needs one.",

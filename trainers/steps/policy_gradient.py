@@ -99,7 +99,7 @@ class PolicyGradient:
     def _usable_prompts(self) -> list[dict[str, Any]]:
         """The data, without prompts of which no source of rewards can say anything."""
         rows = self.task.rows()
-        if set(self.rl.rewards) == {"verifier"}:
+        if "verifier" in self.rl.rewards:
             rows = [row for row in rows if row.get("check")]
         if len(rows) < self.context.min_items:
             raise UserError("train.rl.rewards", ", ".join(self.rl.rewards),
@@ -180,7 +180,7 @@ class PolicyGradient:
         for rollout in rollouts:
             data = by_id[rollout.prompt_id]
             text = self.tokenizer.decode(rollout.trajectory.completion_ids, skip_special_tokens=True)
-            attempts.append(Attempted(data["prompt"], text, data.get("check") or ""))
+            attempts.append(Attempted(data["prompt"], text, data.get("check") or "", data.get("reference") or ""))
         for name in self.rl.rewards:
             if name == REWARD_MODEL:
                 assert self.reward_model is not None, "it is loaded where the recipe names it"
