@@ -16,8 +16,9 @@ from loop import views
 from loop.closing import exit_on_error
 from loop.crawl_cli import app as crawl_app
 from loop.judge_cli import app as judge_app
-from loop.looking import RunOption, look_at
+from loop.looking import RunOption, look_at, open_store
 from loop.report import write_report
+from loop.runs import newest_run
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(crawl_app, name="crawl")
@@ -105,6 +106,34 @@ def samples(number: int, run: RunOption = None, count: int = 10) -> None:
             console.print(f"[bold]preference[/bold] by {escape(row['labeler'])}, margin {row['margin']:.3f}")
             both = f"chosen:   {row['chosen']}\nrejected: {row['rejected']}\n"
             console.print(plain(f"{row['prompt']}\n{both}"), markup=False)
+
+
+@app.command(epilog="Examples:  ratchet replay 1 12    ratchet replay 1 0 --kind dpo --rows 8")
+def replay(
+    generation: int,
+    step: int,
+    run: RunOption = None,
+    kind: Annotated[str | None, typer.Option(help="Count the steps of this kind alone, such as sft.")] = None,
+    rows: Annotated[int, typer.Option(help="Rows of the batch to show.")] = 4,
+) -> None:
+    """A training step again: its batch from the store, its loss by training up to it; ends with 1 if it differs."""
+    with exit_on_error():
+        from loop.replaying import replay_step  # loads the sandbox
+
+        with open_store(Path(run) if run else newest_run()) as store:
+            found = replay_step(store, generation, step, kind)
+        stored, again = found.stored, found.again
+        lines = [
+            ["rows", str(len(stored.row_ids)), "the same" if stored.row_ids == again.row_ids else "others"],
+            ["loss", f"{stored.loss:.7f}", f"{again.loss:.7f}"],
+            ["gradient norm", f"{stored.grad_norm:.6f}", f"{again.grad_norm:.6f}"],
+        ]
+        title = f"Generation {generation}, {stored.kind} step {stored.step}"
+        console.print(views.table(title, ["", "stored", "computed again"], lines))
+        for row in found.rows[:rows]:
+            console.print(plain(json.dumps(row, ensure_ascii=False)[:400]), markup=False)
+    if not found.is_same:
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example:  ratchet chat --generation 1")

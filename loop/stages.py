@@ -22,7 +22,7 @@ from loop.evaluation import PairScorer
 from loop.held_out import HeldOutTexts
 from loop.registry import promote, write_model_card
 from loop.runs import Run, Summary
-from loop.training import curriculum_of, rewarders, tasks_of, usable_steps
+from loop.training import Places, curriculum_of, rewarders, tasks_of, usable_steps
 from trainers.launch import run_training
 
 
@@ -127,18 +127,19 @@ def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint:
     """Train the champion on what was labeled: one worker group, all training steps in turn."""
 
     def work() -> Summary:
-        curriculum = curriculum_of(run, generation)
+        curriculum = curriculum_of(run.store, run.recipe, generation)
         note(f"training on {summary(curriculum)}")
         run.store.add_manifest(generation, curriculum.items())
-        kinds = usable_steps(run, generation, curriculum)
-        tasks = tasks_of(run, generation, curriculum, kinds, run.work_folder(generation))
+        kinds = usable_steps(run.store, run.recipe, generation, curriculum)
+        champion, target = run.store.champion().path, run.model_folder(generation)
+        places = Places(champion, _anchor(run).path, str(target), run.work_folder(generation))
+        tasks = tasks_of(run.recipe, generation, curriculum, kinds, places)
         if not all(Path(task.target).exists() for task in tasks):
             name = f"generation-{generation:03d}"
-            with rewarders(cluster, run) as sources:
+            with rewarders(cluster, run.store, run.recipe) as sources:
                 run_training(tasks, run.recipe.train, cluster, run.folder / "ray_train", name, sources)
         steps = [step for task in tasks for step in task.metrics()]
         run.store.add_train_steps(steps)
-        target = run.model_folder(generation)
         checkpoint = Checkpoint(
             digest=folder_digest(target),
             path=str(target),

@@ -52,3 +52,9 @@ class TrainingTables(StoreBase):
     def add_train_steps(self, steps: Sequence[TrainStep]) -> None:
         """Store the metrics of optimiser steps."""
         self._add("train_step", TrainStep, steps, ["generation", "kind", "step"])
+
+    def train_steps(self, generation: int) -> list[TrainStep]:
+        """The optimiser steps of a generation."""
+        return self._records(
+            TrainStep, "SELECT * FROM train_step WHERE generation = ? ORDER BY kind, step", [generation]
+        )

@@ -143,6 +143,8 @@ def test_whole_loop_through_ray_job_submit(client: dict[str, str], tmp_path: Pat
     assert_complete(run)
     assert "Generation 1" in ratchet("show", "1", "--run", str(run))
     assert "promote" in ratchet("generations", "--run", str(run))
+    for kind in ("sft", "reward_model", "grpo"):  # each ends with 1 where batch or loss come out otherwise
+        assert "the same" in ratchet("replay", "1", "1", "--kind", kind, "--run", str(run))
     again = finish(submit(client, run))
     assert "generation 2 is decided" in again, "the same command on a finished run does nothing twice"
     assert_complete(run)

@@ -41,6 +41,12 @@ def test_generations_may_grow_and_other_keys_make_another_recipe() -> None:
         ('judge.passage_rubrics=["none"]', r"judge\.rubric = 'none'"),
         ("crawl.gate_share=0.95", r"crawl\.gate_share"),
         ('name="../x"', "name"),
+        ('train.steps=["sft", "dop"]', "no such step: dop. Known: pretrain"),
+        ('train.steps=["sft", "sft"]', "named twice"),
+        ('train.steps=["reward_model"]', "makes no candidate"),
+        ('train.steps=["sft", "ppo"]', "names reward_model, which is not among train.steps"),
+        ("train.rl.rewards={nobody = 1.0}", "no such source in rl.rewards: nobody"),
+        ("train.min_workers=4", r"train\.min_workers is above"),
     ],
 )
 def test_bad_values_name_key_and_value(override: str, message: str) -> None:

@@ -1,0 +1,17 @@
+"""A driver for tests: trains one task with two workers on a Ray of its own. Arguments: a task and a configuration."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    from infra.cluster import ClusterConfig, connect
+    from trainers.config import TrainConfig
+    from trainers.launch import run_training
+    from trainers.tasks import Task
+
+    task, config = Task(**json.loads(sys.argv[1])), TrainConfig(**json.loads(sys.argv[2]))
+    with connect(ClusterConfig(address="local")) as cluster:
+        run_training([task], config, cluster, Path(task.data).parent / "ray", "test")
