@@ -2,6 +2,7 @@
 
     python -m benchmarks.train --data ../shared/data/gold/llmbar --kind sft --turns 3
     python -m benchmarks.train --data ../shared/data/gold/llmbar --kind dpo --turns 3
+    python -m benchmarks.train --data ../shared/data/gold/llmbar --kind ppo     (ours alone: seconds in each phase)
 
 Every run is a process of its own; systems take turns. All train the same model on the same rows for one epoch with
 the same learning rate and about as many optimiser steps; afterwards each model's loss on the same held-out rows is
@@ -102,7 +103,7 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, required=True, help="Gold data with pairs of answers (LLMBar, JSON lines)."
     )
-    parser.add_argument("--kind", choices=sorted(SYSTEMS), default="sft")
+    parser.add_argument("--kind", choices=[*SYSTEMS, "ppo"], default="sft")
     parser.add_argument("--model", default="packaged:smollm2-135m-instruct")
     parser.add_argument("--precision", choices=["float32", "autocast"], default="float32")
     parser.add_argument("--rows", type=int, default=64)
@@ -122,6 +123,9 @@ def main() -> None:
         "learning_rate": 1e-5 if options.kind == "sft" else 1e-6, "max_tokens": options.max_tokens,
         "batch_tokens": tokens * ROWS_A_STEP // len(rows), "pack_tokens": options.pack_tokens,
     }  # fmt: skip
+    if options.kind == "ppo":
+        report_phases(options, run(job | {"system": "ours"}))
+        return
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in SYSTEMS[options.kind]}
     for turn in range(options.turns):
         for name, changes in SYSTEMS[options.kind].items():
@@ -129,6 +133,19 @@ def main() -> None:
             results[name].append(run(job | {"system": system, "options": changes}))
             print(f"turn {turn + 1}, {name}: {results[name][-1]}", flush=True)
     report(options, folder, tokens, len(rows), results)
+
+
+def report_phases(options: argparse.Namespace, found: dict[str, Any]) -> None:
+    """Append how long an iteration of PPO spends on what; the first one warms up."""
+    last = found["phases"][-1]
+    phases = {name.removesuffix("_seconds"): seconds for name, seconds in last.items() if name.endswith("_seconds")}
+    whole = sum(phases.values())
+    append(
+        f"PPO, 135M in {options.precision}: 8 prompts, 4 completions each of {last['length']:.0f} tokens; policy,"
+        f" critic, reference and reward model in one process, peak {found['peak'] / 1e9:.1f} GB",
+        ["phase", "seconds", "share"],
+        [[name, f"{seconds:.1f}", f"{seconds / whole:.0%}"] for name, seconds in phases.items()],
+    )
 
 
 def report(

@@ -67,14 +67,19 @@ def ours(job: dict[str, Any]) -> dict[str, Any]:
             for i, r in enumerate(job["rows"])
         ]  # fmt: skip
         pq.write_table(pa.Table.from_pylist(rows), Path(scratch) / "rows.parquet")
-        task = Task(job["kind"], job["model"], "", 1, 0, str(Path(scratch) / "rows.parquet"))
+        data = str(Path(scratch) / "rows.parquet")
+        task = Task(job["kind"], job["model"], "", 1, 0, data, reward_model=job["model"])
         rate = {"learning_rate": job["learning_rate"]}
+        rl = {"prompts_per_step": 8, "num_completions": 4, "max_new_tokens": 48, "num_steps": 2}
         settings = {
-            "sft": rate, "dpo": rate, "precision": job["precision"], "batch_tokens": job["batch_tokens"],
+            "sft": rate, "dpo": rate, "rl": rate | rl, "precision": job["precision"],
+            "batch_tokens": job["batch_tokens"],
             "pack_tokens": job["pack_tokens"], "max_tokens": job["max_tokens"], "zero_stage": 1, "num_workers": 1,
             "warmup_share": 0.0,
         }  # fmt: skip
         step = step_kind(job["kind"])(StepContext(task, TrainConfig(**settings)))
+        if job["kind"] == "ppo":
+            return {"phases": [step.run(number).metrics for number in range(step.num_steps)], "peak": peak_bytes()}
         engine = step.engines["model"]
         with engine.frozen():
             engine(step.pack(step.plan[0][:1]))  # type: ignore[attr-defined]

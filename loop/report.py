@@ -134,22 +134,34 @@ def plot_crawl(connection: Connection) -> str | None:
     return _png(figure)
 
 
-def plot_losses(connection: Connection) -> str | None:
-    """Training loss by step, a line a generation and step kind."""
-    found = rows(connection, "SELECT generation, kind, step, loss FROM train_step ORDER BY generation, kind, step")
+def plot_training(connection: Connection) -> str | None:
+    """Loss by step for each kind of step, a line a generation; for policy gradients the reward, which says more."""
+    query = "SELECT generation, kind, step, loss, metrics FROM train_step ORDER BY generation, kind, step"
+    found = rows(connection, query)
     if not found:
         return None
-    kinds = sorted({row["kind"] for row in found}, reverse=True)
-    figure = Figure(figsize=(3.4 * len(kinds), 3.0), layout="constrained")
-    for axes, kind in zip(np.atleast_1d(figure.subplots(1, len(kinds))), kinds, strict=True):
-        for generation in sorted({row["generation"] for row in found}):
-            steps = [row for row in found if row["kind"] == kind and row["generation"] == generation]
-            x, y = [row["step"] for row in steps], [row["loss"] for row in steps]
-            axes.plot(x, y, marker=".", label=f"generation {generation}")
-        axes.set(title=kind, xlabel="step", ylabel="loss")
+    for row in found:
+        metrics = json.loads(row["metrics"])
+        row["shown"] = "reward" if {"reward", "kl"} <= metrics.keys() else "loss"
+        row["value"] = metrics["reward"] if row["shown"] == "reward" else row["loss"]
+    kinds = list(dict.fromkeys(row["kind"] for row in found))
+    columns = min(len(kinds), 4)
+    lines = -(-len(kinds) // columns)
+    figure = Figure(figsize=(3.2 * columns, 2.6 * lines), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(lines, columns)).ravel()
+    for axes, kind in zip(panels, kinds, strict=False):
+        of_kind = [row for row in found if row["kind"] == kind]
+        for generation in sorted({row["generation"] for row in of_kind}):
+            steps = [row for row in of_kind if row["generation"] == generation]
+            axes.plot(
+                [r["step"] for r in steps], [r["value"] for r in steps], marker=".", label=f"generation {generation}"
+            )
+        axes.set(title=kind, xlabel="step", ylabel=of_kind[0]["shown"])
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
+    for axes in panels[len(kinds) :]:
+        axes.remove()
     return _png(figure)
 
 
@@ -188,7 +200,7 @@ def write_report(run: Path, connection: Connection) -> Path:
         plots={
             "bits": plot_bits(connection),
             "evidence": plot_evidence(connection, recipe),
-            "losses": plot_losses(connection),
+            "training": plot_training(connection),
             "crawl": plot_crawl(connection),
             "gold": _png(sheets_figure(sheets)) if sheets else None,
         },

@@ -146,6 +146,8 @@ class TrainConfig(Section):
     """Compute activations again in the backward pass: less memory, a third more time."""
     flash_attention: bool = False
     """Needs CUDA and the extra `flash-attention`; else packed rows attend one after another."""
+    liger_kernels: bool = False
+    """Needs CUDA and the extra `liger`; faster norms, rotations and gated layers."""
     lora_rank: int = Field(default=0, ge=0)
     """Train low-rank adapters of this rank (needs peft) and merge them at the end; 0 trains all weights."""
     num_workers: int = Field(default=0, ge=0)

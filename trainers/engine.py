@@ -156,6 +156,26 @@ class Engine:
         norm = self._engine.get_global_grad_norm()
         return float(norm) if norm is not None else 0.0
 
+    @property
+    def skipped_steps(self) -> int:
+        """Updates that DeepSpeed left out because a gradient overflowed."""
+        return int(self._engine.skipped_steps)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the engine really runs with, for the record."""
+        return {
+            "deepspeed": deepspeed_config(self._config),
+            "deepspeed_version": deepspeed.__version__,
+            "torch_version": torch.__version__,
+            "precision": self._precision,
+            "device": str(self.device),
+            "ranks": self.world_size,
+            "optimizer": "AdamW",
+            "parameters": sum(getattr(p, "ds_numel", p.numel()) for p in self.module.parameters()),
+            "trained_parameters": sum(getattr(p, "ds_numel", p.numel()) for _, p in self._named()),
+        }
+
     def total(self, values: Tensor) -> Tensor:
         """The sum of a tensor over all ranks, in float64."""
         summed = values.detach().to(self.device, torch.float64).clone()

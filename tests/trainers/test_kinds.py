@@ -14,7 +14,7 @@ import torch
 from infra.models import load_model, load_scalar_model, load_tokenizer
 from infra.records import TrainStep
 from tests.trainers.ranks import job, make_task, run_ranks
-from trainers.modules import ScalarModel
+from trainers.modules import ScalarModel, load_policy
 from trainers.packing import make_pack
 from trainers.rows import RowBuilder
 from trainers.steps.running import KINDS
@@ -151,6 +151,13 @@ def longer(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
             }  # fmt: skip
             add(f"{kind} {name}", kind, prompts, {"rl": rl})
     add("unscored", "grpo", prompts, {"rl": RL | {"rewards": {"tests.trainers.rewarders:Silent": 1.0}}})
+    for stage in (1, 3):
+        add(f"ppo on stage {stage}", "ppo", prompts, {"rl": RL, "zero_stage": stage})
+    passages = make_task("pretrain", tiny_folder, folder / "passages", DATA["pretrain"]).data
+    mixed = RL | {"pretrain_coefficient": 5.0, "num_steps": 10}
+    add("mixed with passages", "ppo", prompts, {"rl": mixed}, passages=passages)
+    own = "tests.trainers.own_step:Backwards"
+    add("own step", own, DATA["sft"], {"steps": [own], "sft": {"learning_rate": 1e-2}})
     run_ranks(1, jobs)
     return tasks
 
@@ -185,6 +192,29 @@ def test_a_bandit_is_learned_and_a_large_penalty_holds_the_policy(longer: dict[s
     assert mean_of(free, "reward") > 0.4
     assert mean_of(held, "reward") < 0.25
     assert abs(mean_of(held, "kl")) < 0.5
+
+
+def test_a_policy_sharded_over_stage_3_is_sampled_and_trained_the_same(longer: dict[str, Task]) -> None:
+    for one, three in zip(longer["ppo on stage 1"].metrics(), longer["ppo on stage 3"].metrics(), strict=True):
+        assert three.loss == pytest.approx(one.loss, abs=1e-5)
+        for name in ("reward", "kl", "length", "value_loss"):
+            assert json.loads(three.metrics)[name] == pytest.approx(json.loads(one.metrics)[name], abs=1e-4, rel=1e-3)
+
+
+def language_loss(folder: Path) -> float:
+    model, builder = load_policy(folder), RowBuilder(load_tokenizer(folder), 96)
+    with torch.no_grad():
+        return -float(model(make_pack([builder.passage(DATA["pretrain"][2]["completion"])])).logps_N.mean())
+
+
+def test_passages_that_are_mixed_in_are_learned_beside_the_reward(longer: dict[str, Task], tiny_folder: Path) -> None:
+    assert language_loss(Path(longer["mixed with passages"].target)) < language_loss(tiny_folder) - 0.3
+
+
+def test_a_step_of_ones_own_runs_like_the_built_in_ones(longer: dict[str, Task]) -> None:
+    steps = longer["own step"].metrics()
+    assert steps[-1].loss < steps[0].loss < 0, "it unlearns, on purpose"
+    assert Path(longer["own step"].target).is_dir()
 
 
 def test_what_has_no_reward_is_counted_and_not_trained(longer: dict[str, Task]) -> None:

@@ -17,6 +17,7 @@ from trainers.adapters import adapted
 from trainers.config import TrainConfig
 from trainers.engine import Engine
 from trainers.guards import check_tokenizer, same_on_all_ranks, warn_once
+from trainers.kernels import check_kernels, with_kernels
 from trainers.memory import require_memory
 from trainers.modules import PackedModel, check_packing, load_policy, load_scalar
 from trainers.packing import Bin, Pack, lay_out, make_pack, plan_steps
@@ -95,6 +96,7 @@ def learning_rate_at(step: int, num_steps: int, peak: float, warmup_share: float
 
 def build_engine(folder: Path, config: TrainConfig, scalar_seed: int | None = None) -> Engine:
     """An engine on a folder's language model, or, with a seed for a new head, on its scalar model."""
+    check_kernels(config)
     require_memory(folder, config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     module: PackedModel
@@ -102,6 +104,7 @@ def build_engine(folder: Path, config: TrainConfig, scalar_seed: int | None = No
         module = load_policy(folder, flash=config.flash_attention)
     else:
         module = load_scalar(folder, scalar_seed, flash=config.flash_attention)
+    module.model = with_kernels(module.model, config)
     module.to(device)
     check_packing(module)
     same_on_all_ranks(module)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,15 @@ from trainers.config import RlConfig
 from trainers.engine import Engine
 from trainers.guards import check_tokenizer
 from trainers.losses import PolicyTerms, kl_terms, policy_loss, row_sums, sft_loss, value_loss
-from trainers.modules import ScalarModel, load_policy, load_scalar
+from trainers.modules import PackedModel, ScalarModel, load_policy, load_scalar
 from trainers.packing import Pack, best_fit, make_pack, resize_bins
 from trainers.rewards import REWARD_MODEL, Attempted, model_rewards, weighted_sum
-from trainers.rollouts import Rollout, groups_without_variance, kl_is_rewarded, set_advantages, settle_truncated
+from trainers.rollouts import Rollout, kl_is_rewarded, set_advantages, settle_truncated
 from trainers.rows import Row, RowBuilder
 from trainers.sampler import SampleRequest, SamplingLimits, TransformersSampler
 from trainers.steps.base import StepContext, StepResult, build_engine, learning_rate_at, require_finite
 from trainers.steps.language import language_row
+from trainers.steps.policy_metrics import Sums, iteration_metrics, note_rollouts, raise_alarm
 from trainers.tasks import read_rows
 
 SAME = 1e-4
@@ -50,18 +51,6 @@ class Cell:
         """A field of the used rollouts at each of their tokens, [N]."""
         rows = [getattr(r, name) for r in self.rollouts if r.is_used]
         return torch.cat(rows).to(self.used_N.device) if rows else torch.empty(0, device=self.used_N.device)
-
-
-@dataclass
-class Sums:
-    """Sums over this rank's tokens in one iteration, by name."""
-
-    values: dict[str, float] = field(default_factory=dict)
-
-    def add(self, **numbers: float | Tensor) -> None:
-        """Add to sums."""
-        for name, number in numbers.items():
-            self.values[name] = self.values.get(name, 0.0) + float(number)
 
 
 class PolicyGradient:
@@ -117,8 +106,7 @@ class PolicyGradient:
         self._seconds = {}
         prompts = self.prompts_of(number)
         rank, ranks = self.policy.rank, self.policy.world_size
-        with self._timed("complete"):
-            rollouts = self.sample(list(enumerate(prompts))[rank::ranks], number)
+        rollouts = self.sample(list(enumerate(prompts))[rank::ranks], number)
         with self._timed("score"):
             self.reward(rollouts)
         sums = Sums()
@@ -133,7 +121,7 @@ class PolicyGradient:
                 for epoch in range(self.rl.num_epochs)
                 for part, cells in enumerate(parts)
             ]
-        self._note(rollouts, sums)
+        note_rollouts(rollouts, sums)
         return self._result(number, prompts, sums, norms, rate)
 
     @contextmanager
@@ -163,7 +151,7 @@ class PolicyGradient:
         critic = self.engines.get("critic")
         if critic is not None:
             critic.offload()
-        with self.policy.frozen(), self.policy.gathered() as module, self.policy.autocast():
+        with self.policy.frozen(), self._gathered_policy() as module, self.policy.autocast(), self._timed("complete"):
             module.packed = False
             sampler = TransformersSampler(module.model, self.tokenizer, limits)
             trajectories = sampler.sample(requests, weight_version=number * self._updates_per_step)
@@ -171,6 +159,14 @@ class PolicyGradient:
         if critic is not None:
             critic.reload()
         return [Rollout(str(d["id"]), i, i + k, t) for (i, d, k), t in zip(places, trajectories, strict=True)]
+
+    @contextmanager
+    def _gathered_policy(self) -> Iterator[PackedModel]:
+        """The policy with all its weights in place, however long that takes."""
+        with ExitStack() as stack:
+            with self._timed("sync"):
+                module = stack.enter_context(self.policy.gathered())
+            yield module
 
     def reward(self, rollouts: Sequence[Rollout]) -> None:
         """The weighted sum of all sources; what any of them cannot say is left without a reward."""
@@ -340,60 +336,24 @@ class PolicyGradient:
             critic.backward(loss, count)
         critic.step(rate)
 
-    # What is told of an iteration.
-
-    def _note(self, rollouts: Sequence[Rollout], sums: Sums) -> None:
-        used = [r for r in rollouts if r.is_used]
-        sums.add(
-            completions=len(rollouts),
-            used=len(used),
-            reward=sum(r.reward or 0.0 for r in used),
-            kl=sum(float(r.kl_T.sum()) for r in rollouts),
-            length=sum(len(r.trajectory.completion_ids) for r in rollouts),
-            truncated=sum(r.trajectory.finish == "length" for r in rollouts),
-            flat_groups=groups_without_variance(rollouts),
-            num_tokens=sum(len(r.row) for r in rollouts),
-        )
-
     def _result(
         self, number: int, prompts: Sequence[int], sums: Sums, norms: Sequence[float], rate: float
     ) -> StepResult:
+        """What is told of an iteration, the same on every rank."""
         names = sorted(sums.values)
         total = dict(zip(names, self.policy.total(torch.tensor([sums.values[n] for n in names])).tolist(), strict=True))
-        metrics = {
-            "reward": total["reward"] / max(total["used"], 1),
-            "kl": total["kl"] / total["completions"],
-            "entropy": total["entropy"] / total["tokens"],
-            "length": total["length"] / total["completions"],
-            "clipped": total["clipped"] / max(total["ratios"], 1),
-            "moved": total["moved"] / max(total["ratios"], 1),
-            "truncated": total["truncated"] / total["completions"],
-            "unscored": total["completions"] - total["used"],
-            "flat_groups": total["flat_groups"],
-            "sampler_gap": self._sampler_gap,
-            **({"value_loss": total["value_loss"] / len(norms)} if "value_loss" in total else {}),
-            **{f"{phase}_seconds": seconds for phase, seconds in self._seconds.items()},
-        }
-        self._alarm(number, metrics)
+        metrics = iteration_metrics(total, len(norms)) | {"sampler_gap": self._sampler_gap}
+        raise_alarm(self.task, number, metrics, self.rl)
         loss = total["loss"] / len(norms)
         require_finite(self.task, number, loss)
         return StepResult(
-            loss=loss, grad_norm=max(norms), learning_rate=rate, num_tokens=int(total["num_tokens"]),
-            row_ids=tuple(str(self.prompts[i]["id"]) for i in prompts), metrics=metrics,
-        )  # fmt: skip
-
-    def _alarm(self, number: int, metrics: Mapping[str, float]) -> None:
-        """Raise `StageError` for a policy that has gone astray, before it reaches the gate."""
-        rl = self.rl
-        limits = {
-            "kl": (metrics["kl"] > rl.max_kl, f"above train.rl.max_kl = {rl.max_kl:g}"),
-            "entropy": (metrics["entropy"] < rl.min_entropy, f"below train.rl.min_entropy = {rl.min_entropy:g}"),
-            "clipped": (metrics["clipped"] > rl.max_clipped, f"above train.rl.max_clipped = {rl.max_clipped:g}"),
-            "length": (metrics["length"] < rl.min_length, f"below train.rl.min_length = {rl.min_length:g}"),
-        }
-        for name, (is_wrong, words) in limits.items():
-            if is_wrong:
-                raise StageError("train", f"{self.task.kind} step {number}", f"{name} {metrics[name]:.3g} is {words}")
+            loss=loss,
+            grad_norm=max(norms),
+            learning_rate=rate,
+            num_tokens=int(total["num_tokens"]),
+            row_ids=tuple(str(self.prompts[i]["id"]) for i in prompts),
+            metrics=metrics | {f"{phase}_seconds": seconds for phase, seconds in self._seconds.items()},
+        )
 
     def export(self, folder: Path) -> None:
         """See `TrainerStep`."""

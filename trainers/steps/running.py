@@ -13,13 +13,14 @@ import torch.distributed as dist
 
 from infra.errors import UserError
 from infra.records import TrainStep
-from trainers.checkpoints import latest_point, write_point
+from trainers.checkpoints import Point, latest_point, write_point
 from trainers.config import RL_KINDS
 from trainers.steps.base import MakeStep, StepContext, TrainerStep
 from trainers.steps.language import Pretraining, SupervisedFineTuning
 from trainers.steps.policy_gradient import PolicyGradient
 from trainers.steps.preferences import DirectPreferenceOptimisation, KahnemanTverskyOptimisation
 from trainers.steps.ranking import RewardModelling
+from trainers.tasks import Task
 
 Report = Callable[[TrainStep, int], None]
 """Told of each step, and of how many there are."""
@@ -54,6 +55,7 @@ def run_task(context: StepContext, report: Report, stop_before: int | None = Non
     task, config = context.task, context.config
     step = step_kind(task.kind)(context)
     try:
+        _write_facts(step, task)
         step.prepare()
         start = resume(step, context)
         for number in range(start, step.num_steps if stop_before is None else stop_before):
@@ -69,6 +71,14 @@ def run_task(context: StepContext, report: Report, stop_before: int | None = Non
         shutil.rmtree(task.points_folder(), ignore_errors=True)
 
 
+def _write_facts(step: TrainerStep, task: Task) -> None:
+    """Note what the engines really run with beside the data."""
+    facts = {name: engine.facts for name, engine in step.engines.items()}
+    if dist.get_rank() == 0:
+        file = Path(task.data).with_name(f"{task.kind.replace(':', '.')}.engine.json")
+        file.write_text(json.dumps(facts, indent=2), encoding="utf-8")
+
+
 def _timed(step: TrainerStep, number: int, context: StepContext) -> TrainStep:
     started = time.monotonic()
     result = step.run(number)
@@ -82,7 +92,7 @@ def _timed(step: TrainerStep, number: int, context: StepContext) -> TrainStep:
         num_tokens=result.num_tokens,
         seconds=time.monotonic() - started,
         row_ids=result.row_ids,
-        metrics=json.dumps(result.metrics),
+        metrics=json.dumps(result.metrics | {"skipped": sum(e.skipped_steps for e in step.engines.values())}),
     )
 
 
@@ -102,8 +112,6 @@ def resume(step: TrainerStep, context: StepContext) -> int:
     place = engine.broadcast((found.num_steps, str(found.folder)) if found else None)
     if place is None:
         return 0
-    from trainers.checkpoints import Point
-
     point = Point(place[0], task.digest, Path(place[1]))
     for name, one in step.engines.items():
         one.load_state(point.load(name))
