@@ -91,6 +91,7 @@ class Engine:
     def __init__(self, module: PackedModel, config: TrainConfig) -> None:
         self._config = config
         self._precision = resolved_precision(config)
+        exact_buffers = {name: buffer.clone() for name, buffer in module.named_buffers() if buffer.is_floating_point()}
         if self._precision == "bfloat16":
             module = module.to(torch.bfloat16)
         if config.activation_checkpointing:
@@ -101,6 +102,9 @@ class Engine:
         )
         self._engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=deepspeed_config(config))
         self.device: torch.device = self._engine.device
+        for name, buffer in module.named_buffers():
+            if name in exact_buffers:  # DeepSpeed rounds them too, and with rotary frequencies every position
+                buffer.data = exact_buffers[name].to(self.device)
         self._engine.train()
         self._offloaded = False
 
@@ -155,6 +159,11 @@ class Engine:
         self._engine.step()
         norm = self._engine.get_global_grad_norm()
         return float(norm) if norm is not None else 0.0
+
+    @property
+    def dtype(self) -> str:
+        """Of the weights in forward passes; models that are compared with this one are loaded in it."""
+        return "bfloat16" if self._precision == "bfloat16" else "float32"
 
     @property
     def skipped_steps(self) -> int:

@@ -13,6 +13,9 @@ from infra.console import warn
 from infra.errors import StageError, UserError
 from infra.language_model import chat_prompt
 
+SAME = 1e-4
+"""Nats by which two computations of one log-probability may differ on the same pack."""
+
 
 def warn_once(text: str) -> None:
     """A warning from one rank for all."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from trainers.packing import Bin, Pack
 from trainers.steps.language import SupervisedFineTuning
+from trainers.steps.preferences import DirectPreferenceOptimisation
 
 
 class Backwards(SupervisedFineTuning):
@@ -15,3 +17,13 @@ class Backwards(SupervisedFineTuning):
 
     def loss(self, pack: Pack, items: Bin) -> tuple[Tensor, Sequence[Tensor]]:
         return self.engine(pack).logps_N.sum(), ()
+
+
+class Drifting(DirectPreferenceOptimisation):
+    """Loses its weights a little between taking its references and its first update."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        with torch.no_grad():
+            for parameter in self.engine.module.parameters():
+                parameter.mul_(1.01)

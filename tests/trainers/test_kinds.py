@@ -153,6 +153,8 @@ def longer(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     add("unscored", "grpo", prompts, {"rl": RL | {"rewards": {"tests.trainers.rewarders:Silent": 1.0}}})
     for stage in (1, 3):
         add(f"ppo on stage {stage}", "ppo", prompts, {"rl": RL, "zero_stage": stage})
+    for precision in ("autocast", "bfloat16"):
+        add(f"ppo in {precision}", "ppo", prompts, {"rl": RL, "precision": precision})
     passages = make_task("pretrain", tiny_folder, folder / "passages", DATA["pretrain"]).data
     mixed = RL | {"pretrain_coefficient": 5.0, "num_steps": 10}
     add("mixed with passages", "ppo", prompts, {"rl": mixed}, passages=passages)
@@ -201,6 +203,13 @@ def test_a_policy_sharded_over_stage_3_is_sampled_and_trained_the_same(longer: d
             assert json.loads(three.metrics)[name] == pytest.approx(json.loads(one.metrics)[name], abs=1e-4, rel=1e-3)
 
 
+@pytest.mark.parametrize("precision", ["autocast", "bfloat16"])
+def test_a_policy_is_its_own_reference_in_every_precision(longer: dict[str, Task], precision: str) -> None:
+    first = json.loads(longer[f"ppo in {precision}"].metrics()[0].metrics)
+    assert abs(first["kl"]) < 1e-5
+    assert first["sampler_gap"] < 0.1, "padded and packed round differently"
+
+
 def language_loss(folder: Path) -> float:
     model, builder = load_policy(folder), RowBuilder(load_tokenizer(folder), 96)
     with torch.no_grad():
@@ -238,3 +247,12 @@ def test_alarms_stop_a_run_before_there_is_a_candidate(
     with pytest.raises(AssertionError, match=words):
         run_ranks(1, [job(task, BASE | {"num_workers": 1, "rl": RL | change})])
     assert not Path(task.target).exists()
+
+
+def test_a_policy_that_differs_from_itself_before_its_first_update_is_stopped(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    own = "tests.trainers.own_step:Drifting"
+    task = make_task(own, tiny_folder, tmp_path, PAIRS)
+    with pytest.raises(AssertionError, match="the policy differs from itself"):
+        run_ranks(1, [job(task, BASE | {"num_workers": 1, "steps": [own]})])

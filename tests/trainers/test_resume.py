@@ -25,6 +25,7 @@ CASES: dict[str, dict[str, Any]] = {
     "stage 1": {"zero_stage": 1},
     "stage 2": {"zero_stage": 2},
     "stage 3": {"zero_stage": 3},
+    "stage 2, offloaded": {"zero_stage": 2, "offload_optimizer": True},
     "stage 3, offloaded": {"zero_stage": 3, "offload_optimizer": True},
     "stage 1, bfloat16": {"zero_stage": 1, "precision": "bfloat16"},
     "stage 2, bfloat16": {"zero_stage": 2, "precision": "bfloat16"},

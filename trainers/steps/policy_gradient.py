@@ -22,7 +22,7 @@ from infra.models import load_tokenizer
 from infra.records import content_key
 from trainers.config import RlConfig
 from trainers.engine import Engine
-from trainers.guards import check_tokenizer
+from trainers.guards import SAME, check_tokenizer
 from trainers.losses import PolicyTerms, kl_terms, policy_loss, row_sums, sft_loss, value_loss
 from trainers.modules import PackedModel, ScalarModel, load_policy, load_scalar
 from trainers.packing import Pack, best_fit, make_pack, resize_bins
@@ -34,9 +34,6 @@ from trainers.steps.base import StepContext, StepResult, build_engine, learning_
 from trainers.steps.language import language_row
 from trainers.steps.policy_metrics import Sums, iteration_metrics, note_rollouts, raise_alarm
 from trainers.tasks import read_rows
-
-SAME = 1e-4
-"""Nats by which two computations of one log-probability may differ on the same pack."""
 
 
 @dataclass
@@ -75,10 +72,11 @@ class PolicyGradient:
         if self.task.kind == "ppo":
             start = Path(self.task.reward_model or self.task.source)
             self.engines["critic"] = build_engine(start, self.config, scalar_seed=self.task.seed)
-        self.reference = load_policy(Path(self.task.reference or self.task.source)).to(self.policy.device).eval()
+        reference, dtype = Path(self.task.reference or self.task.source), self.policy.dtype
+        self.reference = load_policy(reference, dtype).to(self.policy.device).eval()
         self.reward_model: ScalarModel | None = None
         if REWARD_MODEL in self.rl.rewards:
-            self.reward_model = load_scalar(Path(self.task.reward_model)).to(self.policy.device).eval()
+            self.reward_model = load_scalar(Path(self.task.reward_model), dtype=dtype).to(self.policy.device).eval()
         self.passages: list[Row] = []
         if self.rl.pretrain_coefficient > 0 and self.task.passages:
             self.passages = [language_row(self.builder, data) for data in read_rows(self.task.passages)]
@@ -145,8 +143,12 @@ class PolicyGradient:
         limits = SamplingLimits(self.rl.max_new_tokens, self.rl.temperature, tuple(self.rl.stop))
         places = [(i, self.prompts[index], k) for i, index in prompts for k in range(self.rl.num_completions)]
         requests = []
-        for _, data, k in places:
-            seed = int(content_key(self.task.seed, self.task.kind, number, data["id"], k)[:15], 16)
+        for (
+            i,
+            data,
+            k,
+        ) in places:  # a prompt may come twice in a step, where one pass over them ends and the next begins
+            seed = int(content_key(self.task.seed, self.task.kind, number, i, data["id"], k)[:15], 16)
             requests.append(SampleRequest(tuple(self.builder.prompt(data["prompt"])), seed))
         critic = self.engines.get("critic")
         if critic is not None:

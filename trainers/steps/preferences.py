@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from infra.errors import StageError
+from trainers.guards import SAME
 from trainers.losses import dpo_loss, kto_loss, row_sums
 from trainers.modules import TokenLogps, load_policy
 from trainers.packing import Bin, Pack, make_pack
@@ -26,18 +28,30 @@ class ReferencedStep(Supervised):
     def __init__(self, context: StepContext) -> None:
         super().__init__(context)
         self._references: dict[Bin, Tensor] = {}
+        self._is_untouched = False
+
+    @property
+    def is_own_reference(self) -> bool:
+        """Whether the policy starts as its reference."""
+        return Path(self.task.reference or self.task.source) == Path(self.task.source)
+
+    def begin(self, number: int) -> None:
+        """See `Supervised`."""
+        self._is_untouched = number == 0
 
     def prepare(self) -> None:
         """See `TrainerStep`."""
-        source, reference = Path(self.task.source), Path(self.task.reference or self.task.source)
+        reference = Path(self.task.reference or self.task.source)
+        with self.engine.frozen(), self.engine.autocast():
+            if self.is_own_reference:
+                self.take_references(self.engine)
+            else:
+                self.take_references(load_policy(reference, self.engine.dtype).to(self.engine.device).eval())
+
+    def take_references(self, model: Callable[[Pack], TokenLogps]) -> None:
+        """Log-probabilities by the reference of every row in every pack that this rank will train."""
         cells = {items: pack for number in range(self.num_steps) for pack, items in self.packs(number)}
-        with self.engine.frozen():
-            if reference == source:
-                self._references = {items: self.ratios(self.engine(pack), pack) for items, pack in cells.items()}
-                return
-            other = load_policy(reference).to(self.engine.device).eval()
-            with self.engine.autocast():
-                self._references = {items: self.ratios(other(pack), pack) for items, pack in cells.items()}
+        self._references = {items: self.ratios(model(pack), pack) for items, pack in cells.items()}
 
     def ratios(self, said: TokenLogps, pack: Pack) -> Tensor:
         """Log-probability of each row, [B]."""
@@ -46,9 +60,15 @@ class ReferencedStep(Supervised):
     def log_ratios(self, pack: Pack, items: Bin) -> Tensor:
         """Log-ratio of policy and reference for each row, [B]; one forward pass.
 
-        A module that is used twice in one backward pass has lost gradients under ZeRO-2.
+        A module that is used twice in one backward pass has lost gradients under ZeRO-2. Raises `StageError` where a
+        policy that is its own reference differs from it before the first update: DPO must start at ln 2.
         """
-        return self.ratios(self.engine(pack), pack) - self._references[items]
+        ratios_B = self.ratios(self.engine(pack), pack) - self._references[items]
+        apart = float(ratios_B.detach().abs().max())
+        if self._is_untouched and self.is_own_reference and apart > SAME * max(pack.trained_counts):
+            where = f"{self.task.kind} step 0"
+            raise StageError("train", where, f"the policy differs from itself by {apart:.2g} nats a completion")
+        return ratios_B
 
 
 class DirectPreferenceOptimisation(ReferencedStep):
@@ -119,17 +139,12 @@ class KahnemanTverskyOptimisation(ReferencedStep):
         """See `Supervised`."""
         return [self.builder.demonstration(data["prompt"], data["completion"])]
 
-    def prepare(self) -> None:
-        """See `TrainerStep`: references for the mismatched rows too."""
-        super().prepare()
-        other = None
-        if Path(self.task.reference or self.task.source) != Path(self.task.source):
-            other = load_policy(Path(self.task.reference)).to(self.engine.device).eval()
-        model: Any = other or self.engine
-        with self.engine.frozen(), self.engine.autocast():
-            for number in range(self.num_steps):
-                packs = self._mismatched_packs(number)
-                self._mismatched_references[number] = [self.ratios(model(pack), pack) for pack in packs]
+    def take_references(self, model: Callable[[Pack], TokenLogps]) -> None:
+        """See `ReferencedStep`; of the mismatched rows too."""
+        super().take_references(model)
+        for number in range(self.num_steps):
+            packs = self._mismatched_packs(number)
+            self._mismatched_references[number] = [self.ratios(model(pack), pack) for pack in packs]
 
     def _mismatched_packs(self, number: int) -> list[Pack]:
         """The rank's prompts of a step, each with the completion of the step's next row."""
@@ -145,6 +160,7 @@ class KahnemanTverskyOptimisation(ReferencedStep):
 
     def begin(self, number: int) -> None:
         """See `Supervised`: the policy's distance to the reference."""
+        super().begin(number)
         total = torch.zeros(2, dtype=torch.float64)
         with self.engine.frozen():
             references = self._mismatched_references[number]
