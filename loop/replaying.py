@@ -5,6 +5,7 @@ Everything before the step is trained again as well, in this process and on one 
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import tempfile
@@ -48,6 +49,8 @@ def replay_step(store: Store, generation: int, number: int, kind: str | None) ->
     """Step `number` of a generation, counted through all its kinds, or within `kind`. Raises `UserError`."""
     recipe = stored_recipe(store.run_facts()["recipe"])
     stored = _stored_step(store, recipe, generation, number, kind)
+    workers = int(json.loads(stored.metrics)["min_items"])  # the plan of steps depends on how many there could be
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"num_workers": workers})})
     checkpoint = store.checkpoint(generation)
     if checkpoint is None:
         raise UserError("GENERATION", generation, "its training has not finished.", "Resume the run first.")

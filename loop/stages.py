@@ -23,7 +23,7 @@ from loop.held_out import HeldOutTexts
 from loop.registry import promote, write_model_card
 from loop.runs import Run, Summary
 from loop.training import Places, curriculum_of, rewarders, tasks_of, usable_steps
-from trainers.launch import run_training
+from trainers.launch import run_training, with_workers
 
 
 def crawl(cluster: Cluster, run: Run, generation: int) -> Summary:
@@ -130,14 +130,15 @@ def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint:
         curriculum = curriculum_of(run.store, run.recipe, generation)
         note(f"training on {summary(curriculum)}")
         run.store.add_manifest(generation, curriculum.items())
-        kinds = usable_steps(run.store, run.recipe, generation, curriculum)
+        recipe = run.recipe.model_copy(update={"train": with_workers(run.recipe.train, cluster)})
+        kinds = usable_steps(run.store, recipe, generation, curriculum)
         champion, target = run.store.champion().path, run.model_folder(generation)
         places = Places(champion, _anchor(run).path, str(target), run.work_folder(generation))
-        tasks = tasks_of(run.recipe, generation, curriculum, kinds, places)
+        tasks = tasks_of(recipe, generation, curriculum, kinds, places)
         if not all(Path(task.target).exists() for task in tasks):
             name = f"generation-{generation:03d}"
             with rewarders(cluster, run.store, run.recipe) as sources:
-                run_training(tasks, run.recipe.train, cluster, run.folder / "ray_train", name, sources)
+                run_training(tasks, recipe.train, cluster, run.folder / "ray_train", name, sources)
         steps = [step for task in tasks for step in task.metrics()]
         run.store.add_train_steps(steps)
         checkpoint = Checkpoint(

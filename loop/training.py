@@ -55,11 +55,10 @@ def curriculum_of(store: Store, recipe: Recipe, generation: int) -> Curriculum:
 def usable_steps(store: Store, recipe: Recipe, generation: int, curriculum: Curriculum) -> list[str]:
     """The recipe's training steps that have data enough, and all that they need; others are named."""
     config, kept = recipe.train, list[str]()
-    num_workers = max(1, config.num_workers)
     for kind in config.steps:
         count = len(curriculum.rows(kind, config))
-        if count < num_workers:
-            warn(f"{kind} is left out: {count} rows for {num_workers} workers")
+        if count < config.min_items:
+            warn(f"{kind} is left out: {count} rows for {config.min_items} workers")
         elif kind in RL_KINDS and "reward_model" in config.rl.rewards and "reward_model" not in kept:
             warn(f"{kind} is left out: it needs the reward model, which there is none of")
         elif kind in RL_KINDS and "judge" in config.rl.rewards and _admitted_way(store, recipe) is None:

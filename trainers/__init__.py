@@ -1,1 +1,1 @@
-"""Losses, batches and the DeepSpeed engine: from samples and preferences to a checkpoint."""
+"""Training: rows and packs, losses and advantages, the DeepSpeed engine, and the steps that go over them."""

@@ -67,10 +67,10 @@ def is_varied(rewards_G: Tensor) -> bool:
     return bool(rewards_G.numel() > 1 and (rewards_G.max() - rewards_G.min()) > EPSILON)
 
 
-def whiten(rows: Sequence[Tensor], total: Total | None = None, centre: bool = True) -> list[Tensor]:
+def whiten(rows: Sequence[Tensor], total: Total | None = None) -> list[Tensor]:
     """Rows with mean 0 and variance 1 over all tokens of all rows, and of all ranks by `total`.
 
-    The variance is that of a sample (n - 1). Without `centre` the mean is kept.
+    The variance is that of a sample (n - 1).
     """
     flat_N = torch.cat(list(rows)).double()
     add = total or (lambda tensor: tensor)
@@ -78,4 +78,4 @@ def whiten(rows: Sequence[Tensor], total: Total | None = None, centre: bool = Tr
     mean = summed / count
     squares = float(add(((flat_N - mean) ** 2).sum().reshape(1)))
     scale = (squares / max(count - 1, 1) + EPSILON) ** -0.5
-    return [((row.double() - mean) * scale + (0.0 if centre else mean)).to(row.dtype) for row in rows]
+    return [((row.double() - mean) * scale).to(row.dtype) for row in rows]

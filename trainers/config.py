@@ -14,36 +14,36 @@ REWARD_SOURCES = ("reward_model", "verifier", "judge")
 BUILT_IN = ("pretrain", "sft", "reward_model", "dpo", "kto", *RL_KINDS)
 
 
-class PretrainConfig(Section):
+class Passes(Section):
+    """How often a kind of step goes over its data, and how fast it learns."""
+
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """The highest, after a linear warm-up and before a linear decay to a tenth."""
+    epochs: int = Field(default=1, gt=0)
+
+
+class PretrainConfig(Passes):
     """Continued pretraining on passages."""
 
-    learning_rate: float = Field(default=1e-4, gt=0)
-    epochs: int = Field(default=1, gt=0)
 
-
-class SftConfig(Section):
+class SftConfig(Passes):
     """Supervised fine-tuning on demonstrations, and on passages too where `pretrain` is not a step."""
 
-    learning_rate: float = Field(default=1e-4, gt=0)
-    epochs: int = Field(default=1, gt=0)
 
-
-class RewardModelConfig(Section):
+class RewardModelConfig(Passes):
     """A reward model on preferences. Its decoder starts as the policy's."""
 
     learning_rate: float = Field(default=2e-5, gt=0)
-    epochs: int = Field(default=1, gt=0)
     margin: float = Field(default=0.0, ge=0)
     """What a pair's reward difference must exceed, times the labeler's log-odds for it."""
     centering: float = Field(default=0.01, ge=0)
     """Weight of the square of a pair's summed rewards, which keeps them around 0."""
 
 
-class DpoConfig(Section):
+class DpoConfig(Passes):
     """Direct preference optimisation."""
 
     learning_rate: float = Field(default=5e-6, gt=0)
-    epochs: int = Field(default=1, gt=0)
     loss: Literal["sigmoid", "ipo", "robust"] = "sigmoid"
     beta: float = Field(default=0.1, gt=0)
     smoothed: bool = False
@@ -52,11 +52,10 @@ class DpoConfig(Section):
     """`sft`: the model that this generation's sft (or pretrain) left, or started from; `anchor`: generation 0."""
 
 
-class KtoConfig(Section):
+class KtoConfig(Passes):
     """Kahneman-Tversky optimisation: completions each called desirable or not."""
 
     learning_rate: float = Field(default=5e-6, gt=0)
-    epochs: int = Field(default=1, gt=0)
     beta: float = Field(default=0.1, gt=0)
     desirable_weight: float = Field(default=1.0, gt=0)
     undesirable_weight: float = Field(default=1.0, gt=0)
@@ -162,6 +161,11 @@ class TrainConfig(Section):
     """Restarts of the worker group in one generation."""
     save_steps: int = Field(default=50, ge=0)
     """Optimiser steps between two points to resume from; 0 keeps none."""
+
+    @property
+    def min_items(self) -> int:
+        """Items that every optimiser step must have: one for each rank that there may be."""
+        return max(1, self.num_workers)
 
     @field_validator("steps")
     @classmethod

@@ -40,15 +40,23 @@ def train_loop(arguments: dict[str, Any]) -> None:
             run_task(StepContext(task, config, arguments["rewarders"]), MetricsFile(task, writes=first))
 
 
-def scaling(config: TrainConfig, cluster: Cluster) -> ScalingConfig:
-    """Ranks and what each needs: a GPU where the cluster has any, else a CPU."""
+def with_workers(config: TrainConfig, cluster: Cluster) -> TrainConfig:
+    """The configuration with its number of ranks settled: a GPU each where the cluster has any, else a CPU.
+
+    Raises `UserError` where there are not as many and their number may not change.
+    """
     num_workers = config.num_workers or max(1, cluster.num_gpus)
     available, what = (cluster.num_gpus, "GPUs") if cluster.num_gpus else (cluster.num_cpus, "CPUs")
     if num_workers > available and not config.min_workers:
         problem = f"the cluster has {available} {what}, and each worker needs one."
         raise UserError("train.num_workers", num_workers, problem, f"Set it to {available} or less.")
-    elastic = (config.min_workers, num_workers) if config.min_workers else num_workers
-    return ScalingConfig(num_workers=elastic, use_gpu=cluster.num_gpus > 0)
+    return config.model_copy(update={"num_workers": num_workers})
+
+
+def scaling(config: TrainConfig, cluster: Cluster) -> ScalingConfig:
+    """A settled configuration's ranks and what each needs."""
+    workers = (config.min_workers, config.num_workers) if config.min_workers else config.num_workers
+    return ScalingConfig(num_workers=workers, use_gpu=cluster.num_gpus > 0)
 
 
 def run_training(
@@ -59,8 +67,9 @@ def run_training(
     name: str,
     rewarders: Mapping[str, Any] | None = None,
 ) -> None:
-    """Run tasks one after another in one worker group; a task whose target exists is not run again.
+    """Run tasks one after another in one worker group, of a configuration that `with_workers` has settled.
 
+    A task whose target exists is not run again.
     A worker that dies takes its group with it, and a new one goes on from the last point of the task at hand.
     """
     trainer = TorchTrainer(

@@ -8,11 +8,16 @@ import pytest
 from infra.errors import UserError
 from loop.recipe import RECIPES, differing_keys, find_recipe, load_recipe, stored_recipe
 from loop.reference import page
+from trainers.config import BUILT_IN
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in RECIPES.glob("*.toml")))
 def test_builtin_recipes_load(name: str) -> None:
     assert load_recipe(name, []).generations >= 1
+
+
+def test_the_dry_run_covers_every_kind_of_step() -> None:
+    assert load_recipe("dry_run", []).train.steps == list(BUILT_IN)
 
 
 def test_the_dial_moves_every_budget_and_each_can_be_set() -> None:

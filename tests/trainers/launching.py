@@ -9,9 +9,9 @@ from pathlib import Path
 if __name__ == "__main__":
     from infra.cluster import ClusterConfig, connect
     from trainers.config import TrainConfig
-    from trainers.launch import run_training
+    from trainers.launch import run_training, with_workers
     from trainers.tasks import Task
 
     task, config = Task(**json.loads(sys.argv[1])), TrainConfig(**json.loads(sys.argv[2]))
     with connect(ClusterConfig(address="local")) as cluster:
-        run_training([task], config, cluster, Path(task.data).parent / "ray", "test")
+        run_training([task], with_workers(config, cluster), cluster, Path(task.data).parent / "ray", "test")

@@ -73,8 +73,6 @@ def test_whitening_gives_mean_zero_and_variance_one_over_all_ranks(rows: list[li
     ])  # fmt: skip
     on_one_rank = whiten(tensors[:1], total=lambda mine: mine + next(statistics))
     assert torch.allclose(on_one_rank[0], together[0], atol=1e-9)
-    kept = np.concatenate([row.numpy() for row in whiten(tensors, centre=False)])
-    assert kept.mean() == pytest.approx(flat.mean(), abs=1e-6)
 
 
 def rollout(group: int, reward: float | None, length: int = 3, finish: str = "end") -> Rollout:

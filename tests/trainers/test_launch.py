@@ -22,7 +22,7 @@ from infra.errors import UserError
 from tests.trainers.ranks import job, make_task, run_ranks
 from tests.trainers.test_resume import largest_difference
 from trainers.config import TrainConfig
-from trainers.launch import scaling
+from trainers.launch import scaling, with_workers
 from trainers.tasks import Task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,6 +114,14 @@ def test_killed_ranks_worker_groups_and_drivers_change_nothing(tiny_folder: Path
 def test_more_workers_than_there_are_is_said_unless_their_number_may_change() -> None:
     cluster = Cluster(num_cpus=2, num_gpus=0)
     with pytest.raises(UserError, match="the cluster has 2 CPUs"):
-        scaling(TrainConfig(num_workers=3), cluster)
-    assert scaling(TrainConfig(num_workers=3, min_workers=1), cluster).num_workers == (1, 3)
-    assert scaling(TrainConfig(num_workers=8), Cluster(num_cpus=2, num_gpus=8)).use_gpu
+        with_workers(TrainConfig(num_workers=3), cluster)
+    elastic = with_workers(TrainConfig(num_workers=3, min_workers=1), cluster)
+    assert scaling(elastic, cluster).num_workers == (1, 3)
+    assert elastic.min_items == 3, "every step has a row for each rank that there may be"
+
+
+def test_ranks_are_settled_by_what_the_cluster_has() -> None:
+    gpus = Cluster(num_cpus=2, num_gpus=8)
+    assert with_workers(TrainConfig(), gpus).num_workers == 8
+    assert scaling(with_workers(TrainConfig(), gpus), gpus).use_gpu
+    assert with_workers(TrainConfig(), Cluster(num_cpus=16, num_gpus=0)).num_workers == 1

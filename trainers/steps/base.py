@@ -14,7 +14,7 @@ from torch import Tensor
 from infra.errors import StageError, UserError
 from infra.models import load_tokenizer
 from trainers.adapters import adapted
-from trainers.config import TrainConfig
+from trainers.config import Passes, TrainConfig
 from trainers.engine import Engine
 from trainers.guards import check_tokenizer, same_on_all_ranks, warn_once
 from trainers.kernels import check_kernels, with_kernels
@@ -33,11 +33,6 @@ class StepContext:
     task: Task
     config: TrainConfig
     rewarders: Mapping[str, Rewarder] = field(default_factory=dict)
-
-    @property
-    def min_items(self) -> int:
-        """Items that every optimiser step must have: one for each rank that there may be."""
-        return max(1, self.config.num_workers)
 
 
 @dataclass(frozen=True)
@@ -120,39 +115,34 @@ class Supervised:
 
     num_steps: int
     engines: dict[str, Engine]
+    section: ClassVar[str]
+    """The part of `[train]` that holds the kind's learning rate and epochs."""
     sums: ClassVar[tuple[str, ...]] = ()
     """Names of what `loss` sums besides the loss; reported divided by the count."""
 
     def __init__(self, context: StepContext) -> None:
         self.context = context
         self.task, self.config = context.task, context.config
+        self.passes: Passes = getattr(self.config, self.section)
         source = Path(self.task.source)
         self.tokenizer = load_tokenizer(source, "train")
         check_tokenizer(self.tokenizer, source)
         self.builder = RowBuilder(self.tokenizer, self.config.max_tokens)
         self.data = self.task.rows()
         self.items = self._readable()
-        lengths = [len(item) for item in self.items]
+        self.lengths = [len(item) for item in self.items]
         self.plan = [
             step
-            for epoch in range(self.epochs)
-            for step in plan_steps(lengths, self.config.batch_tokens, context.min_items, self.task.seed, epoch)
+            for epoch in range(self.passes.epochs)
+            for step in plan_steps(
+                self.lengths, self.config.batch_tokens, context.config.min_items, self.task.seed, epoch
+            )
         ]
         self.num_steps = len(self.plan)
         self.engine = self.build()
         self.engines = {"model": self.engine}
 
     # What a kind says.
-
-    @property
-    def epochs(self) -> int:
-        """Passes over the data."""
-        raise NotImplementedError
-
-    @property
-    def learning_rate(self) -> float:
-        """The highest learning rate."""
-        raise NotImplementedError
 
     def build(self) -> Engine:
         """The engine to train."""
@@ -198,17 +188,20 @@ class Supervised:
             warn_once(
                 f"{self.task.kind}: {cut} of {len(items)} rows are longer than train.max_tokens and lost their end"
             )
-        if len(items) < self.context.min_items:
-            raise UserError("train.num_workers", self.context.min_items,
+        if len(items) < self.config.min_items:
+            raise UserError("train.num_workers", self.config.min_items,
                             f"{self.task.kind} has {len(items)} rows to train, and each worker needs one.",
                             "Set it lower, or crawl more.")  # fmt: skip
         return items
 
     def packs(self, number: int) -> list[tuple[Pack, Bin]]:
         """The rank's packs of a step, on its device, with the items in each."""
-        lengths = [len(item) for item in self.items]
-        bins = lay_out(self.plan[number], lengths, self.config.pack_tokens, self.engine.world_size)[self.engine.rank]
-        return [(self.pack(items), items) for items in bins]
+        return [(self.pack(items), items) for items in self.bins(number)]
+
+    def bins(self, number: int) -> list[Bin]:
+        """The items of each of the rank's packs of a step."""
+        ranks = lay_out(self.plan[number], self.lengths, self.config.pack_tokens, self.engine.world_size)
+        return ranks[self.engine.rank]
 
     def pack(self, items: Bin) -> Pack:
         """Items as a pack on this rank's device."""
@@ -217,7 +210,7 @@ class Supervised:
     def run(self, number: int) -> StepResult:
         """See `TrainerStep`."""
         step = self.plan[number]
-        rate = learning_rate_at(number, self.num_steps, self.learning_rate, self.config.warmup_share)
+        rate = learning_rate_at(number, self.num_steps, self.passes.learning_rate, self.config.warmup_share)
         count = self.count(step)
         self.begin(number)
         sums = torch.zeros(1 + len(self.sums), dtype=torch.float64)
@@ -233,7 +226,7 @@ class Supervised:
             loss=means[0],
             grad_norm=norm,
             learning_rate=rate,
-            num_tokens=sum(len(self.items[i]) for i in step),
+            num_tokens=sum(self.lengths[i] for i in step),
             row_ids=tuple(self.items[i].item_id for i in step),
             metrics=dict(zip(self.sums, means[1:], strict=True)),
         )

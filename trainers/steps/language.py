@@ -25,15 +25,7 @@ def language_row(builder: RowBuilder, data: Mapping[str, Any]) -> Row:
 class SupervisedFineTuning(Supervised):
     """Negative log-likelihood of completions and their ends, prompts being context alone."""
 
-    @property
-    def epochs(self) -> int:
-        """See `Supervised`."""
-        return self.config.sft.epochs
-
-    @property
-    def learning_rate(self) -> float:
-        """See `Supervised`."""
-        return self.config.sft.learning_rate
+    section = "sft"
 
     def rows_of(self, data: Mapping[str, Any]) -> list[Row]:
         """See `Supervised`."""
@@ -51,12 +43,4 @@ class SupervisedFineTuning(Supervised):
 class Pretraining(SupervisedFineTuning):
     """The same loss on passages, with a learning rate and epochs of its own."""
 
-    @property
-    def epochs(self) -> int:
-        """See `Supervised`."""
-        return self.config.pretrain.epochs
-
-    @property
-    def learning_rate(self) -> float:
-        """See `Supervised`."""
-        return self.config.pretrain.learning_rate
+    section = "pretrain"

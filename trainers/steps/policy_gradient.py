@@ -65,7 +65,7 @@ class PolicyGradient:
         self.builder = RowBuilder(self.tokenizer, self.config.max_tokens)
         self.prompts: list[dict[str, Any]] = self._usable_prompts()
         per_step = min(self.rl.prompts_per_step, len(self.prompts))
-        self.per_step = max(per_step, context.min_items)
+        self.per_step = max(per_step, context.config.min_items)
         self.num_steps = self.rl.num_steps or max(1, len(self.prompts) // self.per_step)
         self.policy = build_engine(source, self.config)
         self.engines = {"model": self.policy}
@@ -88,7 +88,7 @@ class PolicyGradient:
         rows = self.task.rows()
         if "verifier" in self.rl.rewards:
             rows = [row for row in rows if row.get("check")]
-        if len(rows) < self.context.min_items:
+        if len(rows) < self.config.min_items:
             raise UserError("train.rl.rewards", ", ".join(self.rl.rewards),
                             f"{len(rows)} prompts can be rewarded so, and each worker needs one.",
                             "Add another source of rewards, or lower train.num_workers.")  # fmt: skip

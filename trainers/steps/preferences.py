@@ -50,8 +50,10 @@ class ReferencedStep(Supervised):
 
     def take_references(self, model: Callable[[Pack], TokenLogps]) -> None:
         """Log-probabilities by the reference of every row in every pack that this rank will train."""
-        cells = {items: pack for number in range(self.num_steps) for pack, items in self.packs(number)}
-        self._references = {items: self.ratios(model(pack), pack) for items, pack in cells.items()}
+        for number in range(self.num_steps):
+            for items in self.bins(number):
+                pack = self.pack(items)
+                self._references[items] = self.ratios(model(pack), pack)
 
     def ratios(self, said: TokenLogps, pack: Pack) -> Tensor:
         """Log-probability of each row, [B]."""
@@ -76,15 +78,7 @@ class DirectPreferenceOptimisation(ReferencedStep):
 
     sums = ("accuracy", "margin")
 
-    @property
-    def epochs(self) -> int:
-        """See `Supervised`."""
-        return self.config.dpo.epochs
-
-    @property
-    def learning_rate(self) -> float:
-        """See `Supervised`."""
-        return self.config.dpo.learning_rate
+    section = "dpo"
 
     def rows_of(self, data: Mapping[str, Any]) -> list[Row]:
         """See `Supervised`: the chosen row and the rejected one."""
@@ -125,15 +119,7 @@ class KahnemanTverskyOptimisation(ReferencedStep):
         self._kl = 0.0
         self._mismatched_references: dict[int, list[Tensor]] = {}
 
-    @property
-    def epochs(self) -> int:
-        """See `Supervised`."""
-        return self.config.kto.epochs
-
-    @property
-    def learning_rate(self) -> float:
-        """See `Supervised`."""
-        return self.config.kto.learning_rate
+    section = "kto"
 
     def rows_of(self, data: Mapping[str, Any]) -> list[Row]:
         """See `Supervised`."""
@@ -151,7 +137,7 @@ class KahnemanTverskyOptimisation(ReferencedStep):
         step = self.plan[number]
         following = dict(zip(step, (*step[1:], step[0]), strict=True))
         packs = []
-        for _, items in self.packs(number):
+        for items in self.bins(number):
             rows = [
                 self.builder.demonstration(self.data[i]["prompt"], self.data[following[i]]["completion"]) for i in items
             ]

@@ -21,15 +21,7 @@ class RewardModelling(Supervised):
 
     sums = ("accuracy", "reward")
 
-    @property
-    def epochs(self) -> int:
-        """See `Supervised`."""
-        return self.config.reward_model.epochs
-
-    @property
-    def learning_rate(self) -> float:
-        """See `Supervised`."""
-        return self.config.reward_model.learning_rate
+    section = "reward_model"
 
     def build(self) -> Engine:
         """See `Supervised`."""

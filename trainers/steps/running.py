@@ -92,7 +92,13 @@ def _timed(step: TrainerStep, number: int, context: StepContext) -> TrainStep:
         num_tokens=result.num_tokens,
         seconds=time.monotonic() - started,
         row_ids=result.row_ids,
-        metrics=json.dumps(result.metrics | {"skipped": sum(e.skipped_steps for e in step.engines.values())}),
+        metrics=json.dumps(
+            result.metrics
+            | {
+                "skipped": sum(e.skipped_steps for e in step.engines.values()),
+                "min_items": context.config.min_items,
+            }
+        ),
     )
 
 
