@@ -34,7 +34,7 @@ from trainers.rows import RowBuilder
 
 NUM_THREADS = 2
 ROWS_A_STEP = 8
-"""TRL's default batch."""
+"""TRL's default batch; a fifth more tokens are allowed in ours, whose steps are never overfull, for as many steps."""
 SYSTEMS: dict[str, dict[str, dict[str, Any]]] = {
     "sft": {
         "ours": {},
@@ -47,11 +47,7 @@ SYSTEMS: dict[str, dict[str, dict[str, Any]]] = {
             "per_device_train_batch_size": 2,
         },  # two packs of 512 tokens hold about as many tokens as eight rows
     },
-    "dpo": {
-        "ours": {},
-        "TRL, default": {},
-        "TRL, default, activations kept": {"gradient_checkpointing": False},
-    },
+    "dpo": {"ours": {}, "TRL, default": {}},
 }
 
 
@@ -121,7 +117,7 @@ def main() -> None:
     job = {
         "kind": options.kind, "model": str(folder), "rows": rows, "held_out": held_out, "precision": options.precision,
         "learning_rate": 1e-5 if options.kind == "sft" else 1e-6, "max_tokens": options.max_tokens,
-        "batch_tokens": tokens * ROWS_A_STEP // len(rows), "pack_tokens": options.pack_tokens,
+        "batch_tokens": tokens * ROWS_A_STEP // len(rows) * 6 // 5, "pack_tokens": options.pack_tokens,
     }  # fmt: skip
     if options.kind == "ppo":
         report_phases(options, run(job | {"system": "ours"}))

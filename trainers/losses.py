@@ -23,11 +23,6 @@ def row_sums(values_N: Tensor, counts: Sequence[int]) -> Tensor:
     return torch.stack([part.sum() for part in torch.split(values_N, list(counts))])
 
 
-def sft_loss(logps_N: Tensor) -> tuple[Tensor, int]:
-    """(sum of negative log-likelihoods, number of trained tokens)."""
-    return -logps_N.sum(), logps_N.numel()
-
-
 def dpo_loss(
     chosen_P: Tensor,
     rejected_P: Tensor,

@@ -6,60 +6,20 @@ features, V vocabulary, B rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from infra.errors import UserError
 from infra.models import load_model, load_scalar_model
 from trainers import attention
+from trainers.head import TokenLogps, chunked_logps, summed_logps
 from trainers.packing import Pack, make_pack
 from trainers.rows import Row
 
-CHUNK_TOKENS = 512
-"""Positions whose logits, [chunk, V] in float32, are held at once."""
 PACKING_TOLERANCE = 0.05
-
-
-class TokenLogps(NamedTuple):
-    """For each trained token its log-probability, [N], and the entropy of its distribution in nats, [N], detached."""
-
-    logps_N: Tensor
-    entropy_N: Tensor
-
-
-def chunked_logps(
-    head: Callable[[Tensor], Tensor], hidden_NH: Tensor, targets_N: Tensor, temperature: float, entropy: bool
-) -> TokenLogps:
-    """Log-probabilities of targets, with the logits of one chunk of positions at a time, in both directions.
-
-    Logits are computed again in the backward pass instead of being kept.
-    """
-
-    def chunk(hidden_CH: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
-        logits_CV = head(hidden_CH).float() / temperature
-        norm_C = logits_CV.logsumexp(-1)
-        logps_C = logits_CV.gather(1, targets_C.unsqueeze(1)).squeeze(1) - norm_C
-        with torch.no_grad():
-            p_CV = torch.exp(logits_CV - norm_C.unsqueeze(1)) if entropy else None
-            entropy_C = norm_C - (p_CV * logits_CV).sum(-1) if p_CV is not None else torch.zeros_like(norm_C)
-        return logps_C, entropy_C.detach()
-
-    logps, entropies = [], []
-    for hidden_CH, targets_C in zip(
-        torch.split(hidden_NH, CHUNK_TOKENS), torch.split(targets_N, CHUNK_TOKENS), strict=True
-    ):
-        if torch.is_grad_enabled():
-            logps_C, entropy_C = checkpoint(chunk, hidden_CH, targets_C, use_reentrant=False)
-        else:
-            logps_C, entropy_C = chunk(hidden_CH, targets_C)
-        logps.append(logps_C)
-        entropies.append(entropy_C)
-    return TokenLogps(torch.cat(logps), torch.cat(entropies))
 
 
 class PackedModel(nn.Module):
@@ -110,14 +70,19 @@ class Policy(PackedModel):
     def _decoder(self) -> Any:
         return self.model.get_decoder()
 
-    def forward(self, pack: Pack, temperature: float = 1.0, entropy: bool = False) -> TokenLogps:
-        """Log-probability of every trained token, in the pack's order; the head sees no other position.
+    def forward(
+        self, pack: Pack, temperature: float = 1.0, entropy: bool = False, summed: bool = False
+    ) -> TokenLogps | Tensor:
+        """Log-probability of every trained token, in the pack's order, or with `summed` their sum, which is cheaper.
 
-        A row's first token is never trained, so the position before a trained token is of the same row.
+        The head sees no other position. A row's first token is never trained, so the position before a trained token
+        is of the same row.
         """
         before_T = torch.cat([pack.trained_T[1:], pack.trained_T.new_zeros(1)])
         hidden_NH = self.hidden(pack)[before_T]
         head = self.model.get_output_embeddings()
+        if summed:
+            return summed_logps(head, hidden_NH, pack.ids_T[pack.trained_T])
         return chunked_logps(head, hidden_NH, pack.ids_T[pack.trained_T], temperature, entropy)
 
 

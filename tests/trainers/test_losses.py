@@ -8,20 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.losses import dpo_loss, kl_terms, kto_loss, policy_loss, reward_loss, row_sums, sft_loss, value_loss
+from trainers.losses import dpo_loss, kl_terms, kto_loss, policy_loss, reward_loss, row_sums, value_loss
 
 FLOATS = st.lists(st.floats(-50, 0), min_size=1, max_size=5)
 
 
 def tensor(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
-
-
-def test_sums_and_counts() -> None:
-    loss, count = sft_loss(tensor(-1.0, -2.5))
-    assert (float(loss), count) == (3.5, 2)
-    loss, count = sft_loss(torch.empty(0))
-    assert (float(loss), count) == (0.0, 0)
 
 
 def test_rows_are_summed_apart() -> None:

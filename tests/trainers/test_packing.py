@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from infra.errors import UserError
 from infra.models import load_model, resolve_model
 from trainers.attention import ragged_attention, window_mask
-from trainers.modules import Policy, check_packing, chunked_logps, load_policy, load_scalar
+from trainers.head import chunked_logps, summed_logps
+from trainers.modules import Policy, check_packing, load_policy, load_scalar
 from trainers.packing import best_fit, lay_out, make_pack, plan_steps, resize_bins
 from trainers.rows import Row
 
@@ -144,7 +145,7 @@ def test_gradients_of_a_pack_are_those_of_its_rows(tiny_folder: Path) -> None:
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
 def test_chunks_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch, temperature: float) -> None:
-    monkeypatch.setattr("trainers.modules.CHUNK_TOKENS", 3)
+    monkeypatch.setattr("trainers.head.CHUNK_TOKENS", 3)
     torch.manual_seed(0)
     head = torch.nn.Linear(8, 11, bias=False).double()
     hidden = torch.randn(10, 8, dtype=torch.float64, requires_grad=True)
@@ -156,6 +157,31 @@ def test_chunks_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch, tempe
     expected = torch.autograd.grad((weights * whole).sum(), [hidden, head.weight])
     assert torch.allclose(said.logps_N, whole, atol=1e-6)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(grads, expected, strict=True))
+
+
+@pytest.mark.parametrize("bias", [False, True], ids=["plain head", "head with a bias"])
+def test_the_sum_and_its_gradient_are_those_of_the_log_softmax(monkeypatch: pytest.MonkeyPatch, bias: bool) -> None:
+    monkeypatch.setattr("trainers.head.CHUNK_TOKENS", 3)
+    torch.manual_seed(0)
+    head = torch.nn.Linear(8, 11, bias=bias)
+    hidden = torch.randn(10, 8, requires_grad=True)
+    targets = torch.randint(0, 11, (10,))
+    total = summed_logps(head, hidden, targets)
+    grads = torch.autograd.grad(0.5 * total, [hidden, head.weight])
+    whole = head(hidden).log_softmax(-1)[range(10), targets].sum()
+    expected = torch.autograd.grad(0.5 * whole, [hidden, head.weight])
+    assert torch.allclose(total, whole, atol=1e-5)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(grads, expected, strict=True))
+    assert float(summed_logps(head, hidden[:0], targets[:0])) == 0.0
+
+
+def test_the_sum_under_autocast_is_that_of_single_tokens(tiny_folder: Path) -> None:
+    policy, pack = load_policy(tiny_folder), make_pack(rows(20, 9))
+    with torch.autocast("cpu", torch.bfloat16):
+        single, total = policy(pack).logps_N.sum(), policy(pack, summed=True)
+    grads = [torch.autograd.grad(x, policy.model.lm_head.weight)[0] for x in (single, total)]
+    assert torch.allclose(single, total, atol=1e-2)
+    assert torch.allclose(grads[0], grads[1], atol=0.02 * float(grads[0].abs().max()))
 
 
 def test_nan_at_masked_positions_changes_neither_loss_nor_gradient(tiny_folder: Path) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from trainers.losses import sft_loss
 from trainers.packing import Bin, Pack
 from trainers.rows import Row, RowBuilder
 from trainers.steps.base import Supervised
@@ -37,7 +36,7 @@ class SupervisedFineTuning(Supervised):
 
     def loss(self, pack: Pack, items: Bin) -> tuple[Tensor, Sequence[Tensor]]:
         """See `Supervised`."""
-        return sft_loss(self.engine(pack).logps_N)[0], ()
+        return -self.engine(pack, summed=True), ()
 
 
 class Pretraining(SupervisedFineTuning):

@@ -23,7 +23,7 @@ from infra.records import content_key
 from trainers.config import RlConfig
 from trainers.engine import Engine
 from trainers.guards import SAME, check_tokenizer
-from trainers.losses import PolicyTerms, kl_terms, policy_loss, row_sums, sft_loss, value_loss
+from trainers.losses import PolicyTerms, kl_terms, policy_loss, row_sums, value_loss
 from trainers.modules import PackedModel, ScalarModel, load_policy, load_scalar
 from trainers.packing import Pack, best_fit, make_pack, resize_bins
 from trainers.rewards import REWARD_MODEL, Attempted, model_rewards, weighted_sum
@@ -327,7 +327,7 @@ class PolicyGradient:
         count = float(self.policy.total(trained))
         for items in self._even_bins([len(row) for row in rows]):
             pack = make_pack([rows[i] for i in items]).to(self.policy.device)
-            loss, _ = sft_loss(self.policy(pack).logps_N)
+            loss = -self.policy(pack, summed=True)
             self.policy.backward(self.rl.pretrain_coefficient * loss, count)
 
     def _update_critic(self, critic: Engine, cells: Sequence[Cell], count: float, rate: float, sums: Sums) -> None:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from infra.errors import StageError
 from trainers.guards import SAME
+from trainers.head import TokenLogps
 from trainers.losses import dpo_loss, kto_loss, row_sums
-from trainers.modules import TokenLogps, load_policy
+from trainers.modules import load_policy
 from trainers.packing import Bin, Pack, make_pack
 from trainers.rows import Row
 from trainers.steps.base import StepContext, Supervised
