@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 import time
@@ -48,19 +47,17 @@ def ours(job: dict[str, Any]) -> dict[str, Any]:
     """Our step on one rank, in packs."""
     import pyarrow as pa
     import pyarrow.parquet as pq
-    import torch.distributed as dist
 
-    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1",
-                   "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(job["port"])}  # fmt: skip
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    from infra.models import name_accelerator
+
+    name_accelerator()
     from trainers.config import TrainConfig
-    from trainers.engine import prepare_environment
+    from trainers.engine import one_rank
     from trainers.steps.base import StepContext
     from trainers.steps.running import step_kind
     from trainers.tasks import Task
 
-    prepare_environment(600)
-    with tempfile.TemporaryDirectory() as scratch:
+    with one_rank(600), tempfile.TemporaryDirectory() as scratch:
         rows = [
             {"id": str(i), "prompt": r["prompt"], "completion": r["chosen"], "chosen": r["chosen"],
              "rejected": r["rejected"], "probability": 1.0}

@@ -6,7 +6,6 @@ through the same permission rules, extraction, filters and pools.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from crawlers.safety import is_loopback
 from crawlers.urls import BUILTIN, hostname_of, require_urls
 from crawlers.warc import Capture
 from infra.errors import UserError
+from infra.plugins import find_class
 
 WARC_SUFFIXES = (".warc", ".warc.gz", ".wet", ".wet.gz", ".warc.wet.gz")
 FILE_TYPES = {
@@ -194,8 +194,5 @@ def source_of(config: CrawlConfig, builtin_port: int = 0) -> Source:
 
 def _by_dotted_path(name: str) -> Any:
     module, _, attribute = name.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError("crawl.source", name, f"no such source ({error}).",
-                        f"Known: {', '.join(KINDS)}; or give the dotted path of a class.") from None  # fmt: skip
+    remedy = f"Known: {', '.join(KINDS)}; or give the dotted path of a class."
+    return find_class(module, attribute, "crawl.source", name, "no such source", remedy)

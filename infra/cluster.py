@@ -170,6 +170,13 @@ def unwrap_error(error: BaseException) -> BaseException:
     return error
 
 
+def free_port() -> int:
+    """A port of this machine that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def in_submitted_job() -> bool:
     """Whether this process is the driver of `ray job submit`, in a copy of the working directory."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ

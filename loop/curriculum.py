@@ -16,6 +16,7 @@ from infra.errors import StageError
 from infra.records import Preference, Sample, content_key, unit_hash
 from judges.making.passages import estimated_tokens, within_budget
 from trainers.config import RL_KINDS, TrainConfig
+from trainers.tasks import file_stem
 
 DEMONSTRATION_SHARE = 0.25
 """Largest share of the tokens of a generation that demonstrations may take."""
@@ -64,7 +65,7 @@ class Curriculum:
 
     def write(self, kind: str, folder: Path, config: TrainConfig) -> Path:
         """Write a step's rows as a Parquet file named by this curriculum's digest."""
-        path = folder / f"{kind.replace(':', '.')}-{self.digest[:12]}.parquet"
+        path = folder / f"{file_stem(kind)}-{self.digest[:12]}.parquet"
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(self.rows(kind, config)), sink)
         atomic_write(path, sink.getvalue().to_pybytes())

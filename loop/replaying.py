@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,10 +67,11 @@ def replay_step(store: Store, generation: int, number: int, kind: str | None) ->
         places = Places(champion.path, anchor.path, str(Path(scratch) / "candidate"), Path(scratch))
         kinds = usable_steps(store, recipe, generation, curriculum)
         tasks = tasks_of(recipe, generation, curriculum, kinds, places)
-        with _one_rank(recipe.train.timeout_s):
-            again, precision = _train_until(tasks, recipe, _local_rewarders(store, recipe), stored)
+        again = _train_until(tasks, recipe, _local_rewarders(store, recipe), stored)
         data = {str(row["id"]): row for task in tasks if task.kind == stored.kind for row in task.rows()}
-    return ReplayedStep(stored, again, [data[row] for row in again.row_ids if row in data], TOLERANCE[precision])
+    return ReplayedStep(
+        stored, again, [data[row] for row in again.row_ids if row in data], TOLERANCE[recipe.train.resolved_precision]
+    )
 
 
 def _stored_step(store: Store, recipe: Recipe, generation: int, number: int, kind: str | None) -> TrainStep:
@@ -93,39 +92,21 @@ def _local_rewarders(store: Store, recipe: Recipe) -> Mapping[str, Rewarder]:
     return {name: rewarder_of(name, store, recipe, workers) for name in sources_of(recipe.train)}
 
 
-@contextmanager
-def _one_rank(timeout_s: int) -> Iterator[None]:
-    """A process group of this process alone."""
-    name_accelerator()
-    import torch.distributed as dist
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1",
-                   "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
-    from trainers.engine import prepare_environment
-
-    prepare_environment(timeout_s)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
-
-
 def _train_until(
     tasks: Sequence[Task], recipe: Recipe, sources: Mapping[str, Rewarder], stored: TrainStep
-) -> tuple[TrainStep, str]:
-    """(the step as it comes out, the precision it was computed in); what comes before it is trained whole."""
-    from trainers.engine import resolved_precision
+) -> TrainStep:
+    """The step as it comes out on one rank; what comes before it is trained whole."""
+    name_accelerator()
+    from trainers.engine import one_rank
     from trainers.metrics import MetricsFile
     from trainers.steps.base import StepContext
     from trainers.steps.running import run_task
 
     config = recipe.train.model_copy(update={"save_steps": 0})
-    for task in tasks:
-        is_last = task.kind == stored.kind
-        run_task(StepContext(task, config, sources), MetricsFile(task), stored.step + 1 if is_last else None)
-        if is_last:
-            return task.metrics()[-1], resolved_precision(config)
+    with one_rank(config.timeout_s):
+        for task in tasks:
+            is_last = task.kind == stored.kind
+            run_task(StepContext(task, config, sources), MetricsFile(task), stored.step + 1 if is_last else None)
+            if is_last:
+                return task.metrics()[-1]
     raise AssertionError(f"no task of kind {stored.kind}, which was trained")

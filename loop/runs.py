@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.artifacts import folder_digest, require_free_space
-from infra.cluster import in_submitted_job
+from infra.cluster import free_port, in_submitted_job
 from infra.console import heading, note
 from infra.errors import UserError
 from infra.models import check_model, resolve_model
@@ -105,13 +104,6 @@ class Run:
                 note(f"generation {generation} is decided")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _check_identity(store: Store, recipe: Recipe, folder: Path) -> None:
     """Note the recipe in a new run; refuse a run that was made by another one."""
     stored = store.run_facts().get("recipe")
@@ -119,7 +111,7 @@ def _check_identity(store: Store, recipe: Recipe, folder: Path) -> None:
         store.note_run_fact("recipe", json.dumps(recipe.identity(), sort_keys=True))
         store.note_run_fact("recipe_digest", recipe.digest)
         store.note_run_fact("salt", secrets.token_hex(16))
-        store.note_run_fact("builtin_port", str(_free_port()))
+        store.note_run_fact("builtin_port", str(free_port()))
         store.note_run_fact("created_at", now().isoformat())
         return
     keys = differing_keys(json.loads(stored), recipe.identity())

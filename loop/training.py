@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from typing import Any
 
 from infra.cluster import Cluster, actors
 from infra.console import warn
-from infra.errors import StageError, UserError
+from infra.errors import StageError
+from infra.plugins import find_class
 from infra.store import Store
 from infra.store.actor import remote_proxy
 from judges.labelers.actor import JudgeWorker, VerifierWorker
@@ -23,7 +23,7 @@ from loop.curriculum import Curriculum, build_curriculum
 from loop.recipe import Recipe
 from trainers.config import RL_KINDS, TrainConfig
 from trainers.rewards import Attempted, Rewarder
-from trainers.tasks import Task
+from trainers.tasks import Task, file_stem
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def tasks_of(
     policy = after_sft = places.champion
     reward_model, tasks = "", list[Task]()
     for kind in kinds:
-        target = places.target if kind == last else str(places.work / kind.replace(":", "."))
+        target = places.target if kind == last else str(places.work / file_stem(kind))
         mixes = kind in RL_KINDS and config.rl.pretrain_coefficient > 0
         tasks.append(
             Task(
@@ -147,11 +147,8 @@ def rewarder_of(name: str, store: Store, recipe: Recipe, workers: Mapping[str, A
 def own_rewarder(name: str) -> Rewarder:
     """An instance of the user's class that `module:Class` names."""
     module, _, attribute = name.partition(":")
-    try:
-        made: Rewarder = getattr(importlib.import_module(module), attribute)()
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError("train.rl.rewards", name, f"no such source of rewards ({error}).",
-                        "Use reward_model, verifier, judge, or your own as module:Class.") from None  # fmt: skip
+    remedy = "Use reward_model, verifier, judge, or your own as module:Class."
+    made: Rewarder = find_class(module, attribute, "train.rl.rewards", name, "no such source of rewards", remedy)()
     return made
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from infra.errors import UserError
 
 
-def adapted(model: Any, rank: int, has_head: bool = False, seed: int = 0) -> Any:
+def adapted(model: Any, rank: int, has_head: bool = False) -> Any:
     """The model with trainable adapters on every linear layer; its own weights stay. With a head, that trains whole."""
     if rank == 0:
         return model
@@ -26,7 +26,7 @@ def adapted(model: Any, rank: int, has_head: bool = False, seed: int = 0) -> Any
         r=rank, lora_alpha=2 * rank, target_modules="all-linear", modules_to_save=["score"] if has_head else None
     )
     with torch.random.fork_rng():
-        torch.manual_seed(seed)  # every rank, and a run that is resumed, must begin with the same ones
+        torch.manual_seed(0)  # every rank, and a run that is resumed, must begin with the same ones
         return get_peft_model(model, config)
 
 

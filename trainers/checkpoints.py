@@ -6,7 +6,6 @@ a universal one, and nothing is unpickled. A point is a folder that appears whol
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from infra.artifacts import atomic_folder
+from infra.artifacts import atomic_folder, file_digest
 from infra.console import warn
 
 SHARD_BYTES = 1 << 30
@@ -27,10 +26,9 @@ MANIFEST = "point.json"
 
 @dataclass(frozen=True)
 class Point:
-    """A point on disk: how many steps were done, for which task, and where."""
+    """A point on disk: how many steps were done, and where it is."""
 
     num_steps: int
-    task: str
     folder: Path
 
     def load(self, part: str) -> dict[str, Tensor]:
@@ -53,7 +51,7 @@ def write_point(
     with atomic_folder(folder / f"step-{num_steps:08d}") as scratch:
         for part, tensors in parts.items():
             _write_part(scratch, part, tensors)
-        digests = {file.name: _digest(file) for file in sorted(scratch.glob("*.safetensors"))}
+        digests = {file.name: file_digest(file) for file in sorted(scratch.glob("*.safetensors"))}
         (scratch / MANIFEST).write_text(json.dumps({"num_steps": num_steps, "task": task, "files": digests}))
     for old in sorted(folder.glob("step-*"))[:-KEPT_POINTS]:
         shutil.rmtree(old, ignore_errors=True)
@@ -72,11 +70,6 @@ def _write_part(folder: Path, part: str, tensors: Iterator[tuple[str, Tensor]]) 
         save_file(shard, folder / f"{part}-{number:05d}.safetensors")
 
 
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def latest_point(folder: Path, task: str) -> Point | None:
     """The last point of this very task whose files are all there and unaltered; others are named and passed over."""
     for place in sorted(folder.glob("step-*"), reverse=True):
@@ -85,9 +78,9 @@ def latest_point(folder: Path, task: str) -> Point | None:
             if manifest["task"] != task:
                 continue
             for name, digest in manifest["files"].items():
-                if _digest(place / name) != digest:
+                if file_digest(place / name) != digest:
                     raise ValueError(f"{name} was altered")
-            return Point(int(manifest["num_steps"]), task, place)
+            return Point(int(manifest["num_steps"]), place)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             warn(f"cannot resume from {place}: {error}; taking an earlier point")
     return None

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from infra.config import Section
+from infra.models import fast_bfloat16
 
 Reference = Literal["sft", "anchor"]
 RL_KINDS = ("ppo", "grpo", "rloo", "reinforce_pp")
@@ -166,6 +167,17 @@ class TrainConfig(Section):
     def min_items(self) -> int:
         """Items that every optimiser step must have: one for each rank that there may be."""
         return max(1, self.num_workers)
+
+    @property
+    def resolved_precision(self) -> str:
+        """`float32`, `autocast` or `bfloat16`, by what this machine has where the recipe leaves it open."""
+        if self.precision != "auto":
+            return self.precision
+        import torch
+
+        if not fast_bfloat16():
+            return "float32"
+        return "bfloat16" if torch.cuda.is_available() else "autocast"
 
     @field_validator("steps")
     @classmethod

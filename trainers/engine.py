@@ -27,7 +27,7 @@ from deepspeed.utils import (
 from torch import Tensor
 
 from infra.artifacts import atomic_folder
-from infra.models import fast_bfloat16
+from infra.cluster import free_port
 from trainers.adapters import merged
 from trainers.config import TrainConfig
 from trainers.modules import PackedModel
@@ -48,13 +48,16 @@ def prepare_environment(timeout_s: int) -> None:
     deepspeed.init_distributed(dist_backend=backend, timeout=timedelta(seconds=timeout_s), verbose=False)
 
 
-def resolved_precision(config: TrainConfig) -> str:
-    """`float32`, `autocast` or `bfloat16`."""
-    if config.precision != "auto":
-        return config.precision
-    if not fast_bfloat16():
-        return "float32"
-    return "bfloat16" if torch.cuda.is_available() else "autocast"
+@contextmanager
+def one_rank(timeout_s: int) -> Iterator[None]:
+    """A process group of this process alone, for the length of the block."""
+    alone = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "LOCAL_WORLD_SIZE": 1, "MASTER_PORT": free_port()}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1"} | {key: str(value) for key, value in alone.items()}
+    prepare_environment(timeout_s)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "zero_optimization": zero,
-        "bf16": {"enabled": resolved_precision(config) == "bfloat16"},
+        "bf16": {"enabled": config.resolved_precision == "bfloat16"},
         "data_types": {"grad_accum_dtype": "fp32"},
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,
@@ -90,7 +93,7 @@ class Engine:
 
     def __init__(self, module: PackedModel, config: TrainConfig) -> None:
         self._config = config
-        self._precision = resolved_precision(config)
+        self._precision = config.resolved_precision
         exact_buffers = {name: buffer.clone() for name, buffer in module.named_buffers() if buffer.is_floating_point()}
         if self._precision == "bfloat16":
             module = module.to(torch.bfloat16)

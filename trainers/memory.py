@@ -77,7 +77,7 @@ def _host_limits() -> Iterator[int]:
 def require_memory(folder: Path, config: TrainConfig) -> None:
     """Raise `UserError` where this rank cannot hold the model, with what it would need and what would fit."""
     world_size = dist.get_world_size() if dist.is_initialized() else 1
-    half = config.precision == "bfloat16" or (config.precision == "auto" and torch.cuda.is_available())
+    half = config.resolved_precision == "bfloat16"
     count, free = parameter_count(folder), free_memory()
     needed = rank_memory(count, config, world_size, half).device
     if needed <= free:

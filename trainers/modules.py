@@ -75,11 +75,9 @@ class Policy(PackedModel):
     ) -> TokenLogps | Tensor:
         """Log-probability of every trained token, in the pack's order, or with `summed` their sum, which is cheaper.
 
-        The head sees no other position. A row's first token is never trained, so the position before a trained token
-        is of the same row.
+        The head sees no other position.
         """
-        before_T = torch.cat([pack.trained_T[1:], pack.trained_T.new_zeros(1)])
-        hidden_NH = self.hidden(pack)[before_T]
+        hidden_NH = self.hidden(pack)[pack.before_T]
         head = self.model.get_output_embeddings()
         if summed:
             return summed_logps(head, hidden_NH, pack.ids_T[pack.trained_T])

@@ -41,6 +41,11 @@ class Pack:
         return Pack(ids_T, positions_T, trained_T, self.row_lengths, self.trained_counts)
 
     @property
+    def before_T(self) -> Tensor:
+        """Marks the position before each trained token, [T]; of the same row, whose first token is not trained."""
+        return torch.cat([self.trained_T[1:], self.trained_T.new_zeros(1)])
+
+    @property
     def last_T(self) -> Tensor:
         """Place of every row's last token, [B]."""
         return torch.tensor(self.row_lengths, device=self.ids_T.device).cumsum(0) - 1

@@ -35,6 +35,16 @@ class Task:
     """Parquet file like pretrain's, of what is mixed into a policy's updates."""
 
     @property
+    def reference_folder(self) -> Path:
+        """The model to stay near: the one that is named, else the one that the step starts from."""
+        return Path(self.reference or self.source)
+
+    @property
+    def is_own_reference(self) -> bool:
+        """Whether the policy starts as its reference."""
+        return self.reference_folder == Path(self.source)
+
+    @property
     def digest(self) -> str:
         """Key of exactly this task; points to resume from belong to it."""
         return content_key(json.dumps(asdict(self), sort_keys=True))
@@ -43,18 +53,27 @@ class Task:
         """The data, in the file's order."""
         return read_rows(self.data)
 
+    def beside(self, suffix: str) -> Path:
+        """A file or folder of this task, beside its data."""
+        return Path(self.data).with_name(f"{file_stem(self.kind)}.{suffix}")
+
     def metrics_file(self) -> Path:
         """Where the first rank writes one JSON line a step."""
-        return Path(self.data).with_name(f"{self.kind.replace(':', '.')}.metrics.jsonl")
+        return self.beside("metrics.jsonl")
 
     def points_folder(self) -> Path:
         """Where points to resume from are kept until the task is done."""
-        return Path(self.data).with_name(f"{self.kind.replace(':', '.')}.points")
+        return self.beside("points")
 
     def metrics(self) -> list[TrainStep]:
         """The metrics of a finished task."""
         lines = self.metrics_file().read_text(encoding="utf-8").splitlines()
         return [TrainStep(**(row := json.loads(line)) | {"row_ids": tuple(row["row_ids"])}) for line in lines]
+
+
+def file_stem(kind: str) -> str:
+    """A kind of step as the beginning of a file's name; one's own is `module:Class`."""
+    return kind.replace(":", ".")
 
 
 def read_rows(file: str) -> list[dict[str, Any]]:

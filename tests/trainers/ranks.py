@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from infra.cluster import free_port
 from trainers.tasks import Task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,9 +30,7 @@ def make_task(kind: str, source: Path, folder: Path, rows: Sequence[dict[str, An
 
 def start_ranks(jobs: Sequence[dict[str, Any]], world_size: int) -> list[subprocess.Popen[str]]:
     """Processes that run jobs one after another; each job has `config`, `task` and perhaps `stop_before`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     processes = []
     for rank in range(world_size):
         places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}

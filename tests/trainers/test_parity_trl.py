@@ -210,6 +210,14 @@ class Sampled:
         return torch.cat([value.expand(n) for value, n in zip(values_B, self.counts, strict=True)])
 
 
+def sampling_trainer(kind: Any, model: torch.nn.Module, config: Any, base: Path) -> Any:
+    """A TRL trainer that samples; of its losses alone are asked, so rewards and prompts are any."""
+    return kind(
+        model, lambda completions, **_: [0.0] * len(completions), config,
+        train_dataset=Dataset.from_dict({"prompt": ["a"] * 4}), processing_class=load_tokenizer(base),
+    )  # fmt: skip
+
+
 def trl_inputs(advantages: torch.Tensor) -> dict[str, torch.Tensor]:
     prompt_ids, prompt_mask = left_padded_prompts()
     completion_ids, completion_mask = right_padded_completions()
@@ -234,10 +242,7 @@ def test_grpo(base: Path, tmp_path: Path, loss_type: str, corrected: bool) -> No
         per_device_train_batch_size=4, gradient_accumulation_steps=1, use_bias_correction_kl=corrected,
         max_completion_length=8,
     ))  # fmt: skip
-    trainer = GRPOTrainer(
-        theirs, lambda completions, **_: [0.0] * len(completions), config,
-        train_dataset=Dataset.from_dict({"prompt": ["a"] * 4}), processing_class=load_tokenizer(base),
-    )  # fmt: skip
+    trainer = sampling_trainer(GRPOTrainer, theirs, config, base)
     sampled = Sampled(base)
     advantages = group_relative(REWARDS)
     trainer.current_gradient_accumulation_steps = 1
@@ -263,10 +268,7 @@ def test_rloo(base: Path, tmp_path: Path) -> None:
     config = RLOOConfig(**trl_options(
         tmp_path, num_generations=4, per_device_train_batch_size=4, gradient_accumulation_steps=1, epsilon=0.2,
     ))  # fmt: skip
-    trainer = RLOOTrainer(
-        theirs, lambda completions, **_: [0.0] * len(completions), config,
-        train_dataset=Dataset.from_dict({"prompt": ["a"] * 4}), processing_class=load_tokenizer(base),
-    )  # fmt: skip
+    trainer = sampling_trainer(RLOOTrainer, theirs, config, base)
     sampled = Sampled(base)
     advantages = leave_one_out(REWARDS)
     old_B = row_sums(sampled.old_N, sampled.counts)

@@ -72,8 +72,8 @@ class PolicyGradient:
         if self.task.kind == "ppo":
             start = Path(self.task.reward_model or self.task.source)
             self.engines["critic"] = build_engine(start, self.config, scalar_seed=self.task.seed)
-        reference, dtype = Path(self.task.reference or self.task.source), self.policy.dtype
-        self.reference = load_policy(reference, dtype).to(self.policy.device).eval()
+        dtype = self.policy.dtype
+        self.reference = load_policy(self.task.reference_folder, dtype).to(self.policy.device).eval()
         self.reward_model: ScalarModel | None = None
         if REWARD_MODEL in self.rl.rewards:
             self.reward_model = load_scalar(Path(self.task.reward_model), dtype=dtype).to(self.policy.device).eval()
@@ -241,9 +241,8 @@ class PolicyGradient:
 
     def _values(self, critic: Engine, pack: Pack) -> Tensor:
         """The critic's value before each trained token, [N]."""
-        before_T = torch.cat([pack.trained_T[1:], pack.trained_T.new_zeros(1)])
         values_T: Tensor = critic(pack)
-        return values_T[before_T]
+        return values_T[pack.before_T]
 
     def watch_start(self, rollouts: Sequence[Rollout], number: int) -> None:
         """Raise `StageError` where sampler and trainer disagree, or a policy does with itself as its reference."""
@@ -255,8 +254,7 @@ class PolicyGradient:
         where = f"{self.task.kind} step {number}"
         if self._sampler_gap > self.rl.max_sampler_gap:
             raise StageError("train", where, f"sampler and trainer differ by {self._sampler_gap:.3f} nats a token")
-        is_own = Path(self.task.reference or self.task.source) == Path(self.task.source)
-        if number == 0 and is_own and apart / tokens > SAME:
+        if number == 0 and self.task.is_own_reference and apart / tokens > SAME:
             raise StageError("train", where, f"the policy differs from itself by {apart / tokens:.2g} nats a token")
 
     # An update.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from infra.errors import StageError
 from trainers.guards import SAME
 from trainers.head import TokenLogps
 from trainers.losses import dpo_loss, kto_loss, row_sums
-from trainers.modules import load_policy
+from trainers.modules import Policy, load_policy
 from trainers.packing import Bin, Pack, make_pack
 from trainers.rows import Row
 from trainers.steps.base import StepContext, Supervised
@@ -31,23 +30,20 @@ class ReferencedStep(Supervised):
         self._references: dict[Bin, Tensor] = {}
         self._is_untouched = False
 
-    @property
-    def is_own_reference(self) -> bool:
-        """Whether the policy starts as its reference."""
-        return Path(self.task.reference or self.task.source) == Path(self.task.source)
-
     def begin(self, number: int) -> None:
         """See `Supervised`."""
         self._is_untouched = number == 0
 
     def prepare(self) -> None:
         """See `TrainerStep`."""
-        reference = Path(self.task.reference or self.task.source)
         with self.engine.frozen(), self.engine.autocast():
-            if self.is_own_reference:
+            if self.task.is_own_reference:
                 self.take_references(self.engine)
             else:
-                self.take_references(load_policy(reference, self.engine.dtype).to(self.engine.device).eval())
+                self.take_references(self._other_reference())
+
+    def _other_reference(self) -> Policy:
+        return load_policy(self.task.reference_folder, self.engine.dtype).to(self.engine.device).eval()
 
     def take_references(self, model: Callable[[Pack], TokenLogps]) -> None:
         """Log-probabilities by the reference of every row in every pack that this rank will train."""
@@ -68,7 +64,7 @@ class ReferencedStep(Supervised):
         """
         ratios_B = self.ratios(self.engine(pack), pack) - self._references[items]
         apart = float(ratios_B.detach().abs().max())
-        if self._is_untouched and self.is_own_reference and apart > SAME * max(pack.trained_counts):
+        if self._is_untouched and self.task.is_own_reference and apart > SAME * max(pack.trained_counts):
             where = f"{self.task.kind} step 0"
             raise StageError("train", where, f"the policy differs from itself by {apart:.2g} nats a completion")
         return ratios_B
@@ -77,9 +73,8 @@ class ReferencedStep(Supervised):
 class DirectPreferenceOptimisation(ReferencedStep):
     """DPO and IPO against a named reference."""
 
-    sums = ("accuracy", "margin")
-
     section = "dpo"
+    sums = ("accuracy", "margin")
 
     def rows_of(self, data: Mapping[str, Any]) -> list[Row]:
         """See `Supervised`: the chosen row and the rejected one."""
@@ -113,14 +108,13 @@ class KahnemanTverskyOptimisation(ReferencedStep):
     ranks, by the policy before the step's update.
     """
 
+    section = "kto"
     sums = ("kl",)
 
     def __init__(self, context: StepContext) -> None:
         super().__init__(context)
         self._kl = 0.0
-        self._mismatched_references: dict[int, list[Tensor]] = {}
-
-    section = "kto"
+        self._mismatched: dict[int, list[tuple[list[Row], Tensor]]] = {}
 
     def rows_of(self, data: Mapping[str, Any]) -> list[Row]:
         """See `Supervised`."""
@@ -130,28 +124,27 @@ class KahnemanTverskyOptimisation(ReferencedStep):
         """See `ReferencedStep`; of the mismatched rows too."""
         super().take_references(model)
         for number in range(self.num_steps):
-            packs = self._mismatched_packs(number)
-            self._mismatched_references[number] = [self.ratios(model(pack), pack) for pack in packs]
+            self._mismatched[number] = []
+            for rows in self._mismatched_rows(number):
+                pack = make_pack(rows).to(self.engine.device)
+                self._mismatched[number].append((rows, self.ratios(model(pack), pack)))
 
-    def _mismatched_packs(self, number: int) -> list[Pack]:
-        """The rank's prompts of a step, each with the completion of the step's next row."""
+    def _mismatched_rows(self, number: int) -> Iterator[list[Row]]:
+        """For each of the rank's packs of a step its prompts, each with the completion of the step's next row."""
         step = self.plan[number]
         following = dict(zip(step, (*step[1:], step[0]), strict=True))
-        packs = []
         for items in self.bins(number):
-            rows = [
+            yield [
                 self.builder.demonstration(self.data[i]["prompt"], self.data[following[i]]["completion"]) for i in items
             ]
-            packs.append(make_pack(rows).to(self.engine.device))
-        return packs
 
     def begin(self, number: int) -> None:
         """See `Supervised`: the policy's distance to the reference."""
         super().begin(number)
         total = torch.zeros(2, dtype=torch.float64)
         with self.engine.frozen():
-            references = self._mismatched_references[number]
-            for pack, reference_B in zip(self._mismatched_packs(number), references, strict=True):
+            for rows, reference_B in self._mismatched[number]:
+                pack = make_pack(rows).to(self.engine.device)
                 distance_B = self.ratios(self.engine(pack), pack) - reference_B
                 total += torch.tensor([float(distance_B.double().sum()), float(distance_B.numel())])
         summed, count = self.engine.total(total).tolist()

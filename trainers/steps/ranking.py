@@ -19,9 +19,8 @@ from trainers.steps.base import Supervised, build_engine
 class RewardModelling(Supervised):
     """All pairs of a prompt's ranking in one item, whose losses share a weight of 1 (Ouyang et al. 2022)."""
 
-    sums = ("accuracy", "reward")
-
     section = "reward_model"
+    sums = ("accuracy", "reward")
 
     def build(self) -> Engine:
         """See `Supervised`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from infra.errors import UserError
+from infra.plugins import find_class
 from infra.records import TrainStep
 from trainers.checkpoints import Point, latest_point, write_point
 from trainers.config import RL_KINDS
@@ -40,10 +39,9 @@ def step_kind(name: str) -> MakeStep:
     if name in KINDS:
         return KINDS[name]
     module, _, attribute = name.partition(":")
-    try:
-        found: MakeStep = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError("train.steps", name, f"cannot be imported ({error}).", "Write it as module:Class.") from None
+    found: MakeStep = find_class(
+        module, attribute, "train.steps", name, "cannot be imported", "Write it as module:Class."
+    )
     return found
 
 
@@ -75,8 +73,7 @@ def _write_facts(step: TrainerStep, task: Task) -> None:
     """Note what the engines really run with beside the data."""
     facts = {name: engine.facts for name, engine in step.engines.items()}
     if dist.get_rank() == 0:
-        file = Path(task.data).with_name(f"{task.kind.replace(':', '.')}.engine.json")
-        file.write_text(json.dumps(facts, indent=2), encoding="utf-8")
+        task.beside("engine.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
 
 
 def _timed(step: TrainerStep, number: int, context: StepContext) -> TrainStep:
@@ -118,7 +115,7 @@ def resume(step: TrainerStep, context: StepContext) -> int:
     place = engine.broadcast((found.num_steps, str(found.folder)) if found else None)
     if place is None:
         return 0
-    point = Point(place[0], task.digest, Path(place[1]))
+    point = Point(place[0], Path(place[1]))
     for name, one in step.engines.items():
         one.load_state(point.load(name))
     return point.num_steps
