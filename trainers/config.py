@@ -80,6 +80,10 @@ class RlConfig(Section):
     temperature: float = Field(default=1.0, gt=0)
     stop: list[str] = []
     """Texts that end a completion, besides the end token."""
+    sampler: Literal["transformers", "vllm"] = "transformers"
+    """What completes prompts: the policy itself, or vLLM beside it (the extra `vllm`)."""
+    sampler_memory: float = Field(default=0.3, gt=0, lt=1)
+    """Share of a GPU's memory that vLLM takes."""
     truncated: Literal["keep", "drop", "penalise"] = "keep"
     """What becomes of a completion that met no end: trained like others, left out, or given `truncated_reward`."""
     truncated_reward: float = -1.0

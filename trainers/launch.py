@@ -19,6 +19,9 @@ from trainers.config import TrainConfig
 from trainers.metrics import MetricsFile
 from trainers.tasks import Task
 
+RESIZE_AFTER_S = 60
+"""How long an elastic group waits for a lost node to come back before it goes on with fewer ranks."""
+
 
 def train_loop(arguments: dict[str, Any]) -> None:
     """What every rank runs: the tasks in turn, skipping those whose target is there already."""
@@ -88,6 +91,9 @@ def run_training(
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
+    if config.min_workers:
+        # A group of another size is tried when the nodes for this one have not come by then. Ray reads it in `fit`.
+        os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(RESIZE_AFTER_S)
     try:
         trainer.fit()
     except TrainingFailedError as error:

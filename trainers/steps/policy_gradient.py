@@ -20,6 +20,7 @@ from torch import Tensor
 from infra.errors import StageError, UserError
 from infra.models import load_tokenizer
 from infra.records import content_key
+from trainers.adapters import merged
 from trainers.config import RlConfig
 from trainers.engine import Engine
 from trainers.guards import SAME, check_tokenizer
@@ -29,11 +30,12 @@ from trainers.packing import Pack, best_fit, make_pack, resize_bins
 from trainers.rewards import REWARD_MODEL, Attempted, model_rewards, weighted_sum
 from trainers.rollouts import Rollout, kl_is_rewarded, set_advantages, settle_truncated
 from trainers.rows import Row, RowBuilder
-from trainers.sampler import SampleRequest, SamplingLimits, TransformersSampler
+from trainers.sampler import SampleRequest, SamplingLimits, Trajectory, TransformersSampler
 from trainers.steps.base import StepContext, StepResult, build_engine, learning_rate_at, require_finite
 from trainers.steps.language import language_row
 from trainers.steps.policy_metrics import Sums, iteration_metrics, note_rollouts, raise_alarm
 from trainers.tasks import read_rows
+from trainers.vllm_sampler import VllmSampler, check_vllm
 
 
 @dataclass
@@ -60,6 +62,8 @@ class PolicyGradient:
         self.context, self.task, self.config = context, context.task, context.config
         self.rl: RlConfig = context.config.rl
         source = Path(self.task.source)
+        if self.rl.sampler == "vllm":
+            check_vllm()
         self.tokenizer = load_tokenizer(source, "train")
         check_tokenizer(self.tokenizer, source)
         self.builder = RowBuilder(self.tokenizer, self.config.max_tokens)
@@ -80,6 +84,8 @@ class PolicyGradient:
         self.passages: list[Row] = []
         if self.rl.pretrain_coefficient > 0 and self.task.passages:
             self.passages = [language_row(self.builder, data) for data in read_rows(self.task.passages)]
+        self._limits = SamplingLimits(self.rl.max_new_tokens, self.rl.temperature, tuple(self.rl.stop))
+        self._vllm = self._start_vllm(source) if self.rl.sampler == "vllm" else None
         self._updates_per_step = self.rl.num_epochs * self.rl.num_minibatches
         self._seconds: dict[str, float] = {}
 
@@ -140,27 +146,39 @@ class PolicyGradient:
 
     def sample(self, prompts: Sequence[tuple[int, int]], number: int) -> list[Rollout]:
         """Several completions by the present policy of each prompt, given as (place in the step, index)."""
-        limits = SamplingLimits(self.rl.max_new_tokens, self.rl.temperature, tuple(self.rl.stop))
         places = [(i, self.prompts[index], k) for i, index in prompts for k in range(self.rl.num_completions)]
         requests = []
-        for (
-            i,
-            data,
-            k,
-        ) in places:  # a prompt may come twice in a step, where one pass over them ends and the next begins
+        for i, data, k in places:
+            # By `i` too: a prompt may come twice in a step, where one pass over them ends and the next begins.
             seed = int(content_key(self.task.seed, self.task.kind, number, i, data["id"], k)[:15], 16)
             requests.append(SampleRequest(tuple(self.builder.prompt(data["prompt"])), seed))
         critic = self.engines.get("critic")
         if critic is not None:
             critic.offload()
-        with self.policy.frozen(), self._gathered_policy() as module, self.policy.autocast(), self._timed("complete"):
-            module.packed = False
-            sampler = TransformersSampler(module.model, self.tokenizer, limits)
-            trajectories = sampler.sample(requests, weight_version=number * self._updates_per_step)
-            module.packed = True
+        trajectories = self._complete(requests, weight_version=number * self._updates_per_step)
         if critic is not None:
             critic.reload()
         return [Rollout(str(d["id"]), i, i + k, t) for (i, d, k), t in zip(places, trajectories, strict=True)]
+
+    def _complete(self, requests: Sequence[SampleRequest], weight_version: int) -> list[Trajectory]:
+        if self._vllm is not None:
+            with self._gathered_policy() as module, self._timed("sync"), merged(module.model) as (_, weights):
+                self._vllm.take_weights(weights)
+            with self._timed("complete"):
+                return self._vllm.sample(requests, weight_version)
+        with self.policy.frozen(), self._gathered_policy() as module, self.policy.autocast(), self._timed("complete"):
+            module.packed = False
+            trajectories = TransformersSampler(module.model, self.tokenizer, self._limits).sample(
+                requests, weight_version
+            )
+            module.packed = True
+        return trajectories
+
+    def _start_vllm(self, source: Path) -> VllmSampler:
+        longest = self.config.max_tokens + self.rl.max_new_tokens
+        return VllmSampler(
+            source, self.policy.dtype, self.tokenizer.eos_token_id, self._limits, longest, self.rl.sampler_memory
+        )
 
     @contextmanager
     def _gathered_policy(self) -> Iterator[PackedModel]:
