@@ -12,6 +12,8 @@ from pathlib import Path
 
 from infra.errors import UserError
 
+WRITTEN_LATER = ("README.md", "ratchet.json")
+
 
 def fsync_tree(path: Path) -> None:
     """Flush a file, or every file below a folder and the folders themselves, to disk."""
@@ -64,12 +66,12 @@ def file_digest(path: Path) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of a folder's files, in name order, README.md left out.
+    """SHA-256 over the names and contents of a folder's files, in name order, README.md and ratchet.json left out.
 
-    The model card is written after the decision and does not change what the model is.
+    Card and provenance are written after the decision and do not change what the model is.
     """
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "README.md"):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in WRITTEN_LATER):
         digest.update(str(path.relative_to(folder)).encode() + b"\0")
         digest.update(bytes.fromhex(file_digest(path)))
     return digest.hexdigest()

@@ -267,6 +267,8 @@ class ItemScore:
     value: float
     size: int
     detail: str
+    unit: str
+    """Items of one unit are not independent of each other."""
 
 
 @dataclass(frozen=True)
@@ -298,4 +300,44 @@ class Decision:
     log_threshold: float
     num_documents: int
     mean_gain: float
+    is_weak: bool
+    """Whether it rests on items that earlier attempts were decided on as well."""
     decided_at: datetime
+
+
+@dataclass(frozen=True)
+class GateTest:
+    """One sequential test of an attempt, with its evidence after each unit.
+
+    `outcome` is pass, fail or open; `bound`, `mean_gain` and its error are in the suite's own unit; `path` holds
+    log E after 1, 2, ... units.
+    """
+
+    attempt: int
+    suite: str
+    role: str
+    against: str
+    other: str
+    outcome: str
+    bound: float
+    num_units: int
+    num_items: int
+    mean_gain: float
+    standard_error: float
+    log_evidence: float
+    log_threshold: float
+    path: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class AliasEvent:
+    """An alias (champion, `best:SUITE`) was moved to a model: never changed, only followed by others."""
+
+    number: int
+    alias: str
+    digest: str
+    generation: int
+    moved_at: datetime
+    reason: str
+    attempt: int
+    """Whose evidence it rests on; 0 where a person moved it."""

@@ -17,12 +17,14 @@ from loop.closing import exit_on_error
 from loop.crawl_cli import app as crawl_app
 from loop.judge_cli import app as judge_app
 from loop.looking import RunOption, look_at, open_store
+from loop.registry_cli import app as registry_app
 from loop.report import write_report
 from loop.runs import newest_run
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(crawl_app, name="crawl")
 app.add_typer(judge_app, name="judge")
+app.add_typer(registry_app)
 
 
 @app.command(epilog="Example:  ratchet status --run runs/quickstart")
@@ -145,9 +147,7 @@ def chat(
     """Talk to a generation; an empty line ends it. Questions may also come on standard input."""
     with exit_on_error():
         _, connection = look_at(run)
-        known = views.generations(connection)
-        promoted = [r["generation"] for r in known if r["generation"] == 0 or r["outcome"] == "promote"]
-        row = views.generation(connection, promoted[-1] if generation is None else generation)
+        row = views.generation(connection, views.champion(connection) if generation is None else generation)
         connection.close()
         from infra.language_model import LanguageModel  # loads torch
 

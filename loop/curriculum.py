@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,7 @@ class Curriculum:
     @property
     def digest(self) -> str:
         """Key of exactly these data."""
-        parts = [[s.sample_id for s in self.samples], [p.preference_id for p in self.preferences]]
-        return content_key(*parts[0], "|", *parts[1], "|", *[s.sample_id for s in self.prompts])
+        return manifest_digest(self.items())
 
     def items(self) -> list[tuple[str, str]]:
         """(kind, id) for the store's manifest."""
@@ -70,6 +69,11 @@ class Curriculum:
         pq.write_table(pa.Table.from_pylist(self.rows(kind, config)), sink)
         atomic_write(path, sink.getvalue().to_pybytes())
         return path
+
+
+def manifest_digest(items: Iterable[tuple[str, str]]) -> str:
+    """Key of a set of (kind, item id), whatever their order; item ids are keys of contents themselves."""
+    return content_key(*(f"{kind} {item}" for kind, item in sorted(set(items))))
 
 
 def _language_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:

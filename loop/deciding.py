@@ -1,44 +1,37 @@
-"""From a candidate to a decision: burn held-out documents, weigh the evidence, ask the guards."""
+"""From a candidate to a decision: is it whole, is it vetoed, is there evidence for it on every suite."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from infra.console import note, progress
-from infra.records import Checkpoint, Decision, Document, Evaluation, ItemScore, now, unit_hash
+from infra.console import progress
+from infra.records import Checkpoint, Decision, Evaluation, GateTest, ItemScore, now
 from infra.store import Store
 from judges.making.parts import Verifier
-from judges.making.passages import estimated_tokens
-from judges.verifying.checks import Claim
-from loop.evaluation import distinct_n, mean_and_error, window, worse_p_value
-from loop.gate import Verdict, attempt_alpha, clipped_gains, judge_gains
-from loop.recipe import GateConfig
+from loop.evaluation import clustered_mean_and_error
+from loop.gate import Array, GateRule, clipped_gains, judge_gains, log_evidence_path, unit_means
+from loop.gate_config import GateConfig
+from loop.levels import attempt_level, log_threshold
+from loop.suites import Item, Scorer, Suite
+from loop.vetoes import Vetoes
 
-BITS = "bits_per_byte"
 GAIN = "gain"
-EXAMPLES = "executed_examples"
-DISTINCT = "distinct_2"
-GUARD_ALPHA = 0.05
 
 
-class Scorer(Protocol):
-    """Scores candidate and champion side by side; see `loop.evaluation.PairScorer`."""
+@dataclass(frozen=True)
+class Rivals:
+    """Whom a candidate is compared with. `best` is, for each suite that has one, the best model promoted so far."""
 
-    def bits(self, texts: Sequence[str]) -> list[list[float]]:
-        """Bits per byte of each text, for the candidate and for the champion."""
-        ...
+    champion: Checkpoint
+    anchor: Checkpoint
+    best: dict[str, Checkpoint]
 
-    def answers(self, prompts: Sequence[str]) -> list[list[str]]:
-        """What each answers to each prompt."""
-        ...
-
-    def continuations(self, texts: Sequence[str], seed: int) -> list[list[str]]:
-        """How each goes on with each text."""
-        ...
+    def models(self, candidate: Checkpoint) -> list[Checkpoint]:
+        """What a scorer holds: the candidate first, then the champion, the anchor last."""
+        return [candidate, self.champion, *self.best.values(), self.anchor]
 
 
 @dataclass(frozen=True)
@@ -47,149 +40,205 @@ class Trial:
 
     store: Store
     config: GateConfig
+    suites: Sequence[Suite]
     scorer: Scorer
     verifier: Verifier
     generation: int
     attempt: int
     candidate: Checkpoint
-    champion: Checkpoint
-    gate_tokens: int
+    rivals: Rivals
     salt: str
 
     def run(self) -> Decision:
-        """Gather the evidence, ask the guards, record and return the decision."""
-        verdict, gains = self.weigh()
-        vetoes = self.guards()
-        outcome, reason = verdict.outcome, "evidence of a gain" if verdict.outcome == "promote" else ""
-        if verdict.outcome == "promote" and vetoes:
-            outcome, reason = "reject", "guard: " + "; ".join(vetoes)
-        elif verdict.outcome == "reject":
-            reason = "evidence of a loss"
-        elif verdict.outcome == "hold":
-            reason = "not enough evidence in the documents there were"
+        """Smoke, vetoes, then every suite in full; only the last can promote. Records and returns the decision."""
+        if problem := self.scorer.problem():
+            return self._decide("abort", problem, [])
+        vetoes = Vetoes(self).found()
+        if vetoes:
+            return self._decide("reject", "veto: " + "; ".join(vetoes), [])
+        tests: list[GateTest] = []
+        for suite in self.suites:
+            tests += SuiteTrial(self, suite).run()
+            if any(test.outcome == "fail" for test in tests):
+                break
+        return self._decide(*_outcome(tests), tests)
+
+    @property
+    def level(self) -> float:
+        """The level of this attempt's tests."""
+        promoted = self.store.num_promoted(self.attempt)
+        return attempt_level(self.config.level, self.config.alpha, self.attempt, promoted)
+
+    def _decide(self, outcome: str, reason: str, tests: Sequence[GateTest]) -> Decision:
+        first = next((t for t in tests if t.role == "primary"), None)
         decision = Decision(
             attempt=self.attempt,
             generation=self.generation,
             outcome=outcome,
             reason=reason,
             candidate=self.candidate.digest,
-            champion=self.champion.digest,
-            alpha=attempt_alpha(self.config.alpha, self.attempt),
-            log_evidence=verdict.log_evidence,
-            log_threshold=verdict.log_threshold,
-            num_documents=verdict.num_units,
-            mean_gain=float(np.mean(gains)) if len(gains) else 0.0,
+            champion=self.rivals.champion.digest,
+            alpha=self.level,
+            log_evidence=first.log_evidence if first else 0.0,
+            log_threshold=first.log_threshold if first else log_threshold(self.level),
+            num_documents=first.num_items if first else 0,
+            mean_gain=first.mean_gain if first else 0.0,
+            is_weak=outcome == "promote" and any(suite.reuse and suite.role != "report" for suite in self.suites),
             decided_at=now(),
         )
-        self.store.add_decision(decision)
+        aliases = ["champion", *self._improved(tests)] if outcome == "promote" else []
+        self.store.add_gate_tests(tests)
+        self.store.add_decision(decision, aliases)
         return decision
 
-    def weigh(self) -> tuple[Verdict, list[float]]:
-        """Draw, burn and score documents chunk by chunk until a threshold is crossed or the budget is spent.
+    def _improved(self, tests: Sequence[GateTest]) -> Iterator[str]:
+        """Suites on which a promoted candidate did better, on average, than the best before it (or the anchor)."""
+        for suite in self.suites:
+            of_suite = {t.against: t for t in tests if t.suite == suite.name}
+            test = of_suite.get("best") or of_suite.get("anchor") or of_suite.get("champion")
+            if test is not None and test.mean_gain > 0:
+                yield f"best:{suite.name}"
 
-        Chunks scored before a kill are read back, not scored again. Returns the verdict and the gains in
-        bits per byte.
+
+def _outcome(tests: Sequence[GateTest]) -> tuple[str, str]:
+    """(outcome, reason) from what every test says."""
+    failed = [t for t in tests if t.outcome == "fail"]
+    if failed:
+        test = failed[0]
+        what = "evidence of a loss" if test.role == "primary" else "worse by more than the margin"
+        return "reject", f"{what} on {test.suite} against the {test.against}"
+    waiting = [t for t in tests if t.outcome == "open"]
+    if waiting:
+        where = ", ".join(f"{t.suite} against the {t.against}" for t in waiting)
+        return "hold", f"not enough evidence: {where}"
+    return "promote", "evidence of a gain"
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """A test of the candidate against one model on one suite."""
+
+    role: str
+    against: str
+    digest: str
+    rule: GateRule
+
+
+class SuiteTrial:
+    """One suite in one attempt: chunks are drawn, burned, scored and weighed until every test has decided."""
+
+    def __init__(self, trial: Trial, suite: Suite) -> None:
+        self._trial, self._suite, self._store = trial, suite, trial.store
+        looks = trial.attempt - 1 if suite.reuse else 0
+        self._threshold = log_threshold(trial.level, looks)
+        self._models = list(dict.fromkeys(m.digest for m in trial.rivals.models(trial.candidate)))
+
+    def opponents(self) -> list[Opponent]:
+        """The champion where a gain must be shown; the anchor and the best so far where no loss may be.
+
+        Not worse than the champion by a margin follows from better than the champion, so that is not tested again.
         """
-        limit = max(1, self.gate_tokens // estimated_tokens("x" * self.config.document_chars))
-        pairs = self._stored_bits()
-        with progress("deciding on held-out documents", total=limit) as advance:
-            advance(len(pairs))
-            verdict = self._verdict(pairs)
-            while verdict.outcome == "hold" and len(pairs) < limit:
-                count = min(self.config.chunk_documents, limit - len(pairs))
-                documents = self.store.draw_held_out(self.attempt, len(pairs), count, self.salt)
-                if not documents:
+        suite, rivals, config = self._suite, self._trial.rivals, self._trial.config
+        if suite.role == "report":
+            return []
+        found = []
+        if suite.role == "primary":
+            rule = config.primary_rule(suite.clip)
+            found.append(Opponent("primary", "champion", rivals.champion.digest, rule))
+        rule = config.guard_rule(suite.clip, suite.margin)
+        best = rivals.best.get(suite.name, rivals.anchor)
+        for against, model in (("anchor", rivals.anchor), ("best", best)):
+            if model.digest not in {o.digest for o in found}:
+                found.append(Opponent("guard", against, model.digest, rule))
+        return found
+
+    def run(self) -> list[GateTest]:
+        """Tests with their evidence. Chunks that were scored before a kill are read back, not scored again."""
+        suite = self._suite
+        scores = self._scores()
+        with progress(f"deciding on {suite.name}", total=suite.limit) as advance:
+            advance(len(scores))
+            tests = self._tests(scores)
+            while self._goes_on(tests) and len(scores) < suite.limit:
+                items = suite.draw(self._trial.attempt, len(scores))
+                if not items:
                     break
-                self._score(documents, start=len(pairs))
-                pairs = self._stored_bits()
-                verdict = self._verdict(pairs)
-                advance(len(documents))
-        names = (self.candidate.digest, self.champion.digest)
-        for name, bits in zip(names, zip(*pairs, strict=True), strict=False):
-            mean, error = mean_and_error(bits)
-            self._evaluation(BITS, BITS, name, mean, error, len(bits))
-        gains = [champion - candidate for candidate, champion in pairs]
-        self._evaluation(BITS, GAIN, self.candidate.digest, *mean_and_error(gains), len(gains))
-        return verdict, gains
+                self._score(items, start=len(scores))
+                scores = self._scores()
+                tests = self._tests(scores)
+                advance(len(items))
+        self._report(scores)
+        return tests
 
-    def _verdict(self, pairs: Sequence[tuple[float, float]]) -> Verdict:
-        candidate, champion = (np.array([pair[i] for pair in pairs], dtype=np.float64) for i in (0, 1))
-        return judge_gains(clipped_gains(candidate, champion, self.config.clip_bits), self.config.rule(), self.attempt)
+    def _goes_on(self, tests: Sequence[GateTest]) -> bool:
+        if any(test.outcome == "fail" for test in tests):
+            return False
+        return not tests or any(test.outcome == "open" for test in tests)
 
-    def _stored_bits(self) -> list[tuple[float, float]]:
-        """(candidate, champion) bits per byte in the order drawn."""
-        by_position: dict[int, dict[str, float]] = {}
-        for score in self.store.item_scores(self.attempt, BITS):
-            by_position.setdefault(score.position, {})[score.model_digest] = score.value
-        return [(row[self.candidate.digest], row[self.champion.digest]) for _, row in sorted(by_position.items())]
+    def _scores(self) -> list[tuple[str, dict[str, float]]]:
+        """(unit, value by model) of each item in the order drawn."""
+        by_position: dict[int, tuple[str, dict[str, float]]] = {}
+        for score in self._store.item_scores(self._trial.attempt, self._suite.name):
+            by_position.setdefault(score.position, (score.unit, {}))[1][score.model_digest] = score.value
+        return [row for _, row in sorted(by_position.items())]
 
-    def _score(self, documents: Sequence[Document], start: int) -> None:
-        texts = [window(d.text, self.config.document_chars, d.document_id) for d in documents]
-        rows = self.scorer.bits(texts)
-        scores = []
-        for digest, bits in zip((self.candidate.digest, self.champion.digest), rows, strict=True):
-            for i, (document, text) in enumerate(zip(documents, texts, strict=True)):
-                size = len(text.encode())
-                scores.append(ItemScore(self.attempt, BITS, document.document_id, start + i, digest, bits[i], size, ""))
-        self.store.add_item_scores(scores)
+    def _score(self, items: Sequence[Item], start: int) -> None:
+        trial = self._trial
+        rows = self._suite.score(trial.scorer, items)
+        digests = [model.digest for model in trial.rivals.models(trial.candidate)]
+        scores = {
+            (digest, i): ItemScore(
+                trial.attempt, self._suite.name, item.item_id, start + i, digest, values[i], item.size, "", item.unit
+            )
+            for digest, values in zip(digests, rows, strict=True)
+            for i, item in enumerate(items)
+        }
+        self._store.add_item_scores(list(scores.values()))
 
-    def guards(self) -> list[str]:
-        """What speaks against the candidate, whatever the main test says; empty when nothing does."""
-        vetoes = []
-        if (problem := self._examples_guard()) is not None:
-            vetoes.append(problem)
-        if (problem := self._distinct_guard()) is not None:
-            vetoes.append(problem)
-        return vetoes
+    def _gains(self, scores: Sequence[tuple[str, dict[str, float]]], other: str) -> Array:
+        """Raw gains of each item over another model, in the suite's unit, positive where the candidate is better."""
+        sign = 1.0 if self._suite.higher_is_better else -1.0
+        candidate = self._trial.candidate.digest
+        return np.array([sign * (values[candidate] - values[other]) for _, values in scores], dtype=np.float64)
 
-    def _examples_guard(self) -> str | None:
-        """Executed examples of held-out pages: the candidate must not answer significantly fewer right."""
-        documents = [d for d in self.store.documents("gate") if ">>>" in d.text]
-        documents.sort(key=lambda d: unit_hash(self.salt, "guard", self.attempt, d.document_id))
-        results = self.verifier.verify(documents[: self.config.guard_prompts], self.generation)
-        samples = [s for result in results for s in result.demonstrations]
-        samples.sort(key=lambda s: unit_hash(self.salt, "guard", self.attempt, s.sample_id))
-        samples = samples[: self.config.guard_prompts]
-        if not samples:
-            note("guard on executed examples: no held-out page has one")
-            return None
-        rows = self.scorer.answers([s.prompt for s in samples])
-        right = [
-            self.verifier.check([
-                Claim(s.check, s.completion, text) for s, text in zip(samples, texts, strict=True)
-            ])
-            for texts in rows
-        ]  # fmt: skip
-        scores = []
-        for digest, texts, marks in zip((self.candidate.digest, self.champion.digest), rows, right, strict=True):
-            for i, (sample, text, mark) in enumerate(zip(samples, texts, marks, strict=True)):
-                scores.append(
-                    ItemScore(self.attempt, EXAMPLES, sample.sample_id, i, digest, float(mark), 1, text[:200])
-                )
-            mean, error = mean_and_error([float(mark) for mark in marks])
-            self._evaluation(EXAMPLES, "accuracy", digest, mean, error, len(marks))
-        self.store.add_item_scores(scores)
-        p_value = worse_p_value(right[0], right[1])
-        if p_value < GUARD_ALPHA:
-            counts = f"{sum(right[0])} of {len(samples)} examples right, the champion {sum(right[1])}"
-            return f"answers {counts} (p {p_value:.3f})"
-        return None
+    def _tests(self, scores: Sequence[tuple[str, dict[str, float]]]) -> list[GateTest]:
+        units = [unit for unit, _ in scores]
+        return [self._test(opponent, self._gains(scores, opponent.digest), units) for opponent in self.opponents()]
 
-    def _distinct_guard(self) -> str | None:
-        """Texts that both models go on with: the candidate must not have begun to repeat itself."""
-        documents = self.store.documents("gate")
-        documents.sort(key=lambda d: unit_hash(self.salt, "distinct", self.attempt, d.document_id))
-        texts = [window(d.text, 200, d.document_id) for d in documents[: self.config.guard_texts]]
-        if not texts:
-            return None
-        rows = self.scorer.continuations(texts, seed=self.attempt)
-        candidate, champion = (distinct_n(row) for row in rows)
-        for digest, value in ((self.candidate.digest, candidate), (self.champion.digest, champion)):
-            self._evaluation(DISTINCT, DISTINCT, digest, value, float("nan"), len(texts))
-        if candidate < self.config.min_distinct_ratio * champion:
-            return f"distinct-2 fell from {champion:.2f} to {candidate:.2f}"
-        return None
+    def _test(self, opponent: Opponent, gains: Array, units: Sequence[str]) -> GateTest:
+        rule = opponent.rule
+        means = unit_means(clipped_gains(gains, np.zeros_like(gains), rule.clip), units)
+        verdict = judge_gains(means, rule, self._threshold)
+        path = log_evidence_path(means - rule.bound, rule.bound, rule.prior_second_moment)
+        mean, error = clustered_mean_and_error(gains.tolist(), units)
+        return GateTest(
+            attempt=self._trial.attempt,
+            suite=self._suite.name,
+            role=opponent.role,
+            against=opponent.against,
+            other=opponent.digest,
+            outcome=verdict.outcome,
+            bound=rule.bound * rule.clip,
+            num_units=verdict.num_units,
+            num_items=len(gains),
+            mean_gain=0.0 if len(gains) == 0 else mean,
+            standard_error=error,
+            log_evidence=verdict.log_evidence,
+            log_threshold=verdict.log_threshold,
+            path=tuple(float(value) for value in path),
+        )
 
-    def _evaluation(self, suite: str, metric: str, digest: str, value: float, error: float, count: int) -> None:
-        row = Evaluation(self.attempt, self.generation, suite, metric, digest, value, error, count)
-        self.store.add_evaluations([row])
+    def _report(self, scores: Sequence[tuple[str, dict[str, float]]]) -> None:
+        """Every model's mean, and the candidate's gain over the champion, with errors clustered by unit."""
+        trial, suite = self._trial, self._suite
+        if not scores:
+            return
+        units = [unit for unit, _ in scores]
+        values = {digest: [row[digest] for _, row in scores] for digest in self._models}
+        rows = [(suite.metric, digest, of_model) for digest, of_model in values.items()]
+        rows.append((GAIN, trial.candidate.digest, self._gains(scores, trial.rivals.champion.digest).tolist()))
+        self._store.add_evaluations([
+            Evaluation(trial.attempt, trial.generation, suite.name, metric, digest,
+                       *clustered_mean_and_error(of_model, units), len(of_model))
+            for metric, digest, of_model in rows
+        ])  # fmt: skip

@@ -1,20 +1,14 @@
-"""Scoring a pair of models on the same held-out texts, in float32, in the same batches."""
+"""Measures of scored texts, and their errors."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from scipy.stats import binomtest
 
-from infra.language_model import LanguageModel
 from infra.records import unit_hash
-
-GUARD_TOKENS = 24
-CONTINUATION_TOKENS = 40
 
 
 def window(text: str, num_chars: int, key: str) -> str:
@@ -46,6 +40,24 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     return float(array.mean()), error
 
 
+def clustered_mean_and_error(values: Sequence[float], units: Sequence[Hashable]) -> tuple[float, float]:
+    """Mean over items and its standard error where items of one unit are not independent.
+
+    The sandwich estimate with the correction C / (C - 1) for C units (Liang and Zeger 1986; for evaluations Miller
+    2024, arXiv:2411.00640). With a unit for each item it is `mean_and_error`; fewer than two units give NaN.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 0:
+        return float("nan"), float("nan")
+    first: dict[Hashable, int] = {}
+    places = [first.setdefault(unit, len(first)) for unit in units]
+    sums = np.bincount(places, weights=array - array.mean())
+    count = len(first)
+    if count < 2:
+        return float(array.mean()), float("nan")
+    return float(array.mean()), float(math.sqrt((sums**2).sum() * count / (count - 1)) / array.size)
+
+
 def worse_p_value(candidate_right: Sequence[bool], champion_right: Sequence[bool]) -> float:
     """Exact sign test (McNemar 1947) on items that only one of the two answered right.
 
@@ -54,40 +66,3 @@ def worse_p_value(candidate_right: Sequence[bool], champion_right: Sequence[bool
     lost = sum(b and not a for a, b in zip(candidate_right, champion_right, strict=True))
     won = sum(a and not b for a, b in zip(candidate_right, champion_right, strict=True))
     return float(binomtest(lost, lost + won, 0.5, alternative="greater").pvalue) if lost + won else 1.0
-
-
-class PairScorer:
-    """Candidate and champion, loaded side by side."""
-
-    def __init__(self, candidate: str, champion: str, num_threads: int) -> None:
-        import torch
-
-        torch.set_num_threads(num_threads)
-        self._folders = (candidate, champion)
-
-    @cached_property
-    def _models(self) -> list[LanguageModel]:
-        return [LanguageModel(Path(folder), "gate", exact=True) for folder in self._folders]
-
-    def bits(self, texts: Sequence[str]) -> list[list[float]]:
-        """Bits per byte of each text, for the candidate and for the champion."""
-        sizes = [len(text.encode()) for text in texts]
-        rows = []
-        for model in self._models:
-            scores = model.score([("", model.neutralise(text)) for text in texts])
-            rows.append([bits_per_byte(s.logp, size) for s, size in zip(scores, sizes, strict=True)])
-        return rows
-
-    def answers(self, prompts: Sequence[str]) -> list[list[str]]:
-        """The likeliest answer of each model to each prompt."""
-        return [
-            [c.text for c in m.complete([m.chat_prompt(m.neutralise(p)) for p in prompts], GUARD_TOKENS, 0.0, 0)]
-            for m in self._models
-        ]
-
-    def continuations(self, texts: Sequence[str], seed: int) -> list[list[str]]:
-        """How each model goes on with each text, sampled at temperature 1 with the same seed."""
-        return [
-            [c.text for c in m.complete([m.neutralise(t) for t in texts], CONTINUATION_TOKENS, 1.0, seed)]
-            for m in self._models
-        ]

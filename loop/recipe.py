@@ -17,7 +17,10 @@ from infra.records import content_key
 from judges.config import JudgeConfig
 from judges.measuring.gold import gold_files, load_gold
 from judges.rubrics import load_rubric
-from loop.gate import GateRule
+from loop.gate_config import GateConfig
+from loop.levels import attempt_level, log_threshold
+from loop.planning import units_needed
+from loop.suites import documents_of, read_items
 from trainers.config import TrainConfig
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -29,30 +32,6 @@ class ModelConfig(Section):
     """The `[model]` section: what generation 0 is."""
 
     base: str = "packaged:smollm2-135m-instruct"
-
-
-class GateConfig(Section):
-    """The `[gate]` section: the test's constants, what it scores, and the guards."""
-
-    alpha: float = Field(default=0.05, gt=0, lt=1)
-    reject_alpha: float = Field(default=0.05, gt=0, lt=1)
-    clip_bits: float = Field(default=0.2, gt=0)
-    delta0: float = Field(default=0.0, ge=0, lt=1)
-    prior_second_moment: float = Field(default=0.1, gt=0, le=1)
-    document_chars: int = Field(default=800, ge=50)
-    """Length of the window of a held-out document that is scored."""
-    chunk_documents: int = Field(default=8, gt=0)
-    """Documents drawn and scored between two looks at the evidence."""
-    guard_prompts: int = Field(default=24, ge=0)
-    """Executed examples of held-out pages that candidate and champion answer."""
-    guard_texts: int = Field(default=8, ge=0)
-    """Held-out texts that both go on with, to see whether the candidate repeats itself."""
-    min_distinct_ratio: float = Field(default=0.7, ge=0)
-    """Smallest share of the champion's distinct-2 that a candidate must keep."""
-
-    def rule(self) -> GateRule:
-        """The constants of the sequential test."""
-        return GateRule(self.alpha, self.reject_alpha, self.clip_bits, self.delta0, self.prior_second_moment)
 
 
 class BudgetConfig(Section):
@@ -132,10 +111,25 @@ def load_recipe(name: str, overrides: list[str]) -> Recipe:
     source_of(recipe.crawl)
     recipe.identity()
     _check_labels(recipe.judge)
+    _check_gate(recipe)
     if recipe.crawl.gate_share + recipe.crawl.sealed_share >= 0.9:
         shares = recipe.crawl.gate_share + recipe.crawl.sealed_share
         raise UserError("crawl.gate_share", shares, "next to nothing is left to train on.", "Lower it below 0.9.")
     return recipe
+
+
+def _check_gate(recipe: Recipe) -> None:
+    """Raises `UserError` for suites that cannot be read, and for a budget that could never show the gain aimed for."""
+    gate, tokens = recipe.gate, recipe.budgets()["gate_tokens"]
+    for name, suite in gate.suites.items():
+        read_items(f"gate.suites.{name}.file", Path(suite.file), suite.kind)
+    rule, threshold = gate.primary_rule(gate.clip_bits), log_threshold(attempt_level(gate.level, gate.alpha, 1, 0))
+    needed, there = units_needed(gate.aim_bits, 0.0, rule, threshold).at_least, documents_of(gate, tokens)
+    if needed is None or needed > there:
+        need = "no number of them" if needed is None else f"at least {needed}"
+        problem = f"its first attempt needs {need} held-out documents and budget.gate_tokens pays for {there}."
+        remedy = "Aim for more, raise budget.gate_tokens or scale, or see 'ratchet plan'."
+        raise UserError("gate.aim_bits", gate.aim_bits, problem, remedy)
 
 
 def _check_labels(config: JudgeConfig) -> None:

@@ -18,14 +18,13 @@ from matplotlib.figure import Figure
 from infra.artifacts import atomic_write
 from infra.store.reading import rows
 from loop import views
-from loop.gate import clipped_gains, log_evidence_path
 from loop.judge_plots import sheets_figure
 
 matplotlib.use("Agg")
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
 Connection = duckdb.DuckDBPyConnection
 MOST_OUTCOMES = 8
-_COLOURS = {"promote": "#1a7f37", "reject": "#cf222e", "hold": "#9a6700"}
+_COLOURS = {"promote": "#1a7f37", "reject": "#cf222e", "hold": "#9a6700", "abort": "#6639ba"}
 
 
 def _png(figure: Figure) -> str:
@@ -62,31 +61,26 @@ def plot_bits(connection: Connection) -> str | None:
     return _png(figure)
 
 
-def plot_evidence(connection: Connection, recipe: dict[str, Any]) -> str | None:
-    """Log E against documents for each attempt, with the threshold that it had to reach."""
-    decided = [row for row in views.generations(connection) if row["outcome"] is not None]
-    if not decided:
+def plot_evidence(connection: Connection) -> str | None:
+    """Log E against units for every test of each attempt, as a share of what it had to reach."""
+    found = rows(
+        connection,
+        "SELECT d.generation, d.outcome AS decided, t.* FROM gate_test t JOIN decision d USING (attempt)"
+        " ORDER BY d.generation, t.role DESC, t.suite",
+    )
+    if not found:
         return None
     figure, axes = _axes()
-    gate = recipe["gate"]
-    for row in decided:
-        scores = rows(
-            connection,
-            "SELECT a.value AS candidate, b.value AS champion FROM item_score a"
-            " JOIN item_score b ON a.attempt = b.attempt AND a.suite = b.suite AND a.item_id = b.item_id"
-            " WHERE a.attempt = ? AND a.suite = 'bits_per_byte' AND a.model_digest = ? AND b.model_digest = ?"
-            " ORDER BY a.position",
-            [row["attempt"], row["digest"], row["parent"]],
-        )
-        candidate, champion = (np.array([s[k] for s in scores], dtype=np.float64) for k in ("candidate", "champion"))
-        gains = clipped_gains(candidate, champion, gate["clip_bits"])
-        path = log_evidence_path(gains - gate["delta0"], gate["delta0"], gate["prior_second_moment"])
-        (line,) = axes.plot(
-            range(len(path) + 1), [0.0, *path], marker=".", label=f"generation {row['generation']}: {row['outcome']}"
-        )
-        axes.axhline(row["log_threshold"], color=line.get_color(), linestyle=":", linewidth=1)
-    axes.set(xlabel="held-out documents", ylabel="log evidence (dotted: needed to promote)")
-    axes.legend(frameon=False)
+    numbers = sorted({row["generation"] for row in found})
+    for row in found:
+        shares = [0.0, *(value / row["log_threshold"] for value in row["path"])]
+        colour = f"C{numbers.index(row['generation']) % 10}"
+        label = f"generation {row['generation']} ({row['decided']}): {row['suite']} against the {row['against']}"
+        style = "-" if row["role"] == "primary" else "--"
+        axes.plot(shares, style, marker=".", markersize=3, color=colour, label=label)
+    axes.axhline(1.0, color="#57606a", linewidth=1)
+    axes.set(xlabel="units", ylabel="log evidence, as a share of what is needed")
+    axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _png(figure)
 
 
@@ -199,7 +193,7 @@ def write_report(run: Path, connection: Connection) -> Path:
         gold_sheets=sheets,
         plots={
             "bits": plot_bits(connection),
-            "evidence": plot_evidence(connection, recipe),
+            "evidence": plot_evidence(connection),
             "training": plot_training(connection),
             "crawl": plot_crawl(connection),
             "gold": _png(sheets_figure(sheets)) if sheets else None,

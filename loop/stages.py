@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any, cast
 
-from infra.artifacts import folder_digest
 from infra.cluster import Cluster, actors
 from infra.console import note
 from infra.errors import UserError
@@ -17,11 +17,12 @@ from judges.making.labeling import Labeling
 from judges.making.parts import Champion, Encoder, LabelBudget, Verifier
 from loop.crawling import crawl_generation
 from loop.curriculum import summary
-from loop.deciding import Scorer, Trial
-from loop.evaluation import PairScorer
+from loop.deciding import Rivals, Trial
 from loop.held_out import HeldOutTexts
-from loop.registry import promote, write_model_card
+from loop.registry import environment, file_model, link_champion, write_model_card, write_provenance
 from loop.runs import Run, Summary
+from loop.scoring import ModelScorer, SharedScorer
+from loop.suites import suites_of
 from loop.training import Places, curriculum_of, rewarders, tasks_of, usable_steps
 from trainers.launch import run_training, with_workers
 
@@ -141,9 +142,11 @@ def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint:
                 run_training(tasks, recipe.train, cluster, run.folder / "ray_train", name, sources)
         steps = [step for task in tasks for step in task.metrics()]
         run.store.add_train_steps(steps)
+        run.store.note_run_fact(f"environment/{generation}", json.dumps(environment()))
+        folder, digest = file_model(run, generation)
         checkpoint = Checkpoint(
-            digest=folder_digest(target),
-            path=str(target),
+            digest=digest,
+            path=str(folder),
             parent=run.store.champion().digest,
             generation=generation,
             manifest_digest=curriculum.digest,
@@ -172,8 +175,8 @@ def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -
     def work() -> Summary:
         decision = run.store.decision(generation) or _try(cluster, run, generation, candidate)
         write_model_card(run, candidate, decision)
-        if decision.outcome == "promote":
-            promote(run, candidate)
+        write_provenance(run.store, candidate, decision)
+        link_champion(run.folder, run.store.champion())
         return {
             "outcome": decision.outcome,
             "reason": decision.reason,
@@ -190,22 +193,26 @@ def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -
 
 def _try(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -> Decision:
     """One attempt at promoting the candidate; it is registered before any held-out document is drawn."""
-    champion = run.store.champion()
-    attempt = run.store.register_attempt(generation, candidate.digest, champion.digest)
-    gpus = min(1, cluster.num_gpus)
+    config, store = run.recipe.gate, run.store
+    suites = suites_of(store, config, run.budgets["gate_tokens"], run.salt)
+    best = {suite.name: store.alias(f"best:{suite.name}") for suite in suites}
+    rivals = Rivals(store.champion(), _anchor(run), {name: model for name, model in best.items() if model})
+    attempt = store.register_attempt(generation, candidate.digest, rivals.champion.digest)
+    folders = [model.path for model in rivals.models(candidate)]
+    count, gpus = max(1, cluster.num_gpus), min(1, cluster.num_gpus)
     with (
-        actors(PairScorer, 1, candidate.path, champion.path, cluster.threads(), num_gpus=gpus) as scorers,
+        actors(ModelScorer, count, folders, cluster.threads(), num_gpus=gpus) as scorers,
         actors(VerifierWorker, 1, num_cpus=0) as verifiers,
     ):
         return Trial(
-            store=run.store,
-            config=run.recipe.gate,
-            scorer=cast(Scorer, remote_proxy(scorers[0])),
+            store=store,
+            config=config,
+            suites=suites,
+            scorer=SharedScorer(scorers),
             verifier=cast(Verifier, remote_proxy(verifiers[0])),
             generation=generation,
             attempt=attempt,
             candidate=candidate,
-            champion=champion,
-            gate_tokens=run.budgets["gate_tokens"],
+            rivals=rivals,
             salt=run.salt,
         ).run()

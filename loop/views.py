@@ -13,6 +13,7 @@ from infra.console import plain
 from infra.errors import UserError
 from infra.labeler_records import Datasheet
 from infra.store.reading import rows
+from infra.store.registry import CHAMPION
 from infra.tables import from_table
 
 Row = dict[str, Any]
@@ -49,6 +50,17 @@ def generation(connection: duckdb.DuckDBPyConnection, number: int) -> Row:
     if number not in found:
         raise UserError("generation", number, "this run has no such generation.", f"There are {sorted(found)}.")
     return found[number]
+
+
+def alias_events(connection: duckdb.DuckDBPyConnection) -> list[Row]:
+    """Where champion and other aliases were moved to, the first move first."""
+    return rows(connection, "SELECT * FROM alias_event ORDER BY number")
+
+
+def champion(connection: duckdb.DuckDBPyConnection) -> int:
+    """The champion's generation; 0 is the anchor."""
+    moved = [event["generation"] for event in alias_events(connection) if event["alias"] == CHAMPION]
+    return moved[-1] if moved else 0
 
 
 def stages(connection: duckdb.DuckDBPyConnection, number: int | None = None) -> list[Row]:

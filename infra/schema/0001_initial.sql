@@ -129,12 +129,13 @@ CREATE TABLE manifest (generation BIGINT, kind TEXT, item_id TEXT);
 
 CREATE TABLE attempt (attempt BIGINT, generation BIGINT, candidate TEXT, champion TEXT, registered_at TIMESTAMP);
 
--- Held-out documents that an attempt has drawn; none is drawn twice.
-CREATE TABLE burned (attempt BIGINT, position BIGINT, document_id TEXT);
+-- Items of a suite (held-out documents, lines of a file) that an attempt has drawn. Of what is not to be used again,
+-- no unit is drawn twice.
+CREATE TABLE burned (attempt BIGINT, suite TEXT, position BIGINT, item_id TEXT, unit TEXT);
 
 CREATE TABLE item_score (
     attempt BIGINT, suite TEXT, item_id TEXT, position BIGINT, model_digest TEXT, value DOUBLE, size BIGINT,
-    detail TEXT
+    detail TEXT, unit TEXT
 );
 
 CREATE TABLE evaluation (
@@ -144,7 +145,19 @@ CREATE TABLE evaluation (
 
 CREATE TABLE decision (
     attempt BIGINT, generation BIGINT, outcome TEXT, reason TEXT, candidate TEXT, champion TEXT, alpha DOUBLE,
-    log_evidence DOUBLE, log_threshold DOUBLE, num_documents BIGINT, mean_gain DOUBLE, decided_at TIMESTAMP
+    log_evidence DOUBLE, log_threshold DOUBLE, num_documents BIGINT, mean_gain DOUBLE, is_weak BOOLEAN,
+    decided_at TIMESTAMP
+);
+
+-- Every sequential test of an attempt, with its evidence after each unit.
+CREATE TABLE gate_test (
+    attempt BIGINT, suite TEXT, role TEXT, against TEXT, other TEXT, outcome TEXT, bound DOUBLE, num_units BIGINT,
+    num_items BIGINT, mean_gain DOUBLE, standard_error DOUBLE, log_evidence DOUBLE, log_threshold DOUBLE, path DOUBLE[]
+);
+
+-- Where champion and best:SUITE point, and have pointed; rows are added and never changed.
+CREATE TABLE alias_event (
+    number BIGINT, alias TEXT, digest TEXT, generation BIGINT, moved_at TIMESTAMP, reason TEXT, attempt BIGINT
 );
 
 CREATE TABLE dropped (generation BIGINT, stage TEXT, reason TEXT, subject TEXT);

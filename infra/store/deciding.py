@@ -1,15 +1,42 @@
-"""Attempts, held-out documents, scores and decisions."""
+"""Attempts, held-out items, scores, tests and decisions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from infra.records import Decision, Document, Evaluation, ItemScore, now
-from infra.store.base import StoreBase
+import pyarrow as pa
+
+from infra.records import Decision, Document, Evaluation, GateTest, ItemScore, now
+from infra.store.registry import RegistryTables
+
+_UNITS = {
+    "document": "document_id",
+    "page": "url",
+    "domain": "coalesce((SELECT any_value(p.domain) FROM page p WHERE p.page_id = d.page_id), d.url)",
+}
+_DOCUMENTS = "bits_per_byte"
+
+# Whole units in an order that the salt decides, and of each at most so many items in an order of their own.
+_DRAW = """
+INSERT INTO burned
+WITH fresh AS (
+    SELECT item_id, unit FROM {source} s WHERE NOT EXISTS (
+        SELECT 1 FROM burned b WHERE b.suite = $suite AND b.unit = s.unit AND (NOT $reuse OR b.attempt = $attempt)
+    )
+), placed AS (
+    SELECT item_id, unit, md5($salt || unit) AS key, row_number() OVER (
+        PARTITION BY unit ORDER BY md5($salt || item_id)
+    ) AS place FROM fresh
+), ordered AS (
+    SELECT *, dense_rank() OVER (ORDER BY key, unit) AS number FROM placed WHERE place <= $per_unit
+)
+SELECT $attempt, $suite, $start + row_number() OVER (ORDER BY number, place) - 1, item_id, unit
+FROM ordered WHERE number <= $count
+"""
 
 
-class DecisionTables(StoreBase):
-    """The candidate is written down before any held-out document is drawn; a drawn document is burned."""
+class DecisionTables(RegistryTables):
+    """The candidate is written down before any held-out item is drawn; a drawn unit is burned."""
 
     def register_attempt(self, generation: int, candidate: str, champion: str) -> int:
         """The number (from 1) of the attempt at promoting `candidate`; a resumed attempt keeps its number."""
@@ -27,28 +54,62 @@ class DecisionTables(StoreBase):
         )
         return attempt
 
-    def draw_held_out(self, attempt: int, start: int, count: int, salt: str) -> list[Document]:
-        """Burn up to `count` fresh documents of the gate pool for positions `start`, `start` + 1, ...
+    def draw_documents(
+        self, attempt: int, start: int, count: int, unit: str, per_unit: int, salt: str
+    ) -> list[tuple[Document, str]]:
+        """Burn up to `count` fresh units of the gate pool for positions from `start` on: (document, unit).
 
-        Positions that this attempt drew before (it was killed then) give the same documents again.
+        A unit is a document, a page (its URL) or a registrable domain; of each at most `per_unit` documents are
+        drawn, and none of it ever again. Positions that this attempt drew before (it was killed then) give the same
+        documents again.
         """
+        source = (
+            f"(SELECT document_id AS item_id, {_UNITS[unit]} AS unit FROM document d"  # noqa: S608
+            " WHERE status = 'kept' AND pool = 'gate')"
+        )
+        drawn = self._draw(attempt, _DOCUMENTS, start, count, source, per_unit, salt, reuse=False)
+        documents = self._records(
+            Document, "SELECT * FROM document WHERE list_contains(?, document_id)", [[item for item, _ in drawn]]
+        )
+        by_id = {document.document_id: document for document in documents}
+        return [(by_id[item], unit) for item, unit in drawn if item in by_id]
+
+    def draw_items(
+        self, attempt: int, suite: str, start: int, count: int, items: pa.Table, salt: str, reuse: bool
+    ) -> list[tuple[str, str]]:
+        """(item_id, unit) of up to `count` units of a suite's items, a table of both; see `draw_documents`.
+
+        With `reuse` only units that this very attempt has drawn are left out, and the order is the same in each.
+        """
+        self._connection.register("suite_items", items)
+        try:
+            per_unit = max(1, items.num_rows)
+            return self._draw(attempt, suite, start, count, "suite_items", per_unit, salt, reuse)
+        finally:
+            self._connection.unregister("suite_items")
+
+    def _draw(
+        self, attempt: int, suite: str, start: int, count: int, source: str, per_unit: int, salt: str, reuse: bool
+    ) -> list[tuple[str, str]]:
+        query = "SELECT item_id, unit FROM burned WHERE attempt = ? AND suite = ? AND position >= ? ORDER BY position"
         with self._transaction():
-            drawn = int(
-                self._value("SELECT count(*) FROM burned WHERE attempt = ? AND position >= ?", [attempt, start])
+            if not self._rows(query, [attempt, suite, start]):
+                values = {
+                    "attempt": attempt, "suite": suite, "start": start, "count": count, "per_unit": per_unit,
+                    "reuse": reuse, "salt": f"{salt}/{suite}/{'' if reuse else attempt}/",
+                }  # fmt: skip
+                self._connection.execute(_DRAW.format(source=source), values)
+        return [(str(item), str(unit)) for item, unit in self._rows(query, [attempt, suite, start])]
+
+    def num_fresh(self, unit: str) -> int:
+        """Units of the gate pool that no attempt has drawn from."""
+        return int(
+            self._value(
+                f"SELECT count(DISTINCT unit) FROM (SELECT {_UNITS[unit]} AS unit FROM document d"  # noqa: S608
+                " WHERE status = 'kept' AND pool = 'gate') s"
+                " WHERE NOT EXISTS (SELECT 1 FROM burned b WHERE b.suite = ? AND b.unit = s.unit)",
+                [_DOCUMENTS],
             )
-            if drawn == 0:
-                self._connection.execute(
-                    "INSERT INTO burned SELECT ?, ? + row_number() OVER (ORDER BY md5(? || document_id)) - 1,"
-                    " document_id FROM document d WHERE status = 'kept' AND pool = 'gate'"
-                    " AND NOT EXISTS (SELECT 1 FROM burned b WHERE b.document_id = d.document_id)"
-                    " ORDER BY md5(? || document_id) LIMIT ?",
-                    [attempt, start, f"{salt}/{attempt}", f"{salt}/{attempt}", count],
-                )
-        return self._records(
-            Document,
-            "SELECT d.* FROM burned b JOIN document d USING (document_id)"
-            " WHERE b.attempt = ? AND b.position >= ? ORDER BY b.position LIMIT ?",
-            [attempt, start, count],
         )
 
     def add_item_scores(self, scores: Sequence[ItemScore]) -> None:
@@ -71,11 +132,39 @@ class DecisionTables(StoreBase):
         """Every metric of the run."""
         return self._records(Evaluation, "SELECT * FROM evaluation ORDER BY attempt, suite, metric, model_digest")
 
-    def add_decision(self, decision: Decision) -> None:
-        """Record the gate's word; a second word on the same attempt changes nothing."""
-        self._add("decision", Decision, [decision], ["attempt"])
+    def add_gate_tests(self, tests: Sequence[GateTest]) -> None:
+        """Store the tests of an attempt; the first of a kind stays."""
+        self._add("gate_test", GateTest, tests, ["attempt", "suite", "against"])
+
+    def gate_tests(self, attempt: int) -> list[GateTest]:
+        """The tests of an attempt."""
+        return self._records(
+            GateTest, "SELECT * FROM gate_test WHERE attempt = ? ORDER BY role DESC, suite, against", [attempt]
+        )
+
+    def all_gate_tests(self) -> list[GateTest]:
+        """The tests of every attempt."""
+        return self._records(GateTest, "SELECT * FROM gate_test ORDER BY attempt, role DESC, suite, against")
+
+    def candidate_of(self, attempt: int) -> str:
+        """The digest of what an attempt was made with."""
+        return str(self._value("SELECT candidate FROM attempt WHERE attempt = ?", [attempt]))
+
+    def add_decision(self, decision: Decision, aliases: Sequence[str] = ()) -> None:
+        """Record the gate's word and move these aliases to the candidate, both or neither.
+
+        A second word on the same attempt changes nothing.
+        """
+        with self._transaction():
+            if self._add("decision", Decision, [decision], ["attempt"]):
+                for alias in aliases:
+                    self._move_alias(alias, decision.candidate, decision.generation, decision.reason, decision.attempt)
 
     def decision(self, generation: int) -> Decision | None:
-        """The decision on a generation's candidate, if it has been made."""
+        """The decision about a generation's candidate."""
         found = self._records(Decision, "SELECT * FROM decision WHERE generation = ?", [generation])
         return found[0] if found else None
+
+    def num_promoted(self, before: int) -> int:
+        """Promotions among the attempts before one."""
+        return int(self._value("SELECT count(*) FROM decision WHERE outcome = 'promote' AND attempt < ?", [before]))

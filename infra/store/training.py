@@ -22,21 +22,14 @@ class TrainingTables(StoreBase):
         found = self._records(Checkpoint, "SELECT * FROM checkpoint WHERE generation = ?", [generation])
         return found[0] if found else None
 
+    def checkpoints(self) -> list[Checkpoint]:
+        """All of them, the anchor first."""
+        return self._records(Checkpoint, "SELECT * FROM checkpoint ORDER BY generation")
+
     def checkpoint_of(self, digest: str) -> Checkpoint | None:
         """The checkpoint with a digest."""
         found = self._records(Checkpoint, "SELECT * FROM checkpoint WHERE digest = ?", [digest])
         return found[0] if found else None
-
-    def champion(self) -> Checkpoint:
-        """The checkpoint promoted last, or the anchor."""
-        found = self._records(
-            Checkpoint,
-            "SELECT c.* FROM checkpoint c LEFT JOIN decision d"
-            " ON d.generation = c.generation AND d.candidate = c.digest"
-            " WHERE c.generation = 0 OR d.outcome = 'promote' ORDER BY c.generation DESC LIMIT 1",
-        )
-        assert found, "the anchor is recorded when a run is opened"
-        return found[0]
 
     def add_manifest(self, generation: int, items: Sequence[tuple[str, str]]) -> None:
         """Record (kind, item id) of everything a generation is trained on."""
@@ -48,6 +41,13 @@ class TrainingTables(StoreBase):
             }
         )
         self._insert_new("manifest", rows, ["generation", "kind", "item_id"])
+
+    def manifest(self, generation: int) -> list[tuple[str, str]]:
+        """(kind, item id) of everything a generation was trained on."""
+        return [
+            (str(kind), str(item))
+            for kind, item in self._rows("SELECT kind, item_id FROM manifest WHERE generation = ?", [generation])
+        ]
 
     def add_train_steps(self, steps: Sequence[TrainStep]) -> None:
         """Store the metrics of optimiser steps."""

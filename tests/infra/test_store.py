@@ -131,14 +131,18 @@ def test_labelers_values_reach_the_frontier_drawn_towards_the_middle(store: Stor
     assert store.section_values() == [("h", "s", pytest.approx(0.9))]
 
 
+def draw(store: Store, attempt: int, start: int, salt: str = "salt") -> list[Document]:
+    return [found for found, _ in store.draw_documents(attempt, start, 4, "document", 4, salt)]
+
+
 def test_documents_of_the_gate_are_burned_once(store: Store) -> None:
     store.add_documents([document(str(i), "gate") for i in range(10)])
     store.register_attempt(1, "candidate-1", "champion")
-    first = store.draw_held_out(1, 0, 4, "salt")
-    assert store.draw_held_out(1, 0, 4, "other salt") == first, "a resumed attempt draws the same again"
-    second = store.draw_held_out(1, 4, 4, "salt")
+    first = draw(store, 1, 0)
+    assert draw(store, 1, 0, "other salt") == first, "a resumed attempt draws the same again"
+    second = draw(store, 1, 4)
     store.register_attempt(2, "candidate-2", "champion")
-    third = store.draw_held_out(2, 0, 4, "salt")
+    third = draw(store, 2, 0)
     names = [d.document_id for d in first + second + third]
     assert len(names) == len(set(names)) == 10
 
@@ -146,7 +150,7 @@ def test_documents_of_the_gate_are_burned_once(store: Store) -> None:
 def test_train_documents_are_never_drawn(store: Store) -> None:
     store.add_documents([document("a", "train"), document("b", "sealed")])
     store.register_attempt(1, "c", "champion")
-    assert store.draw_held_out(1, 0, 4, "salt") == []
+    assert draw(store, 1, 0) == []
 
 
 def test_attempts_count_up_and_a_resumed_one_keeps_its_number(store: Store) -> None:
@@ -160,17 +164,52 @@ def checkpoint(generation: int) -> Checkpoint:
 
 
 def decision(generation: int, outcome: str) -> Decision:
-    return Decision(generation, generation, outcome, "", f"digest-{generation}", "", 0.05, 0.0, 0.0, 0, 0.0, now())
+    digest = f"digest-{generation}"
+    return Decision(generation, generation, outcome, "", digest, "", 0.05, 0.0, 0.0, 0, 0.0, False, now())
+
+
+def with_models(store: Store) -> None:
+    for generation in range(4):
+        store.add_checkpoint(checkpoint(generation))
 
 
 def test_champion_is_the_last_promoted_or_the_anchor(store: Store) -> None:
-    for generation in range(4):
-        store.add_checkpoint(checkpoint(generation))
+    with_models(store)
     assert store.champion().generation == 0
-    store.add_decision(decision(1, "promote"))
+    store.add_decision(decision(1, "promote"), ["champion", "best:suite"])
     store.add_decision(decision(2, "hold"))
     store.add_decision(decision(3, "reject"))
     assert store.champion().generation == 1
+    best = store.alias("best:suite")
+    assert best is not None
+    assert best.generation == 1
+    assert store.alias("best:other") is None
+
+
+def test_history_says_who_was_champion_when(store: Store) -> None:
+    with_models(store)
+    before = now()
+    store.add_decision(decision(1, "promote"), ["champion"])
+    between = now()
+    store.add_decision(decision(2, "promote"), ["champion"])
+    store.move_alias("champion", checkpoint(1), "generation 2 is rude")
+    assert store.champion().generation == 1
+    assert store.alias_event("champion", before) is None
+    event = store.alias_event("champion", between)
+    assert event is not None
+    assert event.generation == 1
+    history = [(e.number, e.alias, e.generation, e.reason, e.attempt) for e in store.alias_history()]
+    assert history == [
+        (1, "champion", 1, "", 1), (2, "champion", 2, "", 2), (3, "champion", 1, "generation 2 is rude", 0)
+    ]  # fmt: skip
+
+
+def test_a_second_word_moves_no_alias(store: Store) -> None:
+    with_models(store)
+    store.add_decision(decision(1, "hold"))
+    store.add_decision(decision(1, "promote"), ["champion"])
+    assert store.champion().generation == 0
+    assert store.alias_history() == []
 
 
 def test_decision_is_made_once(store: Store) -> None:

@@ -17,6 +17,7 @@ from infra.records import (
     Decision,
     Document,
     Evaluation,
+    GateTest,
     ItemScore,
     Judgment,
     Preference,
@@ -76,11 +77,18 @@ def run(tmp_path: Path, tiny_folder: Path) -> Path:
     store.add_train_steps([TrainStep(1, "sft", i, 2.0 - i, 1.0, 1e-4, 100, 0.1) for i in range(2)])
     store.register_attempt(1, "one", "anchor")
     for name, bits in (("one", 1.0), ("anchor", 1.2)):
-        store.add_item_scores([ItemScore(1, "bits_per_byte", f"h{i}", i, name, bits, 10, "") for i in range(9)])
+        store.add_item_scores(
+            [ItemScore(1, "bits_per_byte", f"h{i}", i, name, bits, 10, "", f"h{i}") for i in range(9)]
+        )
         store.add_evaluations([Evaluation(1, 1, "bits_per_byte", "bits_per_byte", name, bits, 0.01, 9)])
     store.add_evaluations([Evaluation(1, 1, "bits_per_byte", "gain", "one", 0.2, 0.003, 9)])
+    path = tuple(0.43 * i for i in range(1, 10))
+    store.add_gate_tests([
+        GateTest(1, "bits_per_byte", "primary", "champion", "anchor", "pass", 0.0, 9, 9, 0.2, 0.003, 3.9, 3.69, path)
+    ])  # fmt: skip
     store.add_decision(
-        Decision(1, 1, "promote", "evidence of a gain", "one", "anchor", 0.025, 3.9, 3.69, 9, 0.2, now())
+        Decision(1, 1, "promote", "evidence of a gain", "one", "anchor", 0.025, 3.9, 3.69, 9, 0.2, False, now()),
+        ["champion"],
     )
     store.note_drops(1, "crawl", [("HTTP 404", "u")])
     store.start_stage(1, "crawl")

@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from infra.records import Checkpoint, Document, Sample, now
+from infra.records import Checkpoint, Document, Page, Sample, now
 from infra.store import Store
 from judges.verifying.checks import Claim
 from judges.verifying.verifier import VerifiedDocument
-from loop.deciding import Trial
-from loop.recipe import GateConfig
+from loop.deciding import Rivals, SuiteTrial, Trial
+from loop.gate_config import GateConfig, SuiteConfig
+from loop.suites import suites_of
 
 
 class KnownScorer:
-    """A candidate that needs `gain` bits a byte less, answers `right` prompts right, and repeats itself or not."""
+    """A candidate that needs `gain` bits a byte less than the champion, answers `right` prompts right, and so on.
 
-    def __init__(self, gain: float, right: int = 24, repeats: bool = False) -> None:
-        self.gain, self.right, self.repeats = gain, right, repeats
+    Models are candidate, champion, others, anchor; `others` are their bits per byte.
+    """
+
+    def __init__(self, gain: float, right: int = 24, **options: Any) -> None:
+        self.gain, self.right = gain, right
+        self.repeats: bool = options.get("repeats", False)
+        self.others: list[float] = options.get("others", [1.0])
+        self.whole: str = options.get("problem", "")
+        self.kl: float = options.get("kl", 0.1)
+        self.marks: list[list[bool]] = options.get("marks", [])
         self.texts: list[str] = []
+
+    def problem(self) -> str:
+        return self.whole
 
     def bits(self, texts: Sequence[str]) -> list[list[float]]:
         self.texts += texts
-        return [[1.0 - self.gain] * len(texts), [1.0] * len(texts)]
+        return [[value] * len(texts) for value in (1.0 - self.gain, 1.0, *self.others)]
+
+    def logps(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
+        """The first of each two texts is likelier where a model's mark for that item says so."""
+        rows = []
+        for right in self.marks:
+            rows.append([])
+            for (prompt, _), (_, second) in zip(pairs[::2], pairs[1::2], strict=True):
+                good = right[int(prompt)]
+                rows[-1] += [-1.0, -2.0] if good else [-2.0 * len(second), -1.0]
+        return rows
 
     def answers(self, prompts: Sequence[str]) -> list[list[str]]:
         return [["7" if i < self.right else "no" for i in range(len(prompts))], ["7"] * len(prompts)]
@@ -32,6 +57,9 @@ class KnownScorer:
     def continuations(self, texts: Sequence[str], seed: int) -> list[list[str]]:
         varied = [f"word{i} other{i} third{i}" for i in range(len(texts))]
         return [["la la la la"] * len(texts) if self.repeats else varied, varied]
+
+    def drift(self, texts: Sequence[str], seed: int) -> float:
+        return self.kl
 
 
 class KnownVerifier:
@@ -49,13 +77,25 @@ def checkpoint(name: str, generation: int) -> Checkpoint:
     return Checkpoint(name, "/none", "", generation, "", "", 0, now())
 
 
-def trial(store: Store, scorer: KnownScorer, gate_tokens: int = 10_000) -> Trial:
-    documents = [Document(str(i), "p", f"u{i}", "t", f"text {i} >>> 7", "en", "x", "gate", 1) for i in range(40)]
-    store.add_documents(documents)
-    attempt = store.register_attempt(1, "candidate", "champion")
+ANCHOR = checkpoint("anchor", 0)
+
+
+def trial(store: Store, scorer: KnownScorer, gate_tokens: int = 20_000, **options: Any) -> Trial:
+    config = options.pop("config", GateConfig())
+    if not store.documents("gate"):
+        documents = [
+            Document(str(i), f"p{i}", f"u{i}", "t", f"text {i} >>> 7", "en", "x", "gate", 1) for i in range(80)
+        ]
+        store.add_documents(documents)
+    generation = options.pop("generation", 1)
+    rivals = options.pop("rivals", Rivals(ANCHOR, ANCHOR, {}))
+    candidate = checkpoint(f"candidate{generation}", generation)
+    store.add_checkpoint(ANCHOR)
+    store.add_checkpoint(candidate)
+    attempt = store.register_attempt(generation, candidate.digest, rivals.champion.digest)
     return Trial(
-        store=store, config=GateConfig(), scorer=scorer, verifier=KnownVerifier(), generation=1, attempt=attempt,
-        candidate=checkpoint("candidate", 1), champion=checkpoint("champion", 0), gate_tokens=gate_tokens, salt="s",
+        store=store, config=config, suites=suites_of(store, config, gate_tokens, "s"), scorer=scorer,
+        verifier=KnownVerifier(), generation=generation, attempt=attempt, candidate=candidate, rivals=rivals, salt="s",
     )  # fmt: skip
 
 
@@ -65,39 +105,194 @@ def test_outcome_follows_the_evidence(store: Store, gain: float, outcome: str) -
     assert decision.outcome == outcome
     assert decision.mean_gain == pytest.approx(gain)
     assert store.decision(1) == decision
+    (test,) = store.gate_tests(1)
+    assert len(test.path) == decision.num_documents
+    assert store.champion().digest == ("candidate1" if outcome == "promote" else "anchor")
 
 
 def test_it_stops_drawing_when_the_evidence_suffices(store: Store) -> None:
     decision = trial(store, KnownScorer(0.3)).run()
-    assert decision.num_documents < 40
-    assert len(store.item_scores(1, "bits_per_byte")) == 2 * 16, "two chunks of eight"
+    assert decision.num_documents == 16, "two chunks of eight"
+    assert len(store.item_scores(1, "bits_per_byte")) == 2 * 16, "the champion is the anchor: two models"
 
 
 def test_it_holds_when_the_budget_is_spent(store: Store) -> None:
     decision = trial(store, KnownScorer(0.3), gate_tokens=1000).run()
     assert (decision.outcome, decision.num_documents) == ("hold", 3)
+    assert "bits_per_byte against the champion" in decision.reason
 
 
-def test_guard_on_executed_examples_vetoes(store: Store) -> None:
-    decision = trial(store, KnownScorer(0.3, right=10)).run()
+@pytest.mark.parametrize(
+    ("scorer", "words"),
+    [
+        (KnownScorer(0.3, right=10), "10 of 24 examples right, the champion 24"),
+        (KnownScorer(0.3, repeats=True), "distinct-2 fell"),
+        (KnownScorer(0.3, kl=7.0), "KL to the anchor is 7.00"),
+        (KnownScorer(0.3, kl=float("nan")), "KL to the anchor is nan"),
+    ],
+)
+def test_vetoes_reject_before_a_held_out_document_is_spent(store: Store, scorer: KnownScorer, words: str) -> None:
+    decision = trial(store, scorer).run()
     assert decision.outcome == "reject"
-    assert "10 of 24 examples right, the champion 24" in decision.reason
+    assert words in decision.reason
+    assert scorer.texts == []
+    assert store.num_fresh("document") == 80
+
+
+def test_a_candidate_that_is_not_whole_aborts(store: Store) -> None:
+    decision = trial(store, KnownScorer(0.3, problem="the candidate completes nothing")).run()
+    assert (decision.outcome, decision.reason) == ("abort", "the candidate completes nothing")
+    assert store.champion().generation == 0
+
+
+def test_a_changed_tokenizer_is_a_veto(store: Store, tmp_path: Path) -> None:
+    own, champion = tmp_path / "own", tmp_path / "champion"
+    for folder, content in ((own, "{}"), (champion, '{"a": 1}')):
+        folder.mkdir()
+        (folder / "tokenizer.json").write_text(content)
+    one = trial(store, KnownScorer(0.3))
+    changed = replace(one, candidate=replace(one.candidate, path=str(own)),
+                      rivals=replace(one.rivals, champion=replace(ANCHOR, path=str(champion))))  # fmt: skip
+    assert "the tokenizer changed (tokenizer.json)" in changed.run().reason
 
 
 def test_small_difference_in_examples_is_no_veto(store: Store) -> None:
     assert trial(store, KnownScorer(0.3, right=22)).run().outcome == "promote"
 
 
-def test_guard_on_repetition_vetoes(store: Store) -> None:
-    decision = trial(store, KnownScorer(0.3, repeats=True)).run()
-    assert decision.outcome == "reject"
-    assert "distinct-2 fell" in decision.reason
+def rivals_with_best() -> Rivals:
+    """After a rollback: the champion is not the best model that there was."""
+    return Rivals(checkpoint("champion", 2), ANCHOR, {"bits_per_byte": checkpoint("best", 1)})
+
+
+@pytest.mark.parametrize(
+    ("best", "anchor", "outcome", "against"),
+    [(0.8, 1.2, "promote", ""), (0.4, 1.2, "reject", "best"), (0.8, 0.3, "reject", "anchor")],
+)
+def test_better_than_the_champion_is_not_enough_where_it_is_worse_than_the_anchor_or_the_best(
+    store: Store, best: float, anchor: float, outcome: str, against: str
+) -> None:
+    one = trial(store, KnownScorer(0.2, others=[best, anchor]), rivals=rivals_with_best(), generation=3)
+    decision = one.run()
+    assert decision.outcome == outcome
+    assert against in decision.reason
+    tests = {test.against: test for test in store.gate_tests(1)}
+    assert set(tests) == {"champion", "anchor", "best"}
+    assert tests["anchor"].bound == pytest.approx(-0.05)
+
+
+def test_the_best_so_far_moves_only_to_what_is_better(store: Store) -> None:
+    one = trial(store, KnownScorer(0.2, others=[0.78, 1.2]), rivals=rivals_with_best(), generation=3)
+    assert one.run().outcome == "promote"
+    assert store.alias("champion") == one.candidate
+    assert store.alias("best:bits_per_byte") is None, "0.80 bits, and the best so far has 0.78"
+    other = trial(store, KnownScorer(0.3, others=[0.78, 1.2]), rivals=rivals_with_best(), generation=4)
+    assert other.run().outcome == "promote"
+    assert store.alias("best:bits_per_byte") == other.candidate
 
 
 def test_resumed_trial_scores_nothing_twice_and_decides_the_same(store: Store) -> None:
-    first = trial(store, KnownScorer(0.05))
-    first.weigh()
-    again = KnownScorer(0.05)
-    verdict, _ = replace(first, scorer=again).weigh()
+    first = trial(store, KnownScorer(0.03))
+    tests = SuiteTrial(first, first.suites[0]).run()
+    again = KnownScorer(0.03)
+    resumed = replace(first, scorer=again)
+    assert SuiteTrial(resumed, resumed.suites[0]).run() == tests
     assert again.texts == []
-    assert verdict == first.weigh()[0]
+
+
+def test_levels_fall_with_attempts_and_rise_with_promotions_in_discovery(store: Store) -> None:
+    for level, second in (("strict", 0.05 / 6), ("discovery", 0.05 / 3)):
+        inner = Store(":memory:")
+        config = GateConfig(level=level)
+        one = trial(inner, KnownScorer(0.3), config=config)
+        assert one.level == 0.025
+        assert one.run().outcome == "promote"
+        two = trial(inner, KnownScorer(0.3), config=config, generation=2)
+        assert two.level == pytest.approx(second)
+        inner.close()
+
+
+def domain_documents(store: Store) -> None:
+    pages = [
+        Page(page_id=f"p{i}", url=f"http://d{i % 5}.org/{i}", host=f"d{i % 5}.org", domain=f"d{i % 5}.org", section="",
+             kind="page", visit=1, location="", status=200, content_type="", etag="", last_modified="",
+             fetched_at=now(), digest="", num_bytes=1, generation=1, train="yes", evaluate="yes",
+             warc_file="", warc_offset=0, warc_length=0)
+        for i in range(60)
+    ]  # fmt: skip
+    documents = [
+        Document(str(i), f"p{i}", f"http://d{i % 5}.org/{i}", "t", f"text {i}", "en", "x", "gate", 1)
+        for i in range(60)
+    ]  # fmt: skip
+    store.add_documents(documents, pages)
+
+
+def test_domains_are_drawn_whole_and_never_again(store: Store) -> None:
+    domain_documents(store)
+    config = GateConfig(unit="domain", unit_documents=3, chunk_documents=2)
+    decision = trial(store, KnownScorer(0.0), config=config).run()
+    assert decision.outcome == "hold"
+    scores = store.item_scores(1, "bits_per_byte")
+    assert {score.unit for score in scores} == {f"d{i}.org" for i in range(5)}
+    assert len(scores) == 2 * 5 * 3
+    assert store.gate_tests(1)[0].num_units == 5
+    assert store.num_fresh("domain") == 0
+    later = trial(store, KnownScorer(0.3), config=config, generation=2).run()
+    assert (later.outcome, later.num_documents) == ("hold", 0), "nothing that is fresh is left"
+
+
+def suite_file(tmp_path: Path, count: int = 300) -> SuiteConfig:
+    file = tmp_path / "suite.jsonl"
+    lines = [{"id": f"i{i}", "prompt": str(i), "choices": ["right", "wrong"], "answer": 0} for i in range(count)]
+    file.write_text("\n".join(json.dumps(line) for line in lines))
+    return SuiteConfig(file=str(file), kind="choice", role="guard", margin=0.2, items=count)
+
+
+@pytest.mark.parametrize(("share", "outcome"), [(0.9, "promote"), (0.2, "reject"), (0.62, "hold")])
+def test_a_guard_from_a_file_decides_along_with_the_primary(
+    store: Store, tmp_path: Path, share: float, outcome: str
+) -> None:
+    config = GateConfig(suites={"choices": suite_file(tmp_path)})
+    champion = [i % 10 < 9 for i in range(300)]
+    candidate = [(i * 7) % 100 < share * 100 for i in range(300)] if share < 0.9 else champion
+    if share == 0.62:
+        candidate = [right and i % 9 not in (0, 3) for i, right in enumerate(champion)]
+    decision = trial(store, KnownScorer(0.3, marks=[candidate, champion, champion]), config=config).run()
+    assert decision.outcome == outcome, store.gate_tests(1)
+    assert decision.is_weak == (outcome == "promote"), "the file's items are used again in every attempt"
+    if outcome == "reject":
+        assert "worse by more than the margin on choices against the anchor" in decision.reason
+    if outcome == "hold":
+        assert "choices against the anchor" in decision.reason
+
+
+def test_reused_items_are_the_same_in_every_attempt_and_need_more_each_time(store: Store, tmp_path: Path) -> None:
+    config = GateConfig(suites={"choices": suite_file(tmp_path)})
+    marks = [[True] * 300] * 3
+    for generation in (1, 2):
+        trial(store, KnownScorer(0.3, marks=marks), config=config, generation=generation).run()
+    first, second = ([s.item_id for s in store.item_scores(k, "choices")] for k in (1, 2))
+    assert second[: len(first)] == first
+    one, two = (next(t for t in store.gate_tests(k) if t.suite == "choices") for k in (1, 2))
+    assert two.log_threshold - one.log_threshold == pytest.approx(1.0986 + 0.6931, abs=1e-3)
+
+
+def test_items_that_are_not_reused_are_fresh_in_every_attempt(store: Store, tmp_path: Path) -> None:
+    config = GateConfig(suites={"choices": suite_file(tmp_path).model_copy(update={"reuse": False})})
+    marks = [[True] * 300] * 3
+    for generation in (1, 2):
+        assert not trial(store, KnownScorer(0.3, marks=marks), config=config, generation=generation).run().is_weak
+    drawn = [{s.item_id for s in store.item_scores(k, "choices")} for k in (1, 2)]
+    assert drawn[0]
+    assert drawn[1]
+    assert not drawn[0] & drawn[1]
+
+
+def test_a_suite_that_is_only_reported_decides_nothing(store: Store, tmp_path: Path) -> None:
+    config = GateConfig(suites={"choices": suite_file(tmp_path).model_copy(update={"role": "report"})})
+    marks = [[False] * 300, [True] * 300, [True] * 300]
+    decision = trial(store, KnownScorer(0.3, marks=marks), config=config).run()
+    assert decision.outcome == "promote"
+    assert not decision.is_weak
+    values = {e.model_digest: e.value for e in store.evaluations() if e.suite == "choices" and e.metric == "accuracy"}
+    assert values == {"candidate1": 0.0, "anchor": 1.0}

@@ -1,0 +1,76 @@
+"""The `[gate]` section of a recipe: what is tested, against whom, at which level."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from infra.config import Section
+from loop.gate import GateRule
+from loop.levels import LevelKind
+
+UnitKind = Literal["document", "page", "domain"]
+Role = Literal["primary", "guard", "report"]
+
+
+class SuiteConfig(Section):
+    """One suite of items from a file, `[gate.suites.NAME]`."""
+
+    file: str
+    """JSON lines: `prompt`, `choices`, `answer` (a place in choices); or `good`, `bad`. `unit` ties items together."""
+    kind: Literal["choice", "pairs"]
+    role: Role = "guard"
+    """A primary suite must show a gain over the champion; a guard, no loss beyond `margin`; or it is only reported."""
+    margin: float = Field(default=0.2, gt=0, lt=1)
+    """How much smaller a mean score a guard lets pass, against the anchor and against the best so far."""
+    items: int = Field(default=200, gt=0)
+    """Items of one attempt, at most."""
+    reuse: bool = True
+    """The same items in every attempt, of which only whether it passed may be used; promotions are stamped weak."""
+
+
+class GateConfig(Section):
+    """The `[gate]` section: the tests' constants, what they are made on, and the vetoes."""
+
+    level: LevelKind = "strict"
+    """`strict`: no false promotion in the life of a run, with chance 1 - alpha. `discovery`: of the promotions at most
+    the share alpha is false, in expectation."""
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    reject_alpha: float = Field(default=0.05, gt=0, lt=1)
+    """Chance, in one attempt, of rejecting a candidate that is better; what is not rejected is held."""
+    clip_bits: float = Field(default=0.2, gt=0)
+    """B: gains beyond it, in bits per byte, count as it; near twice the gain aimed for has the most power."""
+    delta0: float = Field(default=0.0, ge=0, lt=1)
+    """Smallest mean of the clipped gain, a share of `clip_bits`, that does not count as better."""
+    aim_bits: float = Field(default=0.1, gt=0)
+    """The gain in bits per byte that the recipe aims for; a budget that could never show it is refused."""
+    margin_bits: float = Field(default=0.05, gt=0)
+    """Bits per byte by which a candidate may be worse than the anchor, and than the best so far."""
+    prior_second_moment: float = Field(default=0.1, gt=0, le=1)
+    unit: UnitKind = "document"
+    """What is independent of the rest: all documents of a page or a domain count as one."""
+    unit_documents: int = Field(default=4, gt=0)
+    """Documents of one unit that are scored, at most."""
+    document_chars: int = Field(default=800, ge=50)
+    """Length of the window of a held-out document that is scored."""
+    chunk_documents: int = Field(default=8, gt=0)
+    """Units drawn and scored between two looks at the evidence."""
+    suites: dict[str, SuiteConfig] = {}
+    """Further suites by name."""
+    veto_prompts: int = Field(default=24, ge=0)
+    """Executed examples of held-out pages; significantly fewer right answers than the champion's are a veto."""
+    veto_texts: int = Field(default=8, ge=0)
+    """Held-out texts that both go on with, to see whether the candidate repeats itself or has left the anchor."""
+    min_distinct_ratio: float = Field(default=0.7, ge=0)
+    """Smallest share of the champion's distinct-2 that a candidate must keep."""
+    max_kl: float = Field(default=3.0, gt=0)
+    """Nats a token by which the candidate's continuations may be likelier under it than under the anchor."""
+
+    def primary_rule(self, clip: float) -> GateRule:
+        """The test that a candidate is better than the champion."""
+        return GateRule(self.reject_alpha, clip, self.delta0, self.prior_second_moment)
+
+    def guard_rule(self, clip: float, margin: float) -> GateRule:
+        """The test that a candidate is not worse than another model by more than a margin."""
+        return GateRule(self.reject_alpha, clip, -min(margin / clip, 0.99), self.prior_second_moment)

@@ -1,0 +1,144 @@
+"""Several models scored on the same texts, in float32, in the same batches; split among workers if there are many."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from infra.errors import UserError
+from infra.language_model import LanguageModel
+from loop.evaluation import bits_per_byte
+
+ANSWER_TOKENS = 24
+CONTINUATION_TOKENS = 40
+SMOKE_TEXT = "The quick brown fox jumps over the lazy dog."
+
+
+class ModelScorer:
+    """Models loaded side by side: candidate, champion, and others up to the anchor, which is last."""
+
+    def __init__(self, folders: Sequence[str], num_threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(num_threads)
+        self._folders = list(folders)
+
+    @cached_property
+    def _loaded(self) -> dict[str, LanguageModel]:
+        return {folder: LanguageModel(Path(folder), "gate", exact=True) for folder in dict.fromkeys(self._folders)}
+
+    def _model(self, place: int) -> LanguageModel:
+        return self._loaded[self._folders[place]]
+
+    def _each(self, score: Callable[[LanguageModel], list[float]]) -> list[list[float]]:
+        """Scores by every model, computed once for one that has several places."""
+        found = {folder: score(model) for folder, model in self._loaded.items()}
+        return [found[folder] for folder in self._folders]
+
+    def problem(self) -> str:
+        """See `loop.suites.Scorer`: it loads from its folder alone, gives finite numbers, and completes."""
+        try:
+            candidate = self._model(0)
+        except UserError as error:
+            return f"the candidate does not load ({error})"
+        (score,) = candidate.score([("", SMOKE_TEXT)])
+        if not math.isfinite(score.logp):
+            return "the candidate's log-probabilities are not finite"
+        (answer,) = candidate.complete([candidate.chat_prompt(SMOKE_TEXT)], 4, 0.0, 0)
+        return "" if answer.num_tokens > 0 else "the candidate completes nothing"
+
+    def bits(self, texts: Sequence[str]) -> list[list[float]]:
+        """See `loop.suites.Scorer`."""
+        sizes = [len(text.encode()) for text in texts]
+
+        def of(model: LanguageModel) -> list[float]:
+            scores = model.score([("", model.neutralise(text)) for text in texts])
+            return [bits_per_byte(s.logp, size) for s, size in zip(scores, sizes, strict=True)]
+
+        return self._each(of)
+
+    def logps(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
+        """See `loop.suites.Scorer`."""
+        return self._each(lambda model: [s.logp for s in model.score(list(pairs))])
+
+    def answers(self, prompts: Sequence[str]) -> list[list[str]]:
+        """See `loop.suites.Scorer`: the likeliest answers."""
+        return [
+            [c.text for c in m.complete([m.chat_prompt(m.neutralise(p)) for p in prompts], ANSWER_TOKENS, 0.0, 0)]
+            for m in (self._model(0), self._model(1))
+        ]
+
+    def continuations(self, texts: Sequence[str], seed: int) -> list[list[str]]:
+        """See `loop.suites.Scorer`: sampled at temperature 1 with the same seed."""
+        return [_continued(self._model(place), texts, seed) for place in (0, 1)]
+
+    def drift(self, texts: Sequence[str], seed: int) -> float:
+        """See `loop.suites.Scorer`: the k1 estimate of KL(candidate, anchor) for each token."""
+        candidate, anchor = self._model(0), self._model(-1)
+        texts = [candidate.neutralise(text) for text in texts]
+        pairs = list(zip(texts, _continued(candidate, texts, seed), strict=True))
+        own, other = candidate.score(pairs), anchor.score(pairs)
+        return sum(s.logp for s in own) / max(1, sum(s.num_tokens for s in own)) - sum(s.logp for s in other) / max(
+            1, sum(s.num_tokens for s in other)
+        )
+
+
+def _continued(model: LanguageModel, texts: Sequence[str], seed: int) -> list[str]:
+    return [c.text for c in model.complete([model.neutralise(t) for t in texts], CONTINUATION_TOKENS, 1.0, seed)]
+
+
+class SharedScorer:
+    """See `loop.suites.Scorer`: items dealt out among Ray actors of `ModelScorer`, answers put back in order."""
+
+    def __init__(self, actors: Sequence[Any]) -> None:
+        self._actors = list(actors)
+
+    def problem(self) -> str:
+        """See `loop.suites.Scorer`."""
+        import ray
+
+        return str(ray.get(self._actors[0].problem.remote()))
+
+    def bits(self, texts: Sequence[str]) -> list[list[float]]:
+        """See `loop.suites.Scorer`."""
+        return self._dealt("bits", texts)
+
+    def logps(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
+        """See `loop.suites.Scorer`."""
+        return self._dealt("logps", pairs)
+
+    def answers(self, prompts: Sequence[str]) -> list[list[str]]:
+        """See `loop.suites.Scorer`."""
+        return self._dealt("answers", prompts)
+
+    def continuations(self, texts: Sequence[str], seed: int) -> list[list[str]]:
+        """See `loop.suites.Scorer`: by one actor, since the seed is for the batch."""
+        import ray
+
+        found: list[list[str]] = ray.get(self._actors[0].continuations.remote(list(texts), seed))
+        return found
+
+    def drift(self, texts: Sequence[str], seed: int) -> float:
+        """See `loop.suites.Scorer`."""
+        import ray
+
+        return float(ray.get(self._actors[0].drift.remote(list(texts), seed)))
+
+    def _dealt(self, method: str, items: Sequence[Any]) -> list[list[Any]]:
+        """Actor k gets items k, k + n, ...; a row for each model comes back in the items' order."""
+        import ray
+
+        count = max(1, min(len(self._actors), len(items)))
+        parts = ray.get([
+            getattr(actor, method).remote(list(items[k::count])) for k, actor in enumerate(self._actors[:count])
+        ])  # fmt: skip
+        rows = []
+        for of_model in zip(*parts, strict=True):
+            row: list[Any] = [None] * len(items)
+            for k, values in enumerate(of_model):
+                row[k::count] = values
+            rows.append(row)
+        return rows

@@ -1,0 +1,224 @@
+"""Suites: what candidate and other models are scored on, drawn attempt by attempt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from infra.errors import UserError
+from infra.records import content_key
+from infra.store import Store
+from judges.making.passages import estimated_tokens
+from loop.evaluation import window
+from loop.gate_config import GateConfig, Role, SuiteConfig
+
+BITS = "bits_per_byte"
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something to score. Items of one `unit` are not independent; `size` is bytes where scores are per byte."""
+
+    item_id: str
+    unit: str
+    size: int
+    content: Any
+
+
+class Scorer(Protocol):
+    """Scores several models side by side, the candidate first; see `loop.scoring.ModelScorer`."""
+
+    def problem(self) -> str:
+        """What keeps the candidate from being scored at all; empty where nothing does."""
+        ...
+
+    def bits(self, texts: Sequence[str]) -> list[list[float]]:
+        """Bits per byte of each text, for each model."""
+        ...
+
+    def logps(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
+        """Log-probability (nats) of each continuation given its context, for each model."""
+        ...
+
+    def answers(self, prompts: Sequence[str]) -> list[list[str]]:
+        """What candidate and champion answer to each prompt."""
+        ...
+
+    def continuations(self, texts: Sequence[str], seed: int) -> list[list[str]]:
+        """How candidate and champion go on with each text."""
+        ...
+
+    def drift(self, texts: Sequence[str], seed: int) -> float:
+        """Nats a token by which the candidate's own continuations are likelier under it than under the last model."""
+        ...
+
+
+class Suite(Protocol):
+    """A source of items and how they are scored."""
+
+    name: str
+    metric: str
+    role: Role
+    higher_is_better: bool
+    clip: float
+    """Differences beyond it count as it."""
+    margin: float
+    limit: int
+    """Items of one attempt, at most."""
+    reuse: bool
+    digest: str
+    """Of what the items are drawn from; empty where it grows with the crawl."""
+
+    def draw(self, attempt: int, start: int) -> list[Item]:
+        """The next items of an attempt from position `start` on, burned before they are given out; whole units."""
+        ...
+
+    def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
+        """A score of each item, for each model."""
+        ...
+
+
+class HeldOutText:
+    """Windows of documents that no attempt has seen: bits per byte."""
+
+    name = metric = BITS
+    role: Role = "primary"
+    higher_is_better = False
+    reuse = False
+    digest = ""
+
+    def __init__(self, store: Store, config: GateConfig, gate_tokens: int, salt: str) -> None:
+        self._store, self._config, self._salt = store, config, salt
+        self.clip, self.margin = config.clip_bits, config.margin_bits
+        self.limit = documents_of(config, gate_tokens)
+
+    def draw(self, attempt: int, start: int) -> list[Item]:
+        """See `Suite`."""
+        config = self._config
+        count = min(config.chunk_documents, self.limit - start)
+        drawn = self._store.draw_documents(attempt, start, count, config.unit, config.unit_documents, self._salt)
+        items = []
+        for document, unit in drawn:
+            text = window(document.text, config.document_chars, document.document_id)
+            items.append(Item(document.document_id, unit, len(text.encode()), text))
+        return items
+
+    def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
+        """See `Suite`."""
+        return scorer.bits([item.content for item in items])
+
+
+def documents_of(config: GateConfig, gate_tokens: int) -> int:
+    """Held-out documents that an attempt may score."""
+    return max(1, gate_tokens // estimated_tokens("x" * config.document_chars))
+
+
+class _FileItem(BaseModel):
+    """A line of a suite's file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    id: str = ""
+    unit: str = ""
+    prompt: str = ""
+    choices: tuple[str, ...] = ()
+    answer: int = Field(default=-1)
+    good: str = ""
+    bad: str = ""
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> _FileItem:
+        is_choice = len(self.choices) >= 2 and 0 <= self.answer < len(self.choices)
+        if is_choice == bool(self.good and self.bad):
+            raise ValueError("give `choices` (two or more) with `answer`, or `good` and `bad`")
+        return self
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        return self.choices or (self.good, self.bad)
+
+    @property
+    def right(self) -> int:
+        return self.answer if self.choices else 0
+
+
+class ItemFile:
+    """Multiple choice and minimal pairs: 1 where the right text is the likeliest, else 0.
+
+    Choices are compared by log-probability per byte, pairs by their sums: the two texts of a pair are said to differ
+    in little, while choices may differ in length (as in lm-evaluation-harness's acc_norm and BLiMP).
+    """
+
+    metric = "accuracy"
+    higher_is_better = True
+    clip = 1.0
+    chunk = 32
+
+    def __init__(self, store: Store, name: str, config: SuiteConfig, salt: str) -> None:
+        self._store, self._salt = store, salt
+        self.name, self.role, self.margin, self.reuse = name, config.role, config.margin, config.reuse
+        self._items = read_items(f"gate.suites.{name}.file", Path(config.file), config.kind)
+        self.digest = content_key(*sorted(self._items))
+        self.limit = min(config.items, len(self._items))
+        self._per_byte = config.kind == "choice"
+
+    def draw(self, attempt: int, start: int) -> list[Item]:
+        """See `Suite`."""
+        table = pa.table({"item_id": list(self._items), "unit": [self._items[i].unit or i for i in self._items]})
+        count = min(self.chunk, self.limit - start)
+        drawn = self._store.draw_items(attempt, self.name, start, count, table, self._salt, self.reuse)
+        return [Item(item_id, unit, 1, self._items[item_id]) for item_id, unit in drawn]
+
+    def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
+        """See `Suite`."""
+        texts = [item.content.candidates for item in items]
+        pairs = [(item.content.prompt, text) for item, of_item in zip(items, texts, strict=True) for text in of_item]
+        return [self._marks(items, logps) for logps in scorer.logps(pairs)]
+
+    def _marks(self, items: Sequence[Item], logps: Sequence[float]) -> list[float]:
+        marks, at = [], 0
+        for item in items:
+            texts = item.content.candidates
+            values = logps[at : at + len(texts)]
+            at += len(texts)
+            if self._per_byte:
+                values = [v / max(len(t.encode()), 1) for v, t in zip(values, texts, strict=True)]
+            best = max(values)
+            right = values[item.content.right] == best and list(values).count(best) == 1
+            marks.append(float(right))
+        return marks
+
+
+def read_items(key: str, path: Path, kind: str) -> dict[str, _FileItem]:
+    """Items of a file by their ids; an item without one gets the key of its content. Raises `UserError`."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(key, path, f"it cannot be read ({error}).", "Give a file of JSON lines.") from None
+    items: dict[str, _FileItem] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            item = _FileItem.model_validate(json.loads(line))
+        except (ValueError, ValidationError) as error:
+            problem = f"line {number} is no item ({str(error).splitlines()[-1][:120]})."
+            remedy = 'Write {"prompt": ..., "choices": [...], "answer": 0} or {"good": ..., "bad": ...}.'
+            raise UserError(key, path, problem, remedy) from None
+        if bool(item.choices) != (kind == "choice"):
+            raise UserError(key, path, f"line {number} is not of kind {kind}.", "Set `kind` to what the file has.")
+        items.setdefault(item.id or content_key(line), item)
+    if not items:
+        raise UserError(key, path, "it has no items.", "Give a file with one JSON object a line.")
+    return items
+
+
+def suites_of(store: Store, config: GateConfig, gate_tokens: int, salt: str) -> list[Suite]:
+    """Held-out text, and what the recipe names besides."""
+    named: list[Suite] = [ItemFile(store, name, suite, salt) for name, suite in config.suites.items()]
+    return [HeldOutText(store, config, gate_tokens, salt), *named]
