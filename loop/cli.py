@@ -16,6 +16,7 @@ from loop import views
 from loop.closing import exit_on_error
 from loop.crawl_cli import app as crawl_app
 from loop.judge_cli import app as judge_app
+from loop.lineage_cli import app as lineage_app
 from loop.looking import RunOption, look_at, open_store
 from loop.registry_cli import app as registry_app
 from loop.report import write_report
@@ -25,6 +26,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 app.add_typer(crawl_app, name="crawl")
 app.add_typer(judge_app, name="judge")
 app.add_typer(registry_app)
+app.add_typer(lineage_app)
 
 
 @app.command(epilog="Example:  ratchet status --run runs/quickstart")

@@ -130,7 +130,9 @@ class SuiteTrial:
     def __init__(self, trial: Trial, suite: Suite) -> None:
         self._trial, self._suite, self._store = trial, suite, trial.store
         looks = trial.attempt - 1 if suite.reuse else 0
-        self._threshold = log_threshold(trial.level, looks)
+        # An attempt lets out whether it promoted, and then, for each suite, whether the candidate is its best so far.
+        outcomes = 1 + 2 ** sum(one.reuse and one.role != "report" for one in trial.suites)
+        self._threshold = log_threshold(trial.level, looks, outcomes)
         self._models = list(dict.fromkeys(m.digest for m in trial.rivals.models(trial.candidate)))
 
     def opponents(self) -> list[Opponent]:

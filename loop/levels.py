@@ -29,11 +29,12 @@ def attempt_level(kind: LevelKind, alpha: float, attempt: int, num_promoted: int
     return min(level * (num_promoted + 1), alpha) if kind == "discovery" else level
 
 
-def log_threshold(level: float, num_looks_before: int = 0) -> float:
+def log_threshold(level: float, num_looks_before: int = 0, num_outcomes: int = 2) -> float:
     """What log E must reach at a level.
 
-    Where the same units were used for `num_looks_before` decisions, each of which let one bit out, what is tested now
-    is one of 2^looks candidates that this run could have come to; the union bound over them asks for ln 2 more a look
-    (the argument of Dwork et al. 2015, Science 349:636, and of the ladder of Blum and Hardt 2015).
+    Where the same units were used for `num_looks_before` decisions, each of which let one of `num_outcomes` out, what
+    is tested now is one of outcomes^looks candidates that this run could have come to; the union bound over them asks
+    for ln(outcomes) more a look (the argument of Dwork et al. 2015, Science 349:636, and of the ladder of Blum and
+    Hardt 2015).
     """
-    return num_looks_before * math.log(2.0) - math.log(level)
+    return num_looks_before * math.log(num_outcomes) - math.log(level)

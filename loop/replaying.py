@@ -5,7 +5,6 @@ Everything before the step is trained again as well, in this process and on one 
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,8 @@ from infra.records import TrainStep
 from infra.store import Store
 from judges.labelers.actor import JudgeWorker, VerifierWorker
 from loop.recipe import Recipe, stored_recipe
-from loop.training import Places, curriculum_of, rewarder_of, sources_of, tasks_of, usable_steps
+from loop.reproducing import past_training
+from loop.training import rewarder_of, sources_of
 from trainers.rewards import Rewarder
 from trainers.tasks import Task
 
@@ -47,26 +47,10 @@ def replay_step(store: Store, generation: int, number: int, kind: str | None) ->
     """Step `number` of a generation, counted through all its kinds, or within `kind`. Raises `UserError`."""
     recipe = stored_recipe(store.run_facts()["recipe"])
     stored = _stored_step(store, recipe, generation, number, kind)
-    workers = int(json.loads(stored.metrics)["min_items"])  # the plan of steps depends on how many there could be
-    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"num_workers": workers})})
-    checkpoint = store.checkpoint(generation)
-    if checkpoint is None:
-        raise UserError("GENERATION", generation, "its training has not finished.", "Resume the run first.")
-    champion, anchor = store.checkpoint_of(checkpoint.parent), store.checkpoint(0)
-    assert champion is not None, "a candidate's parent is recorded before it"
-    assert anchor is not None, "a run begins by recording its anchor"
-    for model in (champion, anchor):
-        if not Path(model.path).exists():
-            raise UserError("GENERATION", generation, f"the model it began with is gone ({model.path}).",
-                            "Put the folder back.")  # fmt: skip
-    curriculum = curriculum_of(store, recipe, generation)
-    if curriculum.digest != checkpoint.manifest_digest:
-        raise UserError("GENERATION", generation, "its data are not all there any more (forgotten pages?).",
-                        "Only a generation whose data are all there can be replayed.")  # fmt: skip
+    past = past_training(store, generation)
+    recipe = past.recipe
     with tempfile.TemporaryDirectory(prefix="ratchet-replay-") as scratch:
-        places = Places(champion.path, anchor.path, str(Path(scratch) / "candidate"), Path(scratch))
-        kinds = usable_steps(store, recipe, generation, curriculum)
-        tasks = tasks_of(recipe, generation, curriculum, kinds, places)
+        tasks = past.tasks(store, Path(scratch))
         again = _train_until(tasks, recipe, _local_rewarders(store, recipe), stored)
         data = {str(row["id"]): row for task in tasks if task.kind == stored.kind for row in task.rows()}
     return ReplayedStep(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -274,7 +275,7 @@ def test_reused_items_are_the_same_in_every_attempt_and_need_more_each_time(stor
     first, second = ([s.item_id for s in store.item_scores(k, "choices")] for k in (1, 2))
     assert second[: len(first)] == first
     one, two = (next(t for t in store.gate_tests(k) if t.suite == "choices") for k in (1, 2))
-    assert two.log_threshold - one.log_threshold == pytest.approx(1.0986 + 0.6931, abs=1e-3)
+    assert two.log_threshold - one.log_threshold == pytest.approx(2 * math.log(3))
 
 
 def test_items_that_are_not_reused_are_fresh_in_every_attempt(store: Store, tmp_path: Path) -> None:

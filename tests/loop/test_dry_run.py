@@ -117,7 +117,7 @@ def assert_complete(run: Path) -> None:
         for table, key in (
             ("page", "page_id"), ("document", "document_id"), ("sample", "sample_id"), ("judgment", "judgment_id"),
             ("completion", "completion_id"), ("preference", "preference_id"), ("request", "request_id"),
-            ("burned", "document_id"), ("checkpoint", "generation"),
+            ("burned", "item_id"), ("checkpoint", "generation"),
         ):  # fmt: skip
             rows, keys = store.sql(f"SELECT count(*), count(DISTINCT {key}) FROM {table}").fetchall()[0]
             assert rows == keys, table
@@ -152,6 +152,8 @@ def test_whole_loop_through_ray_job_submit(client: dict[str, str], tmp_path: Pat
     assert kinds[0] == "pretrain"
     for kind in {kinds[0], kinds[-1]}:  # the command ends with 1 where batch or loss come out otherwise
         assert "the same" in ratchet("replay", "1", str(last[kind]), "--kind", kind, "--run", str(run))
+    assert "0 wrong" in ratchet("verify", "--run", str(run))
+    assert "the same model, bit for bit" in ratchet("reproduce", "2", "--run", str(run))
     again = finish(submit(client, run))
     assert "generation 2 is decided" in again, "the same command on a finished run does nothing twice"
     assert_complete(run)

@@ -53,6 +53,7 @@ def test_discovery_grows_with_what_was_found_and_never_beyond_alpha(attempt: int
 def test_reused_items_ask_for_ln_2_more_with_each_look() -> None:
     assert log_threshold(0.025) == pytest.approx(math.log(40))
     assert log_threshold(0.025, 3) - log_threshold(0.025) == pytest.approx(3 * math.log(2))
+    assert log_threshold(0.025, 3, 5) - log_threshold(0.025) == pytest.approx(3 * math.log(5))
 
 
 def test_twenty_generations_without_a_gain_are_rarely_promoted_and_by_other_gates_nearly_always() -> None:

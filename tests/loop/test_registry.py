@@ -168,7 +168,8 @@ def test_verify_finds_what_was_changed(run: Run) -> None:
     weights.write_bytes(b"altered")
     store = reopened(run)
     store._connection.execute(
-        "UPDATE item_score SET value = value + 0.3 WHERE attempt = 3 AND position = 4 AND model_digest IN (SELECT candidate FROM attempt)"
+        "UPDATE item_score SET value = value + 0.3 WHERE attempt = 3 AND position = 4"
+        " AND model_digest = (SELECT candidate FROM attempt WHERE attempt = 3)"
     )
     store._connection.execute("DELETE FROM manifest WHERE generation = 4 AND kind = 'passage'")
     store.close()
