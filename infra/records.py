@@ -330,6 +330,17 @@ class GateTest:
 
 
 @dataclass(frozen=True)
+class DataFact:
+    """A number about what a generation is trained on, and the bounds that it must keep."""
+
+    generation: int
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class AliasEvent:
     """An alias (champion, `best:SUITE`) was moved to a model: never changed, only followed by others."""
 

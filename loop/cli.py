@@ -77,6 +77,11 @@ def show(number: int, run: RunOption = None) -> None:
             for r in views.labels(connection, number)
         ]
         console.print(views.table("Labels", ["rubric", "labeler", "way", "scored", "unscored", "mean"], judged))
+        shares = [
+            [r["name"].replace("_", " "), views.number(r["value"], 3), f"{r['low']:g} to {r['high']:g}"]
+            for r in views.data_facts(connection, number)
+        ]
+        console.print(views.table("Training data", ["", "share", "allowed"], shares))
         dropped = [[r["stage"], r["reason"], str(r["count"])] for r in views.drops(connection, number)]
         console.print(views.table("Dropped", ["stage", "reason", "count"], dropped))
 

@@ -130,12 +130,16 @@ def build_curriculum(
     budget_tokens: int,
     seed: int,
     generation: int,
+    earlier: Sequence[Sample] = (),
 ) -> Curriculum:
     """Passages first, demonstrations for at most a quarter of the tokens, and every preference and prompt.
+
+    Of the budget, `earlier` samples (what earlier generations learned from) take theirs first.
 
     `passages` come best first. An instruction whose passage is trained on as well is left out: the same
     text twice in one epoch is memorised sooner than learned from.
     """
+    budget_tokens -= sum(estimated_tokens(s.prompt + s.completion) for s in earlier)
     chosen = choose_demonstrations(
         [d for d in demonstrations if d.check], int(DEMONSTRATION_SHARE * budget_tokens), seed
     )
@@ -145,7 +149,9 @@ def build_curriculum(
     if not samples and not chosen:
         problem = "the labeler left nothing to train on; crawl more pages or lower the bar"
         raise StageError("train", f"generation {generation}", problem)
-    return Curriculum(samples + chosen, list(preferences), list(prompts))
+    new = samples + chosen
+    known = {s.sample_id for s in new}
+    return Curriculum(new + [s for s in earlier if s.sample_id not in known], list(preferences), list(prompts))
 
 
 def summary(curriculum: Curriculum) -> str:

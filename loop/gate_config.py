@@ -58,6 +58,8 @@ class GateConfig(Section):
     """Units drawn and scored between two looks at the evidence."""
     suites: dict[str, SuiteConfig] = {}
     """Further suites by name."""
+    exam_documents: int = Field(default=40, ge=0)
+    """Sealed documents on which a promoted champion is scored beside the anchor; no decision reads the result."""
     veto_prompts: int = Field(default=24, ge=0)
     """Executed examples of held-out pages; significantly fewer right answers than the champion's are a veto."""
     veto_texts: int = Field(default=8, ge=0)

@@ -17,6 +17,7 @@ from infra.records import content_key
 from judges.config import JudgeConfig
 from judges.measuring.gold import gold_files, load_gold
 from judges.rubrics import load_rubric
+from loop.data_policy import DataConfig
 from loop.gate_config import GateConfig
 from loop.levels import attempt_level, log_threshold
 from loop.planning import units_needed
@@ -67,6 +68,7 @@ class Recipe(Section):
     model: ModelConfig = ModelConfig()
     crawl: CrawlConfig
     judge: JudgeConfig = JudgeConfig()
+    data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     gate: GateConfig = GateConfig()
     budget: BudgetConfig = BudgetConfig()

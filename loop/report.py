@@ -84,6 +84,25 @@ def plot_evidence(connection: Connection) -> str | None:
     return _png(figure)
 
 
+def plot_exam(connection: Connection) -> str | None:
+    """Gain over the anchor of every promoted champion on sealed documents, with 95% intervals."""
+    found = rows(
+        connection,
+        "SELECT generation, value, standard_error, num_items FROM evaluation WHERE suite = 'sealed_exam'"
+        " AND metric = 'gain' ORDER BY generation",
+    )
+    if not found:
+        return None
+    figure, axes = _axes()
+    error = [1.96 * row["standard_error"] for row in found]
+    numbers = [row["generation"] for row in found]
+    axes.errorbar(numbers, [row["value"] for row in found], error, fmt="o-", capsize=3, color=_COLOURS["promote"])
+    axes.axhline(0.0, color="#57606a", linewidth=1)
+    axes.set_xticks(numbers)
+    axes.set(xlabel="promoted generation", ylabel="bits per byte won over the anchor")
+    return _png(figure)
+
+
 def plot_labels(connection: Connection, generation: int) -> str | None:
     """Histograms of the values that labelers gave, by rubric."""
     found = rows(
@@ -164,6 +183,7 @@ def _generation(connection: Connection, row: views.Row) -> dict[str, Any]:
     return {
         "row": row,
         "stages": views.stages(connection, number),
+        "data": views.data_facts(connection, number),
         "drops": views.drops(connection, number),
         "labels": views.labels(connection, number),
         "label_plot": plot_labels(connection, number),
@@ -194,6 +214,7 @@ def write_report(run: Path, connection: Connection) -> Path:
         plots={
             "bits": plot_bits(connection),
             "evidence": plot_evidence(connection),
+            "exam": plot_exam(connection),
             "training": plot_training(connection),
             "crawl": plot_crawl(connection),
             "gold": _png(sheets_figure(sheets)) if sheets else None,

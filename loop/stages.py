@@ -17,7 +17,9 @@ from judges.making.labeling import Labeling
 from judges.making.parts import Champion, Encoder, LabelBudget, Verifier
 from loop.crawling import crawl_generation
 from loop.curriculum import summary
+from loop.data_policy import check, measure
 from loop.deciding import Rivals, Trial
+from loop.exam import sit_exam
 from loop.held_out import HeldOutTexts
 from loop.registry import environment, file_model, link_champion, write_model_card, write_provenance
 from loop.runs import Run, Summary
@@ -130,6 +132,9 @@ def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint:
     def work() -> Summary:
         curriculum = curriculum_of(run.store, run.recipe, generation)
         note(f"training on {summary(curriculum)}")
+        facts = measure(run.store, run.recipe.data, generation, curriculum)
+        run.store.add_data_facts(facts)
+        check(facts)
         run.store.add_manifest(generation, curriculum.items())
         recipe = run.recipe.model_copy(update={"train": with_workers(run.recipe.train, cluster)})
         kinds = usable_steps(run.store, recipe, generation, curriculum)
@@ -204,7 +209,7 @@ def _try(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -> 
         actors(ModelScorer, count, folders, cluster.threads(), num_gpus=gpus) as scorers,
         actors(VerifierWorker, 1, num_cpus=0) as verifiers,
     ):
-        return Trial(
+        trial = Trial(
             store=store,
             config=config,
             suites=suites,
@@ -215,4 +220,8 @@ def _try(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -> 
             candidate=candidate,
             rivals=rivals,
             salt=run.salt,
-        ).run()
+        )
+        decision = trial.run()
+        if decision.outcome == "promote":
+            sit_exam(trial)
+        return decision

@@ -20,6 +20,7 @@ from judges.rubrics import load_rubric
 from judges.verifying.checks import Claim
 from judges.ways import Subject
 from loop.curriculum import Curriculum, build_curriculum
+from loop.data_policy import earlier_samples
 from loop.recipe import Recipe
 from trainers.config import RL_KINDS, TrainConfig
 from trainers.rewards import Attempted, Rewarder
@@ -41,6 +42,7 @@ def curriculum_of(store: Store, recipe: Recipe, generation: int) -> Curriculum:
     demonstrations = store.samples(generation, "demonstration")
     has_policy_gradients = any(kind in RL_KINDS for kind in recipe.train.steps)
     budget = recipe.budgets()["train_tokens"]
+    earlier = earlier_samples(store, generation, int(recipe.data.earlier_share * budget), recipe.seed)
     return build_curriculum(
         passages=selected_passages(store, recipe.judge, generation, budget, recipe.seed),
         demonstrations=demonstrations,
@@ -49,6 +51,7 @@ def curriculum_of(store: Store, recipe: Recipe, generation: int) -> Curriculum:
         budget_tokens=budget,
         seed=recipe.seed,
         generation=generation,
+        earlier=earlier,
     )
 
 

@@ -30,7 +30,8 @@ LEFT JOIN evaluation own
 LEFT JOIN evaluation other
   ON other.attempt = d.attempt AND other.metric = 'bits_per_byte' AND other.model_digest = d.champion
 LEFT JOIN evaluation gain
-  ON gain.attempt = d.attempt AND gain.metric = 'gain' AND gain.model_digest = d.candidate
+  ON gain.attempt = d.attempt AND gain.suite = 'bits_per_byte' AND gain.metric = 'gain'
+    AND gain.model_digest = d.candidate
 LEFT JOIN evaluation acc
   ON acc.attempt = d.attempt AND acc.suite = 'executed_examples' AND acc.model_digest = d.candidate
 LEFT JOIN evaluation dis
@@ -82,6 +83,11 @@ def drops(connection: duckdb.DuckDBPyConnection, number: int) -> list[Row]:
         "SELECT stage, reason, count(*) AS count FROM dropped WHERE generation = ? GROUP BY ALL ORDER BY ALL",
         [number],
     )
+
+
+def data_facts(connection: duckdb.DuckDBPyConnection, number: int) -> list[Row]:
+    """What a generation was trained on, in shares, with the bounds of each."""
+    return rows(connection, "SELECT * FROM data_fact WHERE generation = ? ORDER BY name", [number])
 
 
 def labels(connection: duckdb.DuckDBPyConnection, number: int) -> list[Row]:

@@ -127,6 +127,9 @@ CREATE TABLE checkpoint (
 -- Which sample or preference a generation was trained on.
 CREATE TABLE manifest (generation BIGINT, kind TEXT, item_id TEXT);
 
+-- What the data policy measured before a generation was trained.
+CREATE TABLE data_fact (generation BIGINT, name TEXT, value DOUBLE, low DOUBLE, high DOUBLE);
+
 CREATE TABLE attempt (attempt BIGINT, generation BIGINT, candidate TEXT, champion TEXT, registered_at TIMESTAMP);
 
 -- Items of a suite (held-out documents, lines of a file) that an attempt has drawn. Of what is not to be used again,

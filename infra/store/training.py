@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from infra.records import Checkpoint, TrainStep
+from infra.records import Checkpoint, DataFact, Sample, TrainStep
 from infra.store.base import StoreBase
 
 
@@ -48,6 +48,53 @@ class TrainingTables(StoreBase):
             (str(kind), str(item))
             for kind, item in self._rows("SELECT kind, item_id FROM manifest WHERE generation = ?", [generation])
         ]
+
+    def trained_samples_before(self, generation: int) -> list[Sample]:
+        """Samples with a completion that earlier generations were trained on and that are still there."""
+        return self._records(
+            Sample,
+            "SELECT * FROM sample s WHERE s.completion <> '' AND s.generation < ? AND EXISTS ("
+            " SELECT 1 FROM manifest m WHERE m.item_id = s.sample_id AND m.generation < ? AND m.kind = s.kind)"
+            " ORDER BY s.sample_id",
+            [generation, generation],
+        )
+
+    def sample_domains_of(self, sample_ids: Sequence[str]) -> dict[str, str]:
+        """Sample to the registrable domain of the page behind it, for those that have one."""
+        return dict(
+            self._rows(
+                "SELECT s.sample_id, p.domain FROM sample s JOIN document d USING (document_id)"
+                " JOIN page p USING (page_id) WHERE list_contains(?, s.sample_id)",
+                [list(sample_ids)],
+            )
+        )
+
+    def parse_counts(self, generation: int) -> tuple[int, int]:
+        """(answers that could be read, answers) of a generation's judges; verifiers are not asked for words."""
+        rows = self._rows(
+            "SELECT count(*) FILTER (status = 'scored'), count(*) FROM judgment"
+            " WHERE generation = ? AND mode <> 'verify'",
+            [generation],
+        )
+        return int(rows[0][0]), int(rows[0][1])
+
+    def keep_counts(self, generation: int) -> tuple[int, int]:
+        """(documents kept, documents read) of a generation's crawl."""
+        rows = self._rows(
+            "SELECT count(*) FILTER (status = 'kept'), count(*) FROM document WHERE generation = ?", [generation]
+        )
+        return int(rows[0][0]), int(rows[0][1])
+
+    def add_data_facts(self, facts: Sequence[DataFact]) -> None:
+        """Store what the data policy measured; a later measurement of the same generation takes its place."""
+        with self._transaction():
+            for generation in {fact.generation for fact in facts}:
+                self._connection.execute("DELETE FROM data_fact WHERE generation = ?", [generation])
+            self._add("data_fact", DataFact, facts, ["generation", "name"])
+
+    def data_facts(self, generation: int) -> list[DataFact]:
+        """What the data policy measured of a generation."""
+        return self._records(DataFact, "SELECT * FROM data_fact WHERE generation = ? ORDER BY name", [generation])
 
     def add_train_steps(self, steps: Sequence[TrainStep]) -> None:
         """Store the metrics of optimiser steps."""

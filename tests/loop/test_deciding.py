@@ -16,6 +16,7 @@ from infra.store import Store
 from judges.verifying.checks import Claim
 from judges.verifying.verifier import VerifiedDocument
 from loop.deciding import Rivals, SuiteTrial, Trial
+from loop.exam import sit_exam
 from loop.gate_config import GateConfig, SuiteConfig
 from loop.suites import suites_of
 
@@ -297,3 +298,25 @@ def test_a_suite_that_is_only_reported_decides_nothing(store: Store, tmp_path: P
     assert not decision.is_weak
     values = {e.model_digest: e.value for e in store.evaluations() if e.suite == "choices" and e.metric == "accuracy"}
     assert values == {"candidate1": 0.0, "anchor": 1.0}
+
+
+def test_the_sealed_exam_is_scored_and_read_by_no_decision(store: Store) -> None:
+    sealed = [Document(f"s{i}", f"q{i}", f"v{i}", "t", f"sealed {i}", "en", "x", "sealed", 1) for i in range(12)]
+    store.add_documents(sealed)
+    one = trial(store, KnownScorer(0.3), config=GateConfig(exam_documents=10))
+    assert one.run().outcome == "promote"
+    assert not any("sealed" in text for text in one.scorer.texts)  # type: ignore[attr-defined]
+    sit_exam(one)
+    found = {(e.metric, e.model_digest): e.value for e in store.evaluations() if e.suite == "sealed_exam"}
+    assert found[("gain", "candidate1")] == pytest.approx(0.3)
+    assert found[("bits_per_byte_sealed", "anchor")] == pytest.approx(1.0)
+    drawn = [s.item_id for s in store.item_scores(1, "sealed_exam")]
+    assert len(set(drawn)) == 10
+    later = trial(store, KnownScorer(0.3), generation=2)
+    sit_exam(later)
+    assert set(drawn) <= {s.item_id for s in store.item_scores(2, "sealed_exam")}, "the same ones in each generation"
+
+
+def test_a_run_without_sealed_documents_has_no_exam(store: Store) -> None:
+    sit_exam(trial(store, KnownScorer(0.3)))
+    assert [e for e in store.evaluations() if e.suite == "sealed_exam"] == []

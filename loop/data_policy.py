@@ -1,0 +1,152 @@
+"""What a generation is about to learn from, measured before it is trained: a breach stops it.
+
+Models trained on their own output alone lose the tails and then the middle of what they knew (Shumailov et al. 2024,
+Nature 631:755); where real text accumulates and is never replaced, they do not (Gerstgrasser et al. 2024,
+arXiv:2404.01413). So every mix keeps a floor of real text, and some of what earlier generations learned from.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from pydantic import Field
+
+from infra.config import Section
+from infra.errors import UserError
+from infra.records import DataFact, Sample, unit_hash
+from infra.store import Store
+from judges.making.passages import estimated_tokens, within_budget
+from loop.curriculum import Curriculum
+
+MADE = "model"
+NUM_BANDS = 3
+
+
+class DataConfig(Section):
+    """The `[data]` section: shares that every generation's training data must keep; tokens are counted."""
+
+    earlier_share: float = Field(default=0.25, ge=0, lt=1)
+    """Share of the training tokens taken, where there is as much, from what earlier generations were trained on."""
+    min_real_share: float = Field(default=0.5, ge=0, le=1)
+    """Smallest share of text that no model wrote."""
+    max_made_share: float = Field(default=0.5, ge=0, le=1)
+    """Largest share of text that the champion or another generation wrote."""
+    max_domain_share: float = Field(default=1.0, gt=0, le=1)
+    """Largest share of one domain; `judge.selection.max_domain_share` already draws passages by one of its own."""
+    min_band_share: float = Field(default=0.0, ge=0, lt=0.33)
+    """Smallest share of each third of the passages by the champion's surprise."""
+    min_parse_rate: float = Field(default=0.5, ge=0, le=1)
+    """Smallest share of the labeler's answers that could be read."""
+    min_keep_rate: float = Field(default=0.0, ge=0, le=1)
+    """Smallest share of a crawl's documents that were kept."""
+    max_keep_rate: float = Field(default=1.0, ge=0, le=1)
+    """Largest share of a crawl's documents that were kept: filters that pass everything have stopped filtering."""
+
+
+def earlier_samples(store: Store, generation: int, budget_tokens: int, seed: int) -> list[Sample]:
+    """Samples that earlier generations were trained on, in an order of this generation's own, within a budget."""
+    found = store.trained_samples_before(generation)
+    found.sort(key=lambda s: unit_hash(seed, "earlier", generation, s.sample_id))
+    return within_budget(found, budget_tokens)
+
+
+def measure(store: Store, config: DataConfig, generation: int, curriculum: Curriculum) -> list[DataFact]:
+    """Every number of the policy with its bounds."""
+    facts = [
+        *_origin_facts(config, generation, curriculum),
+        _domain_fact(
+            config, generation, curriculum, store.sample_domains_of([s.sample_id for s in curriculum.samples])
+        ),
+        *_band_facts(config, generation, curriculum, store.surprise(generation)),
+    ]
+    scored, asked = store.parse_counts(generation)
+    if asked:
+        facts.append(DataFact(generation, "parse_rate", scored / asked, config.min_parse_rate, 1.0))
+    kept, read = store.keep_counts(generation)
+    if read:
+        facts.append(DataFact(generation, "keep_rate", kept / read, config.min_keep_rate, config.max_keep_rate))
+    return facts
+
+
+def check(facts: Sequence[DataFact]) -> None:
+    """Raise `UserError` for the first number outside its bounds."""
+    for fact in facts:
+        if fact.low <= fact.value <= fact.high:
+            continue
+        is_low = fact.value < fact.low
+        key, bound = KEYS[fact.name][0 if is_low else 1], fact.low if is_low else fact.high
+        side = "below" if is_low else "above"
+        problem = f"{WORDS[fact.name]} is {fact.value:.3f} in generation {fact.generation}, {side} {bound:g}."
+        remedy = "It is not trained. Crawl more or label otherwise in a new run, or give the bound another value there."
+        raise UserError(f"data.{key}", bound, problem, remedy)
+
+
+KEYS = {
+    "real_share": ("min_real_share", "min_real_share"),
+    "made_share": ("max_made_share", "max_made_share"),
+    "earlier_share": ("earlier_share", "earlier_share"),
+    "largest_domain_share": ("max_domain_share", "max_domain_share"),
+    **{f"band_{band}_share": ("min_band_share", "min_band_share") for band in range(NUM_BANDS)},
+    "parse_rate": ("min_parse_rate", "min_parse_rate"),
+    "keep_rate": ("min_keep_rate", "max_keep_rate"),
+}
+"""The recipe's keys of each number's lower and upper bound."""
+WORDS = {
+    "real_share": "the share of real text",
+    "made_share": "the share of text made by models",
+    "earlier_share": "the share of text from earlier generations",
+    "largest_domain_share": "the share of the largest domain",
+    "band_0_share": "the share of the third that surprises the champion least",
+    "band_1_share": "the share of the middle third by surprise",
+    "band_2_share": "the share of the third that surprises the champion most",
+    "parse_rate": "the share of the labeler's answers that could be read",
+    "keep_rate": "the share of documents that were kept",
+}
+
+
+def _tokens(curriculum: Curriculum) -> Counter[str]:
+    """Trained tokens by origin: completions of samples, and what preferences favour."""
+    counts: Counter[str] = Counter()
+    for sample in curriculum.samples:
+        counts[sample.origin] += estimated_tokens(sample.completion)
+    for preference in curriculum.preferences:
+        if preference.place == 0:
+            counts[preference.chosen_origin] += estimated_tokens(preference.chosen)
+    return counts
+
+
+def _origin_facts(config: DataConfig, generation: int, curriculum: Curriculum) -> list[DataFact]:
+    counts = _tokens(curriculum)
+    total = max(counts.total(), 1)
+    earlier = sum(estimated_tokens(s.completion) for s in curriculum.samples if s.generation < generation)
+    return [
+        DataFact(generation, "real_share", 1 - counts[MADE] / total, config.min_real_share, 1.0),
+        DataFact(generation, "made_share", counts[MADE] / total, 0.0, config.max_made_share),
+        DataFact(generation, "earlier_share", earlier / total, 0.0, 1.0),
+    ]
+
+
+def _domain_fact(config: DataConfig, generation: int, curriculum: Curriculum, domains: Mapping[str, str]) -> DataFact:
+    counts: Counter[str] = Counter()
+    for sample in curriculum.samples:
+        counts[domains.get(sample.sample_id, "")] += estimated_tokens(sample.completion)
+    named = max((count for domain, count in counts.items() if domain), default=0)
+    return DataFact(generation, "largest_domain_share", named / max(counts.total(), 1), 0.0, config.max_domain_share)
+
+
+def _band_facts(
+    config: DataConfig, generation: int, curriculum: Curriculum, bits: Mapping[str, float]
+) -> list[DataFact]:
+    """Shares of the thirds of all passages that were read; none where fewer than three were."""
+    known = np.array(sorted(bits.values()), dtype=np.float64)
+    trained = [bits[s.sample_id] for s in curriculum.samples if s.sample_id in bits]
+    if len(known) < NUM_BANDS or not trained:
+        return []
+    edges = np.quantile(known, [(i + 1) / NUM_BANDS for i in range(NUM_BANDS - 1)])
+    counts = np.bincount(np.searchsorted(edges, trained, side="left"), minlength=NUM_BANDS)
+    return [
+        DataFact(generation, f"band_{band}_share", float(counts[band] / len(trained)), config.min_band_share, 1.0)
+        for band in range(NUM_BANDS)
+    ]

@@ -1,0 +1,133 @@
+"""Shares of a generation's training data, known in advance, and what happens where one leaves its bounds."""
+
+from __future__ import annotations
+
+import pytest
+
+from infra.errors import UserError
+from infra.records import Document, Judgment, Page, Preference, Sample, now
+from infra.store import Store
+from loop.curriculum import Curriculum, build_curriculum
+from loop.data_policy import KEYS, WORDS, DataConfig, check, earlier_samples, measure
+from loop.recipe import load_recipe
+from loop.training import curriculum_of
+
+TEXT = "x" * 400
+
+
+def sample(name: str, origin: str = "web", generation: int = 2, document: str = "d0") -> Sample:
+    return Sample(name, document, "passage", "", TEXT, origin, generation, 0, 4)
+
+
+def preference(name: str, origin: str, place: int = 0) -> Preference:
+    return Preference(name, "s", "p", TEXT, "bad", origin, "judge", 0.9, 1.0, 2, place=place)
+
+
+def facts(store: Store, curriculum: Curriculum, config: DataConfig | None = None) -> dict[str, float]:
+    return {fact.name: fact.value for fact in measure(store, config or DataConfig(), 2, curriculum)}
+
+
+def test_real_and_made_text_are_counted_by_what_is_trained(store: Store) -> None:
+    curriculum = Curriculum(
+        [sample("a"), sample("b", "file"), sample("c", "model")],
+        [preference("p", "model"), preference("q", "web"), preference("r", "model", place=1)],
+    )
+    found = facts(store, curriculum)
+    assert found["real_share"] == pytest.approx(3 / 5), "web, file and one favoured text of the web; place 1 is a pair"
+    assert found["made_share"] == pytest.approx(2 / 5)
+
+
+def test_shares_of_domains_bands_answers_and_documents(store: Store) -> None:
+    pages = [
+        Page(f"p{i}", f"https://d{i}.org/", f"d{i}.org", f"d{i}.org", "", "page", 1, "", 200, "", "", "", now(), "", 1, 2,
+             "unknown", "unknown")
+        for i in range(2)
+    ]  # fmt: skip
+    documents = [
+        Document(f"d{i}", f"p{i % 2}", f"https://d{i % 2}.org/", "", "t", "en", "x", "train", 2,
+                 status="kept" if i < 3 else "filtered")
+        for i in range(4)
+    ]  # fmt: skip
+    store.add_documents(documents, pages)
+    samples = [sample("a", document="d0"), sample("b", document="d1"), sample("c", document="d2")]
+    store.add_samples([*samples, sample("e"), sample("f"), sample("g")])
+    store.add_surprise(2, "m", [("a", 1.0), ("b", 2.0), ("c", 3.0), ("e", 1.1), ("f", 2.1), ("g", 3.1)])
+    store.add_judgments([
+        Judgment(f"j{i}", "a", "judge", "r", "choice", status, "", 0.5, "", 1, 2, mode=mode)
+        for i, (status, mode) in enumerate([
+            ("scored", "pointwise"), ("scored", "pointwise"), ("unscored", "pointwise"), ("unscored", "verify")
+        ])
+    ])  # fmt: skip
+    found = facts(store, Curriculum(samples, []))
+    assert found["largest_domain_share"] == pytest.approx(2 / 3), "d0 and d2 are of d0.org"
+    assert [found[f"band_{band}_share"] for band in range(3)] == pytest.approx([1 / 3] * 3)
+    assert found["parse_rate"] == pytest.approx(2 / 3), "a verifier that has nothing to verify is no bad answer"
+    assert found["keep_rate"] == pytest.approx(3 / 4)
+
+
+@pytest.mark.parametrize(
+    ("config", "key", "words"),
+    [
+        (DataConfig(min_real_share=0.9, max_made_share=1.0), "data.min_real_share", "the share of real text is 0.500"),
+        (DataConfig(max_made_share=0.4), "data.max_made_share", "above 0.4"),
+    ],
+)
+def test_a_breach_names_key_value_and_remedy(store: Store, config: DataConfig, key: str, words: str) -> None:
+    curriculum = Curriculum([sample("a"), sample("b", "model")], [])
+    with pytest.raises(UserError) as caught:
+        check(measure(store, config, 2, curriculum))
+    assert key in str(caught.value)
+    assert words in str(caught.value)
+    assert "It is not trained" in str(caught.value)
+
+
+def test_within_the_bounds_nothing_happens(store: Store) -> None:
+    check(measure(store, DataConfig(), 2, Curriculum([sample("a"), sample("b", "model")], [])))
+
+
+def test_every_number_has_its_keys_and_its_words() -> None:
+    assert KEYS.keys() == WORDS.keys()
+    for keys in KEYS.values():
+        for key in keys:
+            assert hasattr(DataConfig(), key)
+
+
+def with_history(store: Store) -> None:
+    """Generation 1 was trained on twenty passages; one that it was not trained on is there as well."""
+    store.add_documents([Document("d0", "p", "u", "", "t", "en", "x", "train", 1)])
+    store.add_samples([sample(f"old{i}", generation=1) for i in range(20)] + [sample("never", generation=1)])
+    store.add_manifest(1, [("passage", f"old{i}") for i in range(20)])
+
+
+def test_what_was_learned_before_is_learned_again_up_to_its_share(store: Store) -> None:
+    with_history(store)
+    again = earlier_samples(store, 2, 500, seed=0)
+    assert again
+    assert all(s.sample_id.startswith("old") for s in again)
+    assert again == earlier_samples(store, 2, 500, seed=0)
+    assert again != earlier_samples(store, 3, 500, seed=0), "another generation learns others again"
+    assert earlier_samples(store, 1, 500, seed=0) == []
+    curriculum = build_curriculum([sample(f"new{i}") for i in range(50)], [], [], [], 2000, 0, 2, again)
+    tokens = 101
+    assert len(curriculum.samples) * tokens <= 2000 + tokens, "the budget holds for old and new together"
+    found = facts(store, curriculum)
+    assert found["earlier_share"] == pytest.approx(len(again) / len(curriculum.samples))
+
+
+def test_the_recipe_says_how_much_of_the_past_is_kept(store: Store) -> None:
+    with_history(store)
+    store.add_samples([sample(f"new{i}") for i in range(30)])
+    store.add_judgments([
+        Judgment(f"j{i}", f"new{i}", "judge", "r", "choice", "scored", "", i / 30, "", 1, 2)
+        for i in range(30)
+    ])  # fmt: skip
+    recipe = load_recipe("quickstart", ["budget.train_tokens=1000", "data.earlier_share=0.5"])
+    rubric = recipe.judge.passage_rubrics[0]
+    from judges.rubrics import load_rubric
+
+    store._connection.execute("UPDATE judgment SET rubric = ?", [load_rubric(rubric).id])
+    kept = curriculum_of(store, recipe, 2)
+    old = [s for s in kept.samples if s.generation == 1]
+    assert 0 < len(old) <= 5
+    none = recipe.model_copy(update={"data": DataConfig(earlier_share=0.0)})
+    assert all(s.generation == 2 for s in curriculum_of(store, none, 2).samples)
