@@ -52,6 +52,9 @@ class GateConfig(Section):
     """What is independent of the rest: all documents of a page or a domain count as one."""
     unit_documents: int = Field(default=4, gt=0)
     """Documents of one unit that are scored, at most."""
+    reuse_documents: bool = False
+    """Begin every attempt with the same documents, for sites that bring no new ones; promotions are stamped weak, and
+    each attempt needs more of them. Without it a candidate is held when fresh documents run out."""
     document_chars: int = Field(default=800, ge=50)
     """Length of the window of a held-out document that is scored."""
     chunk_documents: int = Field(default=8, gt=0)

@@ -85,24 +85,25 @@ class Suite(Protocol):
 
 
 class HeldOutText:
-    """Windows of documents that no attempt has seen: bits per byte."""
+    """Windows of held-out documents, by default of those that no attempt has seen: bits per byte."""
 
     name = metric = BITS
     role: Role = "primary"
     higher_is_better = False
-    reuse = False
     digest = ""
 
     def __init__(self, store: Store, config: GateConfig, gate_tokens: int, salt: str) -> None:
         self._store, self._config, self._salt = store, config, salt
         self.clip, self.margin = config.clip_bits, config.margin_bits
-        self.limit = documents_of(config, gate_tokens)
+        self.limit, self.reuse = documents_of(config, gate_tokens), config.reuse_documents
 
     def draw(self, attempt: int, start: int) -> list[Item]:
         """See `Suite`."""
         config = self._config
         count = min(config.chunk_documents, self.limit - start)
-        drawn = self._store.draw_documents(attempt, start, count, config.unit, config.unit_documents, self._salt)
+        drawn = self._store.draw_documents(
+            attempt, start, count, config.unit, config.unit_documents, self._salt, config.reuse_documents
+        )
         items = []
         for document, unit in drawn:
             text = window(document.text, config.document_chars, document.document_id)
@@ -206,8 +207,10 @@ def read_items(key: str, path: Path, kind: str) -> dict[str, _FileItem]:
             continue
         try:
             item = _FileItem.model_validate(json.loads(line))
-        except (ValueError, ValidationError) as error:
-            problem = f"line {number} is no item ({str(error).splitlines()[-1][:120]})."
+        except ValueError as error:
+            first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+            where = "".join(f"{place}: " for place in first["loc"])
+            problem = f"line {number} is no item ({where}{first['msg'][:120]})."
             remedy = 'Write {"prompt": ..., "choices": [...], "answer": 0} or {"good": ..., "bad": ...}.'
             raise UserError(key, path, problem, remedy) from None
         if bool(item.choices) != (kind == "choice"):

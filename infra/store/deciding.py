@@ -55,19 +55,19 @@ class DecisionTables(RegistryTables):
         return attempt
 
     def draw_documents(
-        self, attempt: int, start: int, count: int, unit: str, per_unit: int, salt: str
+        self, attempt: int, start: int, count: int, unit: str, per_unit: int, salt: str, reuse: bool = False
     ) -> list[tuple[Document, str]]:
         """Burn up to `count` fresh units of the gate pool for positions from `start` on: (document, unit).
 
         A unit is a document, a page (its URL) or a registrable domain; of each at most `per_unit` documents are
-        drawn, and none of it ever again. Positions that this attempt drew before (it was killed then) give the same
-        documents again.
+        drawn, and none of it ever again, but with `reuse`, where every attempt begins with the same ones. Positions
+        that this attempt drew before (it was killed then) give the same documents again.
         """
         source = (
             f"(SELECT document_id AS item_id, {_UNITS[unit]} AS unit FROM document d"  # noqa: S608
             " WHERE status = 'kept' AND pool = 'gate')"
         )
-        drawn = self._draw(attempt, _DOCUMENTS, start, count, source, per_unit, salt, reuse=False)
+        drawn = self._draw(attempt, _DOCUMENTS, start, count, source, per_unit, salt, reuse)
         documents = self._records(
             Document, "SELECT * FROM document WHERE list_contains(?, document_id)", [[item for item, _ in drawn]]
         )

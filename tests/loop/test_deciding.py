@@ -290,6 +290,16 @@ def test_items_that_are_not_reused_are_fresh_in_every_attempt(store: Store, tmp_
     assert not drawn[0] & drawn[1]
 
 
+def test_held_out_documents_may_be_used_again_at_a_price(store: Store) -> None:
+    config = GateConfig(reuse_documents=True)
+    decisions = [trial(store, KnownScorer(0.3), config=config, generation=k).run() for k in (1, 2)]
+    assert [d.outcome for d in decisions] == ["promote", "promote"]
+    assert all(d.is_weak for d in decisions)
+    first, second = ({s.item_id for s in store.item_scores(k, "bits_per_byte")} for k in (1, 2))
+    assert first <= second, "the same documents, and more of them"
+    assert decisions[1].log_threshold == pytest.approx(math.log(6 / 0.05) + math.log(3))
+
+
 def test_a_suite_that_is_only_reported_decides_nothing(store: Store, tmp_path: Path) -> None:
     config = GateConfig(suites={"choices": suite_file(tmp_path).model_copy(update={"role": "report"})})
     marks = [[False] * 300, [True] * 300, [True] * 300]

@@ -111,14 +111,15 @@ def test_the_share_of_false_promotions_is_at_most_alpha_in_discovery(share: floa
 
 
 def discover(kind: LevelKind, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Promotions, and false ones, of each run."""
+    """Promotions, and false ones, of each run of fifteen attempts."""
     rng = np.random.default_rng(3)
     promoted, wrong = np.zeros(RUNS, int), np.zeros(RUNS, int)
     for attempt in range(1, 16):
         good = rng.random(RUNS) < share
         gains = units(rng, np.where(good, 0.3, 0.0))
-        for found in np.unique(promoted):
-            of = promoted == found
+        before = promoted.copy()
+        for found in np.unique(before):
+            of = before == found
             ok = passes(gains[of], attempt_level(kind, ALPHA, attempt, int(found)))
             promoted[of] += ok
             wrong[of] += ok & ~good[of]
@@ -126,4 +127,5 @@ def discover(kind: LevelKind, share: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_discovery_finds_more_than_strict_where_there_is_much_to_find() -> None:
-    assert discover("discovery", 0.9)[0].mean() > discover("strict", 0.9)[0].mean() + 0.5
+    found = {kind: discover(kind, 0.9)[0].mean() for kind in ("strict", "discovery")}
+    assert found["strict"] < found["discovery"] <= 15 * 0.9 + 0.2

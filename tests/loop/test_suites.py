@@ -63,8 +63,7 @@ def test_items_keep_their_ids_or_get_the_key_of_their_content(tmp_path: Path) ->
 def plain_logp(folder: Path, context: str, text: str) -> float:
     """Sum of the log-probabilities of a text's tokens by transformers alone, one text at a time."""
     model, tokenizer = load_model(folder), load_tokenizer(folder)
-    start = tokenizer.bos_token_id
-    before = [start, *tokenizer.encode(context, add_special_tokens=False)]
+    before = tokenizer.encode(context, add_special_tokens=False) or [tokenizer.bos_token_id]
     after = tokenizer.encode(text, add_special_tokens=False)
     with torch.no_grad():
         logps = model(torch.tensor([before + after])).logits[0].log_softmax(-1)
