@@ -22,6 +22,8 @@ from loop.registry_cli import app as registry_app
 from loop.report import write_report
 from loop.runs import newest_run
 
+TOP_GROUPS = 12
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(crawl_app, name="crawl")
 app.add_typer(judge_app, name="judge")
@@ -77,6 +79,17 @@ def show(number: int, run: RunOption = None) -> None:
             for r in views.labels(connection, number)
         ]
         console.print(views.table("Labels", ["rubric", "labeler", "way", "scored", "unscored", "mean"], judged))
+        for group in ("language", "domain"):
+            by_group = [
+                [
+                    r["name"],
+                    str(r["documents"]),
+                    *("{} ± {}".format(*map(views.number, r[k])) for k in ("bits", "gain")),
+                ]
+                for r in views.bits_by_group(connection, number, group)[:TOP_GROUPS]
+            ]
+            heads = [group, "documents", "bits per byte", "gain over the champion"]
+            console.print(views.table(f"Bits per byte by {group}", heads, by_group))
         shares = [
             [r["name"].replace("_", " "), views.number(r["value"], 3), f"{r['low']:g} to {r['high']:g}"]
             for r in views.data_facts(connection, number)

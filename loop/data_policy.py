@@ -37,6 +37,8 @@ class DataConfig(Section):
     """Largest share of one domain; `judge.selection.max_domain_share` already draws passages by one of its own."""
     min_band_share: float = Field(default=0.0, ge=0, lt=0.33)
     """Smallest share of each third of the passages by the champion's surprise."""
+    canaries: list[str] = []
+    """Texts that no training data may hold, such as a benchmark's canary string."""
     min_parse_rate: float = Field(default=0.5, ge=0, le=1)
     """Smallest share of the labeler's answers that could be read."""
     min_keep_rate: float = Field(default=0.0, ge=0, le=1)
@@ -61,6 +63,8 @@ def measure(store: Store, config: DataConfig, generation: int, curriculum: Curri
         ),
         *_band_facts(config, generation, curriculum, store.surprise(generation)),
     ]
+    if config.canaries:
+        facts.append(DataFact(generation, "canary_hits", _canary_hits(config, curriculum), 0.0, 0.0))
     scored, asked = store.parse_counts(generation)
     if asked:
         facts.append(DataFact(generation, "parse_rate", scored / asked, config.min_parse_rate, 1.0))
@@ -89,6 +93,7 @@ KEYS = {
     "earlier_share": ("earlier_share", "earlier_share"),
     "largest_domain_share": ("max_domain_share", "max_domain_share"),
     **{f"band_{band}_share": ("min_band_share", "min_band_share") for band in range(NUM_BANDS)},
+    "canary_hits": ("canaries", "canaries"),
     "parse_rate": ("min_parse_rate", "min_parse_rate"),
     "keep_rate": ("min_keep_rate", "max_keep_rate"),
 }
@@ -101,6 +106,7 @@ WORDS = {
     "band_0_share": "the share of the third that surprises the champion least",
     "band_1_share": "the share of the middle third by surprise",
     "band_2_share": "the share of the third that surprises the champion most",
+    "canary_hits": "the number of training texts with a canary in them",
     "parse_rate": "the share of the labeler's answers that could be read",
     "keep_rate": "the share of documents that were kept",
 }
@@ -126,6 +132,12 @@ def _origin_facts(config: DataConfig, generation: int, curriculum: Curriculum) -
         DataFact(generation, "made_share", counts[MADE] / total, 0.0, config.max_made_share),
         DataFact(generation, "earlier_share", earlier / total, 0.0, 1.0),
     ]
+
+
+def _canary_hits(config: DataConfig, curriculum: Curriculum) -> float:
+    texts = [f"{s.prompt}\n{s.completion}" for s in (*curriculum.samples, *curriculum.prompts)]
+    texts += [f"{p.prompt}\n{p.chosen}\n{p.rejected}" for p in curriculum.preferences]
+    return float(sum(any(canary in text for canary in config.canaries) for text in texts))
 
 
 def _domain_fact(config: DataConfig, generation: int, curriculum: Curriculum, domains: Mapping[str, str]) -> DataFact:

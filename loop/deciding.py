@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from infra.console import progress
-from infra.records import Checkpoint, Decision, Evaluation, GateTest, ItemScore, now
+from infra.records import Checkpoint, Decision, Evaluation, GateTest, ItemScore, TrainStep, now
 from infra.store import Store
 from judges.making.parts import Verifier
 from loop.evaluation import clustered_mean_and_error
@@ -17,6 +18,7 @@ from loop.gate_config import GateConfig
 from loop.levels import attempt_level, log_threshold
 from loop.suites import Item, Scorer, Suite
 from loop.vetoes import Vetoes
+from trainers.config import RL_KINDS
 
 GAIN = "gain"
 
@@ -61,7 +63,21 @@ class Trial:
             tests += SuiteTrial(self, suite).run()
             if any(test.outcome == "fail" for test in tests):
                 break
-        return self._decide(*_outcome(tests), tests)
+        outcome, reason = _outcome(tests)
+        if outcome == "hold" and (hacked := self._reward_hacked(tests)):
+            outcome, reason = "reject", f"veto: {hacked}"
+        return self._decide(outcome, reason, tests)
+
+    def _reward_hacked(self, tests: Sequence[GateTest]) -> str:
+        """A sentence where the score that was trained for rose and what nobody trained for did not; else empty.
+
+        Gao et al. 2023 (arXiv:2210.10760): past a point, the more a proxy is optimised the worse the measure becomes.
+        """
+        gains = [test.mean_gain for test in tests if test.role == "primary" and test.num_items]
+        rise = reward_rise(self.store.train_steps(self.generation))
+        if rise is None or rise[1] <= rise[0] or not gains or max(gains) > 0:
+            return ""
+        return f"the reward rose from {rise[0]:.3f} to {rise[1]:.3f} in training, and no primary measure did"
 
     @property
     def level(self) -> float:
@@ -112,6 +128,17 @@ def _outcome(tests: Sequence[GateTest]) -> tuple[str, str]:
         where = ", ".join(f"{t.suite} against the {t.against}" for t in waiting)
         return "hold", f"not enough evidence: {where}"
     return "promote", "evidence of a gain"
+
+
+def reward_rise(steps: Sequence[TrainStep]) -> tuple[float, float] | None:
+    """Mean reward of the first and the last third of a policy gradient's iterations; None with fewer than three.
+
+    Of several kinds, the one that was trained for most iterations counts.
+    """
+    kinds = [[s for s in steps if s.kind == kind] for kind in RL_KINDS]
+    rewards = [json.loads(s.metrics)["reward"] for s in max(kinds, key=len)]
+    third = len(rewards) // 3
+    return (float(np.mean(rewards[:third])), float(np.mean(rewards[-third:]))) if third else None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -29,6 +30,13 @@ def distinct_n(texts: Sequence[str], n: int = 2) -> float:
     """Share of different n-grams of words among all (Li et al. 2016); 1 where there are none."""
     grams = [tuple(words[i : i + n]) for words in (t.split() for t in texts) for i in range(len(words) - n + 1)]
     return len(set(grams)) / len(grams) if grams else 1.0
+
+
+def word_entropy(texts: Sequence[str]) -> float:
+    """Entropy of the distribution of words, in bits a word; 0 where there are none."""
+    counts = np.array(list(Counter(word for text in texts for word in text.split()).values()), dtype=np.float64)
+    shares = counts / max(counts.sum(), 1.0)
+    return float(-(shares * np.log2(shares)).sum())
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:

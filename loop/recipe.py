@@ -80,9 +80,10 @@ class Recipe(Section):
         return derived | self.budget.model_dump(exclude_none=True)
 
     def crawl_config(self) -> CrawlConfig:
-        """The `[crawl]` section, with the gold that labelers are measured on held out from training."""
+        """The `[crawl]` section, with gold for labelers and suites of the gate held out from training."""
         gold = [str(file) for path in self.judge.gold.values() for file in gold_files(Path(path))]
-        return self.crawl.model_copy(update={"held_out_files": [*self.crawl.held_out_files, *gold]})
+        suites = [suite.file for suite in self.gate.suites.values()]
+        return self.crawl.model_copy(update={"held_out_files": [*self.crawl.held_out_files, *gold, *suites]})
 
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same run, as plain data."""

@@ -103,6 +103,33 @@ def plot_exam(connection: Connection) -> str | None:
     return _png(figure)
 
 
+def plot_gap(connection: Connection) -> str | None:
+    """What labelers say of each champion against the one before it, beside what the gate measured of it."""
+    found = rows(
+        connection,
+        "SELECT c.generation, w.labeler, w.said, w.said_low, w.said_high, d.mean_gain FROM win_rate w"
+        " JOIN checkpoint c ON c.digest = w.model JOIN decision d ON d.generation = c.generation"
+        " ORDER BY c.generation, w.labeler",
+    )
+    if not found:
+        return None
+    figure, axes = _axes()
+    other = axes.twinx()
+    for name in dict.fromkeys(row["labeler"] for row in found):
+        of = [row for row in found if row["labeler"] == name]
+        error = [[r["said"] - r["said_low"] for r in of], [r["said_high"] - r["said"] for r in of]]
+        numbers = [r["generation"] for r in of]
+        axes.errorbar(numbers, [r["said"] for r in of], error, fmt="o-", capsize=3, label=f"said by {name}")
+    gains = {row["generation"]: row["mean_gain"] for row in found}
+    other.plot(list(gains), list(gains.values()), "s--", color=_COLOURS["promote"], label="gain at the gate")
+    axes.axhline(0.5, color="#57606a", linewidth=1)
+    axes.set_xticks(sorted(gains))
+    axes.set(xlabel="promoted generation", ylabel="win rate against the one before")
+    other.set_ylabel("bits per byte")
+    figure.legend(frameon=False, fontsize=7, loc="outside upper center", ncols=2)
+    return _png(figure)
+
+
 def plot_labels(connection: Connection, generation: int) -> str | None:
     """Histograms of the values that labelers gave, by rubric."""
     found = rows(
@@ -215,6 +242,7 @@ def write_report(run: Path, connection: Connection) -> Path:
             "bits": plot_bits(connection),
             "evidence": plot_evidence(connection),
             "exam": plot_exam(connection),
+            "gap": plot_gap(connection),
             "training": plot_training(connection),
             "crawl": plot_crawl(connection),
             "gold": _png(sheets_figure(sheets)) if sheets else None,

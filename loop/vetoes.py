@@ -9,7 +9,7 @@ from infra.artifacts import file_digest
 from infra.console import note
 from infra.records import Document, Evaluation, ItemScore, Sample, unit_hash
 from judges.verifying.checks import Claim
-from loop.evaluation import distinct_n, mean_and_error, window, worse_p_value
+from loop.evaluation import distinct_n, mean_and_error, window, word_entropy, worse_p_value
 
 if TYPE_CHECKING:
     from loop.deciding import Trial
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 EXAMPLES = "executed_examples"
 DISTINCT = "distinct_2"
 DRIFT = "kl_to_anchor"
+CONTINUATIONS = "continuations"
 EXAMPLES_ALPHA = 0.05
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "special_tokens_map.json")
 TEXT_CHARS = 200
@@ -69,8 +70,11 @@ class Vetoes:
             return ""
         rows = self._trial.scorer.continuations(texts, seed=self._attempt)
         candidate, champion = (distinct_n(row) for row in rows)
-        for digest, value in zip(self._pair(), (candidate, champion), strict=True):
+        for digest, value, row in zip(self._pair(), (candidate, champion), rows, strict=True):
             self._evaluation(DISTINCT, DISTINCT, digest, value, len(texts))
+            self._evaluation(CONTINUATIONS, "word_entropy", digest, word_entropy(row), len(texts))
+            words, error = mean_and_error([len(text.split()) for text in row])
+            self._evaluation(CONTINUATIONS, "words", digest, words, len(texts), error)
         if candidate < self._config.min_distinct_ratio * champion:
             return f"distinct-2 fell from {champion:.2f} to {candidate:.2f}"
         return ""

@@ -15,6 +15,7 @@ from infra.labeler_records import Datasheet
 from infra.store.reading import rows
 from infra.store.registry import CHAMPION
 from infra.tables import from_table
+from loop.evaluation import clustered_mean_and_error
 
 Row = dict[str, Any]
 
@@ -83,6 +84,36 @@ def drops(connection: duckdb.DuckDBPyConnection, number: int) -> list[Row]:
         "SELECT stage, reason, count(*) AS count FROM dropped WHERE generation = ? GROUP BY ALL ORDER BY ALL",
         [number],
     )
+
+
+_GROUPS = {"language": "d.language", "domain": "p.domain"}
+
+
+def bits_by_group(connection: duckdb.DuckDBPyConnection, number: int, group: str) -> list[Row]:
+    """A candidate's bits per byte and its gain over the champion by `language` or `domain` of the documents."""
+    found = rows(
+        connection,
+        f"SELECT coalesce({_GROUPS[group]}, '') AS name, own.unit, own.value AS bits, other.value - own.value AS gain"  # noqa: S608
+        " FROM decision c JOIN item_score own"
+        " ON own.attempt = c.attempt AND own.suite = 'bits_per_byte' AND own.model_digest = c.candidate"
+        " JOIN item_score other ON other.attempt = c.attempt AND other.suite = own.suite"
+        " AND other.item_id = own.item_id AND other.model_digest = c.champion"
+        " LEFT JOIN document d ON d.document_id = own.item_id LEFT JOIN page p ON p.page_id = d.page_id"
+        " WHERE c.generation = ? ORDER BY own.position",
+        [number],
+    )
+    groups: dict[str, list[Row]] = {}
+    for row in found:
+        groups.setdefault(row["name"] or "unknown", []).append(row)
+    summary = []
+    for name, members in groups.items():
+        units = [row["unit"] for row in members]
+        bits, gain = ([row[k] for row in members] for k in ("bits", "gain"))
+        summary.append({
+            "name": name, "documents": len(members), "bits": clustered_mean_and_error(bits, units),
+            "gain": clustered_mean_and_error(gain, units),
+        })  # fmt: skip
+    return sorted(summary, key=lambda row: (-row["documents"], row["name"]))
 
 
 def data_facts(connection: duckdb.DuckDBPyConnection, number: int) -> list[Row]:

@@ -147,7 +147,7 @@ def test_the_report_says_how_far_the_labels_can_be_trusted(run: Path) -> None:
 def test_report_has_plots_and_nothing_hostile_runs_in_it(run: Path) -> None:
     connection, _ = open_for_reading(run)
     page = write_report(run, connection).read_text()
-    assert page.count("data:image/png;base64,") == 6
+    assert page.count("data:image/png;base64,") == 7
     assert "built-in/off_topic" in page
     assert "<script>" not in page
     assert "&lt;script&gt;" in page

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from infra.errors import UserError
@@ -131,3 +133,15 @@ def test_the_recipe_says_how_much_of_the_past_is_kept(store: Store) -> None:
     assert 0 < len(old) <= 5
     none = recipe.model_copy(update={"data": DataConfig(earlier_share=0.0)})
     assert all(s.generation == 2 for s in curriculum_of(store, none, 2).samples)
+
+
+def test_a_canary_in_any_text_stops_the_generation(store: Store) -> None:
+    config = DataConfig(canaries=["CANARY-1234"])
+    check(measure(store, config, 2, Curriculum([sample("a")], [])))
+    for curriculum in (
+        Curriculum([replace(sample("a"), completion="x CANARY-1234 y")], []),
+        Curriculum([sample("a")], [replace(preference("p", "web"), rejected="CANARY-1234")]),
+        Curriculum([sample("a")], [], [replace(sample("q"), prompt="CANARY-1234")]),
+    ):
+        with pytest.raises(UserError, match=r"data\.canaries"):
+            check(measure(store, config, 2, curriculum))

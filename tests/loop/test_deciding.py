@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.records import Checkpoint, Document, Page, Sample, now
+from infra.records import Checkpoint, Document, Page, Sample, TrainStep, now, unit_hash
 from infra.store import Store
 from judges.verifying.checks import Claim
 from judges.verifying.verifier import VerifiedDocument
@@ -110,6 +110,71 @@ def test_outcome_follows_the_evidence(store: Store, gain: float, outcome: str) -
     (test,) = store.gate_tests(1)
     assert len(test.path) == decision.num_documents
     assert store.champion().digest == ("candidate1" if outcome == "promote" else "anchor")
+
+
+class PerText(KnownScorer):
+    """A candidate whose gain depends on the text."""
+
+    def __init__(self, gain_of: Callable[[str], float], **options: Any) -> None:
+        super().__init__(0.0, **options)
+        self.gain_of = gain_of
+
+    def bits(self, texts: Sequence[str]) -> list[list[float]]:
+        rows = super().bits(texts)
+        return [[1.0 - self.gain_of(text) for text in texts], *rows[1:]]
+
+
+def lucky(text: str) -> float:
+    """No true gain: as often better as worse, by the text."""
+    return 0.15 if unit_hash("luck", text) < 0.5 else -0.15
+
+
+def test_a_candidate_that_is_the_champion_is_held(store: Store) -> None:
+    assert trial(store, KnownScorer(0.0)).run().outcome == "hold"
+
+
+@pytest.mark.parametrize("salt", ["a", "b", "c", "d"])
+def test_a_lucky_seed_is_not_promoted(store: Store, salt: str) -> None:
+    scorer = PerText(lambda text: lucky(salt + text))
+    assert trial(store, scorer).run().outcome in ("hold", "reject")
+
+
+def test_a_collapsed_candidate_is_rejected(store: Store) -> None:
+    decision = trial(store, KnownScorer(0.3, repeats=True)).run()
+    assert decision.outcome == "reject"
+    assert "distinct-2" in decision.reason
+
+
+def test_a_poisoned_candidate_better_on_text_and_worse_on_a_guard_is_rejected(store: Store, tmp_path: Path) -> None:
+    config = GateConfig(suites={"choices": suite_file(tmp_path)})
+    marks = [[False] * 300, [True] * 300, [True] * 300]
+    decision = trial(store, KnownScorer(0.3, marks=marks), config=config).run()
+    assert decision.outcome == "reject"
+    assert "choices" in decision.reason
+
+
+def test_a_contaminated_candidate_that_knows_what_earlier_attempts_drew_gains_nothing(store: Store) -> None:
+    trial(store, KnownScorer(0.0), gate_tokens=5_000).run()
+    drawn = {s.item_id for s in store.item_scores(1, "bits_per_byte")}
+    known = {d.text for d in store.documents("gate") if d.document_id in drawn}
+    assert len(known) > 10
+    scorer = PerText(lambda text: 0.5 if text in known else 0.0)
+    assert trial(store, scorer, generation=2).run().outcome == "hold"
+    assert not known & set(scorer.texts)
+
+
+def test_a_reward_hacked_candidate_is_rejected(store: Store) -> None:
+    steps = [
+        TrainStep(1, "grpo", i, 0.0, 1.0, 1e-6, 9, 1.0, metrics=json.dumps({"reward": 0.2 + 0.1 * i})) for i in range(6)
+    ]
+    store.add_train_steps(steps)
+    assert trial(store, KnownScorer(0.3)).run().outcome == "promote", "a reward that rises with the measure is no hack"
+    other = Store(":memory:")
+    other.add_train_steps(steps)
+    decision = trial(other, KnownScorer(-0.002)).run()
+    assert decision.outcome == "reject"
+    assert "the reward rose from 0.250 to 0.650 in training, and no primary measure did" in decision.reason
+    other.close()
 
 
 def test_it_stops_drawing_when_the_evidence_suffices(store: Store) -> None:

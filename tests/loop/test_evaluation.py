@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loop.evaluation import bits_per_byte, distinct_n, mean_and_error, window, worse_p_value
+from loop.evaluation import bits_per_byte, distinct_n, mean_and_error, window, word_entropy, worse_p_value
 
 
 def test_bits_per_byte_of_a_uniform_byte_model_is_eight() -> None:
@@ -17,6 +17,12 @@ def test_distinct_n_counts_different_pairs() -> None:
     assert distinct_n(["a b a b"]) == pytest.approx(2 / 3)
     assert distinct_n(["a b", "a b"]) == 0.5
     assert distinct_n(["", "one"]) == 1.0
+
+
+def test_word_entropy_known_answers() -> None:
+    assert word_entropy(["a b", "c d"]) == pytest.approx(2.0)
+    assert word_entropy(["a a", "a"]) == 0.0
+    assert word_entropy([]) == 0.0
 
 
 def test_mean_and_error() -> None:
