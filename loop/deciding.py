@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +60,10 @@ class Trial:
             return self._decide("reject", "veto: " + "; ".join(vetoes), [])
         tests: list[GateTest] = []
         for suite in self.suites:
-            tests += SuiteTrial(self, suite).run()
+            try:
+                tests += SuiteTrial(self, suite).run()
+            except _NotFiniteError as error:
+                return self._decide("abort", str(error), [])
             if any(test.outcome == "fail" for test in tests):
                 break
         outcome, reason = _outcome(tests)
@@ -141,6 +144,10 @@ def reward_rise(steps: Sequence[TrainStep]) -> tuple[float, float] | None:
     return (float(np.mean(rewards[:third])), float(np.mean(rewards[-third:]))) if third else None
 
 
+class _NotFiniteError(Exception):
+    """A candidate gave no number where every other model did."""
+
+
 @dataclass(frozen=True)
 class Opponent:
     """A test of the candidate against one model on one suite."""
@@ -189,14 +196,14 @@ class SuiteTrial:
             advance(len(scores))
             tests = self._tests(scores)
             while self._goes_on(tests) and len(scores) < suite.limit:
-                items = suite.draw(self._trial.attempt, len(scores))
+                items = suite.draw(self._trial.attempt, 1 + max(scores, default=-1))
                 if not items:
                     break
-                self._score(items, start=len(scores))
+                self._score(items)
                 scores = self._scores()
                 tests = self._tests(scores)
                 advance(len(items))
-        self._report(scores)
+        self._report(list(scores.values()))
         return tests
 
     def _goes_on(self, tests: Sequence[GateTest]) -> bool:
@@ -204,20 +211,30 @@ class SuiteTrial:
             return False
         return not tests or any(test.outcome == "open" for test in tests)
 
-    def _scores(self) -> list[tuple[str, dict[str, float]]]:
-        """(unit, value by model) of each item in the order drawn."""
+    def _scores(self) -> dict[int, tuple[str, dict[str, float]]]:
+        """Position in the order drawn to (unit, value by model) of each item that was scored."""
         by_position: dict[int, tuple[str, dict[str, float]]] = {}
         for score in self._store.item_scores(self._trial.attempt, self._suite.name):
             by_position.setdefault(score.position, (score.unit, {}))[1][score.model_digest] = score.value
-        return [row for _, row in sorted(by_position.items())]
+        return dict(sorted(by_position.items()))
 
-    def _score(self, items: Sequence[Item], start: int) -> None:
+    def _score(self, items: Sequence[Item]) -> None:
         trial = self._trial
         rows = self._suite.score(trial.scorer, items)
+        if not np.isfinite(rows[0]).all():
+            raise _NotFiniteError(f"the candidate's scores on {self._suite.name} are not finite")
         digests = [model.digest for model in trial.rivals.models(trial.candidate)]
         scores = {
             (digest, i): ItemScore(
-                trial.attempt, self._suite.name, item.item_id, start + i, digest, values[i], item.size, "", item.unit
+                trial.attempt,
+                self._suite.name,
+                item.item_id,
+                item.position,
+                digest,
+                values[i],
+                item.size,
+                "",
+                item.unit,
             )
             for digest, values in zip(digests, rows, strict=True)
             for i, item in enumerate(items)
@@ -230,9 +247,10 @@ class SuiteTrial:
         candidate = self._trial.candidate.digest
         return np.array([sign * (values[candidate] - values[other]) for _, values in scores], dtype=np.float64)
 
-    def _tests(self, scores: Sequence[tuple[str, dict[str, float]]]) -> list[GateTest]:
-        units = [unit for unit, _ in scores]
-        return [self._test(opponent, self._gains(scores, opponent.digest), units) for opponent in self.opponents()]
+    def _tests(self, scores: Mapping[int, tuple[str, dict[str, float]]]) -> list[GateTest]:
+        rows = list(scores.values())
+        units = [unit for unit, _ in rows]
+        return [self._test(opponent, self._gains(rows, opponent.digest), units) for opponent in self.opponents()]
 
     def _test(self, opponent: Opponent, gains: Array, units: Sequence[str]) -> GateTest:
         rule = opponent.rule

@@ -21,7 +21,7 @@ from loop.data_policy import DataConfig
 from loop.gate_config import GateConfig
 from loop.levels import attempt_level, log_threshold
 from loop.planning import units_needed
-from loop.suites import documents_of, read_items
+from loop.suites import documents_of, suite_digest
 from trainers.config import TrainConfig
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -88,7 +88,10 @@ class Recipe(Section):
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same run, as plain data."""
         data: dict[str, Any] = json.loads(self.model_dump_json(exclude=set(OPERATIONAL)))
-        return data | {"rubrics": {name: load_rubric(name).digest for name in self.judge.rubric_names()}}
+        return data | {
+            "rubrics": {name: load_rubric(name).digest for name in self.judge.rubric_names()},
+            "suites": {name: suite_digest(name, suite) for name, suite in self.gate.suites.items()},
+        }
 
     @property
     def digest(self) -> str:
@@ -122,10 +125,8 @@ def load_recipe(name: str, overrides: list[str]) -> Recipe:
 
 
 def _check_gate(recipe: Recipe) -> None:
-    """Raises `UserError` for suites that cannot be read, and for a budget that could never show the gain aimed for."""
+    """Raises `UserError` for a budget that could never show the gain aimed for."""
     gate, tokens = recipe.gate, recipe.budgets()["gate_tokens"]
-    for name, suite in gate.suites.items():
-        read_items(f"gate.suites.{name}.file", Path(suite.file), suite.kind)
     rule, threshold = gate.primary_rule(gate.clip_bits), log_threshold(attempt_level(gate.level, gate.alpha, 1, 0))
     needed, there = units_needed(gate.aim_bits, 0.0, rule, threshold).at_least, documents_of(gate, tokens)
     if needed is None or needed > there:
@@ -152,7 +153,8 @@ def _check_labels(config: JudgeConfig) -> None:
 def stored_recipe(identity: str) -> Recipe:
     """The recipe of a run, from what it stored of it; how many generations were asked for is not part of that."""
     data = json.loads(identity)
-    data.pop("rubrics")
+    for derived in ("rubrics", "suites"):
+        data.pop(derived)
     return Recipe.model_validate(data | {"generations": 1})
 
 

@@ -19,7 +19,7 @@ from loop.crawling import crawl_generation
 from loop.curriculum import summary
 from loop.data_policy import check, measure
 from loop.deciding import Rivals, Trial
-from loop.exam import sit_exam
+from loop.exam import Exam
 from loop.held_out import HeldOutTexts
 from loop.registry import environment, file_model, link_champion, write_model_card, write_provenance
 from loop.runs import Run, Summary
@@ -179,6 +179,8 @@ def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -
 
     def work() -> Summary:
         decision = run.store.decision(generation) or _try(cluster, run, generation, candidate)
+        if decision.outcome == "promote":
+            _examine(cluster, run, candidate, decision)
         write_model_card(run, candidate, decision)
         write_provenance(run.store, candidate, decision)
         link_champion(run.folder, run.store.champion())
@@ -209,7 +211,7 @@ def _try(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -> 
         actors(ModelScorer, count, folders, cluster.threads(), num_gpus=gpus) as scorers,
         actors(VerifierWorker, 1, num_cpus=0) as verifiers,
     ):
-        trial = Trial(
+        return Trial(
             store=store,
             config=config,
             suites=suites,
@@ -220,8 +222,14 @@ def _try(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -> 
             candidate=candidate,
             rivals=rivals,
             salt=run.salt,
-        )
-        decision = trial.run()
-        if decision.outcome == "promote":
-            sit_exam(trial)
-        return decision
+        ).run()
+
+
+def _examine(cluster: Cluster, run: Run, candidate: Checkpoint, decision: Decision) -> None:
+    """The sealed exam of a promoted champion, once."""
+    anchor = _anchor(run)
+    folders, gpus = [candidate.path, anchor.path], min(1, cluster.num_gpus)
+    with actors(ModelScorer, 1, folders, cluster.threads(), num_gpus=gpus) as scorers:
+        exam = Exam(run.store, run.recipe.gate, SharedScorer(scorers), decision, anchor, run.salt)
+        if exam.is_due():
+            exam.sit()

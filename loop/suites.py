@@ -27,6 +27,8 @@ class Item:
 
     item_id: str
     unit: str
+    position: int
+    """Its place in the order in which the attempt has drawn them."""
     size: int
     content: Any
 
@@ -72,8 +74,6 @@ class Suite(Protocol):
     limit: int
     """Items of one attempt, at most."""
     reuse: bool
-    digest: str
-    """Of what the items are drawn from; empty where it grows with the crawl."""
 
     def draw(self, attempt: int, start: int) -> list[Item]:
         """The next items of an attempt from position `start` on, burned before they are given out; whole units."""
@@ -90,7 +90,6 @@ class HeldOutText:
     name = metric = BITS
     role: Role = "primary"
     higher_is_better = False
-    digest = ""
 
     def __init__(self, store: Store, config: GateConfig, gate_tokens: int, salt: str) -> None:
         self._store, self._config, self._salt = store, config, salt
@@ -105,9 +104,9 @@ class HeldOutText:
             attempt, start, count, config.unit, config.unit_documents, self._salt, config.reuse_documents
         )
         items = []
-        for document, unit in drawn:
+        for document, unit, place in drawn:
             text = window(document.text, config.document_chars, document.document_id)
-            items.append(Item(document.document_id, unit, len(text.encode()), text))
+            items.append(Item(document.document_id, unit, place, len(text.encode()), text))
         return items
 
     def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
@@ -164,7 +163,6 @@ class ItemFile:
         self._store, self._salt = store, salt
         self.name, self.role, self.margin, self.reuse = name, config.role, config.margin, config.reuse
         self._items = read_items(f"gate.suites.{name}.file", Path(config.file), config.kind)
-        self.digest = content_key(*sorted(self._items))
         self.limit = min(config.items, len(self._items))
         self._per_byte = config.kind == "choice"
 
@@ -173,7 +171,7 @@ class ItemFile:
         table = pa.table({"item_id": list(self._items), "unit": [self._items[i].unit or i for i in self._items]})
         count = min(self.chunk, self.limit - start)
         drawn = self._store.draw_items(attempt, self.name, start, count, table, self._salt, self.reuse)
-        return [Item(item_id, unit, 1, self._items[item_id]) for item_id, unit in drawn]
+        return [Item(item_id, unit, place, 1, self._items[item_id]) for item_id, unit, place in drawn]
 
     def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
         """See `Suite`."""
@@ -219,6 +217,12 @@ def read_items(key: str, path: Path, kind: str) -> dict[str, _FileItem]:
     if not items:
         raise UserError(key, path, "it has no items.", "Give a file with one JSON object a line.")
     return items
+
+
+def suite_digest(name: str, config: SuiteConfig) -> str:
+    """Key of a suite's items; a run is made with these and no others."""
+    items = read_items(f"gate.suites.{name}.file", Path(config.file), config.kind)
+    return content_key(*(f"{key} {items[key].model_dump_json()}" for key in sorted(items)))
 
 
 def suites_of(store: Store, config: GateConfig, gate_tokens: int, salt: str) -> list[Suite]:

@@ -56,28 +56,34 @@ class DecisionTables(RegistryTables):
 
     def draw_documents(
         self, attempt: int, start: int, count: int, unit: str, per_unit: int, salt: str, reuse: bool = False
-    ) -> list[tuple[Document, str]]:
-        """Burn up to `count` fresh units of the gate pool for positions from `start` on: (document, unit).
+    ) -> list[tuple[Document, str, int]]:
+        """Burn up to `count` fresh units of the gate pool for positions from `start` on: (document, unit, position).
 
         A unit is a document, a page (its URL) or a registrable domain; of each at most `per_unit` documents are
         drawn, and none of it ever again, but with `reuse`, where every attempt begins with the same ones. Positions
-        that this attempt drew before (it was killed then) give the same documents again.
+        that this attempt drew before (it was killed then) give the same documents again, but for what was forgotten
+        since.
         """
         source = (
             f"(SELECT document_id AS item_id, {_UNITS[unit]} AS unit FROM document d"  # noqa: S608
             " WHERE status = 'kept' AND pool = 'gate')"
         )
-        drawn = self._draw(attempt, _DOCUMENTS, start, count, source, per_unit, salt, reuse)
-        documents = self._records(
-            Document, "SELECT * FROM document WHERE list_contains(?, document_id)", [[item for item, _ in drawn]]
-        )
-        by_id = {document.document_id: document for document in documents}
-        return [(by_id[item], unit) for item, unit in drawn if item in by_id]
+        while drawn := self._draw(attempt, _DOCUMENTS, start, count, source, per_unit, salt, reuse):
+            documents = self._records(
+                Document,
+                "SELECT * FROM document WHERE status = 'kept' AND list_contains(?, document_id)",
+                [[item for item, _, _ in drawn]],
+            )
+            if documents:
+                by_id = {document.document_id: document for document in documents}
+                return [(by_id[item], unit, place) for item, unit, place in drawn if item in by_id]
+            start = drawn[-1][2] + 1
+        return []
 
     def draw_items(
         self, attempt: int, suite: str, start: int, count: int, items: pa.Table, salt: str, reuse: bool
-    ) -> list[tuple[str, str]]:
-        """(item_id, unit) of up to `count` units of a suite's items, a table of both; see `draw_documents`.
+    ) -> list[tuple[str, str, int]]:
+        """(item_id, unit, position) of up to `count` units of a suite's items, a table of two; see `draw_documents`.
 
         With `reuse` only units that this very attempt has drawn are left out, and the order is the same in each.
         """
@@ -90,8 +96,11 @@ class DecisionTables(RegistryTables):
 
     def _draw(
         self, attempt: int, suite: str, start: int, count: int, source: str, per_unit: int, salt: str, reuse: bool
-    ) -> list[tuple[str, str]]:
-        query = "SELECT item_id, unit FROM burned WHERE attempt = ? AND suite = ? AND position >= ? ORDER BY position"
+    ) -> list[tuple[str, str, int]]:
+        query = (
+            "SELECT item_id, unit, position FROM burned WHERE attempt = ? AND suite = ? AND position >= ?"
+            " ORDER BY position"
+        )
         with self._transaction():
             if not self._rows(query, [attempt, suite, start]):
                 values = {
@@ -99,7 +108,7 @@ class DecisionTables(RegistryTables):
                     "reuse": reuse, "salt": f"{salt}/{suite}/{'' if reuse else attempt}/",
                 }  # fmt: skip
                 self._connection.execute(_DRAW.format(source=source), values)
-        return [(str(item), str(unit)) for item, unit in self._rows(query, [attempt, suite, start])]
+        return [(str(item), str(unit), int(place)) for item, unit, place in self._rows(query, [attempt, suite, start])]
 
     def num_fresh(self, unit: str) -> int:
         """Units of the gate pool that no attempt has drawn from."""

@@ -132,7 +132,7 @@ def test_labelers_values_reach_the_frontier_drawn_towards_the_middle(store: Stor
 
 
 def draw(store: Store, attempt: int, start: int, salt: str = "salt") -> list[Document]:
-    return [found for found, _ in store.draw_documents(attempt, start, 4, "document", 4, salt)]
+    return [found for found, _, _ in store.draw_documents(attempt, start, 4, "document", 4, salt)]
 
 
 def test_documents_of_the_gate_are_burned_once(store: Store) -> None:

@@ -16,7 +16,7 @@ from infra.store import Store
 from judges.verifying.checks import Claim
 from judges.verifying.verifier import VerifiedDocument
 from loop.deciding import Rivals, SuiteTrial, Trial
-from loop.exam import sit_exam
+from loop.exam import Exam
 from loop.gate_config import GateConfig, SuiteConfig
 from loop.suites import suites_of
 
@@ -375,23 +375,57 @@ def test_a_suite_that_is_only_reported_decides_nothing(store: Store, tmp_path: P
     assert values == {"candidate1": 0.0, "anchor": 1.0}
 
 
-def test_the_sealed_exam_is_scored_and_read_by_no_decision(store: Store) -> None:
+def exam(one: Trial) -> Exam:
+    decision = one.store.decision(one.generation)
+    assert decision is not None
+    return Exam(one.store, one.config, one.scorer, decision, ANCHOR, "s")
+
+
+def test_the_sealed_exam_is_scored_once_and_read_by_no_decision(store: Store) -> None:
     sealed = [Document(f"s{i}", f"q{i}", f"v{i}", "t", f"sealed {i}", "en", "x", "sealed", 1) for i in range(12)]
     store.add_documents(sealed)
     one = trial(store, KnownScorer(0.3), config=GateConfig(exam_documents=10))
     assert one.run().outcome == "promote"
     assert not any("sealed" in text for text in one.scorer.texts)  # type: ignore[attr-defined]
-    sit_exam(one)
+    assert exam(one).is_due()
+    exam(one).sit()
+    assert not exam(one).is_due()
     found = {(e.metric, e.model_digest): e.value for e in store.evaluations() if e.suite == "sealed_exam"}
     assert found[("gain", "candidate1")] == pytest.approx(0.3)
     assert found[("bits_per_byte_sealed", "anchor")] == pytest.approx(1.0)
     drawn = [s.item_id for s in store.item_scores(1, "sealed_exam")]
     assert len(set(drawn)) == 10
     later = trial(store, KnownScorer(0.3), generation=2)
-    sit_exam(later)
+    assert later.run().outcome == "promote"
+    exam(later).sit()
     assert set(drawn) <= {s.item_id for s in store.item_scores(2, "sealed_exam")}, "the same ones in each generation"
 
 
+def test_who_was_not_promoted_sits_no_exam(store: Store) -> None:
+    one = trial(store, KnownScorer(0.0))
+    assert one.run().outcome == "hold"
+    assert not exam(one).is_due()
+
+
 def test_a_run_without_sealed_documents_has_no_exam(store: Store) -> None:
-    sit_exam(trial(store, KnownScorer(0.3)))
+    one = trial(store, KnownScorer(0.3))
+    one.run()
+    exam(one).sit()
     assert [e for e in store.evaluations() if e.suite == "sealed_exam"] == []
+
+
+def test_scores_that_are_no_numbers_abort(store: Store) -> None:
+    decision = trial(store, KnownScorer(float("nan"))).run()
+    assert (decision.outcome, decision.reason) == ("abort", "the candidate's scores on bits_per_byte are not finite")
+
+
+def test_a_document_forgotten_in_the_middle_of_an_attempt_is_passed_over(store: Store) -> None:
+    first = trial(store, KnownScorer(0.0), gate_tokens=2_000)
+    SuiteTrial(first, first.suites[0]).run()
+    drawn = [s.item_id for s in store.item_scores(1, "bits_per_byte")]
+    store._connection.execute("DELETE FROM item_score WHERE item_id IN (?, ?)", [drawn[-1], drawn[-2]])
+    store._connection.execute("UPDATE document SET status = 'forgotten' WHERE document_id = ?", [drawn[-1]])
+    resumed = trial(store, KnownScorer(0.0), gate_tokens=20_000)
+    (test,) = SuiteTrial(resumed, resumed.suites[0]).run()
+    assert drawn[-1] not in {s.item_id for s in store.item_scores(1, "bits_per_byte")}
+    assert test.num_items > len(drawn) // 2, "it went on to documents that are there"

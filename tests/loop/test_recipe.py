@@ -95,3 +95,17 @@ def test_a_stored_recipe_is_read_back() -> None:
     recipe = load_recipe("dry_run", [])
     again = stored_recipe(json.dumps(recipe.identity()))
     assert again.identity() == recipe.identity()
+
+
+def test_a_suite_is_held_out_from_training_and_part_of_what_a_run_is(tmp_path: Path) -> None:
+    file = tmp_path / "suite.jsonl"
+    file.write_text('{"good": "The cats sleep.", "bad": "The cats sleeps."}')
+    options = [f'gate.suites.grammar.file="{file}"', 'gate.suites.grammar.kind="pairs"']
+    named = load_recipe("quickstart", options)
+    assert named.crawl_config().held_out_files == [str(file)]
+    before = named.digest
+    file.write_text('{"good": "A cat sleeps.", "bad": "A cat sleep."}')
+    assert load_recipe("quickstart", options).digest != before
+    file.unlink()
+    with pytest.raises(UserError, match=r"gate\.suites\.grammar\.file"):
+        load_recipe("quickstart", options)
