@@ -309,8 +309,8 @@ class Decision:
 class GateTest:
     """One sequential test of an attempt, with its evidence after each unit.
 
-    `outcome` is pass, fail or open; `bound`, `mean_gain` and its error are in the suite's own unit; `path` holds
-    log E after 1, 2, ... units.
+    `outcome` is pass, fail or open; `clip`, `bound`, `mean_gain` and its error are in the suite's own unit; `path`
+    holds log E after 1, 2, ... units.
     """
 
     attempt: int
@@ -319,6 +319,7 @@ class GateTest:
     against: str
     other: str
     outcome: str
+    clip: float
     bound: float
     num_units: int
     num_items: int

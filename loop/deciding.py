@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from loop.evaluation import clustered_mean_and_error
 from loop.gate import Array, GateRule, clipped_gains, judge_gains, log_evidence_path, unit_means
 from loop.gate_config import GateConfig
 from loop.levels import attempt_level, log_threshold
-from loop.suites import Item, Scorer, Suite
+from loop.suites import Item, Metric, Scorer, Suite
 from loop.vetoes import Vetoes
 from trainers.config import RL_KINDS
 
@@ -203,7 +204,7 @@ class SuiteTrial:
                 scores = self._scores()
                 tests = self._tests(scores)
                 advance(len(items))
-        self._report(list(scores.values()))
+        self._report(_with_scores(scores))
         return tests
 
     def _goes_on(self, tests: Sequence[GateTest]) -> bool:
@@ -221,7 +222,8 @@ class SuiteTrial:
     def _score(self, items: Sequence[Item]) -> None:
         trial = self._trial
         rows = self._suite.score(trial.scorer, items)
-        if not np.isfinite(rows[0]).all():
+        lost = np.isnan(np.array(rows)).all(axis=0)  # without a score for anybody: the item's fault, or its judge's
+        if not np.isfinite(np.array(rows[0])[~lost]).all():
             raise _NotFiniteError(f"the candidate's scores on {self._suite.name} are not finite")
         digests = [model.digest for model in trial.rivals.models(trial.candidate)]
         scores = {
@@ -248,7 +250,7 @@ class SuiteTrial:
         return np.array([sign * (values[candidate] - values[other]) for _, values in scores], dtype=np.float64)
 
     def _tests(self, scores: Mapping[int, tuple[str, dict[str, float]]]) -> list[GateTest]:
-        rows = list(scores.values())
+        rows = _with_scores(scores)
         units = [unit for unit, _ in rows]
         return [self._test(opponent, self._gains(rows, opponent.digest), units) for opponent in self.opponents()]
 
@@ -265,6 +267,7 @@ class SuiteTrial:
             against=opponent.against,
             other=opponent.digest,
             outcome=verdict.outcome,
+            clip=rule.clip,
             bound=rule.bound * rule.clip,
             num_units=verdict.num_units,
             num_items=len(gains),
@@ -284,8 +287,18 @@ class SuiteTrial:
         values = {digest: [row[digest] for _, row in scores] for digest in self._models}
         rows = [(suite.metric, digest, of_model) for digest, of_model in values.items()]
         rows.append((GAIN, trial.candidate.digest, self._gains(scores, trial.rivals.champion.digest).tolist()))
-        self._store.add_evaluations([
-            Evaluation(trial.attempt, trial.generation, suite.name, metric, digest,
-                       *clustered_mean_and_error(of_model, units), len(of_model))
+        found = [
+            (digest, Metric(metric, *clustered_mean_and_error(of_model, units), len(of_model)))
             for metric, digest, of_model in rows
+        ]
+        found += [(trial.candidate.digest, m) for m in suite.summarise(values[trial.candidate.digest])]
+        self._store.add_evaluations([
+            Evaluation(trial.attempt, trial.generation, suite.name, m.name, digest, m.value, m.standard_error,
+                       m.num_items)
+            for digest, m in found
         ])  # fmt: skip
+
+
+def _with_scores(scores: Mapping[int, tuple[str, dict[str, float]]]) -> list[tuple[str, dict[str, float]]]:
+    """(unit, value by model) of the items that have a score."""
+    return [(unit, values) for unit, values in scores.values() if not any(map(math.isnan, values.values()))]

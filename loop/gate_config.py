@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from infra.config import Section
+from judges.config import JudgeConfig
 from loop.gate import GateRule
 from loop.levels import LevelKind
 
@@ -18,8 +19,11 @@ class SuiteConfig(Section):
     """One suite of items from a file, `[gate.suites.NAME]`."""
 
     file: str
-    """JSON lines: `prompt`, `choices`, `answer` (a place in choices); or `good`, `bad`. `unit` ties items together."""
-    kind: Literal["choice", "pairs"]
+    """JSON lines: `prompt`, `choices`, `answer` (a place in choices); or `good`, `bad`; or `prompt` alone, perhaps with
+    a `reference`. `unit` ties items together."""
+    kind: Literal["choice", "pairs", "judged"]
+    judge: JudgeConfig = JudgeConfig()
+    """Who compares answers of kind `judged`; not who labels."""
     role: Role = "guard"
     """A primary suite must show a gain over the champion; a guard, no loss beyond `margin`; or it is only reported."""
     margin: float = Field(default=0.2, gt=0, lt=1)

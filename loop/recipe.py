@@ -127,6 +127,10 @@ def load_recipe(name: str, overrides: list[str]) -> Recipe:
 def _check_gate(recipe: Recipe) -> None:
     """Raises `UserError` for a budget that could never show the gain aimed for."""
     gate, tokens = recipe.gate, recipe.budgets()["gate_tokens"]
+    for name, suite in gate.suites.items():
+        if suite.kind == "judged" and _who(suite.judge) == _who(recipe.judge):
+            raise UserError(f"gate.suites.{name}.judge", suite.judge.kind, "it labels the training data as well.",
+                            "Name another: what labels does not gate.")  # fmt: skip
     rule, threshold = gate.primary_rule(gate.clip_bits), log_threshold(attempt_level(gate.level, gate.alpha, 1, 0))
     needed, there = units_needed(gate.aim_bits, 0.0, rule, threshold).at_least, documents_of(gate, tokens)
     if needed is None or needed > there:
@@ -134,6 +138,15 @@ def _check_gate(recipe: Recipe) -> None:
         problem = f"its first attempt needs {need} held-out documents and budget.gate_tokens pays for {there}."
         remedy = "Aim for more, raise budget.gate_tokens or scale, or see 'ratchet plan'."
         raise UserError("gate.aim_bits", gate.aim_bits, problem, remedy)
+
+
+def _who(judge: JudgeConfig) -> tuple[str, ...]:
+    """What tells one judge from another."""
+    return {
+        "local": ("local", judge.model),
+        "endpoint": ("endpoint", judge.endpoint.url, judge.endpoint.model),
+        "scripted": ("scripted", judge.scripted.model_dump_json()),
+    }[judge.kind]
 
 
 def _check_labels(config: JudgeConfig) -> None:

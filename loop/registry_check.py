@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,12 +70,12 @@ def evidence_again(store: Store, config: GateConfig, test: GateTest) -> Array:
     for score in store.item_scores(test.attempt, test.suite):
         rows.setdefault(score.position, {})[score.model_digest] = score.value
         units[score.position] = score.unit
-    places = sorted(rows)[: test.num_items]
+    scored = [place for place in sorted(rows) if not any(map(math.isnan, rows[place].values()))]
+    places = scored[: test.num_items]
     own, other = (np.array([rows[p][digest] for p in places], dtype=np.float64) for digest in (candidate, test.other))
-    is_bits = test.suite == BITS
-    clip = config.clip_bits if is_bits else 1.0
-    gains = clipped_gains(own, other, clip) * (-1.0 if is_bits else 1.0)
-    bound = test.bound / clip
+    sign = -1.0 if test.suite == BITS else 1.0
+    gains = clipped_gains(sign * own, sign * other, test.clip)
+    bound = test.bound / test.clip
     return log_evidence_path(unit_means(gains, [units[p] for p in places]) - bound, bound, config.prior_second_moment)
 
 

@@ -6,13 +6,15 @@ import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from infra.errors import UserError
 from infra.language_model import LanguageModel
 from loop.evaluation import bits_per_byte
 
+T = TypeVar("T")
 ANSWER_TOKENS = 24
+LONG_ANSWER_TOKENS = 96
 CONTINUATION_TOKENS = 40
 SMOKE_TEXT = "The quick brown fox jumps over the lazy dog."
 
@@ -33,8 +35,8 @@ class ModelScorer:
     def _model(self, place: int) -> LanguageModel:
         return self._loaded[self._folders[place]]
 
-    def _each(self, score: Callable[[LanguageModel], list[float]]) -> list[list[float]]:
-        """Scores by every model, computed once for one that has several places."""
+    def _each(self, score: Callable[[LanguageModel], list[T]]) -> list[list[T]]:
+        """What comes of every model, computed once for one that has several places."""
         found = {folder: score(model) for folder, model in self._loaded.items()}
         return [found[folder] for folder in self._folders]
 
@@ -70,6 +72,15 @@ class ModelScorer:
             [c.text for c in m.complete([m.chat_prompt(m.neutralise(p)) for p in prompts], ANSWER_TOKENS, 0.0, 0)]
             for m in (self._model(0), self._model(1))
         ]
+
+    def all_answers(self, prompts: Sequence[str]) -> list[list[str]]:
+        """See `loop.suites.Scorer`: the likeliest answers, by every model."""
+
+        def of(model: LanguageModel) -> list[str]:
+            asked = [model.chat_prompt(model.neutralise(prompt)) for prompt in prompts]
+            return [c.text.strip() for c in model.complete(asked, LONG_ANSWER_TOKENS, 0.0, 0)]
+
+        return self._each(of)
 
     def continuations(self, texts: Sequence[str], seed: int) -> list[list[str]]:
         """See `loop.suites.Scorer`: sampled at temperature 1 with the same seed."""
@@ -113,6 +124,10 @@ class SharedScorer:
     def answers(self, prompts: Sequence[str]) -> list[list[str]]:
         """See `loop.suites.Scorer`."""
         return self._dealt("answers", prompts)
+
+    def all_answers(self, prompts: Sequence[str]) -> list[list[str]]:
+        """See `loop.suites.Scorer`."""
+        return self._dealt("all_answers", prompts)
 
     def continuations(self, texts: Sequence[str], seed: int) -> list[list[str]]:
         """See `loop.suites.Scorer`: by one actor, since the seed is for the batch."""

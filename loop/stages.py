@@ -21,10 +21,11 @@ from loop.data_policy import check, measure
 from loop.deciding import Rivals, Trial
 from loop.exam import Exam
 from loop.held_out import HeldOutTexts
+from loop.judged import referees, suites_of
 from loop.registry import environment, file_model, link_champion, write_model_card, write_provenance
 from loop.runs import Run, Summary
 from loop.scoring import ModelScorer, SharedScorer
-from loop.suites import suites_of
+from loop.suites import BITS
 from loop.training import Places, curriculum_of, rewarders, tasks_of, usable_steps
 from trainers.launch import run_training, with_workers
 
@@ -201,8 +202,7 @@ def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -
 def _try(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -> Decision:
     """One attempt at promoting the candidate; it is registered before any held-out document is drawn."""
     config, store = run.recipe.gate, run.store
-    suites = suites_of(store, config, run.budgets["gate_tokens"], run.salt)
-    best = {suite.name: store.alias(f"best:{suite.name}") for suite in suites}
+    best = {name: store.alias(f"best:{name}") for name in (BITS, *config.suites)}
     rivals = Rivals(store.champion(), _anchor(run), {name: model for name, model in best.items() if model})
     attempt = store.register_attempt(generation, candidate.digest, rivals.champion.digest)
     folders = [model.path for model in rivals.models(candidate)]
@@ -210,11 +210,12 @@ def _try(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -> 
     with (
         actors(ModelScorer, count, folders, cluster.threads(), num_gpus=gpus) as scorers,
         actors(VerifierWorker, 1, num_cpus=0) as verifiers,
+        referees(config, store, run.recipe.seed, cluster.threads()) as judges,
     ):
         return Trial(
             store=store,
             config=config,
-            suites=suites,
+            suites=suites_of(store, config, run.budgets["gate_tokens"], run.salt, judges),
             scorer=SharedScorer(scorers),
             verifier=cast(Verifier, remote_proxy(verifiers[0])),
             generation=generation,

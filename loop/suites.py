@@ -52,6 +52,10 @@ class Scorer(Protocol):
         """What candidate and champion answer to each prompt."""
         ...
 
+    def all_answers(self, prompts: Sequence[str]) -> list[list[str]]:
+        """What each model answers to each prompt, at length."""
+        ...
+
     def continuations(self, texts: Sequence[str], seed: int) -> list[list[str]]:
         """How candidate and champion go on with each text."""
         ...
@@ -59,6 +63,16 @@ class Scorer(Protocol):
     def drift(self, texts: Sequence[str], seed: int) -> float:
         """Nats a token by which the candidate's own continuations are likelier under it than under the last model."""
         ...
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A further number about a candidate on a suite."""
+
+    name: str
+    value: float
+    standard_error: float
+    num_items: int
 
 
 class Suite(Protocol):
@@ -80,7 +94,11 @@ class Suite(Protocol):
         ...
 
     def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
-        """A score of each item, for each model."""
+        """A score of each item, for each model; NaN for all models where an item has no score."""
+        ...
+
+    def summarise(self, candidate: Sequence[float]) -> list[Metric]:
+        """Numbers about the candidate besides its mean score."""
         ...
 
 
@@ -113,6 +131,11 @@ class HeldOutText:
         """See `Suite`."""
         return scorer.bits([item.content for item in items])
 
+    def summarise(self, candidate: Sequence[float]) -> list[Metric]:
+        """See `Suite`: none."""
+        del candidate
+        return []
+
 
 def documents_of(config: GateConfig, gate_tokens: int) -> int:
     """Held-out documents that an attempt may score."""
@@ -130,13 +153,20 @@ class _FileItem(BaseModel):
     answer: int = Field(default=-1)
     good: str = ""
     bad: str = ""
+    reference: str = ""
 
     @model_validator(mode="after")
-    def _is_one_of_two(self) -> _FileItem:
+    def _is_of_one_kind(self) -> _FileItem:
         is_choice = len(self.choices) >= 2 and 0 <= self.answer < len(self.choices)
-        if is_choice == bool(self.good and self.bad):
-            raise ValueError("give `choices` (two or more) with `answer`, or `good` and `bad`")
+        is_pair = bool(self.good and self.bad)
+        is_prompt = bool(self.prompt and not self.choices and not self.good and not self.bad)
+        if is_choice + is_pair + is_prompt != 1:
+            raise ValueError("give `choices` (two or more) with `answer`, or `good` and `bad`, or `prompt` alone")
         return self
+
+    @property
+    def kind(self) -> str:
+        return "choice" if self.choices else "pairs" if self.good else "judged"
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -147,14 +177,9 @@ class _FileItem(BaseModel):
         return self.answer if self.choices else 0
 
 
-class ItemFile:
-    """Multiple choice and minimal pairs: 1 where the right text is the likeliest, else 0.
+class FileSuite:
+    """Items of a file, drawn by the run's salt."""
 
-    Choices are compared by log-probability per byte, pairs by their sums: the two texts of a pair are said to differ
-    in little, while choices may differ in length (as in lm-evaluation-harness's acc_norm and BLiMP).
-    """
-
-    metric = "accuracy"
     higher_is_better = True
     clip = 1.0
     chunk = 32
@@ -164,7 +189,6 @@ class ItemFile:
         self.name, self.role, self.margin, self.reuse = name, config.role, config.margin, config.reuse
         self._items = read_items(f"gate.suites.{name}.file", Path(config.file), config.kind)
         self.limit = min(config.items, len(self._items))
-        self._per_byte = config.kind == "choice"
 
     def draw(self, attempt: int, start: int) -> list[Item]:
         """See `Suite`."""
@@ -172,6 +196,21 @@ class ItemFile:
         count = min(self.chunk, self.limit - start)
         drawn = self._store.draw_items(attempt, self.name, start, count, table, self._salt, self.reuse)
         return [Item(item_id, unit, place, 1, self._items[item_id]) for item_id, unit, place in drawn]
+
+    def summarise(self, candidate: Sequence[float]) -> list[Metric]:
+        """See `Suite`: none."""
+        del candidate
+        return []
+
+
+class ItemFile(FileSuite):
+    """Multiple choice and minimal pairs: 1 where the right text is the likeliest, else 0.
+
+    Choices are compared by log-probability per byte, pairs by their sums: the two texts of a pair are said to differ
+    in little, while choices may differ in length (as in lm-evaluation-harness's acc_norm and BLiMP).
+    """
+
+    metric = "accuracy"
 
     def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
         """See `Suite`."""
@@ -185,7 +224,7 @@ class ItemFile:
             texts = item.content.candidates
             values = logps[at : at + len(texts)]
             at += len(texts)
-            if self._per_byte:
+            if item.content.kind == "choice":
                 values = [v / max(len(t.encode()), 1) for v, t in zip(values, texts, strict=True)]
             best = max(values)
             right = values[item.content.right] == best and list(values).count(best) == 1
@@ -209,9 +248,11 @@ def read_items(key: str, path: Path, kind: str) -> dict[str, _FileItem]:
             first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
             where = "".join(f"{place}: " for place in first["loc"])
             problem = f"line {number} is no item ({where}{first['msg'][:120]})."
-            remedy = 'Write {"prompt": ..., "choices": [...], "answer": 0} or {"good": ..., "bad": ...}.'
+            remedy = (
+                'Write {"prompt": ..., "choices": [...], "answer": 0}, {"good": ..., "bad": ...} or {"prompt": ...}.'
+            )
             raise UserError(key, path, problem, remedy) from None
-        if bool(item.choices) != (kind == "choice"):
+        if item.kind != kind:
             raise UserError(key, path, f"line {number} is not of kind {kind}.", "Set `kind` to what the file has.")
         items.setdefault(item.id or content_key(line), item)
     if not items:
@@ -223,9 +264,3 @@ def suite_digest(name: str, config: SuiteConfig) -> str:
     """Key of a suite's items; a run is made with these and no others."""
     items = read_items(f"gate.suites.{name}.file", Path(config.file), config.kind)
     return content_key(*(f"{key} {items[key].model_dump_json()}" for key in sorted(items)))
-
-
-def suites_of(store: Store, config: GateConfig, gate_tokens: int, salt: str) -> list[Suite]:
-    """Held-out text, and what the recipe names besides."""
-    named: list[Suite] = [ItemFile(store, name, suite, salt) for name, suite in config.suites.items()]
-    return [HeldOutText(store, config, gate_tokens, salt), *named]

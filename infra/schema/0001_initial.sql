@@ -154,8 +154,8 @@ CREATE TABLE decision (
 
 -- Every sequential test of an attempt, with its evidence after each unit.
 CREATE TABLE gate_test (
-    attempt BIGINT, suite TEXT, role TEXT, against TEXT, other TEXT, outcome TEXT, bound DOUBLE, num_units BIGINT,
-    num_items BIGINT, mean_gain DOUBLE, standard_error DOUBLE, log_evidence DOUBLE, log_threshold DOUBLE, path DOUBLE[]
+    attempt BIGINT, suite TEXT, role TEXT, against TEXT, other TEXT, outcome TEXT, clip DOUBLE, bound DOUBLE,
+    num_units BIGINT, num_items BIGINT, mean_gain DOUBLE, standard_error DOUBLE, log_evidence DOUBLE, log_threshold DOUBLE, path DOUBLE[]
 );
 
 -- Where champion and best:SUITE point, and have pointed; rows are added and never changed.

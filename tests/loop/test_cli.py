@@ -84,7 +84,7 @@ def run(tmp_path: Path, tiny_folder: Path) -> Path:
     store.add_evaluations([Evaluation(1, 1, "bits_per_byte", "gain", "one", 0.2, 0.003, 9)])
     path = tuple(0.43 * i for i in range(1, 10))
     store.add_gate_tests([
-        GateTest(1, "bits_per_byte", "primary", "champion", "anchor", "pass", 0.0, 9, 9, 0.2, 0.003, 3.9, 3.69, path)
+        GateTest(1, "bits_per_byte", "primary", "champion", "anchor", "pass", 0.2, 0.0, 9, 9, 0.2, 0.003, 3.9, 3.69, path)
     ])  # fmt: skip
     store.add_decision(
         Decision(1, 1, "promote", "evidence of a gain", "one", "anchor", 0.025, 3.9, 3.69, 9, 0.2, False, now()),

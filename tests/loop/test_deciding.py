@@ -18,7 +18,7 @@ from judges.verifying.verifier import VerifiedDocument
 from loop.deciding import Rivals, SuiteTrial, Trial
 from loop.exam import Exam
 from loop.gate_config import GateConfig, SuiteConfig
-from loop.suites import suites_of
+from loop.judged import suites_of
 
 
 class KnownScorer:
@@ -96,7 +96,7 @@ def trial(store: Store, scorer: KnownScorer, gate_tokens: int = 20_000, **option
     store.add_checkpoint(candidate)
     attempt = store.register_attempt(generation, candidate.digest, rivals.champion.digest)
     return Trial(
-        store=store, config=config, suites=suites_of(store, config, gate_tokens, "s"), scorer=scorer,
+        store=store, config=config, suites=suites_of(store, config, gate_tokens, "s", options.pop("judges", {})), scorer=scorer,
         verifier=KnownVerifier(), generation=generation, attempt=attempt, candidate=candidate, rivals=rivals, salt="s",
     )  # fmt: skip
 

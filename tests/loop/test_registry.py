@@ -53,7 +53,7 @@ def add_model(run: Run, generation: int, outcome: str | None) -> Checkpoint:
     gains = unit_means(clipped_gains(-own, -other, 0.2), [f"u{i // 2}" for i in range(12)])
     path = tuple(float(v) for v in log_evidence_path(gains, 0.0, 0.1))
     run.store.add_gate_tests([
-        GateTest(attempt, "bits_per_byte", "primary", "champion", parent, "pass", 0.0, 6, 12, 0.1, 0.01, path[-1], 3.7,
+        GateTest(attempt, "bits_per_byte", "primary", "champion", parent, "pass", 0.2, 0.0, 6, 12, 0.1, 0.01, path[-1], 3.7,
                  path)
     ])  # fmt: skip
     run.store.add_decision(decision(generation, outcome, digest), ["champion"] if outcome == "promote" else [])

@@ -1,0 +1,136 @@
+"""Answers judged by somebody who did not label: how often each model's beat the champion's, corrected for errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from infra.cluster import actors
+from infra.console import note, warn
+from infra.labeler_records import Datasheet
+from infra.store import Store
+from judges.config import JudgeConfig
+from judges.labelers.actor import JudgeWorker, RemoteJudge
+from judges.measuring.datasheet import is_admitted, measure
+from judges.measuring.gold import GoldSet
+from judges.measuring.probes import gold_set
+from judges.measuring.winrates import Errors, corrected_win_rate
+from judges.pairs import Comparison, Pair
+from judges.protocol import Judge
+from judges.rubrics import Rubric, load_rubric
+from loop.gate_config import GateConfig, SuiteConfig
+from loop.suites import FileSuite, HeldOutText, Item, ItemFile, Metric, Scorer, Suite
+
+CHAMPION = 1
+"""Its place among the models that a scorer holds."""
+
+
+@dataclass(frozen=True)
+class Referee:
+    """A judge with what it was measured to be worth by one rubric."""
+
+    judge: Judge
+    rubric: Rubric
+    sheet: Datasheet
+
+    @property
+    def errors(self) -> Errors:
+        """Its errors on gold."""
+        return Errors(self.sheet.num_a, self.sheet.right_a, self.sheet.num_b, self.sheet.right_b)
+
+
+def measured(judge: Judge, config: JudgeConfig, store: Store) -> Referee:
+    """Measure a judge on the constructed pairs of its answer rubric; the datasheet is stored."""
+    rubric = load_rubric(config.answer_rubric)
+    pairs = tuple(pair for probe in rubric.probes for pair in gold_set(probe).pairs)
+    found = measure(judge, rubric, GoldSet("built-in/" + "+".join(rubric.probes), pairs))
+    store.add_gold_sheet(found.sheet, found.items, found.rows)
+    return Referee(judge, rubric, found.sheet)
+
+
+class JudgedAnswers(FileSuite):
+    """Every model answers each prompt; its score is the probability that its answer beats the champion's.
+
+    The champion scores one half. A judge that is not admitted to the rubric decides nothing: no item is drawn. An
+    answer that the judge cannot compare leaves its item out, for all models.
+    """
+
+    metric = "win_rate"
+    clip = 0.5
+    chunk = 16
+
+    def __init__(self, store: Store, name: str, config: SuiteConfig, referee: Referee, salt: str) -> None:
+        super().__init__(store, name, config, salt)
+        self._referee = referee
+        sheet = referee.sheet
+        told = f"{referee.judge.name} by {referee.rubric.id}: right on {sheet.accuracy:.2f} of {sheet.num_pairs} pairs"
+        if is_admitted(sheet):
+            note(f"{name} is judged by {told}")
+        else:
+            warn(f"{name} decides nothing: {told}, at least {sheet.admission_low:.2f}, which is no better than chance")
+            self.limit = 0
+
+    def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
+        """See `Suite`; NaN where the judge could not say."""
+        answers = scorer.all_answers([item.content.prompt for item in items])
+        rows = [self._against(items, texts, answers[CHAMPION]) for texts in answers]
+        unscored = np.isnan(np.array(rows)).any(axis=0)
+        return [[math.nan if lost else value for value, lost in zip(row, unscored, strict=True)] for row in rows]
+
+    def _against(self, items: Sequence[Item], texts: Sequence[str], champion: Sequence[str]) -> list[float]:
+        """Probabilities that texts beat the champion's; the same text is a tie without asking."""
+        pairs = [
+            Pair(item.item_id, item.content.prompt, text, other, reference=item.content.reference)
+            for item, text, other in zip(items, texts, champion, strict=True)
+            if text != other
+        ]
+        said = iter(self._referee.judge.compare(self._referee.rubric, self._referee.sheet.way, pairs) if pairs else [])
+        return [0.5 if text == other else _share(next(said)) for text, other in zip(texts, champion, strict=True)]
+
+    def summarise(self, candidate: Sequence[float]) -> list[Metric]:
+        """See `Suite`: the candidate's win rate with the judge's errors taken out, where they allow it."""
+        wins, losses = sum(v > 0.5 for v in candidate), sum(v < 0.5 for v in candidate)
+        if wins + losses == 0:
+            return []
+        found = corrected_win_rate(wins, wins + losses, self._referee.errors)
+        if found.corrected is None:
+            note(f"no corrected win rate on {self.name}: {found.reason}")
+            return []
+        error = (found.corrected.high - found.corrected.low) / (2 * 1.96)
+        return [Metric("corrected_win_rate", found.corrected.value, error, wins + losses)]
+
+
+def _share(said: Comparison) -> float:
+    if not said.is_scored:
+        return math.nan
+    first, _, tie = said.distribution
+    return first + tie / 2
+
+
+@contextmanager
+def referees(config: GateConfig, store: Store, seed: int, threads: int) -> Iterator[dict[str, Referee]]:
+    """The judges of judged suites by the suite's name, in processes of their own for the length of the block."""
+    with ExitStack() as stack:
+        found = {}
+        for name, suite in config.suites.items():
+            if suite.kind == "judged":
+                started = stack.enter_context(actors(JudgeWorker, 1, suite.judge, seed, threads, num_cpus=0))
+                found[name] = measured(RemoteJudge(started), suite.judge, store)
+        yield found
+
+
+def suites_of(
+    store: Store, config: GateConfig, gate_tokens: int, salt: str, judges: Mapping[str, Referee]
+) -> list[Suite]:
+    """Held-out text, and what the recipe names besides."""
+    named: list[Suite] = []
+    for name, suite in config.suites.items():
+        if suite.kind == "judged":
+            named.append(JudgedAnswers(store, name, suite, judges[name], salt))
+        else:
+            named.append(ItemFile(store, name, suite, salt))
+    return [HeldOutText(store, config, gate_tokens, salt), *named]
