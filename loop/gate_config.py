@@ -19,9 +19,9 @@ class SuiteConfig(Section):
     """One suite of items from a file, `[gate.suites.NAME]`."""
 
     file: str
-    """JSON lines: `prompt`, `choices`, `answer` (a place in choices); or `good`, `bad`; or `prompt` alone, perhaps with
-    a `reference`. `unit` ties items together."""
-    kind: Literal["choice", "pairs", "judged"]
+    """JSON lines: `prompt`, `choices`, `answer` (a place in choices); or `good`, `bad`; or `prompt` with a
+    `check`, or alone, perhaps with a `reference`. `unit` ties items together."""
+    kind: Literal["choice", "pairs", "executed", "judged"]
     judge: JudgeConfig = JudgeConfig()
     """Who compares answers of kind `judged`; not who labels."""
     role: Role = "guard"

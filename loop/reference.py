@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -50,12 +50,24 @@ def _default(field: FieldInfo) -> str:
     return f"`{default!r}`" if default is not None else "follows `scale`"
 
 
+def _sections_named(annotation: Any) -> type[BaseModel] | None:
+    """The section that a table of sections by name holds."""
+    inner = get_args(annotation)
+    held = inner[-1] if inner else None
+    return held if isinstance(held, type) and issubclass(held, BaseModel) else None
+
+
 def _rows(model: type[BaseModel], prefix: str) -> tuple[list[str], list[str]]:
     """(rows of this section's own keys, sections below it)."""
     rows, sections = [], []
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            sections += section(field.annotation, f"{prefix}{name}")
+            if ".NAME" in prefix:
+                rows.append(f"| `{name}` | section | | {field.description} Keys as in `[{name}]`. |")
+            else:
+                sections += section(field.annotation, f"{prefix}{name}")
+        elif held := _sections_named(field.annotation):
+            sections += section(held, f"{prefix}{name}.NAME")
         else:
             note = (field.description or "").replace("\n", " ")
             rows.append(f"| `{name}` | {_type(field)} | {_default(field)} | {note} |")

@@ -15,13 +15,13 @@ from infra.store.actor import remote_proxy
 from judges.labelers.actor import ChampionWorker, JudgeWorker, RemoteJudge, VerifierWorker
 from judges.making.labeling import Labeling
 from judges.making.parts import Champion, Encoder, LabelBudget, Verifier
+from loop.answering import referees, suites_of
 from loop.crawling import crawl_generation
 from loop.curriculum import summary
 from loop.data_policy import check, measure
 from loop.deciding import Rivals, Trial
 from loop.exam import Exam
 from loop.held_out import HeldOutTexts
-from loop.judged import referees, suites_of
 from loop.registry import environment, file_model, link_champion, write_model_card, write_provenance
 from loop.runs import Run, Summary
 from loop.scoring import ModelScorer, SharedScorer
@@ -212,12 +212,13 @@ def _try(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -> 
         actors(VerifierWorker, 1, num_cpus=0) as verifiers,
         referees(config, store, run.recipe.seed, cluster.threads()) as judges,
     ):
+        verifier = cast(Verifier, remote_proxy(verifiers[0]))
         return Trial(
             store=store,
             config=config,
-            suites=suites_of(store, config, run.budgets["gate_tokens"], run.salt, judges),
+            suites=suites_of(store, config, run.budgets["gate_tokens"], run.salt, verifier, judges),
             scorer=SharedScorer(scorers),
-            verifier=cast(Verifier, remote_proxy(verifiers[0])),
+            verifier=verifier,
             generation=generation,
             attempt=attempt,
             candidate=candidate,

@@ -15,6 +15,7 @@ from infra.errors import UserError
 from infra.records import content_key
 from infra.store import Store
 from judges.making.passages import estimated_tokens
+from judges.verifying.checks import validate_check
 from loop.evaluation import window
 from loop.gate_config import GateConfig, Role, SuiteConfig
 
@@ -154,19 +155,27 @@ class _FileItem(BaseModel):
     good: str = ""
     bad: str = ""
     reference: str = ""
+    check: str = ""
+    """See `judges.verifying.checks`."""
 
     @model_validator(mode="after")
     def _is_of_one_kind(self) -> _FileItem:
         is_choice = len(self.choices) >= 2 and 0 <= self.answer < len(self.choices)
         is_pair = bool(self.good and self.bad)
         is_prompt = bool(self.prompt and not self.choices and not self.good and not self.bad)
-        if is_choice + is_pair + is_prompt != 1:
-            raise ValueError("give `choices` (two or more) with `answer`, or `good` and `bad`, or `prompt` alone")
+        if is_choice + is_pair + is_prompt != 1 or (self.check and not is_prompt):
+            raise ValueError(
+                "give `choices` (two or more) with `answer`, or `good` and `bad`, or `prompt` alone or with `check`"
+            )
+        if self.check:
+            validate_check(self.check, "check")
         return self
 
     @property
     def kind(self) -> str:
-        return "choice" if self.choices else "pairs" if self.good else "judged"
+        if self.choices or self.good:
+            return "choice" if self.choices else "pairs"
+        return "executed" if self.check else "judged"
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -244,7 +253,7 @@ def read_items(key: str, path: Path, kind: str) -> dict[str, _FileItem]:
             continue
         try:
             item = _FileItem.model_validate(json.loads(line))
-        except ValueError as error:
+        except (ValueError, UserError) as error:
             first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
             where = "".join(f"{place}: " for place in first["loc"])
             problem = f"line {number} is no item ({where}{first['msg'][:120]})."

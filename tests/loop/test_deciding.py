@@ -15,10 +15,10 @@ from infra.records import Checkpoint, Document, Page, Sample, TrainStep, now, un
 from infra.store import Store
 from judges.verifying.checks import Claim
 from judges.verifying.verifier import VerifiedDocument
+from loop.answering import suites_of
 from loop.deciding import Rivals, SuiteTrial, Trial
 from loop.exam import Exam
 from loop.gate_config import GateConfig, SuiteConfig
-from loop.judged import suites_of
 
 
 class KnownScorer:
@@ -96,7 +96,8 @@ def trial(store: Store, scorer: KnownScorer, gate_tokens: int = 20_000, **option
     store.add_checkpoint(candidate)
     attempt = store.register_attempt(generation, candidate.digest, rivals.champion.digest)
     return Trial(
-        store=store, config=config, suites=suites_of(store, config, gate_tokens, "s", options.pop("judges", {})), scorer=scorer,
+        store=store, config=config, scorer=scorer,
+        suites=suites_of(store, config, gate_tokens, "s", KnownVerifier(), options.pop("judges", {})),
         verifier=KnownVerifier(), generation=generation, attempt=attempt, candidate=candidate, rivals=rivals, salt="s",
     )  # fmt: skip
 

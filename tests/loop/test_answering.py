@@ -1,4 +1,4 @@
-"""A suite whose items are judged: by somebody who is measured first, and who did not label."""
+"""Suites of answers: checked, or judged by somebody who is measured first and did not label."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import pytest
 from infra.errors import UserError
 from infra.store import Store
 from judges.config import JudgeConfig, ScriptedConfig
+from judges.labelers.actor import VerifierWorker
 from judges.labelers.scripted import ScriptedJudge
 from judges.pairs import Comparison, Pair
+from loop.answering import CheckedAnswers, JudgedAnswers, Referee, measured
 from loop.gate_config import GateConfig, SuiteConfig
-from loop.judged import JudgedAnswers, Referee, measured
 from loop.recipe import load_recipe
 from tests.loop.test_deciding import ANCHOR, KnownScorer, Rivals, checkpoint, trial
 
@@ -150,3 +151,31 @@ def test_who_labels_may_not_judge_at_the_gate(tmp_path: Path) -> None:
         load_recipe("quickstart", options)
     assert "what labels does not gate" in str(caught.value)
     load_recipe("quickstart", [*options, 'gate.suites.answers.judge.model="hub:org/other"'])
+
+
+def test_answers_are_checked_by_the_verifier(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "checks.jsonl"
+    lines = [
+        {"prompt": "2 + 3?", "check": "math", "reference": "5"},
+        {"prompt": "A colour as JSON", "check": 'json:{"type": "object", "required": ["colour"]}'},
+        {"prompt": "Three digits", "check": "regex:[0-9]{3}"},
+    ]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    config = SuiteConfig(file=str(file), kind="executed")
+    suite = CheckedAnswers(store, "checks", config, VerifierWorker(), "salt")
+    items = suite.draw(store.register_attempt(1, "a", "b"), 0)
+    right = {"2 + 3?": "5", "A colour as JSON": '{"colour": "red"}', "Three digits": "123"}
+
+    class Known(KnownScorer):
+        def all_answers(self, prompts: Sequence[str]) -> list[list[str]]:
+            return [[right[prompt] for prompt in prompts], ["none"] * len(prompts)]
+
+    assert suite.score(Known(0.0), items) == [[1.0] * 3, [0.0] * 3]
+
+
+def test_a_check_that_there_is_not_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "checks.jsonl"
+    file.write_text('{"prompt": "x", "check": "taste"}')
+    with pytest.raises(UserError, match="line 1") as caught:
+        load_recipe("quickstart", [f'gate.suites.x.file="{file}"', 'gate.suites.x.kind="executed"'])
+    assert "taste" in str(caught.value)

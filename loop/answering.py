@@ -1,4 +1,4 @@
-"""Answers judged by somebody who did not label: how often each model's beat the champion's, corrected for errors."""
+"""Suites on which every model answers prompts: checked by a verifier, or judged by somebody who did not label."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from infra.labeler_records import Datasheet
 from infra.store import Store
 from judges.config import JudgeConfig
 from judges.labelers.actor import JudgeWorker, RemoteJudge
+from judges.making.parts import Verifier
 from judges.measuring.datasheet import is_admitted, measure
 from judges.measuring.gold import GoldSet
 from judges.measuring.probes import gold_set
@@ -22,6 +23,7 @@ from judges.measuring.winrates import Errors, corrected_win_rate
 from judges.pairs import Comparison, Pair
 from judges.protocol import Judge
 from judges.rubrics import Rubric, load_rubric
+from judges.verifying.checks import Claim
 from loop.gate_config import GateConfig, SuiteConfig
 from loop.suites import FileSuite, HeldOutText, Item, ItemFile, Metric, Scorer, Suite
 
@@ -50,6 +52,27 @@ def measured(judge: Judge, config: JudgeConfig, store: Store) -> Referee:
     found = measure(judge, rubric, GoldSet("built-in/" + "+".join(rubric.probes), pairs))
     store.add_gold_sheet(found.sheet, found.items, found.rows)
     return Referee(judge, rubric, found.sheet)
+
+
+class CheckedAnswers(FileSuite):
+    """1 where a verifier finds an answer right: outputs, arithmetic, JSON, patterns, quotes."""
+
+    metric = "accuracy"
+    chunk = 16
+
+    def __init__(self, store: Store, name: str, config: SuiteConfig, verifier: Verifier, salt: str) -> None:
+        super().__init__(store, name, config, salt)
+        self._verifier = verifier
+
+    def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
+        """See `Suite`."""
+        wanted = [item.content for item in items]
+        return [
+            [float(mark) for mark in self._verifier.check([
+                Claim(item.check, item.reference, text) for item, text in zip(wanted, texts, strict=True)
+            ])]
+            for texts in scorer.all_answers([item.prompt for item in wanted])
+        ]  # fmt: skip
 
 
 class JudgedAnswers(FileSuite):
@@ -124,13 +147,15 @@ def referees(config: GateConfig, store: Store, seed: int, threads: int) -> Itera
 
 
 def suites_of(
-    store: Store, config: GateConfig, gate_tokens: int, salt: str, judges: Mapping[str, Referee]
+    store: Store, config: GateConfig, gate_tokens: int, salt: str, verifier: Verifier, judges: Mapping[str, Referee]
 ) -> list[Suite]:
     """Held-out text, and what the recipe names besides."""
     named: list[Suite] = []
     for name, suite in config.suites.items():
         if suite.kind == "judged":
             named.append(JudgedAnswers(store, name, suite, judges[name], salt))
+        elif suite.kind == "executed":
+            named.append(CheckedAnswers(store, name, suite, verifier, salt))
         else:
             named.append(ItemFile(store, name, suite, salt))
     return [HeldOutText(store, config, gate_tokens, salt), *named]
