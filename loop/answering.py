@@ -25,6 +25,7 @@ from judges.protocol import Judge
 from judges.rubrics import Rubric, load_rubric
 from judges.verifying.checks import Claim
 from loop.gate_config import GateConfig, SuiteConfig
+from loop.harness import HARNESS, HarnessTask
 from loop.suites import FileSuite, HeldOutText, Item, ItemFile, Metric, Scorer, Suite
 
 CHAMPION = 1
@@ -154,6 +155,8 @@ def suites_of(
     for name, suite in config.suites.items():
         if suite.kind == "judged":
             named.append(JudgedAnswers(store, name, suite, judges[name], salt))
+        elif suite.kind == HARNESS:
+            named.append(HarnessTask(store, name, suite, salt))
         elif suite.kind == "executed":
             named.append(CheckedAnswers(store, name, suite, verifier, salt))
         else:

@@ -20,8 +20,9 @@ class SuiteConfig(Section):
 
     file: str
     """JSON lines: `prompt`, `choices`, `answer` (a place in choices); or `good`, `bad`; or `prompt` with a
-    `check`, or alone, perhaps with a `reference`. `unit` ties items together."""
-    kind: Literal["choice", "pairs", "executed", "judged"]
+    `check`, or alone, perhaps with a `reference`. `unit` ties items together. For `lm_eval` a task's name, or its
+    YAML file."""
+    kind: Literal["choice", "pairs", "executed", "judged", "lm_eval"]
     judge: JudgeConfig = JudgeConfig()
     """Who compares answers of kind `judged`; not who labels."""
     role: Role = "guard"

@@ -19,6 +19,7 @@ from judges.measuring.gold import gold_files, load_gold
 from judges.rubrics import load_rubric
 from loop.data_policy import DataConfig
 from loop.gate_config import GateConfig
+from loop.harness import HARNESS, task_digest, task_size
 from loop.levels import attempt_level, log_threshold
 from loop.planning import units_needed
 from loop.suites import documents_of, suite_digest
@@ -82,7 +83,7 @@ class Recipe(Section):
     def crawl_config(self) -> CrawlConfig:
         """The `[crawl]` section, with gold for labelers and suites of the gate held out from training."""
         gold = [str(file) for path in self.judge.gold.values() for file in gold_files(Path(path))]
-        suites = [suite.file for suite in self.gate.suites.values()]
+        suites = [suite.file for suite in self.gate.suites.values() if suite.kind != HARNESS]
         return self.crawl.model_copy(update={"held_out_files": [*self.crawl.held_out_files, *gold, *suites]})
 
     def identity(self) -> dict[str, Any]:
@@ -90,7 +91,10 @@ class Recipe(Section):
         data: dict[str, Any] = json.loads(self.model_dump_json(exclude=set(OPERATIONAL)))
         return data | {
             "rubrics": {name: load_rubric(name).digest for name in self.judge.rubric_names()},
-            "suites": {name: suite_digest(name, suite) for name, suite in self.gate.suites.items()},
+            "suites": {
+                name: task_digest(suite) if suite.kind == HARNESS else suite_digest(name, suite)
+                for name, suite in self.gate.suites.items()
+            },
         }
 
     @property
@@ -128,6 +132,8 @@ def _check_gate(recipe: Recipe) -> None:
     """Raises `UserError` for a budget that could never show the gain aimed for."""
     gate, tokens = recipe.gate, recipe.budgets()["gate_tokens"]
     for name, suite in gate.suites.items():
+        if suite.kind == HARNESS:
+            task_size(f"gate.suites.{name}.file", suite.file)
         if suite.kind == "judged" and _who(suite.judge) == _who(recipe.judge):
             raise UserError(f"gate.suites.{name}.judge", suite.judge.kind, "it labels the training data as well.",
                             "Name another: what labels does not gate.")  # fmt: skip

@@ -82,6 +82,12 @@ class ModelScorer:
 
         return self._each(of)
 
+    def harness(self, task: str, places: Sequence[int]) -> list[list[float]]:
+        """See `loop.suites.Scorer`."""
+        from loop.harness import task_scores
+
+        return self._each(lambda model: task_scores(model, task, places))
+
     def continuations(self, texts: Sequence[str], seed: int) -> list[list[str]]:
         """See `loop.suites.Scorer`: sampled at temperature 1 with the same seed."""
         return [_continued(self._model(place), texts, seed) for place in (0, 1)]
@@ -128,6 +134,13 @@ class SharedScorer:
     def all_answers(self, prompts: Sequence[str]) -> list[list[str]]:
         """See `loop.suites.Scorer`."""
         return self._dealt("all_answers", prompts)
+
+    def harness(self, task: str, places: Sequence[int]) -> list[list[float]]:
+        """See `loop.suites.Scorer`: by one actor, since a task is loaded whole."""
+        import ray
+
+        found: list[list[float]] = ray.get(self._actors[0].harness.remote(task, list(places)))
+        return found
 
     def continuations(self, texts: Sequence[str], seed: int) -> list[list[str]]:
         """See `loop.suites.Scorer`: by one actor, since the seed is for the batch."""

@@ -57,6 +57,10 @@ class Scorer(Protocol):
         """What each model answers to each prompt, at length."""
         ...
 
+    def harness(self, task: str, places: Sequence[int]) -> list[list[float]]:
+        """Marks on these documents of a task of lm-evaluation-harness, for each model."""
+        ...
+
     def continuations(self, texts: Sequence[str], seed: int) -> list[list[str]]:
         """How candidate and champion go on with each text."""
         ...
