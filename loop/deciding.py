@@ -10,47 +10,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from infra.console import progress
-from infra.records import Checkpoint, Decision, Evaluation, GateTest, ItemScore, TrainStep, now
-from infra.store import Store
-from judges.making.parts import Verifier
+from infra.records import Decision, Evaluation, GateTest, ItemScore, TrainStep, now
+from loop.attempt import Attempt
 from loop.evaluation import clustered_mean_and_error
 from loop.gate import Array, GateRule, clipped_gains, judge_gains, log_evidence_path, unit_means
-from loop.gate_config import GateConfig
 from loop.levels import attempt_level, log_threshold
-from loop.suites import Item, Metric, Scorer, Suite
+from loop.suites import Item, Metric, Suite
 from loop.vetoes import Vetoes
 from trainers.config import RL_KINDS
 
 GAIN = "gain"
 
 
-@dataclass(frozen=True)
-class Rivals:
-    """Whom a candidate is compared with. `best` is, for each suite that has one, the best model promoted so far."""
+@dataclass(frozen=True, kw_only=True)
+class Trial(Attempt):
+    """An attempt with the suites that decide it."""
 
-    champion: Checkpoint
-    anchor: Checkpoint
-    best: dict[str, Checkpoint]
-
-    def models(self, candidate: Checkpoint) -> list[Checkpoint]:
-        """What a scorer holds: the candidate first, then the champion, the anchor last."""
-        return [candidate, self.champion, *self.best.values(), self.anchor]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One attempt at promoting a candidate."""
-
-    store: Store
-    config: GateConfig
     suites: Sequence[Suite]
-    scorer: Scorer
-    verifier: Verifier
-    generation: int
-    attempt: int
-    candidate: Checkpoint
-    rivals: Rivals
-    salt: str
 
     def run(self) -> Decision:
         """Smoke, vetoes, then every suite in full; only the last can promote. Records and returns the decision."""
@@ -86,13 +62,13 @@ class Trial:
     @property
     def level(self) -> float:
         """The level of this attempt's tests."""
-        promoted = self.store.num_promoted(self.attempt)
-        return attempt_level(self.config.level, self.config.alpha, self.attempt, promoted)
+        promoted = self.store.num_promoted(self.number)
+        return attempt_level(self.config.level, self.config.alpha, self.number, promoted)
 
     def _decide(self, outcome: str, reason: str, tests: Sequence[GateTest]) -> Decision:
         first = next((t for t in tests if t.role == "primary"), None)
         decision = Decision(
-            attempt=self.attempt,
+            attempt=self.number,
             generation=self.generation,
             outcome=outcome,
             reason=reason,
@@ -164,7 +140,7 @@ class SuiteTrial:
 
     def __init__(self, trial: Trial, suite: Suite) -> None:
         self._trial, self._suite, self._store = trial, suite, trial.store
-        looks = trial.attempt - 1 if suite.reuse else 0
+        looks = trial.number - 1 if suite.reuse else 0
         # An attempt lets out whether it promoted, and then, for each suite, whether the candidate is its best so far.
         outcomes = 1 + 2 ** sum(one.reuse and one.role != "report" for one in trial.suites)
         self._threshold = log_threshold(trial.level, looks, outcomes)
@@ -197,7 +173,7 @@ class SuiteTrial:
             advance(len(scores))
             tests = self._tests(scores)
             while self._goes_on(tests) and len(scores) < suite.limit:
-                items = suite.draw(self._trial.attempt, 1 + max(scores, default=-1))
+                items = suite.draw(self._trial.number, 1 + max(scores, default=-1))
                 if not items:
                     break
                 self._score(items)
@@ -215,7 +191,7 @@ class SuiteTrial:
     def _scores(self) -> dict[int, tuple[str, dict[str, float]]]:
         """Position in the order drawn to (unit, value by model) of each item that was scored."""
         by_position: dict[int, tuple[str, dict[str, float]]] = {}
-        for score in self._store.item_scores(self._trial.attempt, self._suite.name):
+        for score in self._store.item_scores(self._trial.number, self._suite.name):
             by_position.setdefault(score.position, (score.unit, {}))[1][score.model_digest] = score.value
         return dict(sorted(by_position.items()))
 
@@ -228,7 +204,7 @@ class SuiteTrial:
         digests = [model.digest for model in trial.rivals.models(trial.candidate)]
         scores = {
             (digest, i): ItemScore(
-                trial.attempt,
+                trial.number,
                 self._suite.name,
                 item.item_id,
                 item.position,
@@ -261,7 +237,7 @@ class SuiteTrial:
         path = log_evidence_path(means - rule.bound, rule.bound, rule.prior_second_moment)
         mean, error = clustered_mean_and_error(gains.tolist(), units)
         return GateTest(
-            attempt=self._trial.attempt,
+            attempt=self._trial.number,
             suite=self._suite.name,
             role=opponent.role,
             against=opponent.against,
@@ -293,7 +269,7 @@ class SuiteTrial:
         ]
         found += [(trial.candidate.digest, m) for m in suite.summarise(values[trial.candidate.digest])]
         self._store.add_evaluations([
-            Evaluation(trial.attempt, trial.generation, suite.name, m.name, digest, m.value, m.standard_error,
+            Evaluation(trial.number, trial.generation, suite.name, m.name, digest, m.value, m.standard_error,
                        m.num_items)
             for digest, m in found
         ])  # fmt: skip

@@ -16,10 +16,11 @@ from judges.labelers.actor import ChampionWorker, JudgeWorker, RemoteJudge, Veri
 from judges.making.labeling import Labeling
 from judges.making.parts import Champion, Encoder, LabelBudget, Verifier
 from loop.answering import referees, suites_of
+from loop.attempt import Rivals
 from loop.crawling import crawl_generation
 from loop.curriculum import summary
 from loop.data_policy import check, measure
-from loop.deciding import Rivals, Trial
+from loop.deciding import Trial
 from loop.exam import Exam
 from loop.held_out import HeldOutTexts
 from loop.registry import environment, file_model, link_champion, write_model_card, write_provenance
@@ -220,7 +221,7 @@ def _try(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -> 
             scorer=SharedScorer(scorers),
             verifier=verifier,
             generation=generation,
-            attempt=attempt,
+            number=attempt,
             candidate=candidate,
             rivals=rivals,
             salt=run.salt,

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from infra.artifacts import file_digest
 from infra.console import note
 from infra.records import Document, Evaluation, ItemScore, Sample, unit_hash
 from judges.verifying.checks import Claim
+from loop.attempt import Attempt
 from loop.evaluation import distinct_n, mean_and_error, window, word_entropy, worse_p_value
-
-if TYPE_CHECKING:
-    from loop.deciding import Trial
 
 EXAMPLES = "executed_examples"
 DISTINCT = "distinct_2"
@@ -26,9 +23,8 @@ TEXT_CHARS = 200
 class Vetoes:
     """Checks one candidate; what they read of the gate pool is neither burned nor scored in bits per byte."""
 
-    def __init__(self, trial: Trial) -> None:
-        self._trial = trial
-        self._attempt, self._config = trial.attempt, trial.config
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt, self._config = attempt, attempt.config
 
     def found(self) -> list[str]:
         """A sentence for each veto; empty where there is none."""
@@ -37,7 +33,7 @@ class Vetoes:
 
     def _tokenizer(self) -> str:
         """Another tokenizer makes bits per byte, and every stored token id, incomparable."""
-        own, champion = (Path(m.path) for m in (self._trial.candidate, self._trial.rivals.champion))
+        own, champion = (Path(m.path) for m in (self._attempt.candidate, self._attempt.rivals.champion))
         for name in TOKENIZER_FILES:
             digests = [file_digest(f / name) if (f / name).exists() else "" for f in (own, champion)]
             if digests[0] != digests[1]:
@@ -49,16 +45,16 @@ class Vetoes:
         return [window(d.text, TEXT_CHARS, d.document_id) for d in self._documents("texts")[: self._config.veto_texts]]
 
     def _documents(self, purpose: str) -> list[Document]:
-        documents = self._trial.store.documents("gate")
-        documents.sort(key=lambda d: unit_hash(self._trial.salt, purpose, self._attempt, d.document_id))
+        documents = self._attempt.store.documents("gate")
+        documents.sort(key=lambda d: unit_hash(self._attempt.salt, purpose, self._attempt.number, d.document_id))
         return documents
 
     def _drift(self) -> str:
         texts = self._texts()
         if not texts:
             return ""
-        value = self._trial.scorer.drift(texts, seed=self._attempt)
-        self._evaluation(DRIFT, DRIFT, self._trial.candidate.digest, value, len(texts))
+        value = self._attempt.scorer.drift(texts, seed=self._attempt.number)
+        self._evaluation(DRIFT, DRIFT, self._attempt.candidate.digest, value, len(texts))
         if not value <= self._config.max_kl:  # NaN is a veto
             return f"KL to the anchor is {value:.2f} nats a token, above {self._config.max_kl:g} (gate.max_kl)"
         return ""
@@ -68,7 +64,7 @@ class Vetoes:
         texts = self._texts()
         if not texts:
             return ""
-        rows = self._trial.scorer.continuations(texts, seed=self._attempt)
+        rows = self._attempt.scorer.continuations(texts, seed=self._attempt.number)
         candidate, champion = (distinct_n(row) for row in rows)
         for digest, value, row in zip(self._pair(), (candidate, champion), rows, strict=True):
             self._evaluation(DISTINCT, DISTINCT, digest, value, len(texts))
@@ -85,9 +81,9 @@ class Vetoes:
         if not samples:
             note("veto on executed examples: no held-out page has one")
             return ""
-        rows = self._trial.scorer.answers([s.prompt for s in samples])
+        rows = self._attempt.scorer.answers([s.prompt for s in samples])
         right = [
-            self._trial.verifier.check([
+            self._attempt.verifier.check([
                 Claim(s.check, s.completion, text) for s, text in zip(samples, texts, strict=True)
             ])
             for texts in rows
@@ -95,12 +91,13 @@ class Vetoes:
         scores = []
         for digest, texts, marks in zip(self._pair(), rows, right, strict=True):
             for i, (sample, text, mark) in enumerate(zip(samples, texts, marks, strict=True)):
-                score = ItemScore(self._attempt, EXAMPLES, sample.sample_id, i, digest, float(mark), 1, text[:200],
-                                  sample.document_id)  # fmt: skip
-                scores.append(score)
+                scores.append(ItemScore(
+                    self._attempt.number, EXAMPLES, sample.sample_id, i, digest, float(mark), 1, text[:200],
+                    sample.document_id,
+                ))  # fmt: skip
             mean, error = mean_and_error([float(mark) for mark in marks])
             self._evaluation(EXAMPLES, "accuracy", digest, mean, len(marks), error)
-        self._trial.store.add_item_scores(scores)
+        self._attempt.store.add_item_scores(scores)
         p_value = worse_p_value(right[0], right[1])
         if p_value >= EXAMPLES_ALPHA:
             return ""
@@ -109,16 +106,16 @@ class Vetoes:
 
     def _example_samples(self) -> list[Sample]:
         documents = [d for d in self._documents("guard") if ">>>" in d.text][: self._config.veto_prompts]
-        results = self._trial.verifier.verify(documents, self._trial.generation)
+        results = self._attempt.verifier.verify(documents, self._attempt.generation)
         samples = [s for result in results for s in result.demonstrations]
-        samples.sort(key=lambda s: unit_hash(self._trial.salt, "guard", self._attempt, s.sample_id))
+        samples.sort(key=lambda s: unit_hash(self._attempt.salt, "guard", self._attempt.number, s.sample_id))
         return samples[: self._config.veto_prompts]
 
     def _pair(self) -> tuple[str, str]:
-        return self._trial.candidate.digest, self._trial.rivals.champion.digest
+        return self._attempt.candidate.digest, self._attempt.rivals.champion.digest
 
     def _evaluation(
         self, suite: str, metric: str, digest: str, value: float, count: int, error: float = float("nan")
     ) -> None:
-        row = Evaluation(self._attempt, self._trial.generation, suite, metric, digest, value, error, count)
-        self._trial.store.add_evaluations([row])
+        row = Evaluation(self._attempt.number, self._attempt.generation, suite, metric, digest, value, error, count)
+        self._attempt.store.add_evaluations([row])

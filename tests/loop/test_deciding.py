@@ -16,7 +16,8 @@ from infra.store import Store
 from judges.verifying.checks import Claim
 from judges.verifying.verifier import VerifiedDocument
 from loop.answering import suites_of
-from loop.deciding import Rivals, SuiteTrial, Trial
+from loop.attempt import Rivals
+from loop.deciding import SuiteTrial, Trial
 from loop.exam import Exam
 from loop.gate_config import GateConfig, SuiteConfig
 
@@ -98,7 +99,7 @@ def trial(store: Store, scorer: KnownScorer, gate_tokens: int = 20_000, **option
     return Trial(
         store=store, config=config, scorer=scorer,
         suites=suites_of(store, config, gate_tokens, "s", KnownVerifier(), options.pop("judges", {})),
-        verifier=KnownVerifier(), generation=generation, attempt=attempt, candidate=candidate, rivals=rivals, salt="s",
+        verifier=KnownVerifier(), generation=generation, number=attempt, candidate=candidate, rivals=rivals, salt="s",
     )  # fmt: skip
 
 
