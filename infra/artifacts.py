@@ -77,6 +77,11 @@ def folder_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def folder_size(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def require_free_space(folder: Path, num_bytes: int, key: str) -> None:
     """Raise `UserError` if the disk under `folder` has less than `num_bytes` free."""
     folder.mkdir(parents=True, exist_ok=True)

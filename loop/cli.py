@@ -17,10 +17,9 @@ from loop.closing import exit_on_error
 from loop.crawl_cli import app as crawl_app
 from loop.judge_cli import app as judge_app
 from loop.lineage_cli import app as lineage_app
-from loop.looking import RunOption, look_at, open_store
+from loop.looking import RunOption, folder_of, look_at, open_store
 from loop.registry_cli import app as registry_app
 from loop.report import write_report
-from loop.runs import newest_run
 
 TOP_GROUPS = 12
 
@@ -142,7 +141,7 @@ def replay(
     with exit_on_error():
         from loop.replaying import replay_step  # loads the sandbox
 
-        with open_store(Path(run) if run else newest_run()) as store:
+        with open_store(folder_of(run)) as store:
             found = replay_step(store, generation, step, kind)
         stored, again = found.stored, found.again
         lines = [

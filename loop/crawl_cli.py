@@ -26,9 +26,9 @@ from loop import views
 from loop.closing import exit_on_error
 from loop.crawl_views import STATS
 from loop.crawling import crawl_generation
-from loop.looking import RunOption, look_at, open_store
+from loop.looking import RunOption, folder_of, look_at, open_store
 from loop.recipe import load_recipe
-from loop.runs import Run, newest_run, open_crawl_run
+from loop.runs import Run, open_crawl_run
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 Recipe = Annotated[str, typer.Argument(help="A recipe file, or the name of a built-in recipe.")]
@@ -133,7 +133,7 @@ def forget(
         domain = None if url else registrable_domain(what.lower())
         if "://" in what and url is None:
             raise UserError("URL", what, "this is not an http or https URL.", "Give the page's address, or a domain.")
-        folder = Path(run).absolute() if run else newest_run()
+        folder = folder_of(run)
         with open_store(folder) as store:
             removed = store.forget(url, domain, reason)
             renewed = store.renew_exports()
@@ -161,7 +161,7 @@ def export(
             raise UserError("target", target, "the format is not known.", "End it in .parquet or .jsonl.")
         if pool not in ("train", "gate", "sealed"):
             raise UserError("--pool", pool, "no such pool.", "Give train, gate or sealed.")
-        folder = Path(run).absolute() if run else newest_run()
+        folder = folder_of(run)
         with open_store(folder) as store:
             store.add_held_out_grams(held_out_grams([str(path) for path in held_out or []]))
             members = store.pool_members()
@@ -179,7 +179,7 @@ def curate(recipe: Recipe = "quickstart", run: RunOption = None, set_: SetOption
     """Decide anew, by the policy of the recipe as it is now, about texts that were filtered; nothing is fetched."""
     with exit_on_error():
         config = load_recipe(recipe, set_ or [])
-        folder = Path(run).absolute() if run else newest_run()
+        folder = folder_of(run)
         with open_store(folder) as store:
             number = store.reconsider_filtered()
             result = curate_documents(store, config.crawl, store.last_crawled_generation())

@@ -18,10 +18,10 @@ from infra.errors import UserError
 from infra.records import DataFact, Sample, unit_hash
 from infra.store import Store
 from judges.making.passages import estimated_tokens, within_budget
+from judges.making.selection import NUM_BANDS, band_edges
 from loop.curriculum import Curriculum
 
 MADE = "model"
-NUM_BANDS = 3
 
 
 class DataConfig(Section):
@@ -58,9 +58,7 @@ def measure(store: Store, config: DataConfig, generation: int, curriculum: Curri
     """Every number of the policy with its bounds."""
     facts = [
         *_origin_facts(config, generation, curriculum),
-        _domain_fact(
-            config, generation, curriculum, store.sample_domains_of([s.sample_id for s in curriculum.samples])
-        ),
+        _domain_fact(config, generation, curriculum, store.sample_domains([s.sample_id for s in curriculum.samples])),
         *_band_facts(config, generation, curriculum, store.surprise(generation)),
     ]
     if config.canaries:
@@ -152,11 +150,10 @@ def _band_facts(
     config: DataConfig, generation: int, curriculum: Curriculum, bits: Mapping[str, float]
 ) -> list[DataFact]:
     """Shares of the thirds of all passages that were read; none where fewer than three were."""
-    known = np.array(sorted(bits.values()), dtype=np.float64)
+    edges = band_edges(list(bits.values()))
     trained = [bits[s.sample_id] for s in curriculum.samples if s.sample_id in bits]
-    if len(known) < NUM_BANDS or not trained:
+    if edges is None or not trained:
         return []
-    edges = np.quantile(known, [(i + 1) / NUM_BANDS for i in range(NUM_BANDS - 1)])
     counts = np.bincount(np.searchsorted(edges, trained, side="left"), minlength=NUM_BANDS)
     return [
         DataFact(generation, f"band_{band}_share", float(counts[band] / len(trained)), config.min_band_share, 1.0)

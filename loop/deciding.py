@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,8 +11,8 @@ import numpy as np
 from infra.console import progress
 from infra.records import Decision, Evaluation, GateTest, ItemScore, TrainStep, now
 from loop.attempt import Attempt
-from loop.evaluation import clustered_mean_and_error
-from loop.gate import Array, GateRule, clipped_gains, judge_gains, log_evidence_path, unit_means
+from loop.evaluation import ScoredItem, by_position, clustered_mean_and_error, with_scores
+from loop.gate import Array, GateRule, clipped_gains, judge_gains, unit_means
 from loop.levels import attempt_level, log_threshold
 from loop.suites import Item, Metric, Suite
 from loop.vetoes import Vetoes
@@ -180,7 +179,7 @@ class SuiteTrial:
                 scores = self._scores()
                 tests = self._tests(scores)
                 advance(len(items))
-        self._report(_with_scores(scores))
+        self._report(with_scores(scores))
         return tests
 
     def _goes_on(self, tests: Sequence[GateTest]) -> bool:
@@ -188,12 +187,8 @@ class SuiteTrial:
             return False
         return not tests or any(test.outcome == "open" for test in tests)
 
-    def _scores(self) -> dict[int, tuple[str, dict[str, float]]]:
-        """Position in the order drawn to (unit, value by model) of each item that was scored."""
-        by_position: dict[int, tuple[str, dict[str, float]]] = {}
-        for score in self._store.item_scores(self._trial.number, self._suite.name):
-            by_position.setdefault(score.position, (score.unit, {}))[1][score.model_digest] = score.value
-        return dict(sorted(by_position.items()))
+    def _scores(self) -> dict[int, ScoredItem]:
+        return by_position(self._store.item_scores(self._trial.number, self._suite.name))
 
     def _score(self, items: Sequence[Item]) -> None:
         trial = self._trial
@@ -219,14 +214,14 @@ class SuiteTrial:
         }
         self._store.add_item_scores(list(scores.values()))
 
-    def _gains(self, scores: Sequence[tuple[str, dict[str, float]]], other: str) -> Array:
+    def _gains(self, scores: Sequence[ScoredItem], other: str) -> Array:
         """Raw gains of each item over another model, in the suite's unit, positive where the candidate is better."""
         sign = 1.0 if self._suite.higher_is_better else -1.0
         candidate = self._trial.candidate.digest
         return np.array([sign * (values[candidate] - values[other]) for _, values in scores], dtype=np.float64)
 
-    def _tests(self, scores: Mapping[int, tuple[str, dict[str, float]]]) -> list[GateTest]:
-        rows = _with_scores(scores)
+    def _tests(self, scores: Mapping[int, ScoredItem]) -> list[GateTest]:
+        rows = with_scores(scores)
         units = [unit for unit, _ in rows]
         return [self._test(opponent, self._gains(rows, opponent.digest), units) for opponent in self.opponents()]
 
@@ -234,7 +229,6 @@ class SuiteTrial:
         rule = opponent.rule
         means = unit_means(clipped_gains(gains, np.zeros_like(gains), rule.clip), units)
         verdict = judge_gains(means, rule, self._threshold)
-        path = log_evidence_path(means - rule.bound, rule.bound, rule.prior_second_moment)
         mean, error = clustered_mean_and_error(gains.tolist(), units)
         return GateTest(
             attempt=self._trial.number,
@@ -251,10 +245,10 @@ class SuiteTrial:
             standard_error=error,
             log_evidence=verdict.log_evidence,
             log_threshold=verdict.log_threshold,
-            path=tuple(float(value) for value in path),
+            path=verdict.path,
         )
 
-    def _report(self, scores: Sequence[tuple[str, dict[str, float]]]) -> None:
+    def _report(self, scores: Sequence[ScoredItem]) -> None:
         """Every model's mean, and the candidate's gain over the champion, with errors clustered by unit."""
         trial, suite = self._trial, self._suite
         if not scores:
@@ -273,8 +267,3 @@ class SuiteTrial:
                        m.num_items)
             for digest, m in found
         ])  # fmt: skip
-
-
-def _with_scores(scores: Mapping[int, tuple[str, dict[str, float]]]) -> list[tuple[str, dict[str, float]]]:
-    """(unit, value by model) of the items that have a score."""
-    return [(unit, values) for unit, values in scores.values() if not any(map(math.isnan, values.values()))]

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 from scipy.stats import binomtest
 
-from infra.records import unit_hash
+from infra.records import ItemScore, unit_hash
+
+ScoredItem = tuple[str, dict[str, float]]
+"""An item's unit, and its value by model."""
+
+
+def by_position(scores: Sequence[ItemScore]) -> dict[int, ScoredItem]:
+    """Items of one suite in one attempt by their position in the order drawn."""
+    found: dict[int, ScoredItem] = {}
+    for score in scores:
+        found.setdefault(score.position, (score.unit, {}))[1][score.model_digest] = score.value
+    return dict(sorted(found.items()))
+
+
+def with_scores(items: Mapping[int, ScoredItem]) -> list[ScoredItem]:
+    """The items that have a score, in order."""
+    return [(unit, values) for unit, values in items.values() if not any(map(math.isnan, values.values()))]
 
 
 def window(text: str, num_chars: int, key: str) -> str:

@@ -50,6 +50,8 @@ class Verdict:
     log_evidence: float
     log_evidence_worse: float
     log_threshold: float
+    path: tuple[float, ...]
+    """Log E after 1, 2, ... units, beyond the crossing too."""
 
 
 def clipped_gains(candidate: Array, other: Array, clip: float) -> Array:
@@ -85,9 +87,10 @@ def judge_gains(gains: Array, rule: GateRule, log_threshold: float) -> Verdict:
     first_failed = int(failed[0]) if failed.size else len(gains)
     last = min(first_passed, first_failed, len(gains) - 1)
     if last < 0:
-        return Verdict("open", 0, 0.0, 0.0, log_threshold)
+        return Verdict("open", 0, 0.0, 0.0, log_threshold, ())
     if first_passed < first_failed:
         outcome = "pass"
     else:
         outcome = "fail" if first_failed < len(gains) else "open"
-    return Verdict(outcome, last + 1, float(better[last]), float(worse[last]), log_threshold)
+    path = tuple(float(value) for value in better)
+    return Verdict(outcome, last + 1, path[last], float(worse[last]), log_threshold, path)

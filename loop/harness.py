@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from infra.errors import UserError
 from infra.language_model import LanguageModel
 from infra.records import content_key
 from infra.store import Store
 from loop.gate_config import SuiteConfig
-from loop.suites import Item, Metric, Scorer
+from loop.suites import Item, NamedSuite, Scorer
 
 HARNESS = "lm_eval"
 
@@ -67,36 +65,20 @@ def task_scores(model: LanguageModel, task: str, places: Sequence[int]) -> list[
     return [marks[place] for place in places]
 
 
-class HarnessTask:
-    """See `loop.suites.Suite`: one task, its documents drawn by the run's salt."""
+class HarnessTask(NamedSuite):
+    """See `loop.suites.Suite`: the documents of one task, by their places."""
 
     metric = "score"
-    higher_is_better = True
-    clip = 1.0
     chunk = 64
 
     def __init__(self, store: Store, name: str, config: SuiteConfig, salt: str) -> None:
-        self._store, self._salt, self._task = store, salt, config.file
-        self.name, self.role, self.margin, self.reuse = name, config.role, config.margin, config.reuse
-        self._size = task_size(f"gate.suites.{name}.file", config.file)
-        self.limit = min(config.items, self._size)
-
-    def draw(self, attempt: int, start: int) -> list[Item]:
-        """See `Suite`."""
-        places = [str(place) for place in range(self._size)]
-        table = pa.table({"item_id": places, "unit": places})
-        count = min(self.chunk, self.limit - start)
-        drawn = self._store.draw_items(attempt, self.name, start, count, table, self._salt, self.reuse)
-        return [Item(item_id, unit, place, 1, int(item_id)) for item_id, unit, place in drawn]
+        self._task = config.file
+        size = task_size(f"gate.suites.{name}.file", config.file)
+        super().__init__(store, name, config, salt, {str(place): (str(place), place) for place in range(size)})
 
     def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
         """See `Suite`."""
         return scorer.harness(self._task, [item.content for item in items])
-
-    def summarise(self, candidate: Sequence[float]) -> list[Metric]:
-        """See `Suite`: none."""
-        del candidate
-        return []
 
 
 def task_digest(config: SuiteConfig) -> str:

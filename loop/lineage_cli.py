@@ -13,8 +13,7 @@ from infra.console import console, note, plain
 from infra.errors import UserError
 from loop import lineage, views
 from loop.closing import exit_on_error
-from loop.looking import RunOption, look_at, open_store
-from loop.runs import newest_run
+from loop.looking import RunOption, folder_of, look_at, open_store
 
 app = typer.Typer()
 Row = lineage.Row
@@ -102,7 +101,7 @@ def reproduce_generation(generation: int, run: RunOption = None) -> None:
     with exit_on_error():
         from loop.reproducing import reproduce  # loads the sandbox
 
-        folder = Path(run).absolute() if run else newest_run()
+        folder = folder_of(run)
         with open_store(folder) as store, connect(ClusterConfig()) as cluster:
             found = reproduce(store, cluster, generation)
         lines = [["stored", found.stored], ["trained again", found.again]]

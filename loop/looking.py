@@ -20,9 +20,14 @@ from loop.runs import DATABASE, newest_run
 RunOption = Annotated[str | None, typer.Option("--run", help="Folder of the run. [the newest below runs/]")]
 
 
+def folder_of(run: str | None) -> Path:
+    """The folder of the run that is named, or of the newest."""
+    return Path(run).absolute() if run else newest_run()
+
+
 def look_at(run: str | None) -> tuple[Path, duckdb.DuckDBPyConnection]:
     """A run's folder and a connection to read from; says which run it is, and how fresh what is read."""
-    folder = Path(run).absolute() if run else newest_run()
+    folder = folder_of(run)
     connection, freshness = open_for_reading(folder)
     console.print(f"[dim]{escape(str(folder))}{'; ' + freshness if freshness else ''}[/dim]")
     return folder, connection

@@ -124,8 +124,8 @@ def environment() -> dict[str, Any]:
     }
 
 
-def provenance(store: Store, candidate: Checkpoint, decision: Decision | None) -> dict[str, Any]:
-    """What a model was made from and how it did at the gate, from the store alone but for the environment."""
+def provenance(store: Store, candidate: Checkpoint, decision: Decision) -> dict[str, Any]:
+    """What a model was made from and how it did at the gate, from the store."""
     facts = store.run_facts()
     steps = store.train_steps(candidate.generation)
     return {
@@ -143,8 +143,8 @@ def provenance(store: Store, candidate: Checkpoint, decision: Decision | None) -
             for kind in dict.fromkeys(s.kind for s in steps)
             for of_kind in [[s for s in steps if s.kind == kind]]
         },
-        "decision": None if decision is None else asdict(decision),
-        "tests": [] if decision is None else [asdict(test) for test in store.gate_tests(decision.attempt)],
+        "decision": asdict(decision),
+        "tests": [asdict(test) for test in store.gate_tests(decision.attempt)],
     }
 
 
@@ -153,7 +153,7 @@ def _rewrite(path: Path, text: str) -> None:
     path.chmod(0o444)
 
 
-def write_provenance(store: Store, candidate: Checkpoint, decision: Decision | None) -> None:
+def write_provenance(store: Store, candidate: Checkpoint, decision: Decision) -> None:
     """Write `ratchet.json` into the model's folder."""
     text = json.dumps(provenance(store, candidate, decision), indent=2, default=str)
     _rewrite(Path(candidate.path) / PROVENANCE, text + "\n")

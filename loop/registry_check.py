@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from infra.records import Checkpoint, GateTest
 from infra.store import Store
 from infra.store.registry import CHAMPION, COLLECTED
 from loop.curriculum import manifest_digest
+from loop.evaluation import by_position, with_scores
 from loop.gate import Array, clipped_gains, log_evidence_path, unit_means
 from loop.gate_config import GateConfig
 from loop.suites import BITS
@@ -65,18 +65,12 @@ def _check_test(store: Store, config: GateConfig, test: GateTest) -> Finding:
 def evidence_again(store: Store, config: GateConfig, test: GateTest) -> Array:
     """A test's log E after each unit, from the scores that the store holds."""
     candidate = store.candidate_of(test.attempt)
-    rows: dict[int, dict[str, float]] = {}
-    units: dict[int, str] = {}
-    for score in store.item_scores(test.attempt, test.suite):
-        rows.setdefault(score.position, {})[score.model_digest] = score.value
-        units[score.position] = score.unit
-    scored = [place for place in sorted(rows) if not any(map(math.isnan, rows[place].values()))]
-    places = scored[: test.num_items]
-    own, other = (np.array([rows[p][digest] for p in places], dtype=np.float64) for digest in (candidate, test.other))
+    rows = with_scores(by_position(store.item_scores(test.attempt, test.suite)))[: test.num_items]
+    own, other = (np.array([values[d] for _, values in rows], dtype=np.float64) for d in (candidate, test.other))
     sign = -1.0 if test.suite == BITS else 1.0
     gains = clipped_gains(sign * own, sign * other, test.clip)
     bound = test.bound / test.clip
-    return log_evidence_path(unit_means(gains, [units[p] for p in places]) - bound, bound, config.prior_second_moment)
+    return log_evidence_path(unit_means(gains, [unit for unit, _ in rows]) - bound, bound, config.prior_second_moment)
 
 
 def collectable(store: Store, folder: Path, keep: int) -> list[Checkpoint]:
@@ -101,8 +95,3 @@ def collect(store: Store, model: Checkpoint) -> None:
     """Note that a model is collected, then delete its folder."""
     store.move_alias(COLLECTED, model, "nothing points to it")
     shutil.rmtree(model.path, ignore_errors=True)
-
-
-def size_bytes(folder: str) -> int:
-    """Of all files below a folder."""
-    return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file())

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from infra.artifacts import folder_size
 from infra.console import console, note
 from infra.errors import UserError
 from infra.records import Checkpoint
@@ -18,20 +19,15 @@ from loop import views
 from loop.closing import exit_on_error
 from loop.exporting import export_folder, export_gguf, register_mlflow
 from loop.levels import attempt_level, log_threshold
-from loop.looking import RunOption, look_at, open_store
+from loop.looking import RunOption, folder_of, look_at, open_store
 from loop.planning import units_needed
 from loop.recipe import Recipe, load_recipe, stored_recipe
 from loop.registry import link_champion
-from loop.registry_check import collect, collectable, size_bytes, verify
-from loop.runs import newest_run
+from loop.registry_check import collect, collectable, verify
 from loop.suites import documents_of
 
 app = typer.Typer()
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a key: section.key=value (TOML).")]
-
-
-def _folder(run: str | None) -> Path:
-    return Path(run).absolute() if run else newest_run()
 
 
 def _model(store: Store, generation: int) -> Checkpoint:
@@ -53,18 +49,16 @@ def champion(
     """Who is champion, or was, since when and why; and the whole history of all aliases."""
     with exit_on_error():
         _, connection = look_at(run)
-        moment = None if at is None else _moment(at)
-        events = views.alias_events(connection)
+        found = views.champion_event(connection, None if at is None else _moment(at))
         lines = [
             [str(e["number"]), e["alias"], str(e["generation"]), e["digest"][:12], f"{e['moved_at']:%Y-%m-%d %H:%M:%S}",
              f"attempt {e['attempt']}" if e["attempt"] else "by hand", e["reason"]]
-            for e in events
+            for e in views.alias_events(connection)
         ]  # fmt: skip
         title = ["", "alias", "generation", "weights", "since (UTC)", "evidence", "reason"]
         console.print(views.table("History", title, lines))
-        moved = [e for e in events if e["alias"] == CHAMPION and (moment is None or e["moved_at"] <= moment)]
-        number = moved[-1]["generation"] if moved else 0
-        why = f"{moved[-1]['reason']}, {moved[-1]['moved_at']:%Y-%m-%d %H:%M:%S} UTC" if moved else "the anchor"
+        number = found["generation"] if found else 0
+        why = f"{found['reason']}, {found['moved_at']:%Y-%m-%d %H:%M:%S} UTC" if found else "the anchor"
         when = "champion" if at is None else f"champion at {at}"
         console.print(f"{when}: generation {number} ({escape(why)})")
 
@@ -89,7 +83,7 @@ def rollback(
 ) -> None:
     """Make an earlier model the champion again; the next generation is trained from it."""
     with exit_on_error():
-        folder = _folder(run)
+        folder = folder_of(run)
         if not reason.strip():
             raise UserError("--reason", reason, "a rollback needs one.", "Say in a few words what is wrong.")
         with open_store(folder) as store:
@@ -105,7 +99,7 @@ def rollback(
 def verify_run(run: RunOption = None) -> None:
     """Hash every model and manifest again and recompute all evidence; ends with 1 where anything differs."""
     with exit_on_error():
-        with open_store(_folder(run)) as store:
+        with open_store(folder_of(run)) as store:
             config = stored_recipe(store.run_facts()["recipe"]).gate
             findings = verify(store, config)
         lines = [[f.what, f.problem or "as it was"] for f in findings]
@@ -124,10 +118,10 @@ def gc(
 ) -> None:
     """Delete models that nothing points to. The anchor, the last champions and every alias's model are kept."""
     with exit_on_error():
-        folder = _folder(run)
+        folder = folder_of(run)
         with open_store(folder) as store:
             models = collectable(store, folder, keep)
-            lines = [[str(m.generation), m.digest[:12], f"{size_bytes(m.path) / 1e6:,.1f} MB"] for m in models]
+            lines = [[str(m.generation), m.digest[:12], f"{folder_size(Path(m.path)) / 1e6:,.1f} MB"] for m in models]
             console.print(views.table("To be collected", ["generation", "weights", "size"], lines))
             for model in models if yes else []:
                 collect(store, model)
@@ -145,7 +139,7 @@ def export(
 ) -> None:
     """Copy a model out as a Hugging Face folder with its card and provenance."""
     with exit_on_error():
-        with open_store(_folder(run)) as store:
+        with open_store(folder_of(run)) as store:
             model = store.champion() if generation is None else _model(store, generation)
             is_champion = model.digest == store.champion().digest
             recipe = stored_recipe(store.run_facts()["recipe"])

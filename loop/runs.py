@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.artifacts import folder_digest, require_free_space
+from infra.artifacts import folder_digest, folder_size, require_free_space
 from infra.cluster import free_port, in_submitted_job
 from infra.console import heading, note
 from infra.errors import UserError
@@ -131,8 +131,7 @@ def _install_anchor(store: Store, recipe: Recipe, base: Path) -> None:
 
 def _needed_bytes(base: Path, recipe: Recipe) -> int:
     """Disk for the rest of a run: a folder a generation, one between steps, and the crawl."""
-    model = sum(p.stat().st_size for p in base.rglob("*") if p.is_file())
-    return (recipe.generations + 1) * model + BYTES_BESIDE_MODELS
+    return (recipe.generations + 1) * folder_size(base) + BYTES_BESIDE_MODELS
 
 
 def _place(recipe: Recipe, folder: str | None) -> Path:

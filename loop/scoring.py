@@ -115,9 +115,7 @@ class SharedScorer:
 
     def problem(self) -> str:
         """See `loop.suites.Scorer`."""
-        import ray
-
-        return str(ray.get(self._actors[0].problem.remote()))
+        return str(self._by_first("problem"))
 
     def bits(self, texts: Sequence[str]) -> list[list[float]]:
         """See `loop.suites.Scorer`."""
@@ -137,23 +135,22 @@ class SharedScorer:
 
     def harness(self, task: str, places: Sequence[int]) -> list[list[float]]:
         """See `loop.suites.Scorer`: by one actor, since a task is loaded whole."""
-        import ray
-
-        found: list[list[float]] = ray.get(self._actors[0].harness.remote(task, list(places)))
+        found: list[list[float]] = self._by_first("harness", task, list(places))
         return found
 
     def continuations(self, texts: Sequence[str], seed: int) -> list[list[str]]:
         """See `loop.suites.Scorer`: by one actor, since the seed is for the batch."""
-        import ray
-
-        found: list[list[str]] = ray.get(self._actors[0].continuations.remote(list(texts), seed))
+        found: list[list[str]] = self._by_first("continuations", list(texts), seed)
         return found
 
     def drift(self, texts: Sequence[str], seed: int) -> float:
         """See `loop.suites.Scorer`."""
+        return float(self._by_first("drift", list(texts), seed))
+
+    def _by_first(self, method: str, *arguments: Any) -> Any:
         import ray
 
-        return float(ray.get(self._actors[0].drift.remote(list(texts), seed)))
+        return ray.get(getattr(self._actors[0], method).remote(*arguments))
 
     def _dealt(self, method: str, items: Sequence[Any]) -> list[list[Any]]:
         """Actor k gets items k, k + n, ...; a row for each model comes back in the items' order."""

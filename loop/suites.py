@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -190,30 +190,39 @@ class _FileItem(BaseModel):
         return self.answer if self.choices else 0
 
 
-class FileSuite:
-    """Items of a file, drawn by the run's salt."""
+class NamedSuite:
+    """A suite that the recipe names, with all its items at hand: (unit, content) by id, drawn by the run's salt."""
 
     higher_is_better = True
     clip = 1.0
     chunk = 32
 
-    def __init__(self, store: Store, name: str, config: SuiteConfig, salt: str) -> None:
-        self._store, self._salt = store, salt
+    def __init__(
+        self, store: Store, name: str, config: SuiteConfig, salt: str, items: Mapping[str, tuple[str, Any]]
+    ) -> None:
+        self._store, self._salt, self._items = store, salt, items
         self.name, self.role, self.margin, self.reuse = name, config.role, config.margin, config.reuse
-        self._items = read_items(f"gate.suites.{name}.file", Path(config.file), config.kind)
-        self.limit = min(config.items, len(self._items))
+        self.limit = min(config.items, len(items))
 
     def draw(self, attempt: int, start: int) -> list[Item]:
         """See `Suite`."""
-        table = pa.table({"item_id": list(self._items), "unit": [self._items[i].unit or i for i in self._items]})
+        table = pa.table({"item_id": list(self._items), "unit": [unit for unit, _ in self._items.values()]})
         count = min(self.chunk, self.limit - start)
         drawn = self._store.draw_items(attempt, self.name, start, count, table, self._salt, self.reuse)
-        return [Item(item_id, unit, place, 1, self._items[item_id]) for item_id, unit, place in drawn]
+        return [Item(item_id, unit, place, 1, self._items[item_id][1]) for item_id, unit, place in drawn]
 
     def summarise(self, candidate: Sequence[float]) -> list[Metric]:
         """See `Suite`: none."""
         del candidate
         return []
+
+
+class FileSuite(NamedSuite):
+    """Items of a file of JSON lines."""
+
+    def __init__(self, store: Store, name: str, config: SuiteConfig, salt: str) -> None:
+        items = read_items(f"gate.suites.{name}.file", Path(config.file), config.kind)
+        super().__init__(store, name, config, salt, {key: (item.unit or key, item) for key, item in items.items()})
 
 
 class ItemFile(FileSuite):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -59,10 +60,16 @@ def alias_events(connection: duckdb.DuckDBPyConnection) -> list[Row]:
     return rows(connection, "SELECT * FROM alias_event ORDER BY number")
 
 
+def champion_event(connection: duckdb.DuckDBPyConnection, at: datetime | None = None) -> Row | None:
+    """What made the champion champion, now or at some time (UTC); None while it is the anchor."""
+    moved = [e for e in alias_events(connection) if e["alias"] == CHAMPION and (at is None or e["moved_at"] <= at)]
+    return moved[-1] if moved else None
+
+
 def champion(connection: duckdb.DuckDBPyConnection) -> int:
     """The champion's generation; 0 is the anchor."""
-    moved = [event["generation"] for event in alias_events(connection) if event["alias"] == CHAMPION]
-    return moved[-1] if moved else 0
+    event = champion_event(connection)
+    return event["generation"] if event else 0
 
 
 def stages(connection: duckdb.DuckDBPyConnection, number: int | None = None) -> list[Row]:

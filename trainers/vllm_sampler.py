@@ -32,7 +32,6 @@ class VllmSampler:
     def __init__(
         self, folder: Path, dtype: str, end_id: int, limits: SamplingLimits, max_tokens: int, memory_share: float
     ) -> None:
-        check_vllm()
         _forget_the_ranks()
         from vllm import LLM
 

@@ -178,12 +178,12 @@ class LabelTables(StoreBase):
             Preference, "SELECT * FROM preference WHERE generation = ? ORDER BY preference_id", [generation]
         )
 
-    def sample_domains(self, generation: int) -> dict[str, str]:
-        """Sample to the registrable domain of the page that it was taken from."""
+    def sample_domains(self, sample_ids: Sequence[str]) -> dict[str, str]:
+        """Sample to the registrable domain of the page that it was taken from, for those that have one."""
         return dict(self._rows(
             "SELECT s.sample_id, p.domain FROM sample s JOIN document d USING (document_id) JOIN page p USING (page_id)"
-            " WHERE s.generation = ?",
-            [generation],
+            " WHERE list_contains(?, s.sample_id)",
+            [list(sample_ids)],
         ))  # fmt: skip
 
     def add_surprise(self, generation: int, model_digest: str, bits: Sequence[tuple[str, float]]) -> None:

@@ -59,16 +59,6 @@ class TrainingTables(StoreBase):
             [generation, generation],
         )
 
-    def sample_domains_of(self, sample_ids: Sequence[str]) -> dict[str, str]:
-        """Sample to the registrable domain of the page behind it, for those that have one."""
-        return dict(
-            self._rows(
-                "SELECT s.sample_id, p.domain FROM sample s JOIN document d USING (document_id)"
-                " JOIN page p USING (page_id) WHERE list_contains(?, s.sample_id)",
-                [list(sample_ids)],
-            )
-        )
-
     def parse_counts(self, generation: int) -> tuple[int, int]:
         """(answers that could be read, answers) of a generation's judges; verifiers are not asked for words."""
         rows = self._rows(

@@ -163,10 +163,11 @@ def selected_passages(
     """A generation's passages that may be learned from, in the order in which they were drawn."""
     ranks = {j.subject_id: j.value for j in store.judgments(generation, DISTILLED)}
     ranks |= judged_ranks(store, config, generation)
-    domains, bits = store.sample_domains(generation), store.surprise(generation)
+    samples = store.samples(generation, "passage")
+    domains, bits = store.sample_domains([s.sample_id for s in samples]), store.surprise(generation)
     candidates = [
         Candidate(s, ranks[s.sample_id], domains.get(s.sample_id, ""), bits.get(s.sample_id, math.nan))
-        for s in store.samples(generation, "passage")
+        for s in samples
         if s.sample_id in ranks
     ]
     return sample_passages(candidates, config.selection, budget_tokens, str(seed))

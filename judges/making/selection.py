@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infra.records import Sample, unit_hash
 from judges.config import SelectionConfig
@@ -41,13 +42,19 @@ def drawing_order(candidates: Sequence[Candidate], temperature: float, salt: str
     return sorted(candidates, key=lambda c: (-key(c), c.sample.sample_id))
 
 
+def band_edges(bits: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """The bounds between the thirds of the surprise; None where fewer than three passages were read."""
+    if len(bits) < NUM_BANDS:
+        return None
+    return np.quantile(bits, [(i + 1) / NUM_BANDS for i in range(NUM_BANDS - 1)])
+
+
 def bands_of(candidates: Sequence[Candidate]) -> list[int]:
     """Each candidate's third of the surprise, 0 for the least; one that was not read is in the middle."""
     bits = np.array([c.bits for c in candidates], dtype=np.float64)
-    known = bits[~np.isnan(bits)]
-    if len(known) < NUM_BANDS:
+    edges = band_edges(bits[~np.isnan(bits)])
+    if edges is None:
         return [NUM_BANDS // 2] * len(candidates)
-    edges = np.quantile(known, [(i + 1) / NUM_BANDS for i in range(NUM_BANDS - 1)])
     return [NUM_BANDS // 2 if np.isnan(b) else int(np.searchsorted(edges, b, side="left")) for b in bits]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,17 +19,12 @@ import psutil
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from infra.cluster import free_port
 from trainers.config import BUILT_IN
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 1500.0
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600)]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:

@@ -109,7 +109,9 @@ def test_provenance_says_what_a_model_was_made_from_and_is_no_part_of_its_digest
     store = reopened(run)
     model = store.checkpoint(2)
     assert model is not None
-    write_provenance(store, model, store.decision(2))
+    decision = store.decision(2)
+    assert decision is not None
+    write_provenance(store, model, decision)
     found = json.loads((Path(model.path) / "ratchet.json").read_text())
     assert found["recipe"]["name"] == "quickstart"
     assert found["parent"] == model.parent
