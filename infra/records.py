@@ -290,6 +290,7 @@ class Decision:
     """The gate's word on a candidate, with the evidence it rests on."""
 
     attempt: int
+    """0 where there was none: the data policy let no candidate be trained."""
     generation: int
     outcome: str
     reason: str

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from infra.console import console, plain
+from infra.errors import UserError
 from loop import judge_work_cli as _more_judge_commands  # noqa: F401 (registers them)
 from loop import views
 from loop.closing import exit_on_error
@@ -168,6 +169,8 @@ def chat(
         _, connection = look_at(run)
         row = views.generation(connection, views.champion(connection) if generation is None else generation)
         connection.close()
+        if row["path"] is None:
+            raise UserError("--generation", generation, "it was not trained.", "See 'ratchet generations'.")
         from infra.language_model import LanguageModel  # loads torch
 
         model = LanguageModel(Path(row["path"]), "--generation")

@@ -146,7 +146,7 @@ def build_curriculum(
     left = budget_tokens - sum(estimated_tokens(s.prompt + s.completion) for s in chosen)
     instructions = {d.completion: d for d in demonstrations if not d.check}
     samples = within_budget((instructions.get(p.completion.strip(), p) for p in passages), left)
-    if not samples and not chosen:
+    if not (samples or chosen or preferences or prompts):
         problem = "the labeler left nothing to train on; crawl more pages or lower the bar"
         raise StageError("train", f"generation {generation}", problem)
     new = samples + chosen

@@ -1,4 +1,4 @@
-"""What a generation is about to learn from, measured before it is trained: a breach stops it.
+"""What a generation is about to learn from, measured before it is trained: a breach is a veto on training it.
 
 Models trained on their own output alone lose the tails and then the middle of what they knew (Shumailov et al. 2024,
 Nature 631:755); where real text accumulates and is never replaced, they do not (Gerstgrasser et al. 2024,
@@ -14,7 +14,6 @@ import numpy as np
 from pydantic import Field
 
 from infra.config import Section
-from infra.errors import UserError
 from infra.records import DataFact, Sample, unit_hash
 from infra.store import Store
 from judges.making.passages import estimated_tokens, within_budget
@@ -72,17 +71,15 @@ def measure(store: Store, config: DataConfig, generation: int, curriculum: Curri
     return facts
 
 
-def check(facts: Sequence[DataFact]) -> None:
-    """Raise `UserError` for the first number outside its bounds."""
-    for fact in facts:
-        if fact.low <= fact.value <= fact.high:
-            continue
-        is_low = fact.value < fact.low
-        key, bound = KEYS[fact.name][0 if is_low else 1], fact.low if is_low else fact.high
-        side = "below" if is_low else "above"
-        problem = f"{WORDS[fact.name]} is {fact.value:.3f} in generation {fact.generation}, {side} {bound:g}."
-        remedy = "It is not trained. Crawl more or label otherwise in a new run, or give the bound another value there."
-        raise UserError(f"data.{key}", bound, problem, remedy)
+def breaches(facts: Sequence[DataFact]) -> list[str]:
+    """A sentence for each number outside its bounds; such a generation is not trained."""
+    return [_breach(fact) for fact in facts if not fact.low <= fact.value <= fact.high]
+
+
+def _breach(fact: DataFact) -> str:
+    is_low = fact.value < fact.low
+    key, bound, side = (KEYS[fact.name][0], fact.low, "below") if is_low else (KEYS[fact.name][1], fact.high, "above")
+    return f"{WORDS[fact.name]} is {fact.value:.3f}, {side} {bound:g} (data.{key})"
 
 
 KEYS = {

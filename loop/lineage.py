@@ -114,7 +114,10 @@ def known_place(connection: Connection, place: str) -> bool:
 
 def generation_of(connection: Connection, name: str) -> int | None:
     """The generation that a number, or the beginning of a digest, means; None where it means none."""
-    found = rows(connection, "SELECT generation, digest FROM checkpoint")
+    found = rows(
+        connection,
+        "SELECT generation, coalesce(c.digest, '') AS digest FROM checkpoint c FULL JOIN decision d USING (generation)",
+    )
     if name.isdecimal() and any(row["generation"] == int(name) for row in found):
         return int(name)
     fitting = [row["generation"] for row in found if len(name) >= 6 and row["digest"].startswith(name)]
@@ -136,9 +139,8 @@ def export_manifest(connection: Connection, generation: int, folder: Path) -> Pa
     found = rows(connection, "SELECT manifest_digest FROM checkpoint WHERE generation = ?", [generation])
     if generation == 0 or not found:
         raise UserError("--export", generation, "it was trained on nothing here.", "Choose a generation from 1 on.")
-    table = connection.execute(
-        f"{_ITEMS} WHERE m.generation = ? ORDER BY m.kind, m.item_id", [generation]
-    ).to_arrow_table()
+    query = f"{_ITEMS} WHERE m.generation = ? ORDER BY m.kind, m.item_id"
+    table = connection.sql(query, params=[generation]).to_arrow_table()
     path = folder / f"{found[0]['manifest_digest']}.parquet"
     scratch = Path(f"{path}.scratch")
     folder.mkdir(parents=True, exist_ok=True)

@@ -52,6 +52,9 @@ def show_lineage(
 
 def _show_sources(connection: lineage.Connection, generation: int, count: int) -> None:
     row = views.generation(connection, generation)
+    if row["digest"] is None:
+        console.print(f"generation {generation}, outcome {row['outcome']}: {row['reason']}", markup=False)
+        return
     items = lineage.items_of(connection, generation)
     parent = f", trained from {row['parent'][:12]}" if row["parent"] else ""
     console.print(f"generation {generation}, weights {row['digest'][:12]}{parent}, outcome {row['outcome'] or '-'}")

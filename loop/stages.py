@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from infra.cluster import Cluster, actors
-from infra.console import note
+from infra.console import note, warn
 from infra.errors import UserError
 from infra.records import Checkpoint, Decision, now
 from infra.store.actor import remote_proxy
@@ -19,7 +19,7 @@ from loop.answering import referees, suites_of
 from loop.attempt import Rivals
 from loop.crawling import crawl_generation
 from loop.curriculum import summary
-from loop.data_policy import check, measure
+from loop.data_policy import breaches, measure
 from loop.deciding import Trial
 from loop.exam import Exam
 from loop.held_out import HeldOutTexts
@@ -128,15 +128,19 @@ def _labeling(
     )
 
 
-def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint:
-    """Train the champion on what was labeled: one worker group, all training steps in turn."""
+def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint | None:
+    """Train the champion on what was labeled: one worker group, all training steps in turn.
+
+    None where the data policy forbids it; the decision that says so is recorded.
+    """
 
     def work() -> Summary:
         curriculum = curriculum_of(run.store, run.recipe, generation)
         note(f"training on {summary(curriculum)}")
         facts = measure(run.store, run.recipe.data, generation, curriculum)
         run.store.add_data_facts(facts)
-        check(facts)
+        if vetoes := breaches(facts):
+            return _not_trained(run, generation, vetoes)
         run.store.add_manifest(generation, curriculum.items())
         recipe = run.recipe.model_copy(update={"train": with_workers(run.recipe.train, cluster)})
         kinds = usable_steps(run.store, recipe, generation, curriculum)
@@ -171,15 +175,29 @@ def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint:
         return {"steps": len(steps), "tokens": tokens} | {f"{k} loss": f"{v:.4f}" for k, v in last.items()}
 
     run.stage(generation, "train", work)
-    checkpoint = run.store.checkpoint(generation)
-    assert checkpoint is not None, "a finished train stage has recorded its checkpoint"
-    return checkpoint
+    return run.store.checkpoint(generation)
 
 
-def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -> Decision:
+def _not_trained(run: Run, generation: int, vetoes: list[str]) -> Summary:
+    """Record the end of a generation whose data break the policy: no attempt is made, and the champion stays."""
+    reason = "not trained: " + "; ".join(vetoes)
+    warn(f"generation {generation} is {reason}")
+    run.store.add_decision(Decision(
+        attempt=0, generation=generation, outcome="abort", reason=reason, candidate="",
+        champion=run.store.champion().digest, alpha=0.0, log_evidence=0.0, log_threshold=0.0, num_documents=0,
+        mean_gain=0.0, is_weak=False, decided_at=now(),
+    ))  # fmt: skip
+    return {"steps": 0, "reason": reason}
+
+
+def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint | None) -> Decision:
     """Evaluate candidate against champion on documents nobody has seen, and promote it only on evidence."""
 
     def work() -> Summary:
+        if candidate is None:
+            stopped = run.store.decision(generation)
+            assert stopped is not None, "what is not trained is decided"
+            return {"outcome": stopped.outcome, "reason": stopped.reason}
         decision = run.store.decision(generation) or _try(cluster, run, generation, candidate)
         if decision.outcome == "promote":
             _examine(cluster, run, candidate, decision)

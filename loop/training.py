@@ -22,7 +22,7 @@ from judges.ways import Subject
 from loop.curriculum import Curriculum, build_curriculum
 from loop.data_policy import earlier_samples
 from loop.recipe import Recipe
-from trainers.config import RL_KINDS, TrainConfig
+from trainers.config import PREFERENCE_KINDS, RL_KINDS, TrainConfig
 from trainers.rewards import Attempted, Rewarder
 from trainers.tasks import Task, file_stem
 
@@ -38,20 +38,22 @@ class Places:
 
 
 def curriculum_of(store: Store, recipe: Recipe, generation: int) -> Curriculum:
-    """What a generation is trained on, from what was labeled."""
-    demonstrations = store.samples(generation, "demonstration")
-    has_policy_gradients = any(kind in RL_KINDS for kind in recipe.train.steps)
+    """What a generation is trained on, from what was labeled: nothing that no step of the recipe reads."""
+    demonstrations, steps = store.samples(generation, "demonstration"), set(recipe.train.steps)
+    has_policy_gradients = bool(steps & set(RL_KINDS))
+    mixes = has_policy_gradients and recipe.train.rl.pretrain_coefficient > 0
+    has_language = mixes or bool(steps - {*PREFERENCE_KINDS, *RL_KINDS})
     budget = recipe.budgets()["train_tokens"]
     earlier = earlier_samples(store, generation, int(recipe.data.earlier_share * budget), recipe.seed)
     return build_curriculum(
-        passages=selected_passages(store, recipe.judge, generation, budget, recipe.seed),
-        demonstrations=demonstrations,
-        preferences=store.preferences(generation),
+        passages=selected_passages(store, recipe.judge, generation, budget, recipe.seed) if has_language else [],
+        demonstrations=demonstrations if has_language else [],
+        preferences=store.preferences(generation) if steps & set(PREFERENCE_KINDS) else [],
         prompts=store.samples(generation, "prompt") + demonstrations if has_policy_gradients else [],
         budget_tokens=budget,
         seed=recipe.seed,
         generation=generation,
-        earlier=earlier,
+        earlier=earlier if has_language else [],
     )
 
 

@@ -21,12 +21,12 @@ from loop.evaluation import clustered_mean_and_error
 Row = dict[str, Any]
 
 _GENERATIONS = """
-SELECT c.generation, c.digest, c.path, c.parent, d.outcome, d.reason, d.num_documents, d.mean_gain,
+SELECT generation, c.digest, c.path, c.parent, d.outcome, d.reason, d.num_documents, d.mean_gain,
        gain.standard_error AS gain_error, d.log_evidence,
        d.log_threshold, d.alpha, d.attempt, own.value AS bits, own.standard_error AS bits_error,
        other.value AS champion_bits, acc.value AS accuracy, acc.num_items AS num_examples, dis.value AS distinct_2
 FROM checkpoint c
-LEFT JOIN decision d ON d.generation = c.generation
+FULL JOIN decision d USING (generation)
 LEFT JOIN evaluation own
   ON own.attempt = d.attempt AND own.metric = 'bits_per_byte' AND own.model_digest = d.candidate
 LEFT JOIN evaluation other
@@ -38,12 +38,12 @@ LEFT JOIN evaluation acc
   ON acc.attempt = d.attempt AND acc.suite = 'executed_examples' AND acc.model_digest = d.candidate
 LEFT JOIN evaluation dis
   ON dis.attempt = d.attempt AND dis.suite = 'distinct_2' AND dis.model_digest = d.candidate
-ORDER BY c.generation
+ORDER BY generation
 """
 
 
 def generations(connection: duckdb.DuckDBPyConnection) -> list[Row]:
-    """One row a checkpoint, with its decision where it has one."""
+    """One row a generation that has a model or a decision; 0 is the anchor."""
     return rows(connection, _GENERATIONS)
 
 
@@ -244,7 +244,7 @@ def generations_table(connection: duckdb.DuckDBPyConnection) -> Table:
     ]
     lines = []
     for row in generations(connection):
-        decided = row["outcome"] is not None
+        decided = row["outcome"] is not None and row["digest"] is not None
         lines.append(
             [
                 str(row["generation"]),

@@ -10,9 +10,10 @@ from infra.config import Section
 from infra.models import fast_bfloat16
 
 Reference = Literal["sft", "anchor"]
+PREFERENCE_KINDS = ("reward_model", "dpo", "kto")
 RL_KINDS = ("ppo", "grpo", "rloo", "reinforce_pp")
 REWARD_SOURCES = ("reward_model", "verifier", "judge")
-BUILT_IN = ("pretrain", "sft", "reward_model", "dpo", "kto", *RL_KINDS)
+BUILT_IN = ("pretrain", "sft", *PREFERENCE_KINDS, *RL_KINDS)
 
 
 class Passes(Section):

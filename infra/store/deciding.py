@@ -162,10 +162,10 @@ class DecisionTables(RegistryTables):
     def add_decision(self, decision: Decision, aliases: Sequence[str] = ()) -> None:
         """Record the gate's word and move these aliases to the candidate, both or neither.
 
-        A second word on the same attempt changes nothing.
+        A second word on the same generation changes nothing.
         """
         with self._transaction():
-            if self._add("decision", Decision, [decision], ["attempt"]):
+            if self._add("decision", Decision, [decision], ["generation"]):
                 for alias in aliases:
                     self._move_alias(alias, decision.candidate, decision.generation, decision.reason, decision.attempt)
 

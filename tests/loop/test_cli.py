@@ -90,6 +90,8 @@ def run(tmp_path: Path, tiny_folder: Path) -> Path:
         Decision(1, 1, "promote", "evidence of a gain", "one", "anchor", 0.025, 3.9, 3.69, 9, 0.2, False, now()),
         ["champion"],
     )
+    why = "not trained: the share of real text is 0.100, below 0.5 (data.min_real_share)"
+    store.add_decision(Decision(0, 2, "abort", why, "", "one", 0.0, 0.0, 0.0, 0, 0.0, False, now()))
     store.note_drops(1, "crawl", [("HTTP 404", "u")])
     store.start_stage(1, "crawl")
     store.finish_stage(1, "crawl", {"fetched": 3})
@@ -106,9 +108,11 @@ def ratchet(run: Path, *arguments: str, text: str = "", code: int = 0) -> str:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["status"], ["crawl", "fetched 3", "1 generations decided"]),
+        (["status"], ["crawl", "fetched 3", "2 generations decided"]),
         (["generations"], ["promote", "0.2000 ± 0.003", "report.html"]),
         (["show", "1"], ["promote", "coherence", "HTTP 404", "evidence of a gain"]),
+        (["show", "2"], ["abort", "real text is 0.100"]),
+        (["lineage", "2"], ["abort", "real text is 0.100"]),
         (["compare", "0", "1"], ["promote", "generation 0"]),
         (["samples", "1"], ["passage", "http://h/<b>", "<script>alert(1)</script> [red]markup[/red] [/]", "good"]),
     ],

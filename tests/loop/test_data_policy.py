@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from infra.errors import UserError
-from infra.records import Document, Judgment, Page, Preference, Sample, now
+from infra.cluster import Cluster
+from infra.records import Checkpoint, Document, Judgment, Page, Preference, Sample, now
 from infra.store import Store
+from judges.rubrics import load_rubric
 from loop.curriculum import Curriculum, build_curriculum
-from loop.data_policy import KEYS, WORDS, DataConfig, check, earlier_samples, measure
+from loop.data_policy import KEYS, WORDS, DataConfig, breaches, earlier_samples, measure
 from loop.recipe import load_recipe
+from loop.runs import Run
+from loop.stages import decide, train
 from loop.training import curriculum_of
 
 TEXT = "x" * 400
@@ -76,15 +81,13 @@ def test_shares_of_domains_bands_answers_and_documents(store: Store) -> None:
 )
 def test_a_breach_names_key_value_and_remedy(store: Store, config: DataConfig, key: str, words: str) -> None:
     curriculum = Curriculum([sample("a"), sample("b", "model")], [])
-    with pytest.raises(UserError) as caught:
-        check(measure(store, config, 2, curriculum))
-    assert key in str(caught.value)
-    assert words in str(caught.value)
-    assert "It is not trained" in str(caught.value)
+    (said,) = breaches(measure(store, config, 2, curriculum))
+    assert key in said
+    assert words in said
 
 
 def test_within_the_bounds_nothing_happens(store: Store) -> None:
-    check(measure(store, DataConfig(), 2, Curriculum([sample("a"), sample("b", "model")], [])))
+    assert breaches(measure(store, DataConfig(), 2, Curriculum([sample("a"), sample("b", "model")], []))) == []
 
 
 def test_every_number_has_its_keys_and_its_words() -> None:
@@ -125,8 +128,6 @@ def test_the_recipe_says_how_much_of_the_past_is_kept(store: Store) -> None:
     ])  # fmt: skip
     recipe = load_recipe("quickstart", ["budget.train_tokens=1000", "data.earlier_share=0.5"])
     rubric = recipe.judge.passage_rubrics[0]
-    from judges.rubrics import load_rubric
-
     store._connection.execute("UPDATE judgment SET rubric = ?", [load_rubric(rubric).id])
     kept = curriculum_of(store, recipe, 2)
     old = [s for s in kept.samples if s.generation == 1]
@@ -137,11 +138,55 @@ def test_the_recipe_says_how_much_of_the_past_is_kept(store: Store) -> None:
 
 def test_a_canary_in_any_text_stops_the_generation(store: Store) -> None:
     config = DataConfig(canaries=["CANARY-1234"])
-    check(measure(store, config, 2, Curriculum([sample("a")], [])))
+    assert breaches(measure(store, config, 2, Curriculum([sample("a")], []))) == []
     for curriculum in (
         Curriculum([replace(sample("a"), completion="x CANARY-1234 y")], []),
         Curriculum([sample("a")], [replace(preference("p", "web"), rejected="CANARY-1234")]),
         Curriculum([sample("a")], [], [replace(sample("q"), prompt="CANARY-1234")]),
     ):
-        with pytest.raises(UserError, match=r"data\.canaries"):
-            check(measure(store, config, 2, curriculum))
+        (said,) = breaches(measure(store, config, 2, curriculum))
+        assert "data.canaries" in said
+
+
+def labeled(store: Store, origin: str) -> None:
+    """Thirty judged passages of generation 1, and a preference."""
+    store.add_documents([Document("d0", "p", "u", "", "t", "en", "x", "train", 1)])
+    store.add_samples([sample(f"new{i}", origin, generation=1) for i in range(30)])
+    rubric = load_rubric(load_recipe("quickstart", []).judge.passage_rubrics[0]).id
+    store.add_judgments([
+        Judgment(f"j{i}", f"new{i}", "judge", rubric, "choice", "scored", "", i / 30, "", 1, 1) for i in range(30)
+    ])  # fmt: skip
+    store.add_preferences([replace(preference("p", "model"), generation=1)])
+
+
+def test_a_breach_ends_the_generation_and_not_the_run(store: Store, tmp_path: Path) -> None:
+    labeled(store, "model")
+    store.add_checkpoint(Checkpoint("anchor", str(tmp_path), "", 0, "", "r", 0, now()))
+    run = Run(tmp_path, load_recipe("quickstart", []), store, "salt", 1)
+    cluster = Cluster(1, 0)
+    assert train(cluster, run, 1) is None
+    decision = decide(cluster, run, 1, None)
+    assert decision.outcome == "abort"
+    assert "the share of real text is 0.000, below 0.5 (data.min_real_share)" in decision.reason
+    assert "the share of text made by models is 1.000, above 0.5 (data.max_made_share)" in decision.reason
+    assert store.champion().generation == 0
+    assert store.manifest(1) == [], "nothing was learned"
+    assert store.register_attempt(2, "c", "anchor") == 1, "it was no attempt, and costs no level"
+    assert decide(cluster, run, 1, None) == decision, "and is not decided twice"
+
+
+@pytest.mark.parametrize(
+    ("steps", "kinds"),
+    [
+        (["sft"], {"passage"}),
+        (["dpo"], {"preference"}),
+        (["sft", "dpo"], {"passage", "preference"}),
+        (["grpo"], {"prompt"}),
+    ],
+)
+def test_only_what_a_step_reads_is_counted(store: Store, steps: list[str], kinds: set[str]) -> None:
+    labeled(store, "web")
+    store.add_samples([replace(sample("q", generation=1), kind="prompt", prompt="why?", completion="", check="math")])
+    rewards = ["train.rl.rewards={verifier=1.0}"]
+    recipe = load_recipe("quickstart", [f"train.steps={json.dumps(steps)}", *rewards])
+    assert {kind for kind, _ in curriculum_of(store, recipe, 1).items()} == kinds
