@@ -47,6 +47,8 @@ class CompletedText:
     text: str
     num_tokens: int
     finished: bool
+    ids: Ids = ()
+    """Its tokens with the one that ended it, where the model is one of ours: text may be cut into others again."""
 
 
 def neutralise(text: str, special_tokens: Sequence[str]) -> str:
@@ -157,7 +159,13 @@ class LanguageModel:
         on the left of the context, then on the right of the continuation. What contexts begin with in
         common is computed once, and its keys and values serve every row and every later call.
         """
-        tokens = [self._tokenise_pair(context, continuation) for context, continuation in pairs]
+        return self.score_ids([self._tokenise_pair(*pair) for pair in pairs], report)
+
+    @torch.inference_mode()
+    def score_ids(
+        self, tokens: Sequence[tuple[list[int], list[int]]], report: Callable[[float], None] | None = None
+    ) -> list[ContinuationScore]:
+        """See `score`: (context, continuation) as token ids, both within the model's window."""
         contexts = Counter(tuple(before) for before, after in tokens if len(after) == 1)
         rows = [(before, after) for before, after in tokens if len(after) != 1]
         rows += [(list(before), []) for before in contexts]
@@ -260,13 +268,17 @@ class LanguageModel:
                 vectors[i] = vector
         return vectors
 
+    def prompt_ids(self, prompt: str, max_new_tokens: int) -> list[int]:
+        """Token ids of a prompt, cut off on the left where so many new ones would not fit the window."""
+        return self.encode(prompt)[-(self.max_tokens - max_new_tokens) :]
+
     @torch.inference_mode()
     def complete(
         self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
     ) -> list[CompletedText]:
         """One completion a prompt; temperature 0 takes the likeliest token. Repeats exactly for a seed."""
         results: list[CompletedText | None] = [None] * len(prompts)
-        rows = [self.encode(prompt)[-(self.max_tokens - max_new_tokens) :] for prompt in prompts]
+        rows = [self.prompt_ids(prompt, max_new_tokens) for prompt in prompts]
         generator_state = torch.random.get_rng_state()
         torch.manual_seed(seed)
         try:
@@ -299,5 +311,6 @@ class LanguageModel:
             finished = end in new_ids
             kept = new_ids[: new_ids.index(end)] if finished else new_ids
             text = self.tokenizer.decode(kept, skip_special_tokens=True)
-            completed.append(CompletedText(text, len(kept) + int(finished), finished))
+            ids = (*kept, end) if finished else tuple(kept)
+            completed.append(CompletedText(text, len(ids), finished, ids))
         return completed

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from infra.cluster import actors
 from infra.console import note, warn
-from infra.labeler_records import Datasheet
 from infra.store import Store
 from judges.config import JudgeConfig
-from judges.labelers.actor import JudgeWorker, RemoteJudge
 from judges.making.parts import Verifier
 from judges.measuring.datasheet import is_admitted, measure
 from judges.measuring.gold import GoldSet
@@ -24,9 +20,23 @@ from judges.pairs import Comparison, Pair
 from judges.protocol import Judge
 from judges.rubrics import Rubric, load_rubric
 from judges.verifying.checks import Claim
+from loop.diversity import MEASURES, SampledAnswers
 from loop.gate_config import GateConfig, SuiteConfig
+from loop.hacking import LABELER
 from loop.harness import HARNESS, HarnessTask
-from loop.suites import FileSuite, HeldOutText, Item, ItemFile, Metric, Scorer, Suite
+from loop.suites import (
+    FileItem,
+    FileSuite,
+    HeldOutText,
+    Item,
+    ItemFile,
+    Metric,
+    NamedSuite,
+    Scorer,
+    Suite,
+    items_of,
+    with_units,
+)
 
 CHAMPION = 1
 """Its place among the models that a scorer holds."""
@@ -34,16 +44,20 @@ CHAMPION = 1
 
 @dataclass(frozen=True)
 class Referee:
-    """A judge with what it was measured to be worth by one rubric."""
+    """A judge with what it was measured to be worth by one rubric, asked in one way."""
 
     judge: Judge
     rubric: Rubric
-    sheet: Datasheet
+    way: str
+    errors: Errors
+    is_admitted: bool
+    """Whether it is better than chance."""
 
     @property
-    def errors(self) -> Errors:
-        """Its errors on gold."""
-        return Errors(self.sheet.num_a, self.sheet.right_a, self.sheet.num_b, self.sheet.right_b)
+    def told(self) -> str:
+        """What it was measured on, for the terminal."""
+        right, pairs = self.errors.right_a + self.errors.right_b, self.errors.num_a + self.errors.num_b
+        return f"{self.judge.name} by {self.rubric.id}, right on {right} of {pairs} pairs"
 
 
 def measured(judge: Judge, config: JudgeConfig, store: Store) -> Referee:
@@ -52,7 +66,9 @@ def measured(judge: Judge, config: JudgeConfig, store: Store) -> Referee:
     pairs = tuple(pair for probe in rubric.probes for pair in gold_set(probe).pairs)
     found = measure(judge, rubric, GoldSet("built-in/" + "+".join(rubric.probes), pairs))
     store.add_gold_sheet(found.sheet, found.items, found.rows)
-    return Referee(judge, rubric, found.sheet)
+    sheet = found.sheet
+    errors = Errors(sheet.num_a, sheet.right_a, sheet.num_b, sheet.right_b)
+    return Referee(judge, rubric, sheet.way, errors, is_admitted(sheet))
 
 
 class CheckedAnswers(FileSuite):
@@ -76,7 +92,7 @@ class CheckedAnswers(FileSuite):
         ]  # fmt: skip
 
 
-class JudgedAnswers(FileSuite):
+class JudgedAnswers(NamedSuite):
     """Every model answers each prompt; its score is the probability that its answer beats the champion's.
 
     The champion scores one half. A judge that is not admitted to the rubric decides nothing: no item is drawn. An
@@ -87,15 +103,15 @@ class JudgedAnswers(FileSuite):
     clip = 0.5
     chunk = 16
 
-    def __init__(self, store: Store, name: str, config: SuiteConfig, referee: Referee, salt: str) -> None:
-        super().__init__(store, name, config, salt)
+    def __init__(
+        self, store: Store, name: str, config: SuiteConfig, referee: Referee, salt: str, items: Mapping[str, FileItem]
+    ) -> None:
+        super().__init__(store, name, config, salt, with_units(items))
         self._referee = referee
-        sheet = referee.sheet
-        told = f"{referee.judge.name} by {referee.rubric.id}: right on {sheet.accuracy:.2f} of {sheet.num_pairs} pairs"
-        if is_admitted(sheet):
-            note(f"{name} is judged by {told}")
+        if referee.is_admitted:
+            note(f"{name} is judged by {referee.told}")
         else:
-            warn(f"{name} decides nothing: {told}, at least {sheet.admission_low:.2f}, which is no better than chance")
+            warn(f"{name} decides nothing: {referee.told} is no better than chance")
             self.limit = 0
 
     def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
@@ -112,7 +128,7 @@ class JudgedAnswers(FileSuite):
             for item, text, other in zip(items, texts, champion, strict=True)
             if text != other
         ]
-        said = iter(self._referee.judge.compare(self._referee.rubric, self._referee.sheet.way, pairs) if pairs else [])
+        said = iter(self._referee.judge.compare(self._referee.rubric, self._referee.way, pairs) if pairs else [])
         return [0.5 if text == other else _share(next(said)) for text, other in zip(texts, champion, strict=True)]
 
     def summarise(self, candidate: Sequence[float]) -> list[Metric]:
@@ -135,16 +151,18 @@ def _share(said: Comparison) -> float:
     return first + tie / 2
 
 
-@contextmanager
-def referees(config: GateConfig, store: Store, seed: int, threads: int) -> Iterator[dict[str, Referee]]:
-    """The judges of judged suites by the suite's name, in processes of their own for the length of the block."""
-    with ExitStack() as stack:
-        found = {}
-        for name, suite in config.suites.items():
-            if suite.kind == "judged":
-                started = stack.enter_context(actors(JudgeWorker, 1, suite.judge, seed, threads, num_cpus=0))
-                found[name] = measured(RemoteJudge(started), suite.judge, store)
-        yield found
+def labelers_prompts(store: Store, generation: int) -> dict[str, FileItem]:
+    """Prompts of a generation whose answers are a matter for the labeler, by id: those that nothing checks."""
+    asked = store.samples(generation, "prompt") + store.samples(generation, "demonstration")
+    return {s.sample_id: FileItem(prompt=s.prompt, unit=s.document_id) for s in asked if not s.check}
+
+
+def labeler_suite(
+    store: Store, config: GateConfig, items: Mapping[str, FileItem], labeler: Referee, salt: str
+) -> JudgedAnswers:
+    """The labeler's own word on a candidate, which decides nothing."""
+    suite = SuiteConfig(file="", kind="judged", role="report", items=config.labeler_prompts)
+    return JudgedAnswers(store, LABELER, suite, labeler, salt, items)
 
 
 def suites_of(
@@ -154,11 +172,13 @@ def suites_of(
     named: list[Suite] = []
     for name, suite in config.suites.items():
         if suite.kind == "judged":
-            named.append(JudgedAnswers(store, name, suite, judges[name], salt))
+            named.append(JudgedAnswers(store, name, suite, judges[name], salt, items_of(name, suite)))
         elif suite.kind == HARNESS:
             named.append(HarnessTask(store, name, suite, salt))
         elif suite.kind == "executed":
             named.append(CheckedAnswers(store, name, suite, verifier, salt))
+        elif suite.kind in MEASURES:
+            named.append(SampledAnswers(store, name, suite, salt))
         else:
             named.append(ItemFile(store, name, suite, salt))
     return [HeldOutText(store, config, gate_tokens, salt), *named]

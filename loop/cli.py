@@ -13,7 +13,7 @@ from rich.markup import escape
 from infra.console import console, plain
 from infra.errors import UserError
 from loop import judge_work_cli as _more_judge_commands  # noqa: F401 (registers them)
-from loop import views
+from loop import tables, views
 from loop.closing import exit_on_error
 from loop.crawl_cli import app as crawl_app
 from loop.judge_cli import app as judge_app
@@ -21,8 +21,6 @@ from loop.lineage_cli import app as lineage_app
 from loop.looking import RunOption, folder_of, look_at, open_store
 from loop.registry_cli import app as registry_app
 from loop.report import write_report
-
-TOP_GROUPS = 12
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(crawl_app, name="crawl")
@@ -45,7 +43,7 @@ def status(run: RunOption = None) -> None:
             ]
             for row in views.stages(connection)
         ]
-        console.print(views.table("Stages", ["generation", "stage", "time", "numbers"], lines))
+        console.print(tables.table("Stages", ["generation", "stage", "time", "numbers"], lines))
         facts = views.run_facts(connection)
         recipe = json.loads(facts["recipe"])
         decided = sum(row["outcome"] is not None for row in views.generations(connection))
@@ -57,46 +55,18 @@ def generations(run: RunOption = None) -> None:
     """The table of generations, and the report drawn anew."""
     with exit_on_error():
         folder, connection = look_at(run)
-        console.print(views.generations_table(connection))
+        console.print(tables.generations_table(connection))
         console.print(f"report: {write_report(folder, connection)}", markup=False)
 
 
 @app.command(epilog="Example:  ratchet show 1")
 def show(number: int, run: RunOption = None) -> None:
-    """Everything about one generation: decision, stages, labels, drops."""
+    """Everything about one generation: decision, stages, labels, data, tests, measures, drops."""
     with exit_on_error():
         _, connection = look_at(run)
-        row = views.generation(connection, number)
-        facts = [[k, views.number(v) if isinstance(v, float) else str(v)] for k, v in row.items() if v is not None]
-        console.print(views.table(f"Generation {number}", ["", ""], facts))
-        lines = [
-            [r["name"], f"{r['seconds']:.0f}", ", ".join(f"{k} {v}" for k, v in r["summary"].items())]
-            for r in views.stages(connection, number)
-        ]
-        console.print(views.table("Stages", ["stage", "seconds", "numbers"], lines))
-        judged = [
-            [r["rubric"], r["labeler"], r["way"], str(r["scored"]), str(r["unscored"]), views.number(r["mean"], 3)]
-            for r in views.labels(connection, number)
-        ]
-        console.print(views.table("Labels", ["rubric", "labeler", "way", "scored", "unscored", "mean"], judged))
-        for group in ("language", "domain"):
-            by_group = [
-                [
-                    r["name"],
-                    str(r["documents"]),
-                    *("{} ± {}".format(*map(views.number, r[k])) for k in ("bits", "gain")),
-                ]
-                for r in views.bits_by_group(connection, number, group)[:TOP_GROUPS]
-            ]
-            heads = [group, "documents", "bits per byte", "gain over the champion"]
-            console.print(views.table(f"Bits per byte by {group}", heads, by_group))
-        shares = [
-            [r["name"].replace("_", " "), views.number(r["value"], 3), f"{r['low']:g} to {r['high']:g}"]
-            for r in views.data_facts(connection, number)
-        ]
-        console.print(views.table("Training data", ["", "share", "allowed"], shares))
-        dropped = [[r["stage"], r["reason"], str(r["count"])] for r in views.drops(connection, number)]
-        console.print(views.table("Dropped", ["stage", "reason", "count"], dropped))
+        for table in tables.generation_tables(connection, number):
+            if table.row_count:
+                console.print(table)
 
 
 @app.command(epilog="Example:  ratchet compare 0 2")
@@ -106,11 +76,11 @@ def compare(first: int, second: int, run: RunOption = None) -> None:
         _, connection = look_at(run)
         a, b = views.generation(connection, first), views.generation(connection, second)
         lines = [[key, _cell(a[key]), _cell(b[key])] for key in a if a[key] != b[key]]
-        console.print(views.table("", ["", f"generation {first}", f"generation {second}"], lines))
+        console.print(tables.table("", ["", f"generation {first}", f"generation {second}"], lines))
 
 
 def _cell(value: object) -> str:
-    return views.number(value) if isinstance(value, float) else "-" if value is None else str(value)
+    return tables.number(value) if isinstance(value, float) else "-" if value is None else str(value)
 
 
 @app.command(epilog="Example:  ratchet samples 1 --count 5")
@@ -151,7 +121,7 @@ def replay(
             ["gradient norm", f"{stored.grad_norm:.6f}", f"{again.grad_norm:.6f}"],
         ]
         title = f"Generation {generation}, {stored.kind} step {stored.step}"
-        console.print(views.table(title, ["", "stored", "computed again"], lines))
+        console.print(tables.table(title, ["", "stored", "computed again"], lines))
         for row in found.rows[:rows]:
             console.print(plain(json.dumps(row, ensure_ascii=False)[:400]), markup=False)
     if not found.is_same:

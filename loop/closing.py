@@ -17,7 +17,7 @@ from infra.errors import StageError, UserError
 from infra.store.reading import open_for_reading
 from loop.report import write_report
 from loop.runs import Run
-from loop.views import generations_table
+from loop.tables import generations_table
 
 USER_ERROR, OUR_ERROR, INTERRUPTED = 2, 1, 130
 

@@ -22,7 +22,7 @@ from infra.errors import UserError
 from infra.records import Request
 from infra.store.reading import rows
 from infra.tables import from_table
-from loop import views
+from loop import tables
 from loop.closing import exit_on_error
 from loop.crawl_views import STATS
 from loop.crawling import crawl_generation
@@ -51,7 +51,7 @@ def plan_(recipe: Recipe = "quickstart", set_: SetOption = None) -> None:
             for p in found
         ]  # fmt: skip
         names = ["seed", "robots.txt", "may be fetched", "train", "evaluate", "delay s", "sitemaps"]
-        console.print(views.table("What the sites say", names, lines))
+        console.print(tables.table("What the sites say", names, lines))
         price = cost(config.crawl, found, config.budgets()["pages"])
         note(
             f"a generation of {config.budgets()['pages']:,} pages: about {price.requests:,} requests, at least"
@@ -114,7 +114,7 @@ def stats(run: RunOption = None) -> None:
         for title, columns, sql in STATS:
             lines = [[_cell(row[c]) for c in columns] for row in rows(connection, sql)]
             if lines:
-                console.print(views.table(title, columns, lines))
+                console.print(tables.table(title, columns, lines))
 
 
 def _cell(value: object) -> str:

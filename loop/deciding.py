@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from infra.console import progress
-from infra.records import Decision, Evaluation, GateTest, ItemScore, TrainStep, now
+from infra.records import Decision, Evaluation, GateTest, ItemScore, now
 from loop.attempt import Attempt
 from loop.evaluation import ScoredItem, by_position, clustered_mean_and_error, with_scores
 from loop.gate import Array, GateRule, clipped_gains, judge_gains, unit_means
+from loop.hacking import hacked
 from loop.levels import attempt_level, log_threshold
 from loop.suites import Item, Metric, Suite
 from loop.vetoes import Vetoes
-from trainers.config import RL_KINDS
 
 GAIN = "gain"
 
@@ -28,35 +27,45 @@ class Trial(Attempt):
     suites: Sequence[Suite]
 
     def run(self) -> Decision:
-        """Smoke, vetoes, then every suite in full; only the last can promote. Records and returns the decision."""
+        """Smoke, vetoes, then the tests, small and full; only the full ones can promote. Records the decision."""
         if problem := self.scorer.problem():
             return self._decide("abort", problem, [])
         vetoes = Vetoes(self).found()
         if vetoes:
             return self._decide("reject", "veto: " + "; ".join(vetoes), [])
-        tests: list[GateTest] = []
-        for suite in self.suites:
-            try:
-                tests += SuiteTrial(self, suite).run()
-            except _NotFiniteError as error:
-                return self._decide("abort", str(error), [])
-            if any(test.outcome == "fail" for test in tests):
-                break
+        try:
+            tests = self._tests()
+        except _NotFiniteError as error:
+            return self._decide("abort", str(error), [])
         outcome, reason = _outcome(tests)
-        if outcome == "hold" and (hacked := self._reward_hacked(tests)):
-            outcome, reason = "reject", f"veto: {hacked}"
+        evaluations = [e for e in self.store.evaluations() if e.attempt == self.number]
+        steps = self.store.train_steps(self.generation)
+        if outcome == "hold" and (sentence := hacked(steps, evaluations, tests, self.candidate.digest)):
+            outcome, reason = "reject", f"veto: {sentence}"
         return self._decide(outcome, reason, tests)
 
-    def _reward_hacked(self, tests: Sequence[GateTest]) -> str:
-        """A sentence where the score that was trained for rose and what nobody trained for did not; else empty.
+    def _tests(self) -> list[GateTest]:
+        """The first items of every suite that decides, and where they show no loss all that it takes; then reports.
 
-        Gao et al. 2023 (arXiv:2210.10760): past a point, the more a proxy is optimised the worse the measure becomes.
+        Looking early costs nothing: the evidence may be looked at after every unit. It spares the rest of one suite
+        where the beginning of another has already rejected the candidate.
         """
-        gains = [test.mean_gain for test in tests if test.role == "primary" and test.num_items]
-        rise = reward_rise(self.store.train_steps(self.generation))
-        if rise is None or rise[1] <= rise[0] or not gains or max(gains) > 0:
-            return ""
-        return f"the reward rose from {rise[0]:.3f} to {rise[1]:.3f} in training, and no primary measure did"
+        trials = {suite.name: SuiteTrial(self, suite) for suite in self.suites}
+        deciding = [trial for trial in trials.values() if trial.suite.role != "report"]
+        tests: list[GateTest] = []
+        for run in (SuiteTrial.begin, SuiteTrial.run):
+            tests = []
+            for trial in deciding:
+                tests += run(trial)
+                if any(test.outcome == "fail" for test in tests):
+                    break
+            if any(test.outcome == "fail" for test in tests):
+                break
+        for trial in trials.values():
+            if trial.suite.role == "report":
+                trial.run()
+            trial.report()
+        return tests
 
     @property
     def level(self) -> float:
@@ -109,17 +118,6 @@ def _outcome(tests: Sequence[GateTest]) -> tuple[str, str]:
     return "promote", "evidence of a gain"
 
 
-def reward_rise(steps: Sequence[TrainStep]) -> tuple[float, float] | None:
-    """Mean reward of the first and the last third of a policy gradient's iterations; None with fewer than three.
-
-    Of several kinds, the one that was trained for most iterations counts.
-    """
-    kinds = [[s for s in steps if s.kind == kind] for kind in RL_KINDS]
-    rewards = [json.loads(s.metrics)["reward"] for s in max(kinds, key=len)]
-    third = len(rewards) // 3
-    return (float(np.mean(rewards[:third])), float(np.mean(rewards[-third:]))) if third else None
-
-
 class _NotFiniteError(Exception):
     """A candidate gave no number where every other model did."""
 
@@ -138,7 +136,7 @@ class SuiteTrial:
     """One suite in one attempt: chunks are drawn, burned, scored and weighed until every test has decided."""
 
     def __init__(self, trial: Trial, suite: Suite) -> None:
-        self._trial, self._suite, self._store = trial, suite, trial.store
+        self._trial, self.suite, self._store = trial, suite, trial.store
         looks = trial.number - 1 if suite.reuse else 0
         # An attempt lets out whether it promoted, and then, for each suite, whether the candidate is its best so far.
         outcomes = 1 + 2 ** sum(one.reuse and one.role != "report" for one in trial.suites)
@@ -150,7 +148,7 @@ class SuiteTrial:
 
         Not worse than the champion by a margin follows from better than the champion, so that is not tested again.
         """
-        suite, rivals, config = self._suite, self._trial.rivals, self._trial.config
+        suite, rivals, config = self.suite, self._trial.rivals, self._trial.config
         if suite.role == "report":
             return []
         found = []
@@ -164,23 +162,32 @@ class SuiteTrial:
                 found.append(Opponent("guard", against, model.digest, rule))
         return found
 
+    def begin(self) -> list[GateTest]:
+        """The tests after the first draw."""
+        if not self._scores():
+            self._draw({})
+        return self._tests(self._scores())
+
     def run(self) -> list[GateTest]:
         """Tests with their evidence. Chunks that were scored before a kill are read back, not scored again."""
-        suite = self._suite
         scores = self._scores()
-        with progress(f"deciding on {suite.name}", total=suite.limit) as advance:
+        with progress(f"deciding on {self.suite.name}", total=self.suite.limit) as advance:
             advance(len(scores))
             tests = self._tests(scores)
-            while self._goes_on(tests) and len(scores) < suite.limit:
-                items = suite.draw(self._trial.number, 1 + max(scores, default=-1))
-                if not items:
-                    break
-                self._score(items)
-                scores = self._scores()
+            while self._goes_on(tests) and self._draw(scores):
+                before, scores = len(scores), self._scores()
                 tests = self._tests(scores)
-                advance(len(items))
-        self._report(with_scores(scores))
+                advance(len(scores) - before)
         return tests
+
+    def _draw(self, scores: Mapping[int, ScoredItem]) -> bool:
+        """Draw and score the next items; whether there were any."""
+        if len(scores) >= self.suite.limit:
+            return False
+        items = self.suite.draw(self._trial.number, 1 + max(scores, default=-1))
+        if items:
+            self._score(items)
+        return bool(items)
 
     def _goes_on(self, tests: Sequence[GateTest]) -> bool:
         if any(test.outcome == "fail" for test in tests):
@@ -188,19 +195,19 @@ class SuiteTrial:
         return not tests or any(test.outcome == "open" for test in tests)
 
     def _scores(self) -> dict[int, ScoredItem]:
-        return by_position(self._store.item_scores(self._trial.number, self._suite.name))
+        return by_position(self._store.item_scores(self._trial.number, self.suite.name))
 
     def _score(self, items: Sequence[Item]) -> None:
         trial = self._trial
-        rows = self._suite.score(trial.scorer, items)
+        rows = self.suite.score(trial.scorer, items)
         lost = np.isnan(np.array(rows)).all(axis=0)  # without a score for anybody: the item's fault, or its judge's
         if not np.isfinite(np.array(rows[0])[~lost]).all():
-            raise _NotFiniteError(f"the candidate's scores on {self._suite.name} are not finite")
+            raise _NotFiniteError(f"the candidate's scores on {self.suite.name} are not finite")
         digests = [model.digest for model in trial.rivals.models(trial.candidate)]
         scores = {
             (digest, i): ItemScore(
                 trial.number,
-                self._suite.name,
+                self.suite.name,
                 item.item_id,
                 item.position,
                 digest,
@@ -216,7 +223,7 @@ class SuiteTrial:
 
     def _gains(self, scores: Sequence[ScoredItem], other: str) -> Array:
         """Raw gains of each item over another model, in the suite's unit, positive where the candidate is better."""
-        sign = 1.0 if self._suite.higher_is_better else -1.0
+        sign = 1.0 if self.suite.higher_is_better else -1.0
         candidate = self._trial.candidate.digest
         return np.array([sign * (values[candidate] - values[other]) for _, values in scores], dtype=np.float64)
 
@@ -232,7 +239,7 @@ class SuiteTrial:
         mean, error = clustered_mean_and_error(gains.tolist(), units)
         return GateTest(
             attempt=self._trial.number,
-            suite=self._suite.name,
+            suite=self.suite.name,
             role=opponent.role,
             against=opponent.against,
             other=opponent.digest,
@@ -248,9 +255,9 @@ class SuiteTrial:
             path=verdict.path,
         )
 
-    def _report(self, scores: Sequence[ScoredItem]) -> None:
+    def report(self) -> None:
         """Every model's mean, and the candidate's gain over the champion, with errors clustered by unit."""
-        trial, suite = self._trial, self._suite
+        trial, suite, scores = self._trial, self.suite, with_scores(self._scores())
         if not scores:
             return
         units = [unit for unit, _ in scores]

@@ -55,6 +55,28 @@ def word_entropy(texts: Sequence[str]) -> float:
     return float(-(shares * np.log2(shares)).sum())
 
 
+def self_bleu(texts: Sequence[str]) -> float:
+    """Mean BLEU-4 of each text against the others, from 0 to 1: 1 where all are the same (Zhu et al. 2018).
+
+    By sacrebleu, with the orders that a short text has. A text without a word counts as a repetition.
+    """
+    from sacrebleu.metrics.bleu import BLEU  # slow to import
+
+    if len(texts) < 2:
+        return 0.0
+    bleu = BLEU(effective_order=True)
+    scores = [
+        bleu.sentence_score(text, [*texts[:i], *texts[i + 1 :]]).score / 100 if text.strip() else 1.0
+        for i, text in enumerate(texts)
+    ]
+    return float(np.mean(scores))
+
+
+def hundreds_of_words(texts: Sequence[str]) -> float:
+    """Mean length in hundreds of words."""
+    return float(np.mean([len(text.split()) for text in texts])) / 100 if texts else 0.0
+
+
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     """Mean and its standard error over independent units; the error of fewer than two units is NaN."""
     array = np.asarray(values, dtype=np.float64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from infra.config import Section
 from judges.config import JudgeConfig
@@ -13,6 +13,14 @@ from loop.levels import LevelKind
 
 UnitKind = Literal["document", "page", "domain"]
 Role = Literal["primary", "guard", "report"]
+Kind = Literal[
+    "choice", "pairs", "executed", "judged", "lm_eval",
+    "distinct_2", "self_bleu", "word_entropy", "length", "kl_to_anchor",
+]  # fmt: skip
+LOWER_IS_BETTER = ("bits_per_byte", "self_bleu", "length", "kl_to_anchor")
+"""Measures of which less is better, text that is longer for no reason among them."""
+RESERVED = ("bits_per_byte", "executed_examples", "continuations", "sealed_exam", "labeler")
+"""Names under which the gate stores what every recipe has."""
 
 
 class SuiteConfig(Section):
@@ -22,7 +30,8 @@ class SuiteConfig(Section):
     """JSON lines: `prompt`, `choices`, `answer` (a place in choices); or `good`, `bad`; or `prompt` with a
     `check`, or alone, perhaps with a `reference`. `unit` ties items together. For `lm_eval` a task's name, or its
     YAML file."""
-    kind: Literal["choice", "pairs", "executed", "judged", "lm_eval"]
+    kind: Kind
+    """How an item is scored; of the last five, from samples of the answers to each prompt."""
     judge: JudgeConfig = JudgeConfig()
     """Who compares answers of kind `judged`; not who labels."""
     role: Role = "guard"
@@ -66,6 +75,11 @@ class GateConfig(Section):
     """Units drawn and scored between two looks at the evidence."""
     suites: dict[str, SuiteConfig] = {}
     """Further suites by name."""
+    labeler_prompts: int = Field(default=16, ge=0)
+    """Prompts on which the labeler compares the candidate with the champion; only for the gap between its word and the
+    measures. A candidate that it finds better and no primary measure does is rejected."""
+    num_workers: int = Field(default=0, ge=0)
+    """Processes that score; 0: one for each GPU, or one."""
     exam_documents: int = Field(default=40, ge=0)
     """Sealed documents on which a promoted champion is scored beside the anchor; no decision reads the result."""
     veto_prompts: int = Field(default=24, ge=0)
@@ -76,6 +90,20 @@ class GateConfig(Section):
     """Smallest share of the champion's distinct-2 that a candidate must keep."""
     max_kl: float = Field(default=3.0, gt=0)
     """Nats a token by which the candidate's continuations may be likelier under it than under the anchor."""
+
+    @field_validator("suites")
+    @classmethod
+    def _names_are_free(cls, suites: dict[str, SuiteConfig]) -> dict[str, SuiteConfig]:
+        for name in suites:
+            if name in RESERVED or not name.replace("_", "").replace("-", "").isalnum():
+                raise ValueError(f"a suite cannot be called {name!r}; use letters, digits, _ and -, and none of "
+                                 + ", ".join(RESERVED))  # fmt: skip
+        return suites
+
+    def higher_is_better(self, suite: str) -> bool:
+        """Whether more is better of what a suite measures."""
+        kind = self.suites[suite].kind if suite in self.suites else suite
+        return kind not in LOWER_IS_BETTER
 
     def primary_rule(self, clip: float) -> GateRule:
         """The test that a candidate is better than the champion."""

@@ -19,7 +19,7 @@ from judges.measuring.intervals import Interval
 from judges.measuring.probes import gold_set
 from judges.protocol import Judge
 from judges.rubrics import Rubric, load_rubric
-from loop import views
+from loop import tables
 from loop.closing import exit_on_error
 from loop.crawl_cli import Recipe, SetOption
 from loop.judge_plots import sheets_figure
@@ -93,18 +93,19 @@ def _show(sheets: list[Datasheet]) -> None:
         for s in sheets
     ]  # fmt: skip
     names = ["gold", "pairs", "way", "accuracy [95%]", "kappa [95%]", "majority", "by length", "may label"]
-    console.print(views.table("Beside the trivial baselines", names, lines))
+    console.print(tables.table("Beside the trivial baselines", names, lines))
     lines = [
         [s.gold, _habit(s.first_place_gap, s.gap_low, s.gap_high), _habit(s.length_slope, s.slope_low, s.slope_high),
-         _habit(s.discrimination, s.discrimination_low, s.discrimination_high), views.number(s.consistency, 2),
-         views.number(s.right_if_consistent, 2), " ".join(f"{x:.2f}" for x in s.ladder.values()), f"{s.over_empty:.2f}",
+         _habit(s.discrimination, s.discrimination_low, s.discrimination_high), tables.number(s.consistency, 2),
+         tables.number(s.right_if_consistent, 2), " ".join(f"{x:.2f}" for x in s.ladder.values()),
+         f"{s.over_empty:.2f}",
          f"{s.identical_ties:.2f}", _share(s.attack_success, s.attack_low, s.attack_high)]
         for s in sheets
     ]  # fmt: skip
     names = ["gold", "first place gains", "per 1,000 chars", "right against wrong", "same in both orders",
              "right where same", "over 25 50 75 100% shuffled", "over empty", "identical tied",
              "turned by attacks"]  # fmt: skip
-    console.print(views.table("Habits, in nats and shares", names, lines))
+    console.print(tables.table("Habits, in nats and shares", names, lines))
     lines = [
         [s.gold, f"{s.ece:.2f} {s.ece_calibrated:.2f}", f"{s.brier:.2f} {s.brier_calibrated:.2f}",
          str(s.num_unscored), f"{s.pairs_per_second:.1f}", f"{s.tokens_per_thousand:,.0f}",
@@ -113,7 +114,7 @@ def _show(sheets: list[Datasheet]) -> None:
     ]  # fmt: skip
     names = ["gold", "ECE before, after", "Brier before, after", "unscored", "pairs/s", "tokens per 1,000",
              "cost per 1,000"]  # fmt: skip
-    console.print(views.table("Calibration and cost", names, lines))
+    console.print(tables.table("Calibration and cost", names, lines))
     for sheet in sheets:
         if not is_admitted(sheet):
             best = max(0.5, sheet.majority, sheet.longer)
@@ -121,7 +122,7 @@ def _show(sheets: list[Datasheet]) -> None:
 
 
 def _share(value: float, low: float, high: float) -> str:
-    return f"{views.number(value, 2)} [{views.number(low, 2)}, {views.number(high, 2)}]"
+    return f"{tables.number(value, 2)} [{tables.number(low, 2)}, {tables.number(high, 2)}]"
 
 
 def _habit(value: float, low: float, high: float) -> str:
@@ -153,4 +154,4 @@ def attack(
         with progress(f"attacking {judge.name}", total=len(attacks())) as advance:
             results = attack_labeler(judge, asked, chosen, pairs, advance)
         lines = [[r.attack, str(r.num_pairs), str(r.success)] for r in results]
-        console.print(views.table(f"Asked by {chosen}", ["attack", "right before", "turned [95%]"], lines))
+        console.print(tables.table(f"Asked by {chosen}", ["attack", "right before", "turned [95%]"], lines))

@@ -22,7 +22,7 @@ from judges.measuring.intervals import Interval
 from judges.measuring.winrates import Errors
 from judges.protocol import Judge
 from judges.rubrics import Rubric, load_rubric
-from loop import views
+from loop import tables
 from loop.closing import exit_on_error
 from loop.crawl_cli import Recipe, SetOption
 from loop.judge_cli import GoldOption, LimitOption, RubricOption, app
@@ -197,7 +197,7 @@ def _finish(store: Store, output: Path, about: dict[str, Any]) -> None:
     pq.write_table(to_table(Judgment, rows), output / "judgments.parquet")
     atomic_write(output / _SUMMARY, json.dumps(summary, indent=1).encode())
     atomic_write(output / _ABOUT, json.dumps(about).encode())
-    console.print(views.table("Summary", ["", ""], _lines(summary)))
+    console.print(tables.table("Summary", ["", ""], _lines(summary)))
     note(f"written: {output / 'judgments.parquet'} and {_SUMMARY}")
 
 
@@ -225,7 +225,7 @@ def replay(run: RunFolder = None) -> None:
             found = _replay_items(store, folder) if (folder / _SUMMARY).exists() else _replay_run(store)
         lines = [[kind, str(number), "all" if not differing else f"{len(differing)} differ"]
                  for kind, number, differing in found]  # fmt: skip
-        console.print(views.table("From stored judgments", ["aggregate", "stored", "come out the same"], lines))
+        console.print(tables.table("From stored judgments", ["aggregate", "stored", "come out the same"], lines))
         wrong = [one for _, _, differing in found for one in differing]
         for one in wrong[:10]:
             warn(one)
@@ -271,7 +271,7 @@ def cost(recipe: Recipe = "quickstart", set_: SetOption = None) -> None:
         lines = [[e.step, f"{e.num_items:,}", f"{e.num_tokens:,}", f"{cost_of(loaded.judge, e.num_tokens):.4f}"]
                  for e in expenses]  # fmt: skip
         lines.append(["together", "", f"{total:,}", f"{cost_of(loaded.judge, total):.4f}"])
-        console.print(views.table("A generation's labels, at most", ["step", "items", "tokens", "cost"], lines))
+        console.print(tables.table("A generation's labels, at most", ["step", "items", "tokens", "cost"], lines))
         limit = loaded.judge.hard_tokens
         if 0 < limit < total:
             warn(f"judge.hard_tokens = {limit:,} may end it before; what is not asked is unscored")

@@ -11,7 +11,7 @@ from rich.markup import escape
 from infra.cluster import ClusterConfig, connect
 from infra.console import console, note, plain
 from infra.errors import UserError
-from loop import lineage, views
+from loop import lineage, tables, views
 from loop.closing import exit_on_error
 from loop.looking import RunOption, folder_of, look_at, open_store
 
@@ -64,12 +64,12 @@ def _show_sources(connection: lineage.Connection, generation: int, count: int) -
         for s in lineage.sites_of(items)
     ]  # fmt: skip
     heads = ["domain", "items", "documents", "first fetched", "last fetched", "permission"]
-    console.print(views.table("Sources", heads, sites[: max(count, 1)]))
+    console.print(tables.table("Sources", heads, sites[: max(count, 1)]))
     judged = [
         [j["rubric"], j["labeler"], j["status"], str(j["count"]), "-" if j["mean"] is None else f"{j['mean']:.3f}"]
         for j in lineage.judgments_of(connection, generation)
     ]
-    console.print(views.table("Judgments", ["rubric", "labeler", "status", "count", "mean"], judged))
+    console.print(tables.table("Judgments", ["rubric", "labeler", "status", "count", "mean"], judged))
     console.print(_items_table("Items", items, count))
 
 
@@ -81,7 +81,7 @@ def _items_table(title: str, items: list[Row], count: int) -> object:
         for i in items[:count]
     ]  # fmt: skip
     heads = ["generation", "kind", "id", "URL", "fetched (UTC)", "permission", "stored at"]
-    return views.table(f"{title} ({min(count, len(items))} of {len(items)})", heads, lines)
+    return tables.table(f"{title} ({min(count, len(items))} of {len(items)})", heads, lines)
 
 
 def _show_heirs(name: str, items: list[Row], heirs: list[Row], count: int) -> None:
@@ -91,7 +91,7 @@ def _show_heirs(name: str, items: list[Row], heirs: list[Row], count: int) -> No
         for h in heirs
     ]  # fmt: skip
     title = f"Who learned from {escape(plain(name))}"
-    console.print(views.table(title, ["generation", "weights", "items of its own", "through", "outcome"], lines))
+    console.print(tables.table(title, ["generation", "weights", "items of its own", "through", "outcome"], lines))
     if not heirs:
         console.print("nobody: it was crawled, and nothing of it was trained on")
     elif items:
@@ -108,7 +108,7 @@ def reproduce_generation(generation: int, run: RunOption = None) -> None:
         with open_store(folder) as store, connect(ClusterConfig()) as cluster:
             found = reproduce(store, cluster, generation)
         lines = [["stored", found.stored], ["trained again", found.again]]
-        console.print(views.table(f"Generation {generation}", ["", "digest"], lines))
+        console.print(tables.table(f"Generation {generation}", ["", "digest"], lines))
         if found.differing:
             console.print(f"differ: {', '.join(found.differing)}", markup=False)
         console.print("the same model, bit for bit" if found.is_same else "another model")

@@ -16,7 +16,6 @@ from loop.curriculum import manifest_digest
 from loop.evaluation import by_position, with_scores
 from loop.gate import Array, clipped_gains, log_evidence_path, unit_means
 from loop.gate_config import GateConfig
-from loop.suites import BITS
 
 SAME = 1e-9
 
@@ -67,7 +66,7 @@ def evidence_again(store: Store, config: GateConfig, test: GateTest) -> Array:
     candidate = store.candidate_of(test.attempt)
     rows = with_scores(by_position(store.item_scores(test.attempt, test.suite)))[: test.num_items]
     own, other = (np.array([values[d] for _, values in rows], dtype=np.float64) for d in (candidate, test.other))
-    sign = -1.0 if test.suite == BITS else 1.0
+    sign = 1.0 if config.higher_is_better(test.suite) else -1.0
     gains = clipped_gains(sign * own, sign * other, test.clip)
     bound = test.bound / test.clip
     return log_evidence_path(unit_means(gains, [unit for unit, _ in rows]) - bound, bound, config.prior_second_moment)

@@ -15,7 +15,7 @@ from infra.errors import UserError
 from infra.records import Checkpoint
 from infra.store import Store
 from infra.store.registry import CHAMPION
-from loop import views
+from loop import tables, views
 from loop.closing import exit_on_error
 from loop.exporting import export_folder, export_gguf, register_mlflow
 from loop.levels import attempt_level, log_threshold
@@ -56,7 +56,7 @@ def champion(
             for e in views.alias_events(connection)
         ]  # fmt: skip
         title = ["", "alias", "generation", "weights", "since (UTC)", "evidence", "reason"]
-        console.print(views.table("History", title, lines))
+        console.print(tables.table("History", title, lines))
         number = found["generation"] if found else 0
         why = f"{found['reason']}, {found['moved_at']:%Y-%m-%d %H:%M:%S} UTC" if found else "the anchor"
         when = "champion" if at is None else f"champion at {at}"
@@ -103,7 +103,7 @@ def verify_run(run: RunOption = None) -> None:
             config = stored_recipe(store.run_facts()["recipe"]).gate
             findings = verify(store, config)
         lines = [[f.what, f.problem or "as it was"] for f in findings]
-        console.print(views.table("Verified", ["", ""], lines))
+        console.print(tables.table("Verified", ["", ""], lines))
         wrong = sum(bool(f.problem) for f in findings)
         console.print(f"{len(findings)} checked, {wrong} wrong")
     if wrong:
@@ -122,7 +122,7 @@ def gc(
         with open_store(folder) as store:
             models = collectable(store, folder, keep)
             lines = [[str(m.generation), m.digest[:12], f"{folder_size(Path(m.path)) / 1e6:,.1f} MB"] for m in models]
-            console.print(views.table("To be collected", ["generation", "weights", "size"], lines))
+            console.print(tables.table("To be collected", ["generation", "weights", "size"], lines))
             for model in models if yes else []:
                 collect(store, model)
         console.print(f"{len(models)} {'collected' if yes else 'would go; --yes deletes them'}")
@@ -171,7 +171,7 @@ def plan(
         lines = [_plan_line(config, attempt, aim, spread, there) for attempt in range(1, config.generations + 1)]
         title = f"A gain of {aim:g} bits per byte, deviation {spread:g} between {config.gate.unit}s"
         heads = ["attempt", "level", "needed without noise", "in nine runs of ten", "paid for", ""]
-        console.print(views.table(title, heads, lines))
+        console.print(tables.table(title, heads, lines))
         pages = config.budgets()["pages"]
         fresh = round(pages * config.crawl.gate_share)
         console.print(

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from infra.artifacts import atomic_write
 from infra.store.reading import rows
-from loop import views
+from loop import tables, views
 from loop.judge_plots import sheets_figure
 
 matplotlib.use("Agg")
@@ -62,25 +62,28 @@ def plot_bits(connection: Connection) -> str | None:
 
 
 def plot_evidence(connection: Connection) -> str | None:
-    """Log E against units for every test of each attempt, as a share of what it had to reach."""
-    found = rows(
-        connection,
-        "SELECT d.generation, d.outcome AS decided, t.* FROM gate_test t JOIN decision d USING (attempt)"
-        " ORDER BY d.generation, t.role DESC, t.suite",
-    )
-    if not found:
+    """Log E against units for every test, as a share of what it had to reach: a panel for each attempt."""
+    decided = [row for row in views.generations(connection) if row["attempt"]]
+    paths = [(row, tests) for row in decided if (tests := views.tests(connection, row["generation"]))]
+    if not paths:
         return None
-    figure, axes = _axes()
-    numbers = sorted({row["generation"] for row in found})
-    for row in found:
-        shares = [0.0, *(value / row["log_threshold"] for value in row["path"])]
-        colour = f"C{numbers.index(row['generation']) % 10}"
-        label = f"generation {row['generation']} ({row['decided']}): {row['suite']} against the {row['against']}"
-        style = "-" if row["role"] == "primary" else "--"
-        axes.plot(shares, style, marker=".", markersize=3, color=colour, label=label)
-    axes.axhline(1.0, color="#57606a", linewidth=1)
-    axes.set(xlabel="units", ylabel="log evidence, as a share of what is needed")
-    axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    columns = min(len(paths), 3)
+    lines = -(-len(paths) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.2 * lines), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(lines, columns, sharey=True)).ravel()
+    for axes, (row, tests) in zip(panels, paths, strict=False):
+        for test in tests:
+            shares = [0.0, *(value / test["log_threshold"] for value in test["path"])]
+            style = "-" if test["role"] == "primary" else "--"
+            axes.plot(shares, style, marker=".", markersize=3, label=f"{test['suite']} / {test['against']}")
+        axes.axhline(1.0, color="#57606a", linewidth=1)
+        axes.set_title(f"generation {row['generation']}: {row['outcome']}", fontsize=9, color=_COLOURS[row["outcome"]])
+        axes.set(xlabel="units", ylabel="log evidence / needed")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=7)
+    for axes in panels[len(paths) :]:
+        axes.remove()
     return _png(figure)
 
 
@@ -104,30 +107,38 @@ def plot_exam(connection: Connection) -> str | None:
 
 
 def plot_gap(connection: Connection) -> str | None:
-    """What labelers say of each champion against the one before it, beside what the gate measured of it."""
-    found = rows(
-        connection,
-        "SELECT c.generation, w.labeler, w.said, w.said_low, w.said_high, d.mean_gain FROM win_rate w"
-        " JOIN checkpoint c ON c.digest = w.model JOIN decision d ON d.generation = c.generation"
-        " ORDER BY c.generation, w.labeler",
-    )
-    if not found:
+    """What each generation learned from (the labeler's word, the reward) beside what the gate measured of it."""
+    found = views.gaps(connection)
+    panels = [
+        (key, error, label)
+        for key, error, label in (
+            ("said", "said_error", "labeler's win rate against the champion"),
+            ("reward", None, "reward won in training"),
+        )
+        if any(row[key] is not None for row in found)
+    ]
+    if not panels:
         return None
-    figure, axes = _axes()
-    other = axes.twinx()
-    for name in dict.fromkeys(row["labeler"] for row in found):
-        of = [row for row in found if row["labeler"] == name]
-        error = [[r["said"] - r["said_low"] for r in of], [r["said_high"] - r["said"] for r in of]]
-        numbers = [r["generation"] for r in of]
-        axes.errorbar(numbers, [r["said"] for r in of], error, fmt="o-", capsize=3, label=f"said by {name}")
-    gains = {row["generation"]: row["mean_gain"] for row in found}
-    other.plot(list(gains), list(gains.values()), "s--", color=_COLOURS["promote"], label="gain at the gate")
-    axes.axhline(0.5, color="#57606a", linewidth=1)
-    axes.set_xticks(sorted(gains))
-    axes.set(xlabel="promoted generation", ylabel="win rate against the one before")
-    other.set_ylabel("bits per byte")
-    figure.legend(frameon=False, fontsize=7, loc="outside upper center", ncols=2)
+    figure = Figure(figsize=(4.6 * len(panels), 3.2), layout="constrained")
+    for axes, (key, error, label) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+        other = axes.twinx()
+        numbers = [row["generation"] for row in found]
+        _with_errors(axes, found, key, error, "o-", "C0")
+        _with_errors(other, found, "gain", "gain_error", "s--", _COLOURS["promote"])
+        axes.axhline(0.5 if key == "said" else 0.0, color="C0", linewidth=0.6)
+        other.axhline(0.0, color=_COLOURS["promote"], linewidth=0.6)
+        axes.set_xticks(numbers)
+        axes.set_xlabel("generation")
+        axes.set_ylabel(label, color="C0")
+        other.set_ylabel("gain at the gate, bits per byte", color=_COLOURS["promote"])
     return _png(figure)
+
+
+def _with_errors(axes: Axes, found: list[views.Row], key: str, error: str | None, style: str, colour: str) -> None:
+    """A line over generations with 95% intervals where there are errors."""
+    there = [row for row in found if row[key] is not None]
+    spread = [1.96 * (row[error] or 0.0) for row in there] if error else None
+    axes.errorbar([r["generation"] for r in there], [r[key] for r in there], spread, fmt=style, capsize=3, color=colour)
 
 
 def plot_labels(connection: Connection, generation: int) -> str | None:
@@ -210,6 +221,8 @@ def _generation(connection: Connection, row: views.Row) -> dict[str, Any]:
     return {
         "row": row,
         "stages": views.stages(connection, number),
+        "tests": views.tests(connection, number),
+        "measures": views.measures(connection, number),
         "data": views.data_facts(connection, number),
         "drops": views.drops(connection, number),
         "labels": views.labels(connection, number),
@@ -229,7 +242,7 @@ def write_report(run: Path, connection: Connection) -> Path:
     rows_of_all = views.generations(connection)
     sheets = views.gold_sheets(connection)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters["number"] = views.number
+    environment.filters["number"] = tables.number
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     page = template.render(
         recipe=recipe,

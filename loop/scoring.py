@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from infra.errors import UserError
-from infra.language_model import LanguageModel
+from infra.language_model import CompletedText, LanguageModel
 from loop.evaluation import bits_per_byte
 
 T = TypeVar("T")
 ANSWER_TOKENS = 24
 LONG_ANSWER_TOKENS = 96
 CONTINUATION_TOKENS = 40
+NUM_SAMPLES = 4
+"""Of each prompt where texts are sampled."""
 SMOKE_TEXT = "The quick brown fox jumps over the lazy dog."
 
 
@@ -27,6 +29,7 @@ class ModelScorer:
 
         torch.set_num_threads(num_threads)
         self._folders = list(folders)
+        self._samples: dict[tuple[Any, ...], list[list[CompletedText]]] = {}
 
     @cached_property
     def _loaded(self) -> dict[str, LanguageModel]:
@@ -88,23 +91,58 @@ class ModelScorer:
 
         return self._each(lambda model: task_scores(model, task, places))
 
-    def continuations(self, texts: Sequence[str], seed: int) -> list[list[str]]:
-        """See `loop.suites.Scorer`: sampled at temperature 1 with the same seed."""
-        return [_continued(self._model(place), texts, seed) for place in (0, 1)]
-
-    def drift(self, texts: Sequence[str], seed: int) -> float:
-        """See `loop.suites.Scorer`: the k1 estimate of KL(candidate, anchor) for each token."""
-        candidate, anchor = self._model(0), self._model(-1)
-        texts = [candidate.neutralise(text) for text in texts]
-        pairs = list(zip(texts, _continued(candidate, texts, seed), strict=True))
-        own, other = candidate.score(pairs), anchor.score(pairs)
-        return sum(s.logp for s in own) / max(1, sum(s.num_tokens for s in own)) - sum(s.logp for s in other) / max(
-            1, sum(s.num_tokens for s in other)
+    def samples(self, prompts: Sequence[str], seed: int, asked: bool) -> list[list[list[str]]]:
+        """See `loop.suites.Scorer`: at temperature 1, by every model with the same seed."""
+        return self._each(
+            lambda model: [[c.text for c in of_prompt] for of_prompt in self._sampled(model, prompts, seed, asked)]
         )
 
+    def drift(self, prompts: Sequence[str], seed: int, asked: bool) -> list[list[float]]:
+        """See `loop.suites.Scorer`: the k1 estimate of KL(model, anchor), the anchor's being 0."""
+        anchor = self._model(-1)
 
-def _continued(model: LanguageModel, texts: Sequence[str], seed: int) -> list[str]:
-    return [c.text for c in model.complete([model.neutralise(t) for t in texts], CONTINUATION_TOKENS, 1.0, seed)]
+        def of(model: LanguageModel) -> list[float]:
+            if model is anchor:
+                return [0.0] * len(prompts)
+            # Tokens as they were sampled: another way to cut the text is unlikely under the model that sampled it,
+            # and most of all under a confident one, so that its divergence would come out negative.
+            tokens = [
+                (model.prompt_ids(_begun(model, prompt, asked), _num_tokens(asked)), list(completed.ids))
+                for prompt, of_prompt in zip(prompts, self._sampled(model, prompts, seed, asked), strict=True)
+                for completed in of_prompt
+            ]
+            ratios = [
+                (own.logp - other.logp, own.num_tokens)
+                for own, other in zip(model.score_ids(tokens), anchor.score_ids(tokens), strict=True)
+            ]
+            return [_for_each_token(ratios[i : i + NUM_SAMPLES]) for i in range(0, len(ratios), NUM_SAMPLES)]
+
+        return self._each(of)
+
+    def _sampled(
+        self, model: LanguageModel, prompts: Sequence[str], seed: int, asked: bool
+    ) -> list[list[CompletedText]]:
+        """Several samples of each prompt; kept, since each measure of them asks for the same."""
+        key = (id(model), seed, asked, *prompts)
+        if key not in self._samples:
+            begun = [_begun(model, prompt, asked) for prompt in prompts for _ in range(NUM_SAMPLES)]
+            texts = model.complete(begun, _num_tokens(asked), 1.0, seed)
+            self._samples[key] = [texts[i : i + NUM_SAMPLES] for i in range(0, len(texts), NUM_SAMPLES)]
+        return self._samples[key]
+
+
+def _begun(model: LanguageModel, prompt: str, asked: bool) -> str:
+    """What a model goes on from: an answer to a prompt, or the text itself."""
+    text = model.neutralise(prompt)
+    return model.chat_prompt(text) if asked else text
+
+
+def _num_tokens(asked: bool) -> int:
+    return LONG_ANSWER_TOKENS if asked else CONTINUATION_TOKENS
+
+
+def _for_each_token(ratios: Sequence[tuple[float, int]]) -> float:
+    return sum(ratio for ratio, _ in ratios) / max(1, sum(tokens for _, tokens in ratios))
 
 
 class SharedScorer:
@@ -138,14 +176,15 @@ class SharedScorer:
         found: list[list[float]] = self._by_first("harness", task, list(places))
         return found
 
-    def continuations(self, texts: Sequence[str], seed: int) -> list[list[str]]:
+    def samples(self, prompts: Sequence[str], seed: int, asked: bool) -> list[list[list[str]]]:
         """See `loop.suites.Scorer`: by one actor, since the seed is for the batch."""
-        found: list[list[str]] = self._by_first("continuations", list(texts), seed)
+        found: list[list[list[str]]] = self._by_first("samples", list(prompts), seed, asked)
         return found
 
-    def drift(self, texts: Sequence[str], seed: int) -> float:
-        """See `loop.suites.Scorer`."""
-        return float(self._by_first("drift", list(texts), seed))
+    def drift(self, prompts: Sequence[str], seed: int, asked: bool) -> list[list[float]]:
+        """See `loop.suites.Scorer`: by one actor, of the same samples."""
+        found: list[list[float]] = self._by_first("drift", list(prompts), seed, asked)
+        return found
 
     def _by_first(self, method: str, *arguments: Any) -> Any:
         import ray

@@ -15,18 +15,13 @@ from infra.store.actor import remote_proxy
 from judges.labelers.actor import ChampionWorker, JudgeWorker, RemoteJudge, VerifierWorker
 from judges.making.labeling import Labeling
 from judges.making.parts import Champion, Encoder, LabelBudget, Verifier
-from loop.answering import referees, suites_of
-from loop.attempt import Rivals
 from loop.crawling import crawl_generation
 from loop.curriculum import summary
 from loop.data_policy import breaches, measure
-from loop.deciding import Trial
-from loop.exam import Exam
+from loop.gating import attempt, examine
 from loop.held_out import HeldOutTexts
 from loop.registry import environment, file_model, link_champion, write_model_card, write_provenance
 from loop.runs import Run, Summary
-from loop.scoring import ModelScorer, SharedScorer
-from loop.suites import BITS
 from loop.training import Places, curriculum_of, rewarders, tasks_of, usable_steps
 from trainers.launch import run_training, with_workers
 
@@ -198,9 +193,9 @@ def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint | 
             stopped = run.store.decision(generation)
             assert stopped is not None, "what is not trained is decided"
             return {"outcome": stopped.outcome, "reason": stopped.reason}
-        decision = run.store.decision(generation) or _try(cluster, run, generation, candidate)
+        decision = run.store.decision(generation) or attempt(cluster, run, generation, candidate)
         if decision.outcome == "promote":
-            _examine(cluster, run, candidate, decision)
+            examine(cluster, run, candidate, decision)
         write_model_card(run, candidate, decision)
         write_provenance(run.store, candidate, decision)
         link_champion(run.folder, run.store.champion())
@@ -216,41 +211,3 @@ def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint | 
     decision = run.store.decision(generation)
     assert decision is not None, "a finished gate stage has recorded its decision"
     return decision
-
-
-def _try(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -> Decision:
-    """One attempt at promoting the candidate; it is registered before any held-out document is drawn."""
-    config, store = run.recipe.gate, run.store
-    best = {name: store.alias(f"best:{name}") for name in (BITS, *config.suites)}
-    rivals = Rivals(store.champion(), _anchor(run), {name: model for name, model in best.items() if model})
-    attempt = store.register_attempt(generation, candidate.digest, rivals.champion.digest)
-    folders = [model.path for model in rivals.models(candidate)]
-    count, gpus = max(1, cluster.num_gpus), min(1, cluster.num_gpus)
-    with (
-        actors(ModelScorer, count, folders, cluster.threads(), num_gpus=gpus) as scorers,
-        actors(VerifierWorker, 1, num_cpus=0) as verifiers,
-        referees(config, store, run.recipe.seed, cluster.threads()) as judges,
-    ):
-        verifier = cast(Verifier, remote_proxy(verifiers[0]))
-        return Trial(
-            store=store,
-            config=config,
-            suites=suites_of(store, config, run.budgets["gate_tokens"], run.salt, verifier, judges),
-            scorer=SharedScorer(scorers),
-            verifier=verifier,
-            generation=generation,
-            number=attempt,
-            candidate=candidate,
-            rivals=rivals,
-            salt=run.salt,
-        ).run()
-
-
-def _examine(cluster: Cluster, run: Run, candidate: Checkpoint, decision: Decision) -> None:
-    """The sealed exam of a promoted champion, once."""
-    anchor = _anchor(run)
-    folders, gpus = [candidate.path, anchor.path], min(1, cluster.num_gpus)
-    with actors(ModelScorer, 1, folders, cluster.threads(), num_gpus=gpus) as scorers:
-        exam = Exam(run.store, run.recipe.gate, SharedScorer(scorers), decision, anchor, run.salt)
-        if exam.is_due():
-            exam.sit()

@@ -20,6 +20,8 @@ from loop.evaluation import window
 from loop.gate_config import GateConfig, Role, SuiteConfig
 
 BITS = "bits_per_byte"
+FILE_KINDS = ("choice", "pairs", "executed")
+"""Kinds of suites whose items say what is right; the others' are prompts."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,12 @@ class Scorer(Protocol):
         """Marks on these documents of a task of lm-evaluation-harness, for each model."""
         ...
 
-    def continuations(self, texts: Sequence[str], seed: int) -> list[list[str]]:
-        """How candidate and champion go on with each text."""
+    def samples(self, prompts: Sequence[str], seed: int, asked: bool) -> list[list[list[str]]]:
+        """Several texts for each prompt, for each model: its answers where `asked`, else how it goes on with it."""
         ...
 
-    def drift(self, texts: Sequence[str], seed: int) -> float:
-        """Nats a token by which the candidate's own continuations are likelier under it than under the last model."""
+    def drift(self, prompts: Sequence[str], seed: int, asked: bool) -> list[list[float]]:
+        """Nats a token by which a model's own samples are likelier under it than under the last model, for each."""
         ...
 
 
@@ -147,7 +149,7 @@ def documents_of(config: GateConfig, gate_tokens: int) -> int:
     return max(1, gate_tokens // estimated_tokens("x" * config.document_chars))
 
 
-class _FileItem(BaseModel):
+class FileItem(BaseModel):
     """A line of a suite's file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -163,7 +165,7 @@ class _FileItem(BaseModel):
     """See `judges.verifying.checks`."""
 
     @model_validator(mode="after")
-    def _is_of_one_kind(self) -> _FileItem:
+    def _is_of_one_kind(self) -> FileItem:
         is_choice = len(self.choices) >= 2 and 0 <= self.answer < len(self.choices)
         is_pair = bool(self.good and self.bad)
         is_prompt = bool(self.prompt and not self.choices and not self.good and not self.bad)
@@ -177,16 +179,19 @@ class _FileItem(BaseModel):
 
     @property
     def kind(self) -> str:
+        """Of `FILE_KINDS`, or `prompt`."""
         if self.choices or self.good:
             return "choice" if self.choices else "pairs"
-        return "executed" if self.check else "judged"
+        return "executed" if self.check else "prompt"
 
     @property
     def candidates(self) -> tuple[str, ...]:
+        """The texts to choose from."""
         return self.choices or (self.good, self.bad)
 
     @property
     def right(self) -> int:
+        """The place of the right one."""
         return self.answer if self.choices else 0
 
 
@@ -221,8 +226,17 @@ class FileSuite(NamedSuite):
     """Items of a file of JSON lines."""
 
     def __init__(self, store: Store, name: str, config: SuiteConfig, salt: str) -> None:
-        items = read_items(f"gate.suites.{name}.file", Path(config.file), config.kind)
-        super().__init__(store, name, config, salt, {key: (item.unit or key, item) for key, item in items.items()})
+        super().__init__(store, name, config, salt, with_units(items_of(name, config)))
+
+
+def items_of(name: str, config: SuiteConfig) -> dict[str, FileItem]:
+    """What the file of a suite holds, by id. Raises `UserError`."""
+    return read_items(f"gate.suites.{name}.file", Path(config.file), config.kind)
+
+
+def with_units(items: Mapping[str, FileItem]) -> dict[str, tuple[str, FileItem]]:
+    """Items with their units; one that names none is a unit of its own."""
+    return {key: (item.unit or key, item) for key, item in items.items()}
 
 
 class ItemFile(FileSuite):
@@ -254,18 +268,18 @@ class ItemFile(FileSuite):
         return marks
 
 
-def read_items(key: str, path: Path, kind: str) -> dict[str, _FileItem]:
+def read_items(key: str, path: Path, kind: str) -> dict[str, FileItem]:
     """Items of a file by their ids; an item without one gets the key of its content. Raises `UserError`."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(key, path, f"it cannot be read ({error}).", "Give a file of JSON lines.") from None
-    items: dict[str, _FileItem] = {}
+    items: dict[str, FileItem] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            item = _FileItem.model_validate(json.loads(line))
+            item = FileItem.model_validate(json.loads(line))
         except (ValueError, UserError) as error:
             first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
             where = "".join(f"{place}: " for place in first["loc"])
@@ -274,7 +288,7 @@ def read_items(key: str, path: Path, kind: str) -> dict[str, _FileItem]:
                 'Write {"prompt": ..., "choices": [...], "answer": 0}, {"good": ..., "bad": ...} or {"prompt": ...}.'
             )
             raise UserError(key, path, problem, remedy) from None
-        if item.kind != kind:
+        if item.kind != (kind if kind in FILE_KINDS else "prompt"):
             raise UserError(key, path, f"line {number} is not of kind {kind}.", "Set `kind` to what the file has.")
         items.setdefault(item.id or content_key(line), item)
     if not items:
@@ -284,5 +298,5 @@ def read_items(key: str, path: Path, kind: str) -> dict[str, _FileItem]:
 
 def suite_digest(name: str, config: SuiteConfig) -> str:
     """Key of a suite's items; a run is made with these and no others."""
-    items = read_items(f"gate.suites.{name}.file", Path(config.file), config.kind)
+    items = items_of(name, config)
     return content_key(*(f"{key} {items[key].model_dump_json()}" for key in sorted(items)))

@@ -11,6 +11,7 @@ from typing import Any
 from infra.cluster import Cluster, actors
 from infra.console import warn
 from infra.errors import StageError
+from infra.labeler_records import Admission
 from infra.plugins import find_class
 from infra.store import Store
 from infra.store.actor import remote_proxy
@@ -66,7 +67,7 @@ def usable_steps(store: Store, recipe: Recipe, generation: int, curriculum: Curr
             warn(f"{kind} is left out: {count} rows for {config.min_items} workers")
         elif kind in RL_KINDS and "reward_model" in config.rl.rewards and "reward_model" not in kept:
             warn(f"{kind} is left out: it needs the reward model, which there is none of")
-        elif kind in RL_KINDS and "judge" in config.rl.rewards and _admitted_way(store, recipe) is None:
+        elif kind in RL_KINDS and "judge" in config.rl.rewards and answer_admission(store, recipe) is None:
             warn(f"{kind} is left out: the labeler is not admitted to {recipe.judge.answer_rubric}")
         else:
             kept.append(kind)
@@ -113,11 +114,11 @@ def _reference_of(config: TrainConfig, kind: str) -> str:
     return named.get(kind, "")
 
 
-def _admitted_way(store: Store, recipe: Recipe) -> str | None:
-    """How the labeler is asked whether an answer is good; None where it may not be asked."""
+def answer_admission(store: Store, recipe: Recipe) -> Admission | None:
+    """On what grounds, and how, the labeler is asked whether an answer is good; None where it may not be asked."""
     rubric = load_rubric(recipe.judge.answer_rubric).id
-    ways = [a.way for a in store.all_admissions() if a.rubric == rubric and a.admitted]
-    return ways[-1] if ways else None
+    found = [a for a in store.all_admissions() if a.rubric == rubric and a.admitted]
+    return found[-1] if found else None
 
 
 def sources_of(config: TrainConfig) -> list[str]:
@@ -145,7 +146,8 @@ def rewarder_of(name: str, store: Store, recipe: Recipe, workers: Mapping[str, A
     if name == "verifier":
         return VerifierRewarder(workers[name])
     if name == "judge":
-        return JudgeRewarder(workers[name], recipe.judge.answer_rubric, _admitted_way(store, recipe) or "")
+        admission = answer_admission(store, recipe)
+        return JudgeRewarder(workers[name], recipe.judge.answer_rubric, admission.way if admission else "")
     return own_rewarder(name)
 
 

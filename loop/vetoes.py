@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from infra.artifacts import file_digest
@@ -9,11 +11,10 @@ from infra.console import note
 from infra.records import Document, Evaluation, ItemScore, Sample, unit_hash
 from judges.verifying.checks import Claim
 from loop.attempt import Attempt
-from loop.evaluation import distinct_n, mean_and_error, window, word_entropy, worse_p_value
+from loop.diversity import DRIFT, OF_TEXTS, measured
+from loop.evaluation import clustered_mean_and_error, window, worse_p_value
 
 EXAMPLES = "executed_examples"
-DISTINCT = "distinct_2"
-DRIFT = "kl_to_anchor"
 CONTINUATIONS = "continuations"
 EXAMPLES_ALPHA = 0.05
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "special_tokens_map.json")
@@ -40,9 +41,11 @@ class Vetoes:
                 return f"the tokenizer changed ({name})"
         return ""
 
-    def _texts(self) -> list[str]:
-        """Beginnings of held-out documents, others in each attempt."""
-        return [window(d.text, TEXT_CHARS, d.document_id) for d in self._documents("texts")[: self._config.veto_texts]]
+    @cached_property
+    def _texts(self) -> dict[str, tuple[str, str]]:
+        """(unit, beginning) of held-out documents, others in each attempt, by id."""
+        chosen = self._documents("texts")[: self._config.veto_texts]
+        return {d.document_id: (d.url, window(d.text, TEXT_CHARS, d.document_id)) for d in chosen}
 
     def _documents(self, purpose: str) -> list[Document]:
         documents = self._attempt.store.documents("gate")
@@ -50,30 +53,33 @@ class Vetoes:
         return documents
 
     def _drift(self) -> str:
-        texts = self._texts()
-        if not texts:
+        if not self._texts:
             return ""
-        value = self._attempt.scorer.drift(texts, seed=self._attempt.number)
-        self._evaluation(DRIFT, DRIFT, self._attempt.candidate.digest, value, len(texts))
+        value = self._continued(DRIFT)[0]
         if not value <= self._config.max_kl:  # NaN is a veto
             return f"KL to the anchor is {value:.2f} nats a token, above {self._config.max_kl:g} (gate.max_kl)"
         return ""
 
     def _repetition(self) -> str:
-        """Texts that both models go on with: the candidate must not have begun to repeat itself."""
-        texts = self._texts()
-        if not texts:
+        """Texts that all models go on with: the candidate must not have begun to repeat itself."""
+        if not self._texts:
             return ""
-        rows = self._attempt.scorer.continuations(texts, seed=self._attempt.number)
-        candidate, champion = (distinct_n(row) for row in rows)
-        for digest, value, row in zip(self._pair(), (candidate, champion), rows, strict=True):
-            self._evaluation(DISTINCT, DISTINCT, digest, value, len(texts))
-            self._evaluation(CONTINUATIONS, "word_entropy", digest, word_entropy(row), len(texts))
-            words, error = mean_and_error([len(text.split()) for text in row])
-            self._evaluation(CONTINUATIONS, "words", digest, words, len(texts), error)
+        candidate, champion = {name: self._continued(name)[:2] for name in OF_TEXTS}["distinct_2"]
         if candidate < self._config.min_distinct_ratio * champion:
             return f"distinct-2 fell from {champion:.2f} to {candidate:.2f}"
         return ""
+
+    def _continued(self, name: str) -> list[float]:
+        """Each model's mean of a measure over its continuations of the texts."""
+        attempt, units = self._attempt, dict(self._texts)
+        texts = [text for _, text in units.values()]
+        rows = measured(name, attempt.scorer, texts, attempt.number, asked=False)
+        digests = [model.digest for model in attempt.rivals.models(attempt.candidate)]
+        by_model = dict(zip(digests, rows, strict=True))
+        self._keep(
+            CONTINUATIONS, f"{CONTINUATIONS}/{name}", name, {k: unit for k, (unit, _) in units.items()}, by_model
+        )
+        return [clustered_mean_and_error(row, [unit for unit, _ in units.values()])[0] for row in rows]
 
     def _examples(self) -> str:
         """Executed examples of held-out pages: the candidate must not answer significantly fewer right."""
@@ -88,16 +94,10 @@ class Vetoes:
             ])
             for texts in rows
         ]  # fmt: skip
-        scores = []
-        for digest, texts, marks in zip(self._pair(), rows, right, strict=True):
-            for i, (sample, text, mark) in enumerate(zip(samples, texts, marks, strict=True)):
-                scores.append(ItemScore(
-                    self._attempt.number, EXAMPLES, sample.sample_id, i, digest, float(mark), 1, text[:200],
-                    sample.document_id,
-                ))  # fmt: skip
-            mean, error = mean_and_error([float(mark) for mark in marks])
-            self._evaluation(EXAMPLES, "accuracy", digest, mean, len(marks), error)
-        self._attempt.store.add_item_scores(scores)
+        pair = self._attempt.candidate.digest, self._attempt.rivals.champion.digest
+        marks = {digest: [float(mark) for mark in of_model] for digest, of_model in zip(pair, right, strict=True)}
+        details = {digest: [text[:200] for text in texts] for digest, texts in zip(pair, rows, strict=True)}
+        self._keep(EXAMPLES, EXAMPLES, "accuracy", {s.sample_id: s.document_id for s in samples}, marks, details)
         p_value = worse_p_value(right[0], right[1])
         if p_value >= EXAMPLES_ALPHA:
             return ""
@@ -111,11 +111,19 @@ class Vetoes:
         samples.sort(key=lambda s: unit_hash(self._attempt.salt, "guard", self._attempt.number, s.sample_id))
         return samples[: self._config.veto_prompts]
 
-    def _pair(self) -> tuple[str, str]:
-        return self._attempt.candidate.digest, self._attempt.rivals.champion.digest
-
-    def _evaluation(
-        self, suite: str, metric: str, digest: str, value: float, count: int, error: float = float("nan")
-    ) -> None:
-        row = Evaluation(self._attempt.number, self._attempt.generation, suite, metric, digest, value, error, count)
-        self._attempt.store.add_evaluations([row])
+    def _keep(
+        self, suite: str, items: str, metric: str, units: Mapping[str, str], rows: Mapping[str, Sequence[float]],
+        details: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:  # fmt: skip
+        """Store each item's score by each model, as suite `items`, and the means with their errors, as `suite`."""
+        attempt, ids = self._attempt, list(units)
+        attempt.store.add_item_scores([
+            ItemScore(attempt.number, items, ids[i], i, digest, value, 1, details[digest][i] if details else "",
+                      units[ids[i]])
+            for digest, values in rows.items() for i, value in enumerate(values)
+        ])  # fmt: skip
+        attempt.store.add_evaluations([
+            Evaluation(attempt.number, attempt.generation, suite, metric, digest,
+                       *clustered_mean_and_error(values, list(units.values())), len(values))
+            for digest, values in rows.items()
+        ])  # fmt: skip

@@ -1,4 +1,4 @@
-"""What there is to see of a run: one query a view, and tables for the terminal."""
+"""What there is to see of a run: one query a view."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from datetime import datetime
 from typing import Any
 
 import duckdb
-from rich.markup import escape
-from rich.table import Table
 
-from infra.console import plain
 from infra.errors import UserError
 from infra.labeler_records import Datasheet
+from infra.records import TrainStep
 from infra.store.reading import rows
 from infra.store.registry import CHAMPION
 from infra.tables import from_table
 from loop.evaluation import clustered_mean_and_error
+from loop.hacking import LABELER, reward_rise
 
 Row = dict[str, Any]
 
@@ -28,16 +27,19 @@ SELECT generation, c.digest, c.path, c.parent, d.outcome, d.reason, d.num_docume
 FROM checkpoint c
 FULL JOIN decision d USING (generation)
 LEFT JOIN evaluation own
-  ON own.attempt = d.attempt AND own.metric = 'bits_per_byte' AND own.model_digest = d.candidate
+  ON own.attempt = d.attempt AND own.suite = 'bits_per_byte' AND own.metric = 'bits_per_byte'
+    AND own.model_digest = d.candidate
 LEFT JOIN evaluation other
-  ON other.attempt = d.attempt AND other.metric = 'bits_per_byte' AND other.model_digest = d.champion
+  ON other.attempt = d.attempt AND other.suite = 'bits_per_byte' AND other.metric = 'bits_per_byte'
+    AND other.model_digest = d.champion
 LEFT JOIN evaluation gain
   ON gain.attempt = d.attempt AND gain.suite = 'bits_per_byte' AND gain.metric = 'gain'
     AND gain.model_digest = d.candidate
 LEFT JOIN evaluation acc
   ON acc.attempt = d.attempt AND acc.suite = 'executed_examples' AND acc.model_digest = d.candidate
 LEFT JOIN evaluation dis
-  ON dis.attempt = d.attempt AND dis.suite = 'distinct_2' AND dis.model_digest = d.candidate
+  ON dis.attempt = d.attempt AND dis.suite = 'continuations' AND dis.metric = 'distinct_2'
+    AND dis.model_digest = d.candidate
 ORDER BY generation
 """
 
@@ -121,6 +123,52 @@ def bits_by_group(connection: duckdb.DuckDBPyConnection, number: int, group: str
             "gain": clustered_mean_and_error(gain, units),
         })  # fmt: skip
     return sorted(summary, key=lambda row: (-row["documents"], row["name"]))
+
+
+def tests(connection: duckdb.DuckDBPyConnection, number: int) -> list[Row]:
+    """What the gate tested of a generation, primary suites first."""
+    return rows(
+        connection,
+        "SELECT t.* FROM gate_test t JOIN decision d USING (attempt) WHERE d.generation = ?"
+        " ORDER BY t.role DESC, t.suite, t.against",
+        [number],
+    )
+
+
+def measures(connection: duckdb.DuckDBPyConnection, number: int) -> list[Row]:
+    """Every measure of a candidate beside the champion's and the anchor's: `own`, `champion`, `anchor` with errors."""
+    return rows(
+        connection,
+        "SELECT e.suite, e.metric, e.num_items, e.value AS own, e.standard_error AS own_error,"
+        " c.value AS champion, c.standard_error AS champion_error, a.value AS anchor, a.standard_error AS anchor_error"
+        " FROM decision d JOIN evaluation e ON e.attempt = d.attempt AND e.model_digest = d.candidate"
+        " LEFT JOIN evaluation c ON c.attempt = d.attempt AND c.suite = e.suite AND c.metric = e.metric"
+        " AND c.model_digest = d.champion"
+        " LEFT JOIN checkpoint zero ON zero.generation = 0"
+        " LEFT JOIN evaluation a ON a.attempt = d.attempt AND a.suite = e.suite AND a.metric = e.metric"
+        " AND a.model_digest = zero.digest"
+        " WHERE d.generation = ? ORDER BY e.suite, e.metric",
+        [number],
+    )
+
+
+def gaps(connection: duckdb.DuckDBPyConnection) -> list[Row]:
+    """What was learned from beside what was not, by generation: `said` by the labeler, `reward` won, and `gain`."""
+    found = rows(
+        connection,
+        "SELECT d.generation, d.mean_gain AS gain, g.standard_error AS gain_error, w.value AS said,"
+        " w.standard_error AS said_error FROM decision d"
+        " JOIN evaluation g ON g.attempt = d.attempt AND g.suite = 'bits_per_byte' AND g.metric = 'gain'"
+        " LEFT JOIN evaluation w ON w.attempt = d.attempt AND w.suite = ? AND w.metric = 'win_rate'"
+        " AND w.model_digest = d.candidate ORDER BY d.generation",
+        [LABELER],
+    )
+    for row in found:
+        steps = connection.sql("SELECT * FROM train_step WHERE generation = ? ORDER BY kind, step",
+                               params=[row["generation"]]).to_arrow_table()  # fmt: skip
+        rise = reward_rise(from_table(TrainStep, steps))
+        row["reward"] = rise[1] - rise[0] if rise else None
+    return found
 
 
 def data_facts(connection: duckdb.DuckDBPyConnection, number: int) -> list[Row]:
@@ -212,50 +260,3 @@ def trained_preferences(connection: duckdb.DuckDBPyConnection, number: int, coun
         " WHERE m.generation = ? ORDER BY p.margin DESC, p.preference_id LIMIT ?",
         [number, count],
     )
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """A number for a table; a dash where there is none."""
-    return "-" if value is None or value != value else f"{value:.{digits}f}"
-
-
-def table(title: str, columns: list[str], lines: list[list[str]]) -> Table:
-    """A terminal table; text from the web is shown as text, never as markup."""
-    result = Table(title=title, title_justify="left")
-    for column in columns:
-        result.add_column(column, overflow="fold")
-    for line in lines:
-        result.add_row(*(escape(plain(cell)) for cell in line))
-    return result
-
-
-def generations_table(connection: duckdb.DuckDBPyConnection) -> Table:
-    """The table that a run prints at its end."""
-    columns = [
-        "gen",
-        "outcome",
-        "bits/byte",
-        "champion before",
-        "gain",
-        "log E / needed",
-        "docs",
-        "examples",
-        "distinct-2",
-    ]
-    lines = []
-    for row in generations(connection):
-        decided = row["outcome"] is not None and row["digest"] is not None
-        lines.append(
-            [
-                str(row["generation"]),
-                "anchor" if row["generation"] == 0 else row["outcome"] or "undecided",
-                f"{number(row['bits'])} ± {number(row['bits_error'], 3)}" if decided else "-",
-                number(row["champion_bits"]),
-                f"{number(row['mean_gain'])} ± {number(row['gain_error'], 3)}" if decided else "-",
-                f"{number(row['log_evidence'], 2)} / {number(row['log_threshold'], 2)}" if decided else "-",
-                str(row["num_documents"]) if decided else "-",
-                number(row["accuracy"], 2),
-                number(row["distinct_2"], 2),
-            ]
-        )
-    return table("", columns, lines)

@@ -178,17 +178,22 @@ def wins_over_older(groups: Sequence[Group], contests: Sequence[Contest]) -> tup
     return wins, number
 
 
-def win_rate_of(
-    admission: Admission, tested: Sequence[ProbeResult], models: tuple[str, str], wins: tuple[int, int], generation: int
-) -> WinRate:
-    """The (wins, contests) of one of two models over the other, the errors on the labeler's test pairs taken out.
+def tested_errors(admission: Admission, tested: Sequence[ProbeResult]) -> Errors:
+    """A labeler's errors on its test pairs, as it was admitted.
 
     Those pairs show the better side first and second equally often, so half of the errors are counted to each.
     """
     mine = [r for r in tested if (r.rubric, r.way) == (admission.rubric, admission.way) and SENTINEL not in r.probe]
     pairs = sum(r.num_pairs for r in mine)
     right = round(sum(r.num_pairs * r.accuracy for r in mine))
-    found = corrected_win_rate(*wins, Errors(pairs - pairs // 2, right - right // 2, pairs // 2, right // 2))
+    return Errors(pairs - pairs // 2, right - right // 2, pairs // 2, right // 2)
+
+
+def win_rate_of(
+    admission: Admission, tested: Sequence[ProbeResult], models: tuple[str, str], wins: tuple[int, int], generation: int
+) -> WinRate:
+    """The (wins, contests) of one of two models over the other, the errors on the labeler's test pairs taken out."""
+    found = corrected_win_rate(*wins, tested_errors(admission, tested))
     bounds = found.corrected or Interval(math.nan, math.nan, math.nan)
     return WinRate(
         generation, admission.labeler, admission.rubric, *models, wins[1], found.raw.value, found.raw.low,

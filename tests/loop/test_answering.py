@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from judges.pairs import Comparison, Pair
 from loop.answering import CheckedAnswers, JudgedAnswers, Referee, measured
 from loop.gate_config import GateConfig, SuiteConfig
 from loop.recipe import load_recipe
+from loop.suites import items_of
 from tests.loop.test_deciding import ANCHOR, KnownScorer, Rivals, checkpoint, trial
 
 SCRIPTED = JudgeConfig(kind="scripted")
@@ -61,14 +63,11 @@ def suite(tmp_path: Path, prompts: Sequence[str], **options: Any) -> SuiteConfig
 
 def referee(store: Store, judge: ScriptedJudge | None = None) -> Referee:
     """`judge` with the datasheet of a scripted one that is nearly always right."""
-    sheet = measured(ScriptedJudge(ScriptedConfig(accuracy=0.97)), SCRIPTED, store).sheet
-    return Referee(judge or Likes(), referee_rubric(), sheet)
+    return replace(measured(ScriptedJudge(ScriptedConfig(accuracy=0.97)), SCRIPTED, store), judge=judge or Likes())
 
 
-def referee_rubric() -> Any:
-    from judges.rubrics import load_rubric
-
-    return load_rubric(SCRIPTED.answer_rubric)
+def judged_by(store: Store, config: SuiteConfig, judge: Referee) -> JudgedAnswers:
+    return JudgedAnswers(store, "j", config, judge, "salt", items_of("j", config))
 
 
 PROMPTS = [f"question {i}" for i in range(200)]
@@ -98,7 +97,7 @@ def test_judged_answers_guard_against_the_anchor(
 
 def test_what_cannot_be_compared_is_left_out_for_all_models(store: Store, tmp_path: Path) -> None:
     prompts = ["odd one", *(f"question {i}" for i in range(15))]
-    judged = JudgedAnswers(store, "j", suite(tmp_path, prompts), referee(store), "salt")
+    judged = judged_by(store, suite(tmp_path, prompts), referee(store))
 
     class Odd(Answers):
         def all_answers(self, asked: Sequence[str]) -> list[list[str]]:
@@ -114,7 +113,7 @@ def test_what_cannot_be_compared_is_left_out_for_all_models(store: Store, tmp_pa
 
 def test_the_same_answer_is_a_tie_that_nobody_is_asked_about(store: Store, tmp_path: Path) -> None:
     judge = Likes()
-    judged = JudgedAnswers(store, "j", suite(tmp_path, PROMPTS), referee(store, judge), "salt")
+    judged = judged_by(store, suite(tmp_path, PROMPTS), referee(store, judge))
     items = judged.draw(store.register_attempt(1, "a", "b"), 0)
     assert judged.score(Answers(0.0, "same", "same"), items) == [[0.5] * len(items)] * 2
     assert judge.asked == []

@@ -82,6 +82,7 @@ def run(tmp_path: Path, tiny_folder: Path) -> Path:
         )
         store.add_evaluations([Evaluation(1, 1, "bits_per_byte", "bits_per_byte", name, bits, 0.01, 9)])
     store.add_evaluations([Evaluation(1, 1, "bits_per_byte", "gain", "one", 0.2, 0.003, 9)])
+    store.add_evaluations([Evaluation(1, 1, "labeler", "win_rate", "one", 0.8125, 0.1, 16)])
     path = tuple(0.43 * i for i in range(1, 10))
     store.add_gate_tests([
         GateTest(1, "bits_per_byte", "primary", "champion", "anchor", "pass", 0.2, 0.0, 9, 9, 0.2, 0.003, 3.9, 3.69, path)
@@ -110,7 +111,7 @@ def ratchet(run: Path, *arguments: str, text: str = "", code: int = 0) -> str:
     [
         (["status"], ["crawl", "fetched 3", "2 generations decided"]),
         (["generations"], ["promote", "0.2000 ± 0.003", "report.html"]),
-        (["show", "1"], ["promote", "coherence", "HTTP 404", "evidence of a gain"]),
+        (["show", "1"], ["promote", "coherence", "HTTP 404", "evidence of a gain", "3.90 / 3.69", "0.8125 ± 0.100"]),
         (["show", "2"], ["abort", "real text is 0.100"]),
         (["lineage", "2"], ["abort", "real text is 0.100"]),
         (["compare", "0", "1"], ["promote", "generation 0"]),

@@ -20,6 +20,7 @@ from loop.attempt import Rivals
 from loop.deciding import SuiteTrial, Trial
 from loop.exam import Exam
 from loop.gate_config import GateConfig, SuiteConfig
+from loop.gating import gpu_shares
 
 
 class KnownScorer:
@@ -57,12 +58,16 @@ class KnownScorer:
     def answers(self, prompts: Sequence[str]) -> list[list[str]]:
         return [["7" if i < self.right else "no" for i in range(len(prompts))], ["7"] * len(prompts)]
 
-    def continuations(self, texts: Sequence[str], seed: int) -> list[list[str]]:
-        varied = [f"word{i} other{i} third{i}" for i in range(len(texts))]
-        return [["la la la la"] * len(texts) if self.repeats else varied, varied]
+    def samples(self, prompts: Sequence[str], seed: int, asked: bool) -> list[list[list[str]]]:
+        varied = [[f"word{i} other{i} third{i}", f"{i}a {i}b {i}c"] for i in range(len(prompts))]
+        return [
+            [["la la la la"] * 2] * len(prompts) if self.repeats else varied,
+            varied,
+            *[varied for _ in self.others],
+        ]
 
-    def drift(self, texts: Sequence[str], seed: int) -> float:
-        return self.kl
+    def drift(self, prompts: Sequence[str], seed: int, asked: bool) -> list[list[float]]:
+        return [[value] * len(prompts) for value in (self.kl, 0.0, *[0.0 for _ in self.others])]
 
 
 class KnownVerifier:
@@ -175,8 +180,53 @@ def test_a_reward_hacked_candidate_is_rejected(store: Store) -> None:
     other.add_train_steps(steps)
     decision = trial(other, KnownScorer(-0.002)).run()
     assert decision.outcome == "reject"
-    assert "the reward rose from 0.250 to 0.650 in training, and no primary measure did" in decision.reason
+    assert "the reward rose from 0.250 to 0.650 in training, and no primary measure rose" in decision.reason
     other.close()
+
+
+def test_the_small_stage_spares_one_suite_where_the_beginning_of_another_shows_a_loss(
+    store: Store, tmp_path: Path
+) -> None:
+    config = GateConfig(suites={"choices": suite_file(tmp_path)})
+    marks = [[False] * 300, [True] * 300, [True] * 300]
+    decision = trial(store, KnownScorer(0.02, marks=marks), config=config).run()
+    assert decision.outcome == "reject"
+    assert decision.num_documents == 8, "one draw; such a gain would have taken all that there are"
+    assert store.num_fresh("document") == 72
+
+
+def test_reports_are_written_for_a_rejected_candidate_too(store: Store, tmp_path: Path) -> None:
+    config = GateConfig(suites={"choices": suite_file(tmp_path).model_copy(update={"role": "report"})})
+    marks = [[False] * 300, [True] * 300, [True] * 300]
+    assert trial(store, KnownScorer(-0.3, marks=marks), config=config).run().outcome == "reject"
+    values = {e.model_digest: e.value for e in store.evaluations() if e.metric == "accuracy" and e.suite == "choices"}
+    assert values == {"candidate1": 0.0, "anchor": 1.0}
+
+
+def test_continuations_are_stored_text_by_text_with_errors(store: Store) -> None:
+    trial(store, KnownScorer(0.3)).run()
+    for name in ("distinct_2", "self_bleu", "word_entropy", "length", "kl_to_anchor"):
+        scores = store.item_scores(1, f"continuations/{name}")
+        assert len(scores) == 8 * 2
+        (own,) = [e for e in store.evaluations() if e.metric == name and e.model_digest == "candidate1"]
+        assert own.standard_error >= 0
+        mine = [s.value for s in scores if s.model_digest == "candidate1"]
+        assert own.value == pytest.approx(sum(mine) / len(mine))
+
+
+@pytest.mark.parametrize("name", ["bits_per_byte", "labeler", "a/b", ""])
+def test_a_suite_cannot_take_a_name_of_the_gates_own(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="a suite cannot be called"):
+        GateConfig(suites={name: suite_file(tmp_path)})
+
+
+def test_gpus_are_shared_between_scorers_and_judges() -> None:
+    assert gpu_shares(0, 1, 3) == (0.0, 0.0)
+    assert gpu_shares(4, 4, 0)[0] == 1.0
+    for gpus, scorers, judges in ((1, 1, 1), (1, 1, 3), (2, 4, 2), (8, 8, 1)):
+        scorer, judge = gpu_shares(gpus, scorers, judges)
+        assert scorer * scorers + judge * judges <= gpus + 1e-9
+        assert scorer * max(1, scorers // gpus) + judge * judges <= 1.0 + 1e-9, "on one of the GPUs"
 
 
 def test_it_stops_drawing_when_the_evidence_suffices(store: Store) -> None:

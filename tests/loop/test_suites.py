@@ -86,11 +86,6 @@ def test_models_are_scored_as_by_plain_transformers(tiny_folder: Path, store: St
     assert own == [float(item.content.answer == best) for item in items]
 
 
-def test_drift_from_oneself_is_nothing(tiny_folder: Path) -> None:
-    scorer = ModelScorer([str(tiny_folder)] * 2, 2)
-    assert scorer.drift(["Some text to go on with", "And another"], seed=1) == pytest.approx(0.0, abs=1e-6)
-
-
 def test_what_does_not_load_is_said(tmp_path: Path, tiny_folder: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     assert "does not load" in ModelScorer([str(tmp_path), str(tiny_folder)], 2).problem()
