@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import t
 
 from infra.records import Evaluation, GateTest, TrainStep
 from trainers.config import RL_KINDS
@@ -36,10 +37,10 @@ def _reward(steps: Sequence[TrainStep]) -> str:
 
 
 def _word(evaluations: Sequence[Evaluation], candidate: str) -> str:
-    """The labeler's preference for a candidate where its interval of 95% lies above one half."""
+    """The labeler's preference for a candidate where Student's interval of 95% lies above one half."""
     for e in evaluations:
         is_word = (e.suite, e.metric, e.model_digest) == (LABELER, "win_rate", candidate)
-        if is_word and e.value - 1.96 * e.standard_error > 0.5:
+        if is_word and e.value - t.ppf(0.975, e.num_items - 1) * e.standard_error > 0.5:
             return f"the labeler prefers it to the champion (win rate {e.value:.2f} ± {e.standard_error:.2f})"
     return ""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +57,12 @@ def task_scores(model: LanguageModel, task: str, places: Sequence[int]) -> list[
     from lm_eval.models.huggingface import HFLM
 
     manager, name = _manager("task", task)
-    found = simple_evaluate(
-        model=HFLM(pretrained=model.model, tokenizer=model.tokenizer, batch_size=8),
-        # Places that do not rise are mixed up with others' (lm-eval 0.4.13).
-        tasks=[name], samples={name: sorted(places)}, task_manager=manager, bootstrap_iters=0, log_samples=True,
-    )  # fmt: skip
+    with redirect_stderr(StringIO()):  # a progress bar for each model and chunk, which no option turns off
+        found = simple_evaluate(
+            model=HFLM(pretrained=model.model, tokenizer=model.tokenizer, batch_size=8),
+            # Places that do not rise are mixed up with others' (lm-eval 0.4.13).
+            tasks=[name], samples={name: sorted(places)}, task_manager=manager, bootstrap_iters=0, log_samples=True,
+        )  # fmt: skip
     rows = found["samples"][name]
     marks = {int(row["doc_id"]): float(row[row["metrics"][0]]) for row in rows}
     return [marks[place] for place in places]

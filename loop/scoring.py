@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from infra.errors import UserError
 from infra.language_model import CompletedText, LanguageModel
+from infra.records import content_key
 from loop.evaluation import bits_per_byte
 
 T = TypeVar("T")
@@ -18,6 +19,8 @@ LONG_ANSWER_TOKENS = 96
 CONTINUATION_TOKENS = 40
 NUM_SAMPLES = 4
 """Of each prompt where texts are sampled."""
+SAMPLED_TOGETHER = 4
+"""Prompts that one process samples from at a time."""
 SMOKE_TEXT = "The quick brown fox jumps over the lazy dog."
 
 
@@ -153,7 +156,9 @@ class SharedScorer:
 
     def problem(self) -> str:
         """See `loop.suites.Scorer`."""
-        return str(self._by_first("problem"))
+        import ray
+
+        return str(ray.get(self._actors[0].problem.remote()))
 
     def bits(self, texts: Sequence[str]) -> list[list[float]]:
         """See `loop.suites.Scorer`."""
@@ -172,32 +177,38 @@ class SharedScorer:
         return self._dealt("all_answers", prompts)
 
     def harness(self, task: str, places: Sequence[int]) -> list[list[float]]:
-        """See `loop.suites.Scorer`: by one actor, since a task is loaded whole."""
-        found: list[list[float]] = self._by_first("harness", task, list(places))
-        return found
+        """See `loop.suites.Scorer`."""
+        return self._dealt("harness", places, task)
 
     def samples(self, prompts: Sequence[str], seed: int, asked: bool) -> list[list[list[str]]]:
-        """See `loop.suites.Scorer`: by one actor, since the seed is for the batch."""
-        found: list[list[list[str]]] = self._by_first("samples", list(prompts), seed, asked)
-        return found
+        """See `loop.suites.Scorer`."""
+        return self._in_batches("samples", prompts, seed, asked)
 
     def drift(self, prompts: Sequence[str], seed: int, asked: bool) -> list[list[float]]:
-        """See `loop.suites.Scorer`: by one actor, of the same samples."""
-        found: list[list[float]] = self._by_first("drift", list(prompts), seed, asked)
-        return found
+        """See `loop.suites.Scorer`: of the same samples."""
+        return self._in_batches("drift", prompts, seed, asked)
 
-    def _by_first(self, method: str, *arguments: Any) -> Any:
+    def _in_batches(self, method: str, prompts: Sequence[str], seed: int, asked: bool) -> list[list[Any]]:
+        """A row for each model. A seed is for a batch, so batches are the same for any number of actors."""
         import ray
 
-        return ray.get(getattr(self._actors[0], method).remote(*arguments))
+        starts = range(0, len(prompts), SAMPLED_TOGETHER)
+        parts = ray.get([
+            getattr(self._actors[i % len(self._actors)], method).remote(
+                list(prompts[start : start + SAMPLED_TOGETHER]), int(content_key(seed, i)[:8], 16), asked
+            )
+            for i, start in enumerate(starts)
+        ])  # fmt: skip
+        return [[value for values in of_model for value in values] for of_model in zip(*parts, strict=True)]
 
-    def _dealt(self, method: str, items: Sequence[Any]) -> list[list[Any]]:
+    def _dealt(self, method: str, items: Sequence[Any], *before: Any) -> list[list[Any]]:
         """Actor k gets items k, k + n, ...; a row for each model comes back in the items' order."""
         import ray
 
         count = max(1, min(len(self._actors), len(items)))
         parts = ray.get([
-            getattr(actor, method).remote(list(items[k::count])) for k, actor in enumerate(self._actors[:count])
+            getattr(actor, method).remote(*before, list(items[k::count]))
+            for k, actor in enumerate(self._actors[:count])
         ])  # fmt: skip
         rows = []
         for of_model in zip(*parts, strict=True):

@@ -107,7 +107,7 @@ class Vetoes:
     def _example_samples(self) -> list[Sample]:
         documents = [d for d in self._documents("guard") if ">>>" in d.text][: self._config.veto_prompts]
         results = self._attempt.verifier.verify(documents, self._attempt.generation)
-        samples = [s for result in results for s in result.demonstrations]
+        samples = list({s.sample_id: s for result in results for s in result.demonstrations}.values())
         samples.sort(key=lambda s: unit_hash(self._attempt.salt, "guard", self._attempt.number, s.sample_id))
         return samples[: self._config.veto_prompts]
 

@@ -71,11 +71,16 @@ class KnownScorer:
 
 
 class KnownVerifier:
+    """Finds one example on each page, and one that all pages have."""
+
     def verify(self, documents: Sequence[Document], generation: int) -> list[VerifiedDocument]:
         return [
-            VerifiedDocument([], [Sample(f"s{d.document_id}", "", "demonstration", "p", "7", "web", 1, 0, 0, "output")])
+            VerifiedDocument([], [
+                Sample(name, "", "demonstration", "p", "7", "web", 1, 0, 0, "output")
+                for name in (f"s{d.document_id}", "shared")
+            ])
             for d in documents
-        ]
+        ]  # fmt: skip
 
     def check(self, claims: Sequence[Claim]) -> list[bool]:
         return [claim.text == claim.reference for claim in claims]

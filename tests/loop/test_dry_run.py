@@ -1,4 +1,4 @@
-"""The dry run: the whole loop through `ray job submit` on a real local Ray, then killed and resumed.
+"""The dry run: the whole loop through `ray job submit` on a real local Ray, killed and resumed on its way.
 
 Real Scrapy over loopback, real DuckDB, DeepSpeed ZeRO-2 with two workers, a scripted labeler and a
 model of a hundred thousand parameters: the same code path as on a cluster.
@@ -20,6 +20,9 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from infra.cluster import free_port
+from loop.evaluation import window
+from loop.recipe import load_recipe
+from loop.scoring import ModelScorer
 from trainers.config import BUILT_IN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,27 +135,6 @@ def assert_complete(run: Path) -> None:
     assert model(**tokenizer("hello", return_tensors="pt")).logits.shape[-1] == len(tokenizer)
 
 
-def test_whole_loop_through_ray_job_submit(client: dict[str, str], tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    output = finish(submit(client, run))
-    assert "Generation 2 of 2" in output
-    assert_complete(run)
-    assert "Generation 1" in ratchet("show", "1", "--run", str(run))
-    assert "promote" in ratchet("generations", "--run", str(run))
-    with duckdb.connect(str(run / "ratchet.duckdb"), read_only=True) as store:
-        query = "SELECT kind, max(step) FROM train_step WHERE generation = 1 GROUP BY kind"
-        last = dict(store.sql(query).fetchall())
-    kinds = [kind for kind in BUILT_IN if kind in last]  # a small crawl may hold no example, and few preferences
-    assert kinds[0] == "pretrain"
-    for kind in {kinds[0], kinds[-1]}:  # the command ends with 1 where batch or loss come out otherwise
-        assert "the same" in ratchet("replay", "1", str(last[kind]), "--kind", kind, "--run", str(run))
-    assert "0 wrong" in ratchet("verify", "--run", str(run))
-    assert "the same model, bit for bit" in ratchet("reproduce", "2", "--run", str(run))
-    again = finish(submit(client, run))
-    assert "generation 2 is decided" in again, "the same command on a finished run does nothing twice"
-    assert_complete(run)
-
-
 def drivers(run: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
@@ -183,10 +165,45 @@ def kill_after(job: subprocess.Popen[str], run: Path, generation: int, stage: st
     assert job.returncode != 0
 
 
-def test_killed_driver_is_resumed_by_the_same_command(client: dict[str, str], tmp_path: Path) -> None:
+def test_whole_loop_through_ray_job_submit_with_its_driver_killed_three_times(
+    client: dict[str, str], tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     for generation, stage in ((1, "crawl"), (1, "label"), (2, "crawl")):
         kill_after(submit(client, run), run, generation, stage)
-    finish(submit(client, run))
+    assert "Generation 2 of 2" in finish(submit(client, run))
     assert_complete(run)
-    assert "Generation 2" in ratchet("show", "2", "--run", str(run))
+    assert "Generation 1" in ratchet("show", "1", "--run", str(run))
+    assert "promote" in ratchet("generations", "--run", str(run))
+    assert_replays(run)
+    assert_scores(run)
+    again = finish(submit(client, run))
+    assert "generation 2 is decided" in again, "the same command on a finished run does nothing twice"
+    assert_complete(run)
+
+
+def assert_scores(run: Path) -> None:
+    """What two processes scored between them is what one scores alone."""
+    chars = load_recipe("dry_run", []).gate.document_chars
+    with duckdb.connect(str(run / "ratchet.duckdb"), read_only=True) as store:
+        rows = store.sql(
+            "SELECT s.item_id, s.value, d.text, c.path FROM item_score s JOIN attempt a USING (attempt)"
+            " JOIN checkpoint c ON c.digest = a.candidate JOIN document d ON d.document_id = s.item_id"
+            " WHERE s.attempt = 1 AND s.suite = 'bits_per_byte' AND s.model_digest = a.candidate ORDER BY s.position"
+        ).fetchall()
+    assert len(rows) >= 8
+    (alone,) = ModelScorer([rows[0][3]], 2).bits([window(text, chars, item) for item, _, text, _ in rows])
+    assert [value for _, value, _, _ in rows] == pytest.approx(alone, abs=1e-5)
+
+
+def assert_replays(run: Path) -> None:
+    """Steps, evidence and a whole generation come out again as they were stored."""
+    with duckdb.connect(str(run / "ratchet.duckdb"), read_only=True) as store:
+        query = "SELECT kind, max(step) FROM train_step WHERE generation = 1 GROUP BY kind"
+        last = dict(store.sql(query).fetchall())
+    kinds = [kind for kind in BUILT_IN if kind in last]  # a small crawl may hold no example, and few preferences
+    assert kinds[0] == "pretrain"
+    for kind in {kinds[0], kinds[-1]}:  # the command ends with 1 where batch or loss come out otherwise
+        assert "the same" in ratchet("replay", "1", str(last[kind]), "--kind", kind, "--run", str(run))
+    assert "0 wrong" in ratchet("verify", "--run", str(run))
+    assert "the same model, bit for bit" in ratchet("reproduce", "2", "--run", str(run))

@@ -24,8 +24,8 @@ def rewards(*values: float, kind: str = "grpo") -> list[TrainStep]:
     ]
 
 
-def word(value: float, error: float) -> Evaluation:
-    return Evaluation(1, 1, "labeler", "win_rate", "candidate", value, error, 16)
+def word(value: float, error: float, count: int = 16) -> Evaluation:
+    return Evaluation(1, 1, "labeler", "win_rate", "candidate", value, error, count)
 
 
 def primary(gain: float) -> GateTest:
@@ -42,6 +42,8 @@ def primary(gain: float) -> GateTest:
         ([], [word(0.7, 0.05)], 0.0, "the labeler prefers it to the champion (win rate 0.70 ± 0.05), and no primary"),
         ([], [word(0.7, 0.05)], 0.1, ""),
         ([], [word(0.55, 0.05)], -0.1, ""),
+        ([], [word(0.74, 0.07, 2)], -0.1, ""),
+        ([], [word(0.74, float("nan"), 1)], -0.1, ""),
         ([], [word(0.9, float("nan"))], -0.1, ""),
         (rewards(0.1, 0.2, 0.3), [word(0.7, 0.05)], -0.01, "in training and the labeler prefers it"),
     ],
