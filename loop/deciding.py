@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,15 +52,9 @@ class Trial(Attempt):
         """
         trials = {suite.name: SuiteTrial(self, suite) for suite in self.suites}
         deciding = [trial for trial in trials.values() if trial.suite.role != "report"]
-        tests: list[GateTest] = []
-        for run in (SuiteTrial.begin, SuiteTrial.run):
-            tests = []
-            for trial in deciding:
-                tests += run(trial)
-                if any(test.outcome == "fail" for test in tests):
-                    break
-            if any(test.outcome == "fail" for test in tests):
-                break
+        tests = _until_one_fails(trial.begin for trial in deciding)
+        if not _has_failed(tests):
+            tests = _until_one_fails(trial.run for trial in deciding)
         for trial in trials.values():
             if trial.suite.role == "report":
                 trial.run()
@@ -102,6 +96,19 @@ class Trial(Attempt):
             test = of_suite.get("best") or of_suite.get("anchor") or of_suite.get("champion")
             if test is not None and test.mean_gain > 0:
                 yield f"best:{suite.name}"
+
+
+def _until_one_fails(stages: Iterable[Callable[[], list[GateTest]]]) -> list[GateTest]:
+    tests: list[GateTest] = []
+    for stage in stages:
+        tests += stage()
+        if _has_failed(tests):
+            break
+    return tests
+
+
+def _has_failed(tests: Sequence[GateTest]) -> bool:
+    return any(test.outcome == "fail" for test in tests)
 
 
 def _outcome(tests: Sequence[GateTest]) -> tuple[str, str]:
@@ -190,7 +197,7 @@ class SuiteTrial:
         return bool(items)
 
     def _goes_on(self, tests: Sequence[GateTest]) -> bool:
-        if any(test.outcome == "fail" for test in tests):
+        if _has_failed(tests):
             return False
         return not tests or any(test.outcome == "open" for test in tests)
 

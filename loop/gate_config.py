@@ -37,7 +37,7 @@ class SuiteConfig(Section):
     role: Role = "guard"
     """A primary suite must show a gain over the champion; a guard, no loss beyond `margin`; or it is only reported."""
     margin: float = Field(default=0.2, gt=0, lt=1)
-    """How much smaller a mean score a guard lets pass, against the anchor and against the best so far."""
+    """How much worse a mean score, in its own unit, a guard lets pass: than the anchor's, than the best so far."""
     items: int = Field(default=200, gt=0)
     """Items of one attempt, at most."""
     reuse: bool = True
@@ -85,7 +85,7 @@ class GateConfig(Section):
     veto_prompts: int = Field(default=24, ge=0)
     """Executed examples of held-out pages; significantly fewer right answers than the champion's are a veto."""
     veto_texts: int = Field(default=8, ge=0)
-    """Held-out texts that both go on with, to see whether the candidate repeats itself or has left the anchor."""
+    """Held-out texts that all models go on with, to see whether the candidate repeats itself or has left the anchor."""
     min_distinct_ratio: float = Field(default=0.7, ge=0)
     """Smallest share of the champion's distinct-2 that a candidate must keep."""
     max_kl: float = Field(default=3.0, gt=0)

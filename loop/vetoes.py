@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from infra.artifacts import file_digest
 from infra.console import note
 from infra.records import Document, Evaluation, ItemScore, Sample, unit_hash
@@ -71,15 +73,12 @@ class Vetoes:
 
     def _continued(self, name: str) -> list[float]:
         """Each model's mean of a measure over its continuations of the texts."""
-        attempt, units = self._attempt, dict(self._texts)
-        texts = [text for _, text in units.values()]
+        attempt, units = self._attempt, {key: unit for key, (unit, _) in self._texts.items()}
+        texts = [text for _, text in self._texts.values()]
         rows = measured(name, attempt.scorer, texts, attempt.number, asked=False)
         digests = [model.digest for model in attempt.rivals.models(attempt.candidate)]
-        by_model = dict(zip(digests, rows, strict=True))
-        self._keep(
-            CONTINUATIONS, f"{CONTINUATIONS}/{name}", name, {k: unit for k, (unit, _) in units.items()}, by_model
-        )
-        return [clustered_mean_and_error(row, [unit for unit, _ in units.values()])[0] for row in rows]
+        self._keep(CONTINUATIONS, f"{CONTINUATIONS}/{name}", name, units, dict(zip(digests, rows, strict=True)))
+        return [float(np.mean(row)) for row in rows]
 
     def _examples(self) -> str:
         """Executed examples of held-out pages: the candidate must not answer significantly fewer right."""
