@@ -19,6 +19,7 @@ from infra.store import Store
 from judges.making.passages import estimated_tokens, within_budget
 from judges.making.selection import NUM_BANDS, band_edges
 from loop.curriculum import Curriculum
+from loop.held_out import HeldOutTexts
 
 MADE = "model"
 
@@ -36,6 +37,9 @@ class DataConfig(Section):
     """Largest share of one domain; `judge.selection.max_domain_share` already draws passages by one of its own."""
     min_band_share: float = Field(default=0.0, ge=0, lt=0.33)
     """Smallest share of each third of the passages by the champion's surprise."""
+    max_held_out_share: float = Field(default=0.05, ge=0, le=1)
+    """Largest share of the text that is held out for the gate as well: of texts of which more than
+    `judge.max_held_out_share` is."""
     canaries: list[str] = []
     """Texts that no training data may hold, such as a benchmark's canary string."""
     min_parse_rate: float = Field(default=0.5, ge=0, le=1)
@@ -53,10 +57,13 @@ def earlier_samples(store: Store, generation: int, budget_tokens: int, seed: int
     return within_budget(found, budget_tokens)
 
 
-def measure(store: Store, config: DataConfig, generation: int, curriculum: Curriculum) -> list[DataFact]:
-    """Every number of the policy with its bounds."""
+def measure(
+    store: Store, config: DataConfig, generation: int, curriculum: Curriculum, most_held_out: float
+) -> list[DataFact]:
+    """Every number of the policy with its bounds; `most_held_out` is `judge.max_held_out_share`."""
     facts = [
         *_origin_facts(config, generation, curriculum),
+        _held_out_fact(store, config, generation, curriculum, most_held_out),
         _domain_fact(config, generation, curriculum, store.sample_domains([s.sample_id for s in curriculum.samples])),
         *_band_facts(config, generation, curriculum, store.surprise(generation)),
     ]
@@ -88,6 +95,7 @@ KEYS = {
     "earlier_share": ("earlier_share", "earlier_share"),
     "largest_domain_share": ("max_domain_share", "max_domain_share"),
     **{f"band_{band}_share": ("min_band_share", "min_band_share") for band in range(NUM_BANDS)},
+    "held_out_share": ("max_held_out_share", "max_held_out_share"),
     "canary_hits": ("canaries", "canaries"),
     "parse_rate": ("min_parse_rate", "min_parse_rate"),
     "keep_rate": ("min_keep_rate", "max_keep_rate"),
@@ -101,6 +109,7 @@ WORDS = {
     "band_0_share": "the share of the third that surprises the champion least",
     "band_1_share": "the share of the middle third by surprise",
     "band_2_share": "the share of the third that surprises the champion most",
+    "held_out_share": "the share of text that is held out for the gate",
     "canary_hits": "the number of training texts with a canary in them",
     "parse_rate": "the share of the labeler's answers that could be read",
     "keep_rate": "the share of documents that were kept",
@@ -129,10 +138,23 @@ def _origin_facts(config: DataConfig, generation: int, curriculum: Curriculum) -
     ]
 
 
-def _canary_hits(config: DataConfig, curriculum: Curriculum) -> float:
+def _texts(curriculum: Curriculum) -> list[str]:
     texts = [f"{s.prompt}\n{s.completion}" for s in (*curriculum.samples, *curriculum.prompts)]
-    texts += [f"{p.prompt}\n{p.chosen}\n{p.rejected}" for p in curriculum.preferences]
-    return float(sum(any(canary in text for canary in config.canaries) for text in texts))
+    return texts + [f"{p.prompt}\n{p.chosen}\n{p.rejected}" for p in curriculum.preferences]
+
+
+def _held_out_fact(
+    store: Store, config: DataConfig, generation: int, curriculum: Curriculum, most_held_out: float
+) -> DataFact:
+    texts = _texts(curriculum)
+    tokens = [estimated_tokens(text) for text in texts]
+    shares = HeldOutTexts(store).shares(texts)
+    held = sum(n for n, share in zip(tokens, shares, strict=True) if share > most_held_out)
+    return DataFact(generation, "held_out_share", held / max(sum(tokens), 1), 0.0, config.max_held_out_share)
+
+
+def _canary_hits(config: DataConfig, curriculum: Curriculum) -> float:
+    return float(sum(any(canary in text for canary in config.canaries) for text in _texts(curriculum)))
 
 
 def _domain_fact(config: DataConfig, generation: int, curriculum: Curriculum, domains: Mapping[str, str]) -> DataFact:

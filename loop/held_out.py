@@ -1,4 +1,4 @@
-"""Held-out texts as labelers may know them: only whether something is like one, never what it says."""
+"""Held-out texts as labelers may know them: only how much something is like one, never what it says."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from infra.store import Store
 
 @dataclass(frozen=True)
 class HeldOutTexts:
-    """See `judges.making.labeling.HeldOut`: sampled word n-grams, as curation compares documents by."""
+    """See `judges.making.parts.HeldOut`: sampled word n-grams, as curation compares documents by."""
 
     store: Store
 
-    def overlapping(self, texts: Sequence[str]) -> list[bool]:
-        """See `judges.making.labeling.HeldOut`. A text shorter than the shortest n-gram overlaps with nothing."""
+    def shares(self, texts: Sequence[str]) -> list[float]:
+        """See `judges.making.parts.HeldOut`. A text shorter than the shortest n-gram is like nothing."""
         size = min(GRAM_SIZES)
         grams = [sampled_grams(plain_hashes(text)).get(size, []) for text in texts]
         found = self.store.held_out_grams(sorted({g for of_text in grams for g in of_text}), size)
-        return [any(g in found for g in of_text) for of_text in grams]
+        return [sum(g in found for g in of_text) / max(len(of_text), 1) for of_text in grams]

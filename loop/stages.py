@@ -132,7 +132,7 @@ def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint | None:
     def work() -> Summary:
         curriculum = curriculum_of(run.store, run.recipe, generation)
         note(f"training on {summary(curriculum)}")
-        facts = measure(run.store, run.recipe.data, generation, curriculum)
+        facts = measure(run.store, run.recipe.data, generation, curriculum, run.recipe.judge.max_held_out_share)
         run.store.add_data_facts(facts)
         if vetoes := breaches(facts):
             return _not_trained(run, generation, vetoes)

@@ -55,7 +55,7 @@ def _keep_questions(parts: Parts, rubric: Rubric, admission: Admission, written:
     """Store the questions that fit as demonstrations, the judgments on all, and why the others were dropped."""
     asked = [w for w in written if w.question]
     samples = [_instruction(w.passage, w.question, parts.generation) for w in asked]
-    overlapping = parts.held_out.overlapping([s.prompt for s in samples])
+    overlapping = [share > 0 for share in parts.held_out.shares([s.prompt for s in samples])]
     drops = [("no question written", w.passage.sample_id) for w in written if not w.question]
     drops += [("question does not fit its passage", w.passage.sample_id) for w in asked if not w.fits]
     drops += [

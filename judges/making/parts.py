@@ -65,8 +65,8 @@ class Encoder(Protocol):
 class HeldOut(Protocol):
     """Knows the texts that nothing may be learned from."""
 
-    def overlapping(self, texts: Sequence[str]) -> list[bool]:
-        """For each text whether it shares a longer run of words with a held-out one."""
+    def shares(self, texts: Sequence[str]) -> list[float]:
+        """For each text the share of its longer runs of words that a held-out one has too."""
         ...
 
 

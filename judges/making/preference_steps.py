@@ -135,8 +135,8 @@ def _keep_preferences(parts: Parts, found: Mapping[str, Sequence[Preference]]) -
     """
     drops = [("no preference between completions", sample_id) for sample_id, made in found.items() if not made]
     flat = [p for made in found.values() for p in made]
-    overlapping = parts.held_out.overlapping([f"{p.chosen}\n{p.rejected}" for p in flat])
-    lost = {p.sample_id: None for p, is_held_out in zip(flat, overlapping, strict=True) if is_held_out}
+    shares = parts.held_out.shares([f"{p.chosen}\n{p.rejected}" for p in flat])
+    lost = {p.sample_id: None for p, share in zip(flat, shares, strict=True) if share > 0}
     drops += [(HELD_OUT_REASON, sample_id) for sample_id in lost]
     parts.store.note_drops(parts.generation, "label", drops)
     parts.store.add_preferences([p for p in flat if p.sample_id not in lost])

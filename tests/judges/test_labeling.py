@@ -66,8 +66,8 @@ class TinyChampion:
 
 
 class Nothing:
-    def overlapping(self, texts: Sequence[str]) -> list[bool]:
-        return [False] * len(texts)
+    def shares(self, texts: Sequence[str]) -> list[float]:
+        return [0.0] * len(texts)
 
 
 class Interrupted(ScriptedJudge):
@@ -154,15 +154,37 @@ def test_a_labeler_that_is_not_admitted_labels_nothing(labeling: Labeling) -> No
 
 
 def test_text_like_held_out_text_becomes_no_question_and_no_preference(labeling: Labeling) -> None:
-    class Everything:
-        def overlapping(self, texts: Sequence[str]) -> list[bool]:
-            return [True] * len(texts)
+    class ALittle:
+        def shares(self, texts: Sequence[str]) -> list[float]:
+            return [0.1] * len(texts)
 
-    replace(labeling, held_out=Everything()).run()
+    replace(labeling, held_out=ALittle()).run()
     store = labeling.store
+    assert store.samples(1, "passage"), "a passage may share a little"
     assert store.preferences(1) == []
     assert all(s.origin == "web" for s in store.samples(1, "demonstration"))
     assert dict(store._rows("SELECT reason, count(*) FROM dropped GROUP BY 1"))[HELD_OUT_REASON] > 0
+
+
+def test_a_passage_of_held_out_text_is_not_learned_from(labeling: Labeling) -> None:
+    held: set[str] = set()
+
+    class Some:
+        """Every other text that it is first asked about is held out."""
+
+        def shares(self, texts: Sequence[str]) -> list[float]:
+            if not held:
+                held.update(texts[::2])
+            return [float(text in held) for text in texts]
+
+    replace(labeling, held_out=Some()).run()
+    store = labeling.store
+    passages = store.samples(1, "passage")
+    assert passages
+    assert held
+    assert not held & {s.completion for s in passages}
+    dropped = store._rows("SELECT count(*) FROM dropped WHERE reason = ?", [HELD_OUT_REASON])
+    assert dropped[0][0] >= len(held)
 
 
 def test_the_model_before_completes_too_and_its_text_may_only_be_rejected(

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from crawlers.config import CrawlConfig
+from crawlers.fingerprints import sampled_grams
+from crawlers.words import plain_hashes
 from infra.cluster import Cluster
-from infra.records import Checkpoint, Document, Judgment, Page, Preference, Sample, now
+from infra.records import Checkpoint, DataFact, Document, Judgment, Page, Preference, Sample, now
 from infra.store import Store
+from infra.store.crawling import CrawlRows
 from judges.rubrics import load_rubric
 from loop.curriculum import Curriculum, build_curriculum
 from loop.data_policy import KEYS, WORDS, DataConfig, breaches, earlier_samples, measure
@@ -31,7 +35,11 @@ def preference(name: str, origin: str, place: int = 0) -> Preference:
 
 
 def facts(store: Store, curriculum: Curriculum, config: DataConfig | None = None) -> dict[str, float]:
-    return {fact.name: fact.value for fact in measure(store, config or DataConfig(), 2, curriculum)}
+    return {fact.name: fact.value for fact in measured(store, config or DataConfig(), curriculum)}
+
+
+def measured(store: Store, config: DataConfig, curriculum: Curriculum) -> list[DataFact]:
+    return measure(store, config, 2, curriculum, most_held_out=0.2)
 
 
 def test_real_and_made_text_are_counted_by_what_is_trained(store: Store) -> None:
@@ -81,13 +89,13 @@ def test_shares_of_domains_bands_answers_and_documents(store: Store) -> None:
 )
 def test_a_breach_names_key_value_and_remedy(store: Store, config: DataConfig, key: str, words: str) -> None:
     curriculum = Curriculum([sample("a"), sample("b", "model")], [])
-    (said,) = breaches(measure(store, config, 2, curriculum))
+    (said,) = breaches(measured(store, config, curriculum))
     assert key in said
     assert words in said
 
 
 def test_within_the_bounds_nothing_happens(store: Store) -> None:
-    assert breaches(measure(store, DataConfig(), 2, Curriculum([sample("a"), sample("b", "model")], []))) == []
+    assert breaches(measured(store, DataConfig(), Curriculum([sample("a"), sample("b", "model")], []))) == []
 
 
 def test_every_number_has_its_keys_and_its_words() -> None:
@@ -138,14 +146,29 @@ def test_the_recipe_says_how_much_of_the_past_is_kept(store: Store) -> None:
 
 def test_a_canary_in_any_text_stops_the_generation(store: Store) -> None:
     config = DataConfig(canaries=["CANARY-1234"])
-    assert breaches(measure(store, config, 2, Curriculum([sample("a")], []))) == []
+    assert breaches(measured(store, config, Curriculum([sample("a")], []))) == []
     for curriculum in (
         Curriculum([replace(sample("a"), completion="x CANARY-1234 y")], []),
         Curriculum([sample("a")], [replace(preference("p", "web"), rejected="CANARY-1234")]),
         Curriculum([sample("a")], [], [replace(sample("q"), prompt="CANARY-1234")]),
     ):
-        (said,) = breaches(measure(store, config, 2, curriculum))
+        (said,) = breaches(measured(store, config, curriculum))
         assert "data.canaries" in said
+
+
+def test_held_out_text_among_what_is_learned_is_a_veto(store: Store) -> None:
+    secret = " ".join(f"secret{i}" for i in range(60))
+    store.add_documents([Document("s", "page", "u", "t", secret, "en", "x", "gate", 1)])
+    grams = [("s", size, found) for size, found in sampled_grams(plain_hashes(secret)).items()]
+    store.commit_crawl(CrawlRows(1, CrawlConfig().limits(1), grams=grams))
+    clean = [sample(f"c{i}") for i in range(3)]
+    assert breaches(measured(store, DataConfig(), Curriculum(clean, []))) == []
+    copied = replace(sample("a"), completion=secret)
+    (said,) = breaches(measured(store, DataConfig(), Curriculum([*clean, copied], [])))
+    assert "the share of text that is held out for the gate is 0." in said
+    assert "above 0.05 (data.max_held_out_share)" in said
+    asked = replace(sample("q"), kind="prompt", prompt=secret, completion="")
+    assert len(breaches(measured(store, DataConfig(), Curriculum(clean, [], [asked])))) == 1, "a prompt is text too"
 
 
 def labeled(store: Store, origin: str) -> None:

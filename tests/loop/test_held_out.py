@@ -1,4 +1,4 @@
-"""What a labeler may know of held-out texts: whether something shares a run of words with one."""
+"""What a labeler may know of held-out texts: how much of something is in one."""
 
 from __future__ import annotations
 
@@ -24,11 +24,9 @@ def test_only_what_shares_a_run_of_words_with_held_out_text_overlaps(store: Stor
     store.commit_crawl(CrawlRows(1, CrawlConfig().limits(1), grams=grams))
     copied = "It says: " + " ".join(SECRET.split()[10:50])
     held_out = HeldOutTexts(store)
-    assert held_out.overlapping([copied, PUBLIC, "short", "", f"{PUBLIC} {SECRET}"]) == [
-        True,
-        False,
-        False,
-        False,
-        True,
-    ]
-    assert held_out.overlapping([]) == []
+    shares = held_out.shares([copied, PUBLIC, "short", "", f"{PUBLIC} {SECRET}", SECRET])
+    assert shares[0] > 0.7
+    assert shares[1:4] == [0.0] * 3
+    assert 0.2 < shares[4] < 0.8
+    assert shares[5] == 1.0
+    assert held_out.shares([]) == []
