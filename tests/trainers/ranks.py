@@ -88,3 +88,5 @@ def main(jobs: Sequence[dict[str, Any]]) -> None:
 
 if __name__ == "__main__":
     main(json.loads(sys.argv[1]))
+    sys.stdout.flush()
+    os._exit(0)  # gloo's threads may outlive its group, and abort the interpreter while it takes itself down
