@@ -86,7 +86,8 @@ class JudgeConfig(Section):
     passage_chars: int = Field(default=900, ge=100)
     """Longest passage cut from a document; cuts fall between lines."""
     max_held_out_share: float = Field(default=0.2, ge=0, le=1)
-    """Largest share of a passage's runs of ten words that a held-out text may have too; others are left out."""
+    """Largest share of the runs of ten words in a passage or an executed example that a held-out text may have too;
+    others are left out."""
     head_factor: float = Field(default=3.0, ge=0)
     """Further passages, for each one judged, to score by a head distilled from the labeler; 0 fits none."""
     prompts: str = ""

@@ -50,9 +50,14 @@ class DataConfig(Section):
     """Largest share of a crawl's documents that were kept: filters that pass everything have stopped filtering."""
 
 
-def earlier_samples(store: Store, generation: int, budget_tokens: int, seed: int) -> list[Sample]:
-    """Samples that earlier generations were trained on, in an order of this generation's own, within a budget."""
-    found = store.trained_samples_before(generation)
+def earlier_samples(store: Store, generation: int, budget_tokens: int, seed: int, most_held_out: float) -> list[Sample]:
+    """Samples that earlier generations were trained on, in an order of this generation's own, within a budget.
+
+    But for those that are too much like text that was crawled and held out since.
+    """
+    known = store.trained_samples_before(generation)
+    shares = HeldOutTexts(store, generation).shares([f"{s.prompt}\n{s.completion}" for s in known])
+    found = [s for s, share in zip(known, shares, strict=True) if share <= most_held_out]
     found.sort(key=lambda s: unit_hash(seed, "earlier", generation, s.sample_id))
     return within_budget(found, budget_tokens)
 
@@ -148,7 +153,7 @@ def _held_out_fact(
 ) -> DataFact:
     texts = _texts(curriculum)
     tokens = [estimated_tokens(text) for text in texts]
-    shares = HeldOutTexts(store).shares(texts)
+    shares = HeldOutTexts(store, generation).shares(texts)
     held = sum(n for n, share in zip(tokens, shares, strict=True) if share > most_held_out)
     return DataFact(generation, "held_out_share", held / max(sum(tokens), 1), 0.0, config.max_held_out_share)
 

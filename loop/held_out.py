@@ -15,10 +15,12 @@ class HeldOutTexts:
     """See `judges.making.parts.HeldOut`: sampled word n-grams, as curation compares documents by."""
 
     store: Store
+    generation: int
+    """What later ones crawled is not known: a generation that is trained again must learn from the same."""
 
     def shares(self, texts: Sequence[str]) -> list[float]:
         """See `judges.making.parts.HeldOut`. A text shorter than the shortest n-gram is like nothing."""
         size = min(GRAM_SIZES)
         grams = [sampled_grams(plain_hashes(text)).get(size, []) for text in texts]
-        found = self.store.held_out_grams(sorted({g for of_text in grams for g in of_text}), size)
+        found = self.store.held_out_grams(sorted({g for of_text in grams for g in of_text}), size, self.generation)
         return [sum(g in found for g in of_text) / max(len(of_text), 1) for of_text in grams]

@@ -119,7 +119,7 @@ def _labeling(
         champion=completing[0],
         older=completing[1] if len(completing) > 1 else None,
         encoder=cast(Encoder, remote_proxy(encoder, digest=_anchor(run).digest)),
-        held_out=HeldOutTexts(run.store),
+        held_out=HeldOutTexts(run.store, generation),
     )
 
 

@@ -45,7 +45,8 @@ def curriculum_of(store: Store, recipe: Recipe, generation: int) -> Curriculum:
     mixes = has_policy_gradients and recipe.train.rl.pretrain_coefficient > 0
     has_language = mixes or bool(steps - {*PREFERENCE_KINDS, *RL_KINDS})
     budget = recipe.budgets()["train_tokens"]
-    earlier = earlier_samples(store, generation, int(recipe.data.earlier_share * budget), recipe.seed)
+    tokens = int(recipe.data.earlier_share * budget)
+    earlier = earlier_samples(store, generation, tokens, recipe.seed, recipe.judge.max_held_out_share)
     return build_curriculum(
         passages=selected_passages(store, recipe.judge, generation, budget, recipe.seed) if has_language else [],
         demonstrations=demonstrations if has_language else [],

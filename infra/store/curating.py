@@ -106,14 +106,14 @@ class CurationTables(StoreBase):
         )
         self._connection.unregister("incoming")
 
-    def held_out_grams(self, hashes: Sequence[int], size: int) -> set[int]:
-        """Those of some n-gram hashes that a held-out text has, common phrases left out."""
+    def held_out_grams(self, hashes: Sequence[int], size: int, generation: int) -> set[int]:
+        """Those of some n-gram hashes that a held-out text up to a generation has, common phrases left out."""
         rows = self._rows(
             "WITH wanted AS (SELECT unnest(?::UBIGINT[]) AS h), every AS (SELECT g.document_id, unnest(hashes) AS h,"
             " coalesce(d.pool, 'file') <> 'train' AS held FROM gram g LEFT JOIN document d USING (document_id)"
-            " WHERE g.size = ?) SELECT h FROM every SEMI JOIN wanted USING (h) GROUP BY h"
-            " HAVING count(*) <= ? AND bool_or(held)",
-            [list(hashes), size, COMMON_GRAM_DOCUMENTS],
+            " WHERE g.size = ? AND coalesce(d.generation, 0) <= ?)"
+            " SELECT h FROM every SEMI JOIN wanted USING (h) GROUP BY h HAVING count(*) <= ? AND bool_or(held)",
+            [list(hashes), size, generation, COMMON_GRAM_DOCUMENTS],
         )
         return {int(h) for (h,) in rows}
 

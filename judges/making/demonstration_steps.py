@@ -25,7 +25,7 @@ def execute_documents(parts: Parts) -> None:
     with progress("executing examples", total=len(documents)) as advance:
         for chunk in parts.chunks(documents):
             results = parts.verifier.verify(chunk, parts.generation)
-            parts.store.add_samples([s for result in results for s in result.demonstrations])
+            parts.store.add_samples(parts.learnable([s for result in results for s in result.demonstrations]))
             parts.store.add_judgments([j for result in results for j in result.judgments])
             advance(len(chunk))
 

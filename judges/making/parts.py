@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from infra.labeler_records import Admission
 from infra.language_model import CompletedText
-from infra.records import Document
+from infra.records import Document, Sample
 from infra.store import Store
 from judges.config import JudgeConfig
 from judges.judging import Batch
@@ -99,6 +99,14 @@ class Parts:
         """The items between two commits at a time."""
         size = self.config.chunk_size
         return [items[i : i + size] for i in range(0, len(items), size)]
+
+    def learnable(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Samples but for those of which too much is held-out text; these are counted as drops."""
+        shares = self.held_out.shares([f"{s.prompt}\n{s.completion}" for s in samples])
+        most = self.config.max_held_out_share
+        drops = [(HELD_OUT_REASON, s.sample_id) for s, share in zip(samples, shares, strict=True) if share > most]
+        self.store.note_drops(self.generation, "label", drops)
+        return [s for s, share in zip(samples, shares, strict=True) if share <= most]
 
     def batch(self, rubric: Rubric, admission: Admission, subjects: Sequence[Subject]) -> Batch:
         """Subjects to be valued in the way to which the labeler was admitted."""

@@ -13,7 +13,7 @@ from infra.store import Store
 from judges.config import JudgeConfig
 from judges.making.extractions import EXTRACTION_RUBRIC, WORSE_TEXT, compare_extractions
 from judges.making.head import MIN_PASSAGES, drift_of, fit_head, head_values, stratified
-from judges.making.parts import HELD_OUT_REASON, Admissions, Parts
+from judges.making.parts import Admissions, Parts
 from judges.making.passages import choose_passages, estimated_tokens, mean_ranks
 from judges.making.selection import Candidate, sample_passages
 from judges.rubrics import load_rubric
@@ -67,11 +67,7 @@ def _pool(parts: Parts) -> list[Sample]:
         "train", tokens * 3 // parts.config.passage_chars + 1, parts.generation
     )
     found = choose_passages(documents, parts.config.passage_chars, tokens, parts.generation, str(parts.seed))
-    shares = parts.held_out.shares([s.completion for s in found])
-    most = parts.config.max_held_out_share
-    drops = [(HELD_OUT_REASON, s.sample_id) for s, share in zip(found, shares, strict=True) if share > most]
-    parts.store.note_drops(parts.generation, "label", drops)
-    return [s for s, share in zip(found, shares, strict=True) if share <= most]
+    return parts.learnable(found)
 
 
 def _judged_samples(parts: Parts) -> list[Sample]:

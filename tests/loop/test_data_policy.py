@@ -114,12 +114,12 @@ def with_history(store: Store) -> None:
 
 def test_what_was_learned_before_is_learned_again_up_to_its_share(store: Store) -> None:
     with_history(store)
-    again = earlier_samples(store, 2, 500, seed=0)
+    again = earlier_samples(store, 2, 500, 0, 0.2)
     assert again
     assert all(s.sample_id.startswith("old") for s in again)
-    assert again == earlier_samples(store, 2, 500, seed=0)
-    assert again != earlier_samples(store, 3, 500, seed=0), "another generation learns others again"
-    assert earlier_samples(store, 1, 500, seed=0) == []
+    assert again == earlier_samples(store, 2, 500, 0, 0.2)
+    assert again != earlier_samples(store, 3, 500, 0, 0.2), "another generation learns others again"
+    assert earlier_samples(store, 1, 500, 0, 0.2) == []
     curriculum = build_curriculum([sample(f"new{i}") for i in range(50)], [], [], [], 2000, 0, 2, again)
     tokens = 101
     assert len(curriculum.samples) * tokens <= 2000 + tokens, "the budget holds for old and new together"
@@ -169,6 +169,19 @@ def test_held_out_text_among_what_is_learned_is_a_veto(store: Store) -> None:
     assert "above 0.05 (data.max_held_out_share)" in said
     asked = replace(sample("q"), kind="prompt", prompt=secret, completion="")
     assert len(breaches(measured(store, DataConfig(), Curriculum(clean, [], [asked])))) == 1, "a prompt is text too"
+
+
+def test_what_was_learned_and_is_held_out_since_is_not_learned_again(store: Store) -> None:
+    secret = " ".join(f"secret{i}" for i in range(60))
+    with_history(store)
+    store.add_samples([replace(sample("spoiled", generation=1), completion=secret)])
+    store.add_manifest(1, [("passage", "spoiled")])
+    store.add_documents([Document("s", "page", "u", "t", secret, "en", "x", "gate", 3)])
+    grams = [("s", size, found) for size, found in sampled_grams(plain_hashes(secret)).items()]
+    store.commit_crawl(CrawlRows(3, CrawlConfig().limits(1), grams=grams))
+    again = {g: {s.sample_id for s in earlier_samples(store, g, 10**6, 0, 0.2)} for g in (2, 3)}
+    assert again[2] - again[3] == {"spoiled"}, "generation 2 could not know of it, and is trained again as it was"
+    assert len(again[3]) == 20
 
 
 def labeled(store: Store, origin: str) -> None:

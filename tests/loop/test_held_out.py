@@ -23,10 +23,11 @@ def test_only_what_shares_a_run_of_words_with_held_out_text_overlaps(store: Stor
              for size, found in sampled_grams(plain_hashes(text)).items()]  # fmt: skip
     store.commit_crawl(CrawlRows(1, CrawlConfig().limits(1), grams=grams))
     copied = "It says: " + " ".join(SECRET.split()[10:50])
-    held_out = HeldOutTexts(store)
+    held_out = HeldOutTexts(store, 1)
     shares = held_out.shares([copied, PUBLIC, "short", "", f"{PUBLIC} {SECRET}", SECRET])
     assert shares[0] > 0.7
     assert shares[1:4] == [0.0] * 3
     assert 0.2 < shares[4] < 0.8
     assert shares[5] == 1.0
     assert held_out.shares([]) == []
+    assert HeldOutTexts(store, 0).shares([SECRET]) == [0.0], "it was crawled later"
