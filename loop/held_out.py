@@ -22,5 +22,6 @@ class HeldOutTexts:
         """See `judges.making.parts.HeldOut`. A text shorter than the shortest n-gram is like nothing."""
         size = min(GRAM_SIZES)
         grams = [sampled_grams(plain_hashes(text)).get(size, []) for text in texts]
-        found = self.store.held_out_grams(sorted({g for of_text in grams for g in of_text}), size, self.generation)
+        wanted = sorted({g for of_text in grams for g in of_text})
+        found = self.store.held_out_grams(wanted, size, self.generation) if wanted else set()
         return [sum(g in found for g in of_text) / max(len(of_text), 1) for of_text in grams]
