@@ -45,8 +45,7 @@ def curriculum_of(store: Store, recipe: Recipe, generation: int) -> Curriculum:
     mixes = has_policy_gradients and recipe.train.rl.pretrain_coefficient > 0
     has_language = mixes or bool(steps - {*PREFERENCE_KINDS, *RL_KINDS})
     budget = recipe.budgets()["train_tokens"]
-    tokens = int(recipe.data.earlier_share * budget)
-    earlier = earlier_samples(store, generation, tokens, recipe.seed, recipe.judge.max_held_out_share)
+    again = int(recipe.data.earlier_share * budget) if has_language else 0
     return build_curriculum(
         passages=selected_passages(store, recipe.judge, generation, budget, recipe.seed) if has_language else [],
         demonstrations=demonstrations if has_language else [],
@@ -55,7 +54,9 @@ def curriculum_of(store: Store, recipe: Recipe, generation: int) -> Curriculum:
         budget_tokens=budget,
         seed=recipe.seed,
         generation=generation,
-        earlier=earlier if has_language else [],
+        earlier=earlier_samples(store, generation, again, recipe.seed, recipe.judge.max_held_out_share)
+        if again
+        else [],
     )
 
 
