@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from infra.console import note, warn
+from infra.records import unit_hash
 from infra.store import Store
 from judges.config import JudgeConfig
 from judges.making.parts import Verifier
@@ -151,10 +152,11 @@ def _share(said: Comparison) -> float:
     return first + tie / 2
 
 
-def labelers_prompts(store: Store, generation: int) -> dict[str, FileItem]:
-    """Prompts of a generation whose answers are a matter for the labeler, by id: those that nothing checks."""
+def labelers_prompts(store: Store, generation: int, count: int) -> dict[str, FileItem]:
+    """Up to `count` prompts of a generation by id, those first whose answers nothing but the labeler tells apart."""
     asked = store.samples(generation, "prompt") + store.samples(generation, "demonstration")
-    return {s.sample_id: FileItem(prompt=s.prompt, unit=s.document_id) for s in asked if not s.check}
+    asked.sort(key=lambda s: (bool(s.check), unit_hash("labeler", s.sample_id)))
+    return {s.sample_id: FileItem(prompt=s.prompt, unit=s.document_id) for s in asked[:count]}
 
 
 def labeler_suite(

@@ -71,7 +71,7 @@ class _Staff:
     def __init__(self, cluster: Cluster, run: Run, stack: ExitStack, generation: int) -> None:
         self._cluster, self._run, self._stack = cluster, run, stack
         config = run.recipe.gate
-        self._prompts = labelers_prompts(run.store, generation) if config.labeler_prompts else {}
+        self._prompts = labelers_prompts(run.store, generation, config.labeler_prompts)
         self._admission = answer_admission(run.store, run.recipe) if self._prompts else None
         self._num_scorers = min(config.num_workers, max(1, cluster.num_cpus)) or max(1, cluster.num_gpus)
         judges = [suite.judge for suite in config.suites.values() if suite.kind == "judged"]

@@ -75,12 +75,13 @@ def test_who_pleases_the_labeler_alone_is_rejected(store: Store, tmp_path: Path,
     answers = Answers(gain, "good", "bad", "bad")
     config = GateConfig(labeler_prompts=12)
     one = trial(store, answers, config=config)
-    suite = labeler_suite(store, config, labelers_prompts(store, 1), referee(store), "s")
+    suite = labeler_suite(store, config, labelers_prompts(store, 1, config.labeler_prompts), referee(store), "s")
     object.__setattr__(one, "suites", [*one.suites, suite])
     decision = one.run()
     assert decision.outcome == outcome
     assert ("the labeler prefers it to the champion" in decision.reason) == (outcome == "reject")
     drawn = {s.item_id for s in store.item_scores(1, "labeler")}
     assert len(drawn) == 12
-    assert not drawn & {"q0", "q1", "q2"}, "what a verifier checks is no matter of taste"
+    assert not drawn & {"q0", "q1", "q2"}, "what a verifier checks comes last"
+    assert set(labelers_prompts(store, 1, 28)) & {"q0", "q1", "q2"}
     assert [t.suite for t in store.gate_tests(1)] == ["bits_per_byte"], "its word decides nothing"
