@@ -150,6 +150,11 @@ class Sample:
     source_end: int
     check: str = ""
 
+    @property
+    def text(self) -> str:
+        """All that is learned from: where held-out text and canaries are looked for."""
+        return f"{self.prompt}\n{self.completion}"
+
 
 @dataclass(frozen=True)
 class Judgment:

@@ -56,7 +56,7 @@ def earlier_samples(store: Store, generation: int, budget_tokens: int, seed: int
     But for those that are too much like text that was crawled and held out since.
     """
     known = store.trained_samples_before(generation)
-    shares = HeldOutTexts(store, generation).shares([f"{s.prompt}\n{s.completion}" for s in known])
+    shares = HeldOutTexts(store, generation).shares([s.text for s in known])
     found = [s for s, share in zip(known, shares, strict=True) if share <= most_held_out]
     found.sort(key=lambda s: unit_hash(seed, "earlier", generation, s.sample_id))
     return within_budget(found, budget_tokens)
@@ -144,7 +144,7 @@ def _origin_facts(config: DataConfig, generation: int, curriculum: Curriculum) -
 
 
 def _texts(curriculum: Curriculum) -> list[str]:
-    texts = [f"{s.prompt}\n{s.completion}" for s in (*curriculum.samples, *curriculum.prompts)]
+    texts = [s.text for s in (*curriculum.samples, *curriculum.prompts)]
     return texts + [f"{p.prompt}\n{p.chosen}\n{p.rejected}" for p in curriculum.preferences]
 
 

@@ -31,9 +31,7 @@ def attempt(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) 
     """One attempt at promoting the candidate; it is registered before any held-out document is drawn."""
     config, store = run.recipe.gate, run.store
     best = {name: store.alias(f"best:{name}") for name in (BITS, *config.suites)}
-    anchor = store.checkpoint(0)
-    assert anchor is not None, "a run begins by recording its anchor"
-    rivals = Rivals(store.champion(), anchor, {name: model for name, model in best.items() if model})
+    rivals = Rivals(store.champion(), run.anchor, {name: model for name, model in best.items() if model})
     number = store.register_attempt(generation, candidate.digest, rivals.champion.digest)
     with ExitStack() as stack:
         staff = _Staff(cluster, run, stack, generation)
@@ -56,8 +54,7 @@ def attempt(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) 
 
 def examine(cluster: Cluster, run: Run, candidate: Checkpoint, decision: Decision) -> None:
     """The sealed exam of a promoted champion, once."""
-    anchor = run.store.checkpoint(0)
-    assert anchor is not None, "a run begins by recording its anchor"
+    anchor = run.anchor
     folders, gpus = [candidate.path, anchor.path], min(1, cluster.num_gpus)
     with actors(ModelScorer, 1, folders, cluster.threads(), num_gpus=gpus) as scorers:
         exam = Exam(run.store, run.recipe.gate, SharedScorer(scorers), decision, anchor, run.salt)

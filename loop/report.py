@@ -33,11 +33,24 @@ def _png(figure: Figure) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+def _panels(
+    count: int, most_columns: int, size: tuple[float, float], share_y: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """Axes in rows of at most so many columns, each of a size in inches."""
+    columns = min(count, most_columns)
+    lines = -(-count // columns)
+    figure = Figure(figsize=(size[0] * columns, size[1] * lines), layout="constrained")
+    panels = list(np.atleast_1d(figure.subplots(lines, columns, sharey=share_y)).ravel())
+    for axes in panels[:count]:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    for axes in panels[count:]:
+        axes.remove()
+    return figure, panels[:count]
+
+
 def _axes(width: float = 6.4, height: float = 3.4) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
+    figure, (axes,) = _panels(1, 1, (width, height))
     return figure, axes
 
 
@@ -67,11 +80,8 @@ def plot_evidence(connection: Connection) -> str | None:
     paths = [(row, tests) for row in decided if (tests := views.tests(connection, row["generation"]))]
     if not paths:
         return None
-    columns = min(len(paths), 3)
-    lines = -(-len(paths) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.2 * lines), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(lines, columns, sharey=True)).ravel()
-    for axes, (row, tests) in zip(panels, paths, strict=False):
+    figure, panels = _panels(len(paths), 3, (4.2, 3.2), share_y=True)
+    for axes, (row, tests) in zip(panels, paths, strict=True):
         for test in tests:
             shares = [0.0, *(value / test["log_threshold"] for value in test["path"])]
             style = "-" if test["role"] == "primary" else "--"
@@ -79,11 +89,7 @@ def plot_evidence(connection: Connection) -> str | None:
         axes.axhline(1.0, color="#57606a", linewidth=1)
         axes.set_title(f"generation {row['generation']}: {row['outcome']}", fontsize=9, color=_COLOURS[row["outcome"]])
         axes.set(xlabel="units", ylabel="log evidence / needed")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=7)
-    for axes in panels[len(paths) :]:
-        axes.remove()
     return _png(figure)
 
 
@@ -196,11 +202,8 @@ def plot_training(connection: Connection) -> str | None:
         row["shown"] = "reward" if {"reward", "kl"} <= metrics.keys() else "loss"
         row["value"] = metrics["reward"] if row["shown"] == "reward" else row["loss"]
     kinds = list(dict.fromkeys(row["kind"] for row in found))
-    columns = min(len(kinds), 4)
-    lines = -(-len(kinds) // columns)
-    figure = Figure(figsize=(3.2 * columns, 2.6 * lines), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(lines, columns)).ravel()
-    for axes, kind in zip(panels, kinds, strict=False):
+    figure, panels = _panels(len(kinds), 4, (3.2, 2.6))
+    for axes, kind in zip(panels, kinds, strict=True):
         of_kind = [row for row in found if row["kind"] == kind]
         for generation in sorted({row["generation"] for row in of_kind}):
             steps = [row for row in of_kind if row["generation"] == generation]
@@ -208,11 +211,7 @@ def plot_training(connection: Connection) -> str | None:
                 [r["step"] for r in steps], [r["value"] for r in steps], marker=".", label=f"generation {generation}"
             )
         axes.set(title=kind, xlabel="step", ylabel=of_kind[0]["shown"])
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
-    for axes in panels[len(kinds) :]:
-        axes.remove()
     return _png(figure)
 
 

@@ -66,6 +66,13 @@ class Run:
         """What a generation may spend."""
         return self.recipe.budgets()
 
+    @property
+    def anchor(self) -> Checkpoint:
+        """Generation 0, the base model."""
+        anchor = self.store.checkpoint(0)
+        assert anchor is not None, "a run begins by recording its anchor"
+        return anchor
+
     def model_folder(self, generation: int) -> Path:
         """Where the candidate of a generation lies."""
         return self.folder / "models" / f"generation-{generation:03d}"

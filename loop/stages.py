@@ -59,7 +59,7 @@ def label(cluster: Cluster, run: Run, generation: int) -> Summary:
     """Measure the labeler, judge passages, execute examples, and rank the champion's completions."""
 
     def work() -> Summary:
-        config, threads, older, anchor = run.recipe, cluster.threads(), _older(run), _anchor(run)
+        config, threads, older, anchor = run.recipe, cluster.threads(), _older(run), run.anchor
         with (
             actors(JudgeWorker, _judge_count(cluster), config.judge, config.seed, threads, **_share(cluster)) as judges,
             actors(VerifierWorker, 1, num_cpus=0) as verifiers,
@@ -97,12 +97,6 @@ def _older(run: Run) -> list[Checkpoint]:
     return [parent] if parent is not None and Path(parent.path).exists() else []
 
 
-def _anchor(run: Run) -> Checkpoint:
-    anchor = run.store.checkpoint(0)
-    assert anchor is not None, "a run begins by recording its anchor"
-    return anchor
-
-
 def _labeling(
     run: Run, generation: int, judges: list[Any], verifier: Any, completing: list[Champion], encoder: Any
 ) -> Labeling:
@@ -118,7 +112,7 @@ def _labeling(
         verifier=cast(Verifier, remote_proxy(verifier)),
         champion=completing[0],
         older=completing[1] if len(completing) > 1 else None,
-        encoder=cast(Encoder, remote_proxy(encoder, digest=_anchor(run).digest)),
+        encoder=cast(Encoder, remote_proxy(encoder, digest=run.anchor.digest)),
         held_out=HeldOutTexts(run.store, generation),
     )
 
@@ -140,7 +134,7 @@ def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint | None:
         recipe = run.recipe.model_copy(update={"train": with_workers(run.recipe.train, cluster)})
         kinds = usable_steps(run.store, recipe, generation, curriculum)
         champion, target = run.store.champion().path, run.model_folder(generation)
-        places = Places(champion, _anchor(run).path, str(target), run.work_folder(generation))
+        places = Places(champion, run.anchor.path, str(target), run.work_folder(generation))
         tasks = tasks_of(recipe, generation, curriculum, kinds, places)
         if not all(Path(task.target).exists() for task in tasks):
             name = f"generation-{generation:03d}"

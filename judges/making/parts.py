@@ -102,7 +102,7 @@ class Parts:
 
     def learnable(self, samples: Sequence[Sample]) -> list[Sample]:
         """Samples but for those of which too much is held-out text; these are counted as drops."""
-        shares = self.held_out.shares([f"{s.prompt}\n{s.completion}" for s in samples])
+        shares = self.held_out.shares([s.text for s in samples])
         most = self.config.max_held_out_share
         drops = [(HELD_OUT_REASON, s.sample_id) for s, share in zip(samples, shares, strict=True) if share > most]
         self.store.note_drops(self.generation, "label", drops)
