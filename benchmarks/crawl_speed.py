@@ -2,10 +2,10 @@
 
     python -m benchmarks.crawl_speed [--pages 4000] [--repeats 3]
 
-Both fetch the same URLs from the same loopback site on eight addresses, with the same Scrapy. Ours obeys
-robots.txt, reads permissions, checks sockets, leases from the frontier, and writes WARC; reading the
-bodies (extraction, signals, fingerprints) is measured apart. CPU time is user and system of the crawling
-process and its children, from the end of imports on.
+Both fetch the same URLs from the same loopback site on eight addresses, with the same Scrapy. Ours
+obeys robots.txt, reads permissions, checks sockets, leases from the frontier, and writes WARC;
+reading the bodies (extraction, signals, fingerprints) is measured apart. CPU time is user and
+system of the crawling process and its children, from the end of imports on.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ async def _serve() -> None:
         try:
             while True:
                 asked = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1]
-                number = int(asked.rsplit(b"/", 1)[-1]) if asked.rsplit(b"/", 1)[-1].isdigit() else -1
+                number = (
+                    int(asked.rsplit(b"/", 1)[-1]) if asked.rsplit(b"/", 1)[-1].isdigit() else -1
+                )
                 body = bodies[number % 64] + b"<!-- %d -->" % number
                 status = b"200 OK" if number >= 0 else b"404 Not Found"
                 head = b"HTTP/1.1 %s\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: %d\r\n\r\n"
@@ -85,8 +87,14 @@ def _peer(urls: list[str], folder: Path) -> int:
             (folder / f"{number}.html").write_bytes(response.body)
             number += 1
 
-    settings = {"LOG_ENABLED": False, "TELNETCONSOLE_ENABLED": False, "CONCURRENT_REQUESTS_PER_DOMAIN": 1,
-                "CONCURRENT_REQUESTS": 16, "DOWNLOAD_DELAY": 0, "ROBOTSTXT_OBEY": False}  # fmt: skip
+    settings = {
+        "LOG_ENABLED": False,
+        "TELNETCONSOLE_ENABLED": False,
+        "CONCURRENT_REQUESTS_PER_DOMAIN": 1,
+        "CONCURRENT_REQUESTS": 16,
+        "DOWNLOAD_DELAY": 0,
+        "ROBOTSTXT_OBEY": False,
+    }
     process = AsyncCrawlerProcess(settings)
     process.crawl(Plain)
     process.start()
@@ -96,24 +104,26 @@ def _peer(urls: list[str], folder: Path) -> int:
 def _ours(urls: list[str], folder: Path, extract: bool) -> int:
     from resiliparse.parse.html import HTMLTree
 
-    from crawlers.child import DigestChild
     from crawlers.config import CrawlConfig
-    from crawlers.digest_records import Digest, DigestTask
-    from crawlers.intake import Intake
-    from crawlers.permission import read_meta
-    from crawlers.politeness import AddressClock
-    from crawlers.safety import socket_policy
-    from crawlers.session import Session
-    from crawlers.spider import crawl
-    from crawlers.transport import SystemClock, SystemResolver, Transport
+    from crawlers.fetching.address_check import socket_policy
+    from crawlers.fetching.politeness import AddressClock
+    from crawlers.fetching.session import Session
+    from crawlers.fetching.spider import crawl
+    from crawlers.fetching.transport import SystemClock, SystemResolver, Transport
+    from crawlers.keeping.page_rows import Intake
+    from crawlers.permission.statements import read_meta
+    from crawlers.reading.parsed_body import Digest, DigestTask
+    from crawlers.reading.reader_process import DigestChild
     from infra.store import Store
-    from loop.crawling import seed_links
+    from loop.stages.crawl import seed_links
 
     class Unread:
         """Reads of a body only what it says about its own use."""
 
         def digest(self, task: DigestTask) -> Digest:
-            meta = read_meta(task.body, HTMLTree.parse(""), config.product)  # these pages say nothing
+            meta = read_meta(
+                task.body, HTMLTree.parse(""), config.product
+            )  # these pages say nothing
             return Digest(meta_robots=meta.robots, meta_reservation=meta.reservation)
 
     config = CrawlConfig(seeds=urls)
@@ -125,7 +135,18 @@ def _ours(urls: list[str], folder: Path, extract: bool) -> int:
     async def main(transport: Transport) -> None:
         addresses = AddressClock(0.5)
         limits = config.limits(len(urls))
-        await Session(0, 1, config, limits, store, intake, transport, SystemResolver(), SystemClock(), addresses).run()
+        await Session(
+            0,
+            1,
+            config,
+            limits,
+            store,
+            intake,
+            transport,
+            SystemResolver(),
+            SystemClock(),
+            addresses,
+        ).run()
 
     crawl(config, socket_policy(urls, [], []), main)
     child.close()
@@ -140,17 +161,31 @@ def _measure(kind: str, pages: int) -> None:
     import duckdb  # noqa: F401
     import scrapy.crawler  # noqa: F401
 
-    import loop.crawling  # noqa: F401
+    import loop.stages.crawl  # noqa: F401
 
     with tempfile.TemporaryDirectory() as name:
         cpu, wall = _cpu_s(), time.perf_counter()
-        number = _peer(urls, Path(name)) if kind == "peer" else _ours(urls, Path(name), kind == "ours with extraction")
+        number = (
+            _peer(urls, Path(name))
+            if kind == "peer"
+            else _ours(urls, Path(name), kind == "ours with extraction")
+        )
         print(json.dumps([number, _cpu_s() - cpu, time.perf_counter() - wall]))
 
 
 def _run(kind: str, pages: int) -> tuple[int, float, float]:
-    command = [sys.executable, "-m", "benchmarks.crawl_speed", "--measure", kind, "--pages", str(pages)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800, check=True)
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.crawl_speed",
+        "--measure",
+        kind,
+        "--pages",
+        str(pages),
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=1800, check=True
+    )
     number, cpu, wall = json.loads(done.stdout.strip().splitlines()[-1])
     assert number == pages, f"{kind} fetched {number} of {pages}"
     return number, cpu, wall
@@ -173,8 +208,12 @@ def main() -> None:
 
 def compare(pages: int, repeats: int) -> None:
     """Take turns, so that a slow moment of the machine meets both."""
-    server = subprocess.Popen([sys.executable, "-m", "benchmarks.crawl_speed", "--serve"], cwd=ROOT,
-                              stdout=subprocess.PIPE, text=True)  # fmt: skip
+    server = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.crawl_speed", "--serve"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert server.stdout is not None
     server.stdout.readline()
     rates: dict[str, list[float]] = {"peer": [], "ours": [], "ours with extraction": []}
@@ -182,19 +221,29 @@ def compare(pages: int, repeats: int) -> None:
     try:
         for _ in range(repeats):
             for kind in rates:
-                number, cpu, wall = _run(kind, pages if kind != "ours with extraction" else pages // 4)
+                number, cpu, wall = _run(
+                    kind, pages if kind != "ours with extraction" else pages // 4
+                )
                 rates[kind].append(number / cpu)
                 walls[kind].append(number / wall)
     finally:
         server.kill()
     base = rates["peer"]
     rows = []
-    for kind, name in (("peer", f"plain spider, Scrapy {importlib.metadata.version('scrapy')}"),
-                       ("ours", "Ratchet: robots, permission, safety, leases, WARC"),
-                       ("ours with extraction", "Ratchet, with extraction, signals and fingerprints")):  # fmt: skip
+    for kind, name in (
+        ("peer", f"plain spider, Scrapy {importlib.metadata.version('scrapy')}"),
+        ("ours", "Ratchet: robots, permission, safety, leases, WARC"),
+        ("ours with extraction", "Ratchet, with extraction, signals and fingerprints"),
+    ):
         ratios = [a / b for a, b in zip(rates[kind], base, strict=True)]
-        rows.append([name, f"{statistics.median(rates[kind]):.0f}", f"{statistics.median(walls[kind]):.0f}",
-                     f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"])  # fmt: skip
+        rows.append(
+            [
+                name,
+                f"{statistics.median(rates[kind]):.0f}",
+                f"{statistics.median(walls[kind]):.0f}",
+                f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+            ]
+        )
     append(
         f"Crawl: {pages} pages of 20 kB from loopback, {repeats} turns",
         ["crawler", "pages per CPU-second", "pages per second", "ratio to the plain spider"],

@@ -1,7 +1,9 @@
-"""Verdicts of datatrove's filters on the made-up texts of the tests, recorded for the tests to compare with.
+"""Verdicts of datatrove's filters on the made-up texts of the tests, recorded for the tests to
+compare with.
 
 python -m venv /tmp/datatrove && /tmp/datatrove/bin/pip install 'datatrove[processing]' spacy nltk
-/tmp/datatrove/bin/python benchmarks/datatrove_verdicts.py > tests/crawlers/datatrove_verdicts.json
+/tmp/datatrove/bin/python benchmarks/datatrove_verdicts.py >
+tests/crawlers/quality/datatrove_verdicts.json
 """
 
 from __future__ import annotations

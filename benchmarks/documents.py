@@ -2,19 +2,21 @@
 
     python -m venv /tmp/datatrove
     /tmp/datatrove/bin/pip install 'datatrove[processing,io]' spacy orjson xxhash lxml_html_clean
-    python -m benchmarks.documents --datatrove /tmp/datatrove/bin/python [--pages 3000] [--repeats 3]
+    python -m benchmarks.documents --datatrove /tmp/datatrove/bin/python [--pages 3000] [--repeats
+    3]
     python -m benchmarks.documents --datatrove /tmp/datatrove/bin/python --warc CC-MAIN-...warc.gz
 
-The same file goes through the same steps on both sides: extraction (trafilatura in precision mode there, the
-cascade here), Gopher quality and repetition, C4, FineWeb, personal data, MinHash of 14 bands of 8 on word
-5-grams, clusters, one kept of each. datatrove writes JSON lines, Ratchet its DuckDB rows. Left out there are
-language identification, whose model must be downloaded, and exact hashes, n-grams, permissions and
-bodies, which only Ratchet has. CPU time is user and system of everything that a side starts, imports included.
+The same file goes through the same steps on both sides: extraction (trafilatura in precision mode
+there, the cascade here), Gopher quality and repetition, C4, FineWeb, personal data, MinHash of 14
+bands of 8 on word 5-grams, clusters, one kept of each. datatrove writes JSON lines, Ratchet its
+DuckDB rows. Left out there are language identification, whose model must be downloaded, and exact
+hashes, n-grams, permissions and bodies, which only Ratchet has. CPU time is user and system of
+everything that a side starts, imports included.
 
-Without --warc the file's pages are made up: of every ten, four are articles, three are lists, stubs and other pages
-that filters drop, two are pages of code (the built-in site), and one repeats an article with some words changed.
-The ratio is given in pages read and in documents kept, since Ratchet's policy keeps pages of code that datatrove's
-filters, which know prose alone, drop.
+Without --warc the file's pages are made up: of every ten, four are articles, three are lists, stubs
+and other pages that filters drop, two are pages of code (the built-in site), and one repeats an
+article with some words changed. The ratio is given in pages read and in documents kept, since
+Ratchet's policy keeps pages of code that datatrove's filters, which know prose alone, drop.
 """
 
 from __future__ import annotations
@@ -31,10 +33,14 @@ import time
 from pathlib import Path
 
 from benchmarks.results import append
-from crawlers import warc
+from crawlers.keeping import warc
 
 ROOT = Path(__file__).resolve().parent.parent
-NAVIGATION = "<nav><ul>" + "".join(f'<li><a href="/s{i}">Section {i}</a></li>' for i in range(30)) + "</ul></nav>"
+NAVIGATION = (
+    "<nav><ul>"
+    + "".join(f'<li><a href="/s{i}">Section {i}</a></li>' for i in range(30))
+    + "</ul></nav>"
+)
 FOOTER = "<footer><p>All rights reserved. Privacy policy. Terms of use. Subscribe to our newsletter.</p></footer>"
 
 
@@ -45,7 +51,7 @@ def _wrap(number: int, inner: str) -> bytes:
 
 def pages(count: int) -> list[bytes]:
     """The bodies of the file."""
-    from crawlers.builtin_site import site_folder
+    from crawlers.sources.builtin_site import site_folder
     from tests.crawlers.texts import KINDS, paragraph
 
     code = sorted(site_folder().glob("*.html"))
@@ -55,7 +61,9 @@ def pages(count: int) -> list[bytes]:
         dice = random.Random(i)
         kind = i % 10
         if kind < 4:
-            articles.append([paragraph(dice, dice.randint(3, 8)) for _ in range(dice.randint(5, 14))])
+            articles.append(
+                [paragraph(dice, dice.randint(3, 8)) for _ in range(dice.randint(5, 14))]
+            )
             made.append(_wrap(i, "<h1>Title</h1>" + "".join(f"<p>{p}</p>" for p in articles[-1])))
         elif kind < 7:
             text = KINDS[dice.randrange(len(KINDS))](dice)
@@ -77,15 +85,17 @@ def write_warc(path: Path, count: int) -> None:
     with path.open("wb") as file:
         file.write(warc.warcinfo("benchmark", now()))
         for i, body in enumerate(pages(count)):
-            file.write(warc.response(f"http://site{i % 50}.example.org/{i}", now(), "", 200, headers, body))
+            file.write(
+                warc.response(f"http://site{i % 50}.example.org/{i}", now(), "", 200, headers, body)
+            )
 
 
 def ours(warc_file: str, folder: str) -> None:
     """Our side, in this process."""
     from crawlers.config import CrawlConfig
-    from crawlers.curate import curate
-    from crawlers.ingest import IngestWorker
-    from crawlers.sources import WarcFile
+    from crawlers.keeping.curate import curate
+    from crawlers.keeping.ingest import IngestWorker
+    from crawlers.sources.sources import WarcFile
     from infra.store import Store
 
     config = CrawlConfig(source="warc", paths=[warc_file])
@@ -123,10 +133,22 @@ def compare(datatrove: str, warc_file: str, count: int, repeats: int) -> None:
             for side in cpu:
                 folder = Path(name) / f"{side}-{turn}"
                 folder.mkdir()
-                command = [datatrove, str(ROOT / "benchmarks" / "documents_datatrove.py"), str(file.parent), file.name,
-                           str(folder)]  # fmt: skip
+                command = [
+                    datatrove,
+                    str(ROOT / "benchmarks" / "documents_datatrove.py"),
+                    str(file.parent),
+                    file.name,
+                    str(folder),
+                ]
                 if side == "ratchet":
-                    command = [sys.executable, "-m", "benchmarks.documents", "--ours", str(file), str(folder)]
+                    command = [
+                        sys.executable,
+                        "-m",
+                        "benchmarks.documents",
+                        "--ours",
+                        str(file),
+                        str(folder),
+                    ]
                 kept[side], seconds, _ = _run(command)
                 cpu[side].append(seconds)
     version = subprocess.run(
@@ -137,14 +159,31 @@ def compare(datatrove: str, warc_file: str, count: int, repeats: int) -> None:
     ratios = [a / b for a, b in zip(cpu["datatrove"], cpu["ratchet"], strict=True)]
     more = kept["ratchet"] / kept["datatrove"]
     rows = [
-        [name, f"{count / statistics.median(cpu[side]):.1f}", str(kept[side]),
-         f"{kept[side] / statistics.median(cpu[side]):.1f}", _spread(by), _spread([r * factor for r in by])]
+        [
+            name,
+            f"{count / statistics.median(cpu[side]):.1f}",
+            str(kept[side]),
+            f"{kept[side] / statistics.median(cpu[side]):.1f}",
+            _spread(by),
+            _spread([r * factor for r in by]),
+        ]
         for name, side, by, factor in (
-            (f"datatrove {version}", "datatrove", [1.0], 1.0), ("Ratchet", "ratchet", ratios, more))
-    ]  # fmt: skip
-    append(f"Documents: {count} {'given' if warc_file else 'made-up'} pages from WARC to rows, {repeats} turns",
-           ["pipeline", "pages per CPU-second", "documents kept", "documents per CPU-second", "ratio in pages",
-            "ratio in documents"], rows)  # fmt: skip
+            (f"datatrove {version}", "datatrove", [1.0], 1.0),
+            ("Ratchet", "ratchet", ratios, more),
+        )
+    ]
+    append(
+        f"Documents: {count} {'given' if warc_file else 'made-up'} pages from WARC to rows, {repeats} turns",
+        [
+            "pipeline",
+            "pages per CPU-second",
+            "documents kept",
+            "documents per CPU-second",
+            "ratio in pages",
+            "ratio in documents",
+        ],
+        rows,
+    )
 
 
 def _spread(values: list[float]) -> str:
@@ -155,7 +194,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--datatrove", default="")
     parser.add_argument("--pages", type=int, default=3000)
-    parser.add_argument("--warc", default="", help="a WARC file of your own instead of made-up pages")
+    parser.add_argument(
+        "--warc", default="", help="a WARC file of your own instead of made-up pages"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--ours", nargs=2, default=None)
     options = parser.parse_args()

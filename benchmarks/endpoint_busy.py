@@ -1,9 +1,10 @@
-"""How busy a labeler behind a server keeps that server: `python -m benchmarks.endpoint_busy [--concurrency 4]`.
+"""How busy a labeler behind a server keeps that server: `python -m benchmarks.endpoint_busy
+[--concurrency 4]`.
 
-llama.cpp's own server (from the wheel xllamacpp) serves the packaged model with one slot, so that it works on one
-request at a time. It says in every answer how long it worked; the sum over the time from the first question to the
-last answer is how busy it was. The rest is what a client costs that lets it wait. Beside it the plain way: one question
-after another.
+llama.cpp's own server (from the wheel xllamacpp) serves the packaged model with one slot, so that
+it works on one request at a time. It says in every answer how long it worked; the sum over the time
+from the first question to the last answer is how busy it was. The rest is what a client costs that
+lets it wait. Beside it the plain way: one question after another.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import append
-from infra.models import packaged_file
+from infra.models.folders import packaged_file
 from judges.config import EndpointConfig
 from judges.labelers.endpoint import EndpointJudge
 from judges.measuring.probes import gold_set
@@ -48,7 +49,9 @@ def start_server() -> tuple[subprocess.Popen[bytes], str]:
         port = int(probe.getsockname()[1])
     model = packaged_file("smollm2-135m-instruct")
     assert model is not None, "the packaged model is not installed"
-    process = subprocess.Popen([sys.executable, str(SERVER), str(model), str(port), "1"], stdout=-3, stderr=-3)
+    process = subprocess.Popen(
+        [sys.executable, str(SERVER), str(model), str(port), "1"], stdout=-3, stderr=-3
+    )
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         with suppress(OSError):
@@ -70,7 +73,9 @@ def main() -> None:
     try:
         for turn in range(options.turns):
             for concurrency in busy:
-                seed = 100 * turn + concurrency  # other fences, so that the server knows none of the prompts
+                seed = (
+                    100 * turn + concurrency
+                )  # other fences, so that the server knows none of the prompts
                 judge = Watched(EndpointConfig(url=url, concurrency=concurrency), seed=seed)
                 judge.worked_s, started = 0.0, time.perf_counter()
                 judge.compare(rubric, judge.ways[0], pairs)
@@ -80,12 +85,19 @@ def main() -> None:
     finally:
         process.kill()
     lines = [
-        [str(n), f"{statistics.median(busy[n]):.1%} ({min(busy[n]):.1%} to {max(busy[n]):.1%})",
-         f"{statistics.median(rates[n]):.1f}"]
+        [
+            str(n),
+            f"{statistics.median(busy[n]):.1%} ({min(busy[n]):.1%} to {max(busy[n]):.1%})",
+            f"{statistics.median(rates[n]):.1f}",
+        ]
         for n in busy
-    ]  # fmt: skip
+    ]
     title = f"How busy a local server is kept: llama.cpp, one slot, 135M, {2 * len(pairs)} questions a turn"
-    append(f"{title}, {options.turns} turns", ["questions at a time", "server busy", "questions a second"], lines)
+    append(
+        f"{title}, {options.turns} turns",
+        ["questions at a time", "server busy", "questions a second"],
+        lines,
+    )
 
 
 if __name__ == "__main__":

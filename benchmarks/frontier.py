@@ -1,9 +1,11 @@
-"""The frontier from ten thousand to a million URLs: time per operation, memory and disk; DuckDB beside it.
+"""The frontier from ten thousand to a million URLs: time per operation, memory and disk; DuckDB
+beside it.
 
     python -m benchmarks.frontier [--sizes 10000 100000 1000000]
 
-URLs lie on hosts of a hundred each. Measured are adding in batches of 1,000, leasing 64 URLs of one host,
-and retiring them; the peer is the same queue as a DuckDB table without indexes, leased by one scan.
+URLs lie on hosts of a hundred each. Measured are adding in batches of 1,000, leasing 64 URLs of one
+host, and retiring them; the peer is the same queue as a DuckDB table without indexes, leased by one
+scan.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ import psutil
 
 from benchmarks.results import append
 from crawlers.config import CrawlConfig
-from infra.store.frontier import Frontier
-from infra.store.frontier_records import HostVisit, Link, Outcome, State
+from infra.store.frontier.queue import Frontier
+from infra.store.frontier.records import HostVisit, Link, Outcome, State
 
 PER_HOST = 100
 OPERATIONS = 100
@@ -67,7 +69,9 @@ def measure(size: int, folder: Path) -> list[str]:
         outcomes = [Outcome(x.url, State.DONE, "", "e", "", "d", 20_000, True) for x in host.leases]
         urls += len(outcomes)
 
-        def retire(outcomes: list[Outcome] = outcomes, host_name: str = host.host, now: float = float(i)) -> None:
+        def retire(
+            outcomes: list[Outcome] = outcomes, host_name: str = host.host, now: float = float(i)
+        ) -> None:
             with frontier.transaction():
                 frontier.retire(outcomes, [HostVisit(host_name, now, 1.0)], 1, limits, now)
 
@@ -78,10 +82,15 @@ def measure(size: int, folder: Path) -> list[str]:
     per_url = urls / OPERATIONS
     last = adding[-max(1, len(adding) // 10) :]
     return [
-        f"{size:,}", f"{sum(adding):.1f}", f"{statistics.median(last) * 1e3:.1f}",
-        f"{statistics.median(leasing) / per_url * 1e6:.0f}", f"{statistics.median(retiring) / per_url * 1e6:.0f}",
-        f"{memory / 2**20:.0f}", f"{disk / 2**20:.0f}", f"{duckdb_lease(size) / 64 * 1e6:.0f}",
-    ]  # fmt: skip
+        f"{size:,}",
+        f"{sum(adding):.1f}",
+        f"{statistics.median(last) * 1e3:.1f}",
+        f"{statistics.median(leasing) / per_url * 1e6:.0f}",
+        f"{statistics.median(retiring) / per_url * 1e6:.0f}",
+        f"{memory / 2**20:.0f}",
+        f"{disk / 2**20:.0f}",
+        f"{duckdb_lease(size) / 64 * 1e6:.0f}",
+    ]
 
 
 def duckdb_lease(size: int) -> float:
@@ -90,8 +99,9 @@ def duckdb_lease(size: int) -> float:
     connection.execute(
         "CREATE TABLE url AS SELECT 'https://www.site' || (i // 100) || '.org/page-' || i AS url,"
         " 'www.site' || (i // 100) || '.org' AS host, 1.0 / (1 + i % 5) AS priority, 0 AS state"
-        " FROM range(?) t(i)", [size],
-    )  # fmt: skip
+        " FROM range(?) t(i)",
+        [size],
+    )
     seconds = []
     for _ in range(DUCKDB_OPERATIONS):
         start = time.perf_counter()
@@ -100,7 +110,9 @@ def duckdb_lease(size: int) -> float:
             " SELECT url FROM url"
             " WHERE state = 0 AND host = (SELECT host FROM best) ORDER BY priority DESC LIMIT 64"
         ).fetchall()
-        connection.execute("UPDATE url SET state = 1 WHERE list_contains(?, url)", [[u for (u,) in rows]])
+        connection.execute(
+            "UPDATE url SET state = 1 WHERE list_contains(?, url)", [[u for (u,) in rows]]
+        )
         seconds.append(time.perf_counter() - start)
     connection.close()
     return statistics.median(seconds)
@@ -114,10 +126,18 @@ def main() -> None:
         rows = [measure(size, Path(name)) for size in options.sizes]
     append(
         "Frontier: time per operation by size",
-        ["URLs", "adding all, s", "adding 1,000 near the end, ms", "leasing a URL, us", "retiring a URL, us",
-         "memory, MiB", "disk, MiB", f"leasing a URL from a DuckDB {duckdb.__version__} table, us"],
+        [
+            "URLs",
+            "adding all, s",
+            "adding 1,000 near the end, ms",
+            "leasing a URL, us",
+            "retiring a URL, us",
+            "memory, MiB",
+            "disk, MiB",
+            f"leasing a URL from a DuckDB {duckdb.__version__} table, us",
+        ],
         rows,
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

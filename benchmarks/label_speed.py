@@ -1,11 +1,13 @@
-"""Labels a second: this package against one call of the model an item, and against lm-eval's batched log-likelihoods.
+"""Labels a second: this package against one call of the model an item, and against lm-eval's
+batched log-likelihoods.
 
 All three score the same items with the same weights in float32 on the CPU, in turns:
 
     python -m benchmarks.label_speed [--peer PYTHON_WITH_LM_EVAL] [--turns 3]
 
-Two labels an item (Yes and No) behind a few-shot prompt of the rubric and a passage. The peer runs in a Python
-of its own (`pip install lm-eval`), given by its interpreter, and reads the items from a file.
+Two labels an item (Yes and No) behind a few-shot prompt of the rubric and a passage. The peer runs
+in a Python of its own (`pip install lm-eval`), given by its interpreter, and reads the items from a
+file.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.results import append
-from infra.language_model import LanguageModel
-from infra.models import resolve_model
+from infra.models.folders import resolve_model
+from infra.models.language_model import LanguageModel
+from judges.judgment.elicitation import requests_for
 from judges.measuring.probes import probe_pairs
 from judges.rubrics import load_rubric
-from judges.ways import requests_for
 
 NUM_THREADS = 2
 RUBRIC = "educational_value"
@@ -51,9 +53,15 @@ for line in sys.stdin:
 def items() -> list[Request]:
     """(context, label) of 96 passages, 24 each of good ones and of three corruptions."""
     rubric = load_rubric(RUBRIC)
-    subjects = [s for probe in ("shuffled_words", "boilerplate", "vague") for p in probe_pairs(probe, 24)
-                for s in ((p.good, p.bad) if probe == "vague" else (p.bad,))]  # fmt: skip
-    return [request for subject in subjects for request in requests_for(rubric, "few_shot", subject)]
+    subjects = [
+        s
+        for probe in ("shuffled_words", "boilerplate", "vague")
+        for p in probe_pairs(probe, 24)
+        for s in ((p.good, p.bad) if probe == "vague" else (p.bad,))
+    ]
+    return [
+        request for subject in subjects for request in requests_for(rubric, "few_shot", subject)
+    ]
 
 
 @torch.inference_mode()
@@ -105,17 +113,28 @@ def main() -> None:
         if taken:
             ratios = [other / own for own, other in zip(seconds["ours"], taken, strict=True)]
             rates = [len(requests) / t for t in taken]
-            lines.append([name, f"{statistics.median(rates):.1f}",
-                          f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"])  # fmt: skip
+            lines.append(
+                [
+                    name,
+                    f"{statistics.median(rates):.1f}",
+                    f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+                ]
+            )
     counts = f"{len(requests)} labels of {len(requests) // 2} passages"
     title = f"Labels a second, {counts}, 135M, float32, {options.turns} turns"
-    append(f"{title}; largest difference {worst:.1e} nats", ["how", "labels a second", "ours is faster by"], lines)
+    append(
+        f"{title}; largest difference {worst:.1e} nats",
+        ["how", "labels a second", "ours is faster by"],
+        lines,
+    )
 
 
 def _start_peer(python: str, model: Path, file: Path) -> subprocess.Popen[str]:
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "PYTHONPATH": ""}
     command = [python, "-c", PEER, str(model), str(file), str(NUM_THREADS)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
 
 
 if __name__ == "__main__":

@@ -13,14 +13,23 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 def processor() -> str:
     """The processor's name where the system tells it."""
     cpuinfo = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+    names = [
+        line.split(":")[1].strip()
+        for line in cpuinfo.read_text().splitlines()
+        if line.startswith("model name")
+    ]
     return names[0] if names else platform.processor()
 
 
 def append(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """One section a measurement, newest last."""
-    lines = [f"## {title}", "", f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, "
-             f"{os.cpu_count()} cores of {processor()}", ""]  # fmt: skip
+    lines = [
+        f"## {title}",
+        "",
+        f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, "
+        f"{os.cpu_count()} cores of {processor()}",
+        "",
+    ]
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     text = "\n".join(lines) + "\n"

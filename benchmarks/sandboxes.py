@@ -14,9 +14,9 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 from benchmarks.results import append
-from crawlers.builtin_site import site_folder
-from crawlers.digest import digest
-from crawlers.digest_records import DigestTask
+from crawlers.reading.parse_body import digest
+from crawlers.reading.parsed_body import DigestTask
+from crawlers.sources.builtin_site import site_folder
 from judges.verifying.examples import Example, find_examples, title_modules, verify_examples
 from judges.verifying.sandbox import Sandbox
 
@@ -28,7 +28,9 @@ def pages() -> list[Page]:
     """(title, text) of every page with examples."""
     found = []
     for path in sorted(site_folder().glob("*.html")):
-        page = digest(DigestTask("html", f"http://h/{path.name}", "text/html", False, path.read_bytes()))
+        page = digest(
+            DigestTask("html", f"http://h/{path.name}", "text/html", False, path.read_bytes())
+        )
         if find_examples(page.text):
             found.append((page.title, page.text))
     return found
@@ -41,18 +43,25 @@ def wasm_right(title: str, text: str, sandbox: Sandbox) -> int:
 def matches(example: Example, got: str) -> bool:
     lines = "".join(example.want.splitlines(keepends=True)[: len(got.splitlines())])
     check = doctest.OutputChecker().check_output
-    return example.exception is None and (check(example.want, got, FLAGS) or (bool(got) and check(lines, got, FLAGS)))
+    return example.exception is None and (
+        check(example.want, got, FLAGS) or (bool(got) and check(lines, got, FLAGS))
+    )
 
 
 def monty_right(title: str, text: str) -> int:
     import pydantic_monty
 
     right = 0
-    with pydantic_monty.Monty() as pool, pool.checkout(limits={"max_feed_duration_secs": 5.0}) as session:
+    with (
+        pydantic_monty.Monty() as pool,
+        pool.checkout(limits={"max_feed_duration_secs": 5.0}) as session,
+    ):
 
         def feed(code: str) -> str:
             printed: list[str] = []
-            value = session.feed_run(code, print_callback=lambda _stream, chunk: printed.append(chunk))
+            value = session.feed_run(
+                code, print_callback=lambda _stream, chunk: printed.append(chunk)
+            )
             return "".join(printed) + (f"{value!r}\n" if value is not None else "")
 
         for name in title_modules(title):
@@ -64,7 +73,9 @@ def monty_right(title: str, text: str) -> int:
             try:
                 right += matches(example, feed(example.source))
             except Exception as error:
-                right += example.exception is not None and type(error).__name__ != "MontySyntaxError"
+                right += (
+                    example.exception is not None and type(error).__name__ != "MontySyntaxError"
+                )
     return right
 
 
@@ -90,8 +101,19 @@ def main() -> None:
         ("pydantic-monty", "pydantic-monty", monty_right),
     ):
         right, seconds = measure(run, found)
-        rows.append([f"{name} {version(package)}", f"{right} of {total}", f"{right / total:.0%}", f"{seconds:.1f}"])
-    append("Sandboxes on the built-in site's examples", ["sandbox", "as the page says", "share", "seconds"], rows)
+        rows.append(
+            [
+                f"{name} {version(package)}",
+                f"{right} of {total}",
+                f"{right / total:.0%}",
+                f"{seconds:.1f}",
+            ]
+        )
+    append(
+        "Sandboxes on the built-in site's examples",
+        ["sandbox", "as the page says", "share", "seconds"],
+        rows,
+    )
 
 
 if __name__ == "__main__":

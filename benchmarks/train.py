@@ -1,12 +1,15 @@
-"""Training speed: tokens a second and peak memory of sft and dpo, ours beside TRL's, and the machine's ceiling.
+"""Training speed: tokens a second and peak memory of sft and dpo, ours beside TRL's, and the
+machine's ceiling.
 
     python -m benchmarks.train --data ../shared/data/gold/llmbar --kind sft --turns 3
     python -m benchmarks.train --data ../shared/data/gold/llmbar --kind dpo --turns 3
-    python -m benchmarks.train --data ../shared/data/gold/llmbar --kind ppo     (ours alone: seconds in each phase)
+    python -m benchmarks.train --data ../shared/data/gold/llmbar --kind ppo     (ours alone: seconds
+    in each phase)
 
-Every run is a process of its own; systems take turns. All train the same model on the same rows for one epoch with
-the same learning rate and about as many optimiser steps; afterwards each model's loss on the same held-out rows is
-taken. The ceiling is what a matrix product of the model's shape reaches in the same precision.
+Every run is a process of its own; systems take turns. All train the same model on the same rows for
+one epoch with the same learning rate and about as many optimiser steps; afterwards each model's
+loss on the same held-out rows is taken. The ceiling is what a matrix product of the model's shape
+reaches in the same precision.
 """
 
 from __future__ import annotations
@@ -26,14 +29,15 @@ from typing import Any
 import torch
 
 from benchmarks.results import append
-from infra.models import load_tokenizer, resolve_model
+from infra.models.folders import load_tokenizer, resolve_model
 from judges.measuring.gold import load_gold
-from trainers.memory import parameter_count
-from trainers.rows import RowBuilder
+from trainers.batches.rows import RowBuilder
+from trainers.engine.memory import parameter_count
 
 NUM_THREADS = 2
 ROWS_A_STEP = 8
-"""TRL's default batch; a fifth more tokens are allowed in ours, whose steps are never overfull, for as many steps."""
+"""TRL's default batch; a fifth more tokens are allowed in ours, whose steps are never overfull, for
+as many steps."""
 SYSTEMS: dict[str, dict[str, dict[str, Any]]] = {
     "sft": {
         "ours": {},
@@ -64,7 +68,10 @@ def ceiling(width: int, precision: str) -> float:
     """FLOP a second of a matrix product like the model's, the best of several."""
     dtype = torch.float32 if precision == "float32" else torch.bfloat16
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    a, b = (torch.randn(*shape, device=device, dtype=dtype) for shape in ((1024, width), (width, 4 * width)))
+    a, b = (
+        torch.randn(*shape, device=device, dtype=dtype)
+        for shape in ((1024, width), (width, 4 * width))
+    )
     best = 0.0
     for _ in range(10):
         started = time.perf_counter()
@@ -81,7 +88,14 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         given, found = Path(scratch) / "job.json", Path(scratch) / "result.json"
         given.write_text(json.dumps(job))
-        command = [sys.executable, "-m", "benchmarks.train_worker", str(given), str(NUM_THREADS), str(found)]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.train_worker",
+            str(given),
+            str(NUM_THREADS),
+            str(found),
+        ]
         environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(NUM_THREADS)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode != 0:
@@ -91,9 +105,14 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--data", type=Path, required=True, help="Gold data with pairs of answers (LLMBar, JSON lines)."
+        "--data",
+        type=Path,
+        required=True,
+        help="Gold data with pairs of answers (LLMBar, JSON lines).",
     )
     parser.add_argument("--kind", choices=[*SYSTEMS, "ppo"], default="sft")
     parser.add_argument("--model", default="packaged:smollm2-135m-instruct")
@@ -111,10 +130,16 @@ def main() -> None:
     sides = ("chosen",) if options.kind == "sft" else ("chosen", "rejected")
     tokens = sum(len(builder.demonstration(r["prompt"], r[side])) for r in rows for side in sides)
     job = {
-        "kind": options.kind, "model": str(folder), "rows": rows, "held_out": held_out, "precision": options.precision,
-        "learning_rate": 1e-5 if options.kind == "sft" else 1e-6, "max_tokens": options.max_tokens,
-        "batch_tokens": tokens * ROWS_A_STEP // len(rows) * 6 // 5, "pack_tokens": options.pack_tokens,
-    }  # fmt: skip
+        "kind": options.kind,
+        "model": str(folder),
+        "rows": rows,
+        "held_out": held_out,
+        "precision": options.precision,
+        "learning_rate": 1e-5 if options.kind == "sft" else 1e-6,
+        "max_tokens": options.max_tokens,
+        "batch_tokens": tokens * ROWS_A_STEP // len(rows) * 6 // 5,
+        "pack_tokens": options.pack_tokens,
+    }
     if options.kind == "ppo":
         report_phases(options, run(job | {"system": "ours"}))
         return
@@ -130,7 +155,11 @@ def main() -> None:
 def report_phases(options: argparse.Namespace, found: dict[str, Any]) -> None:
     """Append how long an iteration of PPO spends on what; the first one warms up."""
     last = found["phases"][-1]
-    phases = {name.removesuffix("_seconds"): seconds for name, seconds in last.items() if name.endswith("_seconds")}
+    phases = {
+        name.removesuffix("_seconds"): seconds
+        for name, seconds in last.items()
+        if name.endswith("_seconds")
+    }
     whole = sum(phases.values())
     append(
         f"PPO, 135M in {options.precision}: 8 prompts, 4 completions each of {last['length']:.0f} tokens; policy,"
@@ -141,7 +170,11 @@ def report_phases(options: argparse.Namespace, found: dict[str, Any]) -> None:
 
 
 def report(
-    options: argparse.Namespace, folder: Path, tokens: int, count: int, results: dict[str, list[dict[str, Any]]]
+    options: argparse.Namespace,
+    folder: Path,
+    tokens: int,
+    count: int,
+    results: dict[str, list[dict[str, Any]]],
 ) -> None:
     """Append the table."""
     width = json.loads((folder / "config.json").read_text())["hidden_size"]
@@ -149,20 +182,39 @@ def report(
     forwards = 6 if options.kind == "sft" else 8  # dpo: the reference's forward pass as well
     lines = []
     for name, taken in results.items():
-        ratios = [other["seconds"] / own["seconds"] for own, other in zip(results["ours"], taken, strict=True)]
+        ratios = [
+            other["seconds"] / own["seconds"]
+            for own, other in zip(results["ours"], taken, strict=True)
+        ]
         rate = tokens / statistics.median(r["seconds"] for r in taken)
-        lines.append([
-            name, f"{rate:,.0f}", f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
-            f"{rate * forwards * parameters / most:.0%}", f"{max(r['peak'] for r in taken) / 1e9:.2f}",
-            str(taken[0]["steps"]), f"{statistics.mean(r['held_out'] for r in taken):.4f}",
-        ])  # fmt: skip
-    versions = ", ".join(f"{name} {version(name)}" for name in ("trl", "transformers", "torch", "deepspeed"))
+        lines.append(
+            [
+                name,
+                f"{rate:,.0f}",
+                f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+                f"{rate * forwards * parameters / most:.0%}",
+                f"{max(r['peak'] for r in taken) / 1e9:.2f}",
+                str(taken[0]["steps"]),
+                f"{statistics.mean(r['held_out'] for r in taken):.4f}",
+            ]
+        )
+    versions = ", ".join(
+        f"{name} {version(name)}" for name in ("trl", "transformers", "torch", "deepspeed")
+    )
     append(
         f"Training, {options.kind}, {parameters / 1e6:.0f}M in {options.precision}: {count} rows, {tokens:,} tokens,"
         f" {options.turns} turns; ceiling {most / 1e9:,.0f} GFLOP/s ({versions})",
-        ["how", "tokens a second", "ours is faster by", "of the ceiling", "peak GB", "steps", "held-out nats a token"],
+        [
+            "how",
+            "tokens a second",
+            "ours is faster by",
+            "of the ceiling",
+            "peak GB",
+            "steps",
+            "held-out nats a token",
+        ],
         lines,
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

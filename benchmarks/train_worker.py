@@ -1,4 +1,5 @@
-"""One training run in a process of its own, timed: ours or TRL's, on rows that a file gives. See `benchmarks.train`."""
+"""One training run in a process of its own, timed: ours or TRL's, on rows that a file gives. See
+`benchmarks.train`."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ def peak_bytes() -> int:
 
 def held_out_loss(model: Any, tokenizer: Any, rows: Rows, max_tokens: int) -> float:
     """Nats a trained token on rows that nobody was trained on, in float32, one row at a time."""
-    from trainers.rows import RowBuilder
+    from trainers.batches.rows import RowBuilder
 
     builder, total, count = RowBuilder(tokenizer, max_tokens), 0.0, 0
     device = next(model.parameters()).device
@@ -35,7 +36,12 @@ def held_out_loss(model: Any, tokenizer: Any, rows: Rows, max_tokens: int) -> fl
         for data in rows:
             row = builder.demonstration(data["prompt"], data["chosen"])
             ids = torch.tensor([row.ids], device=device)
-            logps = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0].float().log_softmax(-1)
+            logps = (
+                model(input_ids=ids, attention_mask=torch.ones_like(ids))
+                .logits[0]
+                .float()
+                .log_softmax(-1)
+            )
             for t in range(1, len(row)):
                 if row.trained[t]:
                     total -= float(logps[t - 1, row.ids[t]])
@@ -48,35 +54,50 @@ def ours(job: dict[str, Any]) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from infra.models import name_accelerator
+    from infra.models.folders import name_accelerator
 
     name_accelerator()
     from trainers.config import TrainConfig
-    from trainers.engine import one_rank
+    from trainers.engine.engine import one_rank
     from trainers.steps.base import StepContext
     from trainers.steps.running import step_kind
-    from trainers.tasks import Task
+    from trainers.task import Task
 
     with one_rank(600), tempfile.TemporaryDirectory() as scratch:
         rows = [
-            {"id": str(i), "prompt": r["prompt"], "completion": r["chosen"], "chosen": r["chosen"],
-             "rejected": r["rejected"], "probability": 1.0}
+            {
+                "id": str(i),
+                "prompt": r["prompt"],
+                "completion": r["chosen"],
+                "chosen": r["chosen"],
+                "rejected": r["rejected"],
+                "probability": 1.0,
+            }
             for i, r in enumerate(job["rows"])
-        ]  # fmt: skip
+        ]
         pq.write_table(pa.Table.from_pylist(rows), Path(scratch) / "rows.parquet")
         data = str(Path(scratch) / "rows.parquet")
         task = Task(job["kind"], job["model"], "", 1, 0, data, reward_model=job["model"])
         rate = {"learning_rate": job["learning_rate"]}
         rl = {"prompts_per_step": 8, "num_completions": 4, "max_new_tokens": 48, "num_steps": 2}
         settings = {
-            "sft": rate, "dpo": rate, "rl": rate | rl, "precision": job["precision"],
+            "sft": rate,
+            "dpo": rate,
+            "rl": rate | rl,
+            "precision": job["precision"],
             "batch_tokens": job["batch_tokens"],
-            "pack_tokens": job["pack_tokens"], "max_tokens": job["max_tokens"], "zero_stage": 1, "num_workers": 1,
+            "pack_tokens": job["pack_tokens"],
+            "max_tokens": job["max_tokens"],
+            "zero_stage": 1,
+            "num_workers": 1,
             "warmup_share": 0.0,
-        }  # fmt: skip
+        }
         step = step_kind(job["kind"])(StepContext(task, TrainConfig(**settings)))
         if job["kind"] == "ppo":
-            return {"phases": [step.run(number).metrics for number in range(step.num_steps)], "peak": peak_bytes()}
+            return {
+                "phases": [step.run(number).metrics for number in range(step.num_steps)],
+                "peak": peak_bytes(),
+            }
         engine = step.engines["model"]
         with engine.frozen():
             engine(step.pack(step.plan[0][:1]))  # type: ignore[attr-defined]
@@ -102,19 +123,34 @@ def trl(job: dict[str, Any]) -> dict[str, Any]:
     model = AutoModelForCausalLM.from_pretrained(job["model"], dtype="float32")
     tokenizer = AutoTokenizer.from_pretrained(job["model"])
     rows = [{"prompt": [{"role": "user", "content": r["prompt"]}]} for r in job["rows"]]
-    sides = {"sft": {"completion": "chosen"}, "dpo": {"chosen": "chosen", "rejected": "rejected"}}[job["kind"]]
+    sides = {"sft": {"completion": "chosen"}, "dpo": {"chosen": "chosen", "rejected": "rejected"}}[
+        job["kind"]
+    ]
     for row, source in zip(rows, job["rows"], strict=True):
         row |= {to: [{"role": "assistant", "content": source[side]}] for to, side in sides.items()}
     with tempfile.TemporaryDirectory() as scratch:
         options = {
-            "output_dir": scratch, "report_to": [], "disable_tqdm": True, "save_strategy": "no", "logging_steps": 1000,
-            "learning_rate": job["learning_rate"], "bf16": job["precision"] != "float32", "num_train_epochs": 1,
-            "max_length": job["max_tokens"], "use_cpu": not torch.cuda.is_available(), "warmup_steps": 0,
+            "output_dir": scratch,
+            "report_to": [],
+            "disable_tqdm": True,
+            "save_strategy": "no",
+            "logging_steps": 1000,
+            "learning_rate": job["learning_rate"],
+            "bf16": job["precision"] != "float32",
+            "num_train_epochs": 1,
+            "max_length": job["max_tokens"],
+            "use_cpu": not torch.cuda.is_available(),
+            "warmup_steps": 0,
             **job["options"],
-        }  # fmt: skip
-        Config, Trainer = (SFTConfig, SFTTrainer) if job["kind"] == "sft" else (DPOConfig, DPOTrainer)
+        }
+        Config, Trainer = (
+            (SFTConfig, SFTTrainer) if job["kind"] == "sft" else (DPOConfig, DPOTrainer)
+        )
         trainer = Trainer(
-            model, args=Config(**options), train_dataset=Dataset.from_list(rows), processing_class=tokenizer
+            model,
+            args=Config(**options),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
         )
         with torch.no_grad():
             model(input_ids=torch.ones(1, 32, dtype=torch.long, device=model.device))

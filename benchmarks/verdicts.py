@@ -25,8 +25,13 @@ def main() -> None:
             started = time.perf_counter()
             added = size - len(keys)
             while len(keys) < size:
-                fresh = [content_key("verdict", len(keys) + i) for i in range(min(50_000, size - len(keys)))]
-                store.keep_verdicts([(key, (0.5,), (0.5, 0.5), 100, 1, "[-0.7, -0.7]") for key in fresh], [])
+                fresh = [
+                    content_key("verdict", len(keys) + i)
+                    for i in range(min(50_000, size - len(keys)))
+                ]
+                store.keep_verdicts(
+                    [(key, (0.5,), (0.5, 0.5), 100, 1, "[-0.7, -0.7]") for key in fresh], []
+                )
                 keys += fresh
             adding = added / (time.perf_counter() - started)
             rates = []
@@ -38,10 +43,19 @@ def main() -> None:
                 found = store.cached_verdicts(wanted)
                 rates.append(BATCH / (time.perf_counter() - started))
                 assert len(found) == BATCH // 2
-            lines.append([f"{size:,}", f"{adding:,.0f}",
-                          f"{statistics.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})"])  # fmt: skip
+            lines.append(
+                [
+                    f"{size:,}",
+                    f"{adding:,.0f}",
+                    f"{statistics.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})",
+                ]
+            )
         store.close()
-    names = ["verdicts", "added a second", f"looked up a second, {BATCH:,} at a time, half of them unknown"]
+    names = [
+        "verdicts",
+        "added a second",
+        f"looked up a second, {BATCH:,} at a time, half of them unknown",
+    ]
     append(f"Verdict cache, {TURNS} turns", names, lines)
 
 

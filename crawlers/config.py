@@ -7,11 +7,13 @@ from typing import Literal
 from pydantic import Field
 
 from infra.config import Section
-from infra.store.frontier_records import Limits
+from infra.store.frontier.records import Limits
 
 
 class CrawlConfig(Section):
-    """What to crawl, how politely, what may be used, and how text is split between training and judging."""
+    """What to crawl, how politely, what may be used, and how text is split between training and
+    judging.
+    """
 
     source: str = "web"
     """`web` (seeds), `warc` or `files` (paths), or the dotted path of a class of your own."""
@@ -20,7 +22,8 @@ class CrawlConfig(Section):
     seed_weights: dict[str, float] = {}
     """How much more (or less) than 1 a seed, and what is found from it, is worth."""
     paths: list[str] = []
-    """Files and folders to read with source `warc` (WARC and WET) or `files` (HTML, Markdown, text)."""
+    """Files and folders to read with source `warc` (WARC and WET) or `files` (HTML, Markdown,
+    text)."""
     allow_other_hosts: bool = False
     """Follow links to hosts that no seed names."""
     sitemaps: bool = True
@@ -37,12 +40,14 @@ class CrawlConfig(Section):
     contact: str = ""
     """A URL or e-mail address for site owners; mandatory for anything but loopback."""
     delay_s: float = Field(default=1.0, ge=0)
-    """Least seconds between two requests to one host; robots.txt and slow answers make it longer, to 60 at most."""
+    """Least seconds between two requests to one host; robots.txt and slow answers make it longer,
+    to 60 at most."""
     own_hosts: list[str] = []
     """Hosts of your own, where `own_delay_s` holds instead; loopback is one."""
     own_delay_s: float = Field(default=0.0, ge=0)
     allow_addresses: list[str] = []
-    """Addresses (`10.0.0.5:8080`) outside the global internet that may be reached; a loopback seed opens itself."""
+    """Addresses (`10.0.0.5:8080`) outside the global internet that may be reached; a loopback seed
+    opens itself."""
     allow_ports: list[int] = []
     """Ports beside 80 and 443."""
     address_gap_s: float = Field(default=0.5, ge=0)
@@ -71,15 +76,18 @@ class CrawlConfig(Section):
     revisit_max_s: float = Field(default=90 * 86400.0, gt=0)
     trap_pages: int = Field(default=500, gt=0)
     trap_yield: float = Field(default=0.02, ge=0, le=1)
-    """A host is left when fewer than this share of at least `trap_pages` pages brought a new text."""
+    """A host is left when fewer than this share of at least `trap_pages` pages brought a new text.
+    """
 
     unknown_permission: Literal["allow", "deny"] = "allow"
-    """What to make of a site that says nothing about training or evaluating. A denial always wins."""
+    """What to make of a site that says nothing about training or evaluating. A denial always wins.
+    """
     extract_timeout_s: float = Field(default=30.0, gt=0)
     extract_memory_bytes: int = Field(default=2 * 2**30, ge=2**29)
 
     policy: Literal["web-1", "lenient-1"] = "web-1"
-    """Which texts are good enough: `web-1` (Gopher, C4, FineWeb; code judged apart) or `lenient-1` (length only)."""
+    """Which texts are good enough: `web-1` (Gopher, C4, FineWeb; code judged apart) or `lenient-1`
+    (length only)."""
     languages: list[str] = []
     """Keep documents in these languages only (ISO 639-1); all where empty."""
     min_document_chars: int = Field(default=200, ge=0)
@@ -92,7 +100,8 @@ class CrawlConfig(Section):
     """Share of a text's 13-grams (or, doubled, 10-grams) that may stand in a held-out text."""
 
     pool_by: Literal["auto", "domain", "page"] = "auto"
-    """What is put into one pool whole; `auto` is domain where a crawl may leave its seeds or has 20 domains of them."""
+    """What is put into one pool whole; `auto` is domain where a crawl may leave its seeds or has 20
+    domains of them."""
     gate_share: float = Field(default=0.35, gt=0, lt=1)
     """Share put aside for the gate before any labeler sees it."""
     sealed_share: float = Field(default=0.05, ge=0, lt=1)

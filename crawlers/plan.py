@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crawlers.child import DigestChild
 from crawlers.config import CrawlConfig
-from crawlers.intake import Intake
-from crawlers.permission import PURPOSES, PageMeta, Word, verdict_for, words_about
-from crawlers.politeness import AddressClock, delay_after
-from crawlers.robots import RobotsFile, access_of, parse, sitemaps_in
-from crawlers.safety import socket_policy
-from crawlers.session import Session, configured_delay
-from crawlers.transport import SystemClock, SystemResolver, Transport
+from crawlers.fetching.address_check import socket_policy
+from crawlers.fetching.politeness import AddressClock, delay_after
+from crawlers.fetching.session import Session, configured_delay
+from crawlers.fetching.transport import SystemClock, SystemResolver, Transport
+from crawlers.keeping.page_rows import Intake
+from crawlers.permission.robots import RobotsFile, access_of, parse, sitemaps_in
+from crawlers.permission.statements import PURPOSES, PageMeta, Word, verdict_for, words_about
+from crawlers.reading.reader_process import DigestChild
 from crawlers.urls import host_of, path_of
 from infra.store import Store
-from infra.store.frontier_records import Robots
+from infra.store.frontier.records import Robots
 
 BYTES_PER_PAGE = 20_000
 """What a page takes on disk, compressed; the mean of Common Crawl's HTML is some 15 to 25 kB."""
@@ -41,7 +41,7 @@ class SeedPlan:
 
 def plan(config: CrawlConfig, seeds: Sequence[str]) -> list[SeedPlan]:
     """Ask every seed's origin; once a process, because it runs Scrapy."""
-    from crawlers.spider import crawl  # installs the reactor
+    from crawlers.fetching.spider import crawl  # installs the reactor
 
     found: list[SeedPlan] = []
     store = Store(":memory:")
@@ -52,8 +52,17 @@ def plan(config: CrawlConfig, seeds: Sequence[str]) -> list[SeedPlan]:
     async def main(transport: Transport) -> None:
         clock = SystemClock()
         session = Session(
-            0, 0, config, config.limits(1), store, intake, transport, SystemResolver(), clock, addresses
-        )  # fmt: skip
+            0,
+            0,
+            config,
+            config.limits(1),
+            store,
+            intake,
+            transport,
+            SystemResolver(),
+            clock,
+            addresses,
+        )
         for seed in seeds:
             robots = await session.look(seed)
             found.append(_seed_plan(config, seed, robots, clock.time()))
@@ -100,6 +109,7 @@ def cost(config: CrawlConfig, plans: Sequence[SeedPlan], pages: int) -> Cost:
         return Cost(2 * len(plans), 0.0, 0)
     share = min(pages / len(delays), config.host_pages)
     return Cost(
-        round(share * len(delays)) + 2 * len(plans), share * max(delays.values()),
+        round(share * len(delays)) + 2 * len(plans),
+        share * max(delays.values()),
         round(share * len(delays)) * BYTES_PER_PAGE,
-    )  # fmt: skip
+    )

@@ -1,4 +1,6 @@
-"""URLs in WHATWG form, without fragments and tracking parameters. Two spellings of one URL become one string."""
+"""URLs in WHATWG form, without fragments and tracking parameters. Two spellings of one URL become
+one string.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,11 @@ _TRACKING = re.compile(
     r"|mkt_tok|oly_anon_id|oly_enc_id|vero_id|wickedid|twclid|ttclid|li_fat_id|srsltid|phpsessid|jsessionid|sessionid)$",
     re.IGNORECASE,
 )
-_suffixes = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
-"""The public suffix list as packaged: never fetched, and with the private part, where `a.github.io` is one site."""
+_suffixes = tldextract.TLDExtract(
+    suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True
+)
+"""The public suffix list as packaged: never fetched, and with the private part, where `a.github.io`
+is one site."""
 
 
 def canonical_url(url: str, base: str | None = None, sort_query: bool = True) -> str | None:
@@ -36,7 +41,12 @@ def canonical_url(url: str, base: str | None = None, sort_query: bool = True) ->
         parsed = ada_url.URL(url.strip(), base=base) if base else ada_url.URL(url.strip())
     except ValueError:
         return None
-    if parsed.protocol not in ("http:", "https:") or not parsed.hostname or parsed.username or parsed.password:
+    if (
+        parsed.protocol not in ("http:", "https:")
+        or not parsed.hostname
+        or parsed.username
+        or parsed.password
+    ):
         return None
     parsed.hash = ""
     if parsed.search:
@@ -46,7 +56,9 @@ def canonical_url(url: str, base: str | None = None, sort_query: bool = True) ->
 
 def _canonical_query(query: str, sort: bool) -> str:
     """The query without tracking parameters, its other parameters spelled as they were."""
-    parts = [part for part in query.split("&") if part and not _TRACKING.match(part.split("=", 1)[0])]
+    parts = [
+        part for part in query.split("&") if part and not _TRACKING.match(part.split("=", 1)[0])
+    ]
     return "&".join(sorted(parts) if sort else parts)
 
 
@@ -84,7 +96,9 @@ def path_of(url: str) -> str:
 
 @lru_cache(maxsize=PARSED_KEPT)
 def section_of(url: str) -> str:
-    """The first segment of the path where there are several ("" else): what a labeler's taste is kept for."""
+    """The first segment of the path where there are several ("" else): what a labeler's taste is
+    kept for.
+    """
     segments = ada_url.URL(url).pathname.split("/")
     return str(segments[1])[:80] if len(segments) > 2 else ""
 
@@ -93,8 +107,8 @@ def section_of(url: str) -> str:
 def registrable_domain(host: str) -> str:
     """The registrable domain of a host (public suffix list, private part included).
 
-    Addresses and names without a public suffix, which are somebody's own machines, stand for themselves with
-    their port.
+    Addresses and names without a public suffix, which are somebody's own machines, stand for
+    themselves with their port.
     """
     name = host.rsplit(":", 1)[0] if re.search(r":\d+$", host) and not host.endswith("]") else host
     try:
@@ -130,6 +144,11 @@ def require_urls(seeds: Iterable[str], key: str = "crawl.seeds") -> list[str]:
     for seed in seeds:
         url = canonical_url(seed)
         if url is None:
-            raise UserError(key, seed, "this is not an http or https URL.", "Write for example https://example.org/.")
+            raise UserError(
+                key,
+                seed,
+                "this is not an http or https URL.",
+                "Write for example https://example.org/.",
+            )
         urls.append(url)
     return urls

@@ -28,7 +28,8 @@ def fsync_tree(path: Path) -> None:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield a scratch folder beside `target`; it becomes `target` when the block ends without an error.
+    """Yield a scratch folder beside `target`; it becomes `target` when the block ends without an
+    error.
 
     If `target` exists by then (another process was faster), the scratch folder is dropped: folders
     are written under names that fix their content.
@@ -66,7 +67,8 @@ def file_digest(path: Path) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of a folder's files, in name order, README.md and ratchet.json left out.
+    """SHA-256 over the names and contents of a folder's files, in name order, README.md and
+    ratchet.json left out.
 
     Card and provenance are written after the decision and do not change what the model is.
     """

@@ -1,7 +1,7 @@
 """One TOML recipe, read into pydantic models, with `--set key=value` on top.
 
 Unknown keys are errors that name the nearest key. Each package owns its own model beside its
-code; `loop/recipe.py` joins them.
+code; `loop/recipe/recipe.py` joins them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from infra.errors import UserError
 
 
 class Section(BaseModel):
-    """Base of every recipe section: no unknown keys, no silent conversions, no changes after reading."""
+    """Base of every recipe section: no unknown keys, no silent conversions, no changes after
+    reading.
+    """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
 
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -31,9 +35,13 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError("recipe", path, "there is no such file.", "Give the path of a recipe (*.toml).") from None
+        raise UserError(
+            "recipe", path, "there is no such file.", "Give the path of a recipe (*.toml)."
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UserError("recipe", path, f"not readable as TOML ({error}).", "Mend the file and run again.") from None
+        raise UserError(
+            "recipe", path, f"not readable as TOML ({error}).", "Mend the file and run again."
+        ) from None
 
 
 def parse_override(text: str) -> tuple[list[str], Any]:
@@ -41,7 +49,10 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     key, separator, raw = text.partition("=")
     if not separator or not key.strip():
         raise UserError(
-            "--set", text, "this is not key=value.", "Write for example --set train.sft.learning_rate=1e-4."
+            "--set",
+            text,
+            "this is not key=value.",
+            "Write for example --set train.sft.learning_rate=1e-4.",
         )
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
@@ -59,7 +70,9 @@ def with_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any]
         for part in path[:-1]:
             child = node.setdefault(part, {})
             if not isinstance(child, dict):
-                raise UserError("--set", text, f"{part!r} is a value, not a section.", "Set that key itself.")
+                raise UserError(
+                    "--set", text, f"{part!r} is a value, not a section.", "Set that key itself."
+                )
             node = child
         node[path[-1]] = value
     return result
@@ -93,5 +106,7 @@ def validate(model: type[Config], data: dict[str, Any]) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "recipe"
-        problem = "there is no such key." if first["type"] == "extra_forbidden" else first["msg"] + "."
+        problem = (
+            "there is no such key." if first["type"] == "extra_forbidden" else first["msg"] + "."
+        )
         raise UserError(key, first["input"], problem, _remedy(model, key, first["type"])) from None

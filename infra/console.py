@@ -9,7 +9,14 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 console = Console(highlight=False, soft_wrap=True)
 if not console.is_terminal:
@@ -17,7 +24,9 @@ if not console.is_terminal:
 PLAIN_INTERVAL_S = 10.0
 
 
-_CONTROLS = dict.fromkeys([*(c for c in range(32) if chr(c) not in "\n\t"), *range(127, 160)], "\ufffd")
+_CONTROLS = dict.fromkeys(
+    [*(c for c in range(32) if chr(c) not in "\n\t"), *range(127, 160)], "\ufffd"
+)
 
 
 def plain(text: str) -> str:
@@ -53,7 +62,11 @@ def progress(description: str, total: float) -> Iterator[Advance]:
     """A progress bar on a terminal; elsewhere (a log, a submitted job) a line every ten seconds."""
     if console.is_terminal:
         columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
-        times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[detail]}", markup=False))
+        times = (
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[detail]}", markup=False),
+        )
         with Progress(*columns, *times, console=console) as bar:
             task = bar.add_task(description, total=total, detail="")
 

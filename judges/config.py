@@ -48,7 +48,8 @@ class EndpointConfig(Section):
     completion_price: float = Field(default=0.0, ge=0)
     """Price of a million completion tokens."""
     max_cost: float = Field(default=0.0, ge=0)
-    """End the stage when this much is spent; 0 sets no limit. It can be taken up again with more."""
+    """End the stage when this much is spent; 0 sets no limit. It can be taken up again with more.
+    """
 
 
 class SelectionConfig(Section):
@@ -59,7 +60,8 @@ class SelectionConfig(Section):
     temperature: float = Field(default=0.2, gt=0)
     """Ranks are divided by this: near 0 the best share is taken, at large values any share."""
     max_domain_share: float = Field(default=0.25, gt=0, le=1)
-    """Largest share of the tokens from one domain; with fewer domains than that allows, equal shares."""
+    """Largest share of the tokens from one domain; with fewer domains than that allows, equal
+    shares."""
 
 
 class JudgeConfig(Section):
@@ -68,13 +70,16 @@ class JudgeConfig(Section):
     kind: Literal["local", "endpoint", "scripted"] = "local"
     model: str = "packaged:smollm2-135m-instruct"
     passage_rubrics: list[str] = Field(default=["coherence", "informative"], min_length=1)
-    """Passages are ranked by the mean rank over those of these rubrics to which the labeler is admitted."""
+    """Passages are ranked by the mean rank over those of these rubrics to which the labeler is
+    admitted."""
     answer_rubric: str = "relevance"
     correctness_rubric: str = "correctness"
     answer_first: bool = False
-    """The labeler answers each prompt itself before it judges answers to it, and sees its own as a reference."""
+    """The labeler answers each prompt itself before it judges answers to it, and sees its own as a
+    reference."""
     gold: dict[str, str] = {}
-    """Rubric to a gold file or folder on which the labeler must be admitted too; held out from training."""
+    """Rubric to a gold file or folder on which the labeler must be admitted too; held out from
+    training."""
     gold_limit: int = Field(default=0, ge=0)
     """Pairs of each half of each gold set; 0 takes all."""
     soft_tokens: int = Field(default=0, ge=0)
@@ -86,22 +91,27 @@ class JudgeConfig(Section):
     passage_chars: int = Field(default=900, ge=100)
     """Longest passage cut from a document; cuts fall between lines."""
     max_held_out_share: float = Field(default=0.2, ge=0, le=1)
-    """Largest share of the runs of ten words in a passage or an executed example that a held-out text may have too;
-    others are left out."""
+    """Largest share of the runs of ten words in a passage or an executed example that a held-out
+    text may have too; others are left out."""
     head_factor: float = Field(default=3.0, ge=0)
-    """Further passages, for each one judged, to score by a head distilled from the labeler; 0 fits none."""
+    """Further passages, for each one judged, to score by a head distilled from the labeler; 0 fits
+    none."""
     prompts: str = ""
-    """A JSON lines file of your own prompts whose completions can be checked: prompt, check, answer."""
+    """A JSON lines file of your own prompts whose completions can be checked: prompt, check,
+    answer."""
     num_completions: int = Field(default=4, ge=2)
     """How often the champion completes each prompt."""
     completion_tokens: int = Field(default=32, ge=1)
     temperature: float = Field(default=0.9, gt=0)
     min_margin: float = Field(default=0.1, ge=0)
-    """Smallest difference of two strengths (log-odds) that makes a preference; nearer ones go to the shorter text."""
+    """Smallest difference of two strengths (log-odds) that makes a preference; nearer ones go to
+    the shorter text."""
     pairs_per_prompt: int = Field(default=4, ge=1)
-    """Pairs of completions of a prompt to ask about, those that teach most, where the labeler looks at both sides."""
+    """Pairs of completions of a prompt to ask about, those that teach most, where the labeler looks
+    at both sides."""
     older_completions: int = Field(default=1, ge=0)
-    """Completions of each prompt by the champion before this one, which may be rejected and are never chosen."""
+    """Completions of each prompt by the champion before this one, which may be rejected and are
+    never chosen."""
     chunk_size: int = Field(default=16, gt=0)
     """Subjects judged between two commits."""
     selection: SelectionConfig = SelectionConfig()

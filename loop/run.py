@@ -14,15 +14,17 @@ from typing import Annotated
 
 ROOT = Path(__file__).resolve().parent.parent
 if sys.path[0] != str(ROOT):
-    sys.path[0:1] = [str(ROOT)]  # `python loop/run.py` puts loop/ there, where its files could shadow others
+    sys.path[0:1] = [
+        str(ROOT)
+    ]  # `python loop/run.py` puts loop/ there, where its files could shadow others
 
 import typer  # noqa: E402
 
-from infra.cluster import connect  # noqa: E402
-from loop.closing import exit_on_error, finish  # noqa: E402
-from loop.recipe import load_recipe  # noqa: E402
-from loop.runs import open_run  # noqa: E402
-from loop.stages import crawl, decide, label, train  # noqa: E402
+from infra.cluster.connection import connect  # noqa: E402
+from loop.commands.exit_codes import exit_on_error, finish  # noqa: E402
+from loop.recipe.recipe import load_recipe  # noqa: E402
+from loop.record.run_folder import open_run  # noqa: E402
+from loop.stages.verbs import crawl, decide, label, train  # noqa: E402
 
 EXAMPLES = """
 Examples:
@@ -38,9 +40,15 @@ Examples:
 
 
 def main(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a built-in recipe.")] = "quickstart",
-    run: Annotated[str | None, typer.Option(help="Folder of the run; resumed if it is there. [runs/NAME]")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a key: section.key=value (TOML).")] = None,
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe file, or the name of a built-in recipe.")
+    ] = "quickstart",
+    run: Annotated[
+        str | None, typer.Option(help="Folder of the run; resumed if it is there. [runs/NAME]")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a key: section.key=value (TOML).")
+    ] = None,
 ) -> None:
     """Run a recipe, or resume it: crawl, label, train, decide, generation after generation."""
     with exit_on_error():

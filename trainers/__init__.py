@@ -1,1 +1,3 @@
-"""Training: rows and packs, losses and advantages, the DeepSpeed engine, and the steps that go over them."""
+"""Training: rows and packs, losses and advantages, the DeepSpeed engine, and the steps that go over
+them.
+"""

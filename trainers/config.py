@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from infra.config import Section
-from infra.models import fast_bfloat16
+from infra.models.folders import fast_bfloat16
 
 Reference = Literal["sft", "anchor"]
 PREFERENCE_KINDS = ("reward_model", "dpo", "kto")
@@ -49,9 +49,11 @@ class DpoConfig(Passes):
     loss: Literal["sigmoid", "ipo", "robust"] = "sigmoid"
     beta: float = Field(default=0.1, gt=0)
     smoothed: bool = False
-    """Use the labeler's probabilities as what they are, instead of taking the chosen side for right."""
+    """Use the labeler's probabilities as what they are, instead of taking the chosen side for
+    right."""
     reference: Reference = "sft"
-    """`sft`: the model that this generation's sft (or pretrain) left, or started from; `anchor`: generation 0."""
+    """`sft`: the model that this generation's sft (or pretrain) left, or started from; `anchor`:
+    generation 0."""
 
 
 class KtoConfig(Passes):
@@ -70,7 +72,8 @@ class RlConfig(Section):
     learning_rate: float = Field(default=1e-6, gt=0)
     critic_learning_rate: float = Field(default=1e-5, gt=0)
     rewards: dict[str, float] = {"reward_model": 1.0}
-    """Weight of each source: `reward_model` (of this generation), `verifier`, `judge`, or `module:Class`."""
+    """Weight of each source: `reward_model` (of this generation), `verifier`, `judge`, or
+    `module:Class`."""
     prompts_per_step: int = Field(default=8, gt=0)
     """Prompts of one iteration over all ranks."""
     num_completions: int = Field(default=4, gt=0)
@@ -86,7 +89,8 @@ class RlConfig(Section):
     sampler_memory: float = Field(default=0.3, gt=0, lt=1)
     """Share of a GPU's memory that vLLM takes."""
     truncated: Literal["keep", "drop", "penalise"] = "keep"
-    """What becomes of a completion that met no end: trained like others, left out, or given `truncated_reward`."""
+    """What becomes of a completion that met no end: trained like others, left out, or given
+    `truncated_reward`."""
     truncated_reward: float = -1.0
     num_epochs: int = Field(default=1, gt=0)
     num_minibatches: int = Field(default=1, gt=0)
@@ -103,9 +107,11 @@ class RlConfig(Section):
     scaled: bool = True
     """grpo: divide by the group's standard deviation."""
     ratio: Literal["auto", "token", "completion"] = "auto"
-    """Whether each token has a ratio of new to old probability, or a completion one; auto is a completion for rloo."""
+    """Whether each token has a ratio of new to old probability, or a completion one; auto is a
+    completion for rloo."""
     weigh: Literal["token", "completion"] = "token"
-    """What the loss is averaged over where tokens have ratios: all tokens, or each completion's mean."""
+    """What the loss is averaged over where tokens have ratios: all tokens, or each completion's
+    mean."""
     pretrain_coefficient: float = Field(default=0.0, ge=0)
     """Weight of the language-model loss on as many passages, mixed into each update (PPO-ptx)."""
     reference: Reference = "sft"
@@ -122,10 +128,13 @@ class RlConfig(Section):
 
 
 class TrainConfig(Section):
-    """How the champion is trained on a generation's samples. Stage 0 is another code path and is refused."""
+    """How the champion is trained on a generation's samples. Stage 0 is another code path and is
+    refused.
+    """
 
     steps: list[str] = Field(default=["sft", "dpo"], min_length=1)
-    """In order: pretrain, sft, reward_model, dpo, kto, ppo, grpo, rloo, reinforce_pp, or your own `module:Class`."""
+    """In order: pretrain, sft, reward_model, dpo, kto, ppo, grpo, rloo, reinforce_pp, or your own
+    `module:Class`."""
     pretrain: PretrainConfig = PretrainConfig()
     sft: SftConfig = SftConfig()
     reward_model: RewardModelConfig = RewardModelConfig()
@@ -142,8 +151,8 @@ class TrainConfig(Section):
     weight_decay: float = Field(default=0.0, ge=0)
     gradient_clipping: float = Field(default=1.0, gt=0)
     precision: Literal["auto", "float32", "autocast", "bfloat16"] = "auto"
-    """`autocast` computes in bfloat16 on float32 weights; `bfloat16` keeps weights so, with float32 masters. auto:
-    bfloat16 on CUDA, autocast on a CPU that is fast at it, else float32."""
+    """`autocast` computes in bfloat16 on float32 weights; `bfloat16` keeps weights so, with float32
+    masters. auto: bfloat16 on CUDA, autocast on a CPU that is fast at it, else float32."""
     zero_stage: Literal[1, 2, 3] = 2
     offload_optimizer: bool = False
     """Keep optimiser state in the host's memory."""
@@ -154,11 +163,13 @@ class TrainConfig(Section):
     liger_kernels: bool = False
     """Needs CUDA and the extra `liger`; faster norms, rotations and gated layers."""
     lora_rank: int = Field(default=0, ge=0)
-    """Train low-rank adapters of this rank (needs peft) and merge them at the end; 0 trains all weights."""
+    """Train low-rank adapters of this rank (needs peft) and merge them at the end; 0 trains all
+    weights."""
     num_workers: int = Field(default=0, ge=0)
     """Ranks; 0 takes one a GPU, or one on a machine without GPUs."""
     min_workers: int = Field(default=0, ge=0)
-    """Go on with as few when nodes are lost, and with more when they come back; 0 never changes their number."""
+    """Go on with as few when nodes are lost, and with more when they come back; 0 never changes
+    their number."""
     threads_per_worker: int = Field(default=0, ge=0)
     """Torch threads of a rank on CPU; 0 shares the machine's cores among the ranks of a node."""
     timeout_s: int = Field(default=1800, gt=0)
@@ -175,7 +186,9 @@ class TrainConfig(Section):
 
     @property
     def resolved_precision(self) -> str:
-        """`float32`, `autocast` or `bfloat16`, by what this machine has where the recipe leaves it open."""
+        """`float32`, `autocast` or `bfloat16`, by what this machine has where the recipe leaves it
+        open.
+        """
         if self.precision != "auto":
             return self.precision
         import torch
@@ -189,11 +202,15 @@ class TrainConfig(Section):
     def _known(cls, steps: list[str]) -> list[str]:
         for step in steps:
             if step not in BUILT_IN and ":" not in step:
-                raise ValueError(f"no such step: {step}. Known: {', '.join(BUILT_IN)}, or your own as module:Class")
+                raise ValueError(
+                    f"no such step: {step}. Known: {', '.join(BUILT_IN)}, or your own as module:Class"
+                )
         if len(set(steps)) < len(steps):
             raise ValueError("a step is named twice; a recipe has each kind of step once")
         if set(steps) == {"reward_model"}:
-            raise ValueError("a reward model alone makes no candidate; add a step that trains the policy")
+            raise ValueError(
+                "a reward model alone makes no candidate; add a step that trains the policy"
+            )
         return steps
 
     @model_validator(mode="after")
@@ -201,12 +218,22 @@ class TrainConfig(Section):
         for source in self.rl.rewards:
             if source not in REWARD_SOURCES and ":" not in source:
                 known = ", ".join(REWARD_SOURCES)
-                raise ValueError(f"no such source in rl.rewards: {source}. Known: {known}, or your own as module:Class")
-        needs_reward = any(step in RL_KINDS for step in self.steps) and "reward_model" in self.rl.rewards
+                raise ValueError(
+                    f"no such source in rl.rewards: {source}. Known: {known}, or your own as module:Class"
+                )
+        needs_reward = (
+            any(step in RL_KINDS for step in self.steps) and "reward_model" in self.rl.rewards
+        )
         if needs_reward and "reward_model" not in self.steps:
-            raise ValueError("train.rl.rewards names reward_model, which is not among train.steps; add it before")
+            raise ValueError(
+                "train.rl.rewards names reward_model, which is not among train.steps; add it before"
+            )
         if {"grpo", "rloo"} & set(self.steps) and self.rl.num_completions < 2:
-            raise ValueError("grpo and rloo compare completions; set train.rl.num_completions to 2 or more")
+            raise ValueError(
+                "grpo and rloo compare completions; set train.rl.num_completions to 2 or more"
+            )
         if self.min_workers > self.num_workers:
-            raise ValueError("train.min_workers is above train.num_workers; set num_workers to the most there may be")
+            raise ValueError(
+                "train.min_workers is above train.num_workers; set num_workers to the most there may be"
+            )
         return self

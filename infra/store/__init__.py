@@ -7,15 +7,17 @@ snapshots while it works (`infra.store.reading`).
 
 from __future__ import annotations
 
-from infra.store.curating import CurationTables
-from infra.store.deciding import DecisionTables
-from infra.store.forgetting import ForgettingTables
-from infra.store.labeling import LabelTables
-from infra.store.training import TrainingTables
-from infra.store.verdicts import VerdictTables
+from infra.store.tables.curation import CurationTables
+from infra.store.tables.forgetting import ForgettingTables
+from infra.store.tables.gate import DecisionTables
+from infra.store.tables.labels import LabelTables
+from infra.store.tables.training import TrainingTables
+from infra.store.tables.verdicts import VerdictTables
 
 
-class Store(ForgettingTables, CurationTables, LabelTables, VerdictTables, TrainingTables, DecisionTables):
+class Store(
+    ForgettingTables, CurationTables, LabelTables, VerdictTables, TrainingTables, DecisionTables
+):
     """Every table of a run. Construct with the path of its DuckDB file, or ":memory:"."""
 
 

@@ -11,7 +11,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from infra.store import Store
-from infra.store.base import connect
+from infra.store.connection import connect
 
 
 class RemoteProxy:
@@ -45,5 +45,9 @@ def start_store(path: str, snapshot_folder: str) -> Store:
     """
     connect(path).close()
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(Store).options(num_cpus=0, scheduling_strategy=here).remote(path, snapshot_folder)
+    actor = (
+        ray.remote(Store)
+        .options(num_cpus=0, scheduling_strategy=here)
+        .remote(path, snapshot_folder)
+    )
     return cast(Store, remote_proxy(actor))

@@ -1,7 +1,7 @@
 """WARC files of a run: appended to, synced, and only then known to the database.
 
-Records come ready made (one gzip member each); here they are put one behind another. A record that a
-killed process left behind its last commit is cut off when the archive is opened again.
+Records come ready made (one gzip member each); here they are put one behind another. A record that
+a killed process left behind its last commit is cut off when the archive is opened again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class Archive:
         self._name = max(committed, default="")
 
     def append(self, records: Sequence[bytes], opening: bytes) -> list[tuple[str, int, int]]:
-        """Write records, synced to disk; where each lies as (file, offset, length). `opening` begins a new file."""
+        """Write records, synced to disk; where each lies as (file, offset, length). `opening`
+        begins a new file.
+        """
         places = []
         begun: dict[str, int] = {}
         try:
@@ -83,7 +85,9 @@ class Archive:
             return file.read(length)
 
     def blank(self, name: str, gone: Sequence[tuple[int, int]]) -> None:
-        """Overwrite records (offset, length) in place by empty ones of the same length; other offsets stay."""
+        """Overwrite records (offset, length) in place by empty ones of the same length; other
+        offsets stay.
+        """
         self.close()
         with (self.folder / Path(name).name).open("r+b") as file:
             for offset, length in gone:
@@ -103,12 +107,14 @@ class Archive:
 def blank_member(length: int) -> bytes:
     """Gzip members of exactly `length` bytes that hold nothing but empty WARC records.
 
-    The room is filled by gzip's extra field (RFC 1952, FEXTRA), which readers skip. Members without any
-    content would do as well, but fastwarc 2.0 takes one for the end of the file.
+    The room is filled by gzip's extra field (RFC 1952, FEXTRA), which readers skip. Members without
+    any content would do as well, but fastwarc 2.0 takes one for the end of the file.
     """
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
     content = deflate.compress(_EMPTY_RECORD) + deflate.flush()
-    trailer = zlib.crc32(_EMPTY_RECORD).to_bytes(4, "little") + len(_EMPTY_RECORD).to_bytes(4, "little")
+    trailer = zlib.crc32(_EMPTY_RECORD).to_bytes(4, "little") + len(_EMPTY_RECORD).to_bytes(
+        4, "little"
+    )
     header = b"\x1f\x8b\x08\x04\x00\x00\x00\x00\x00\xff"
     least = len(header) + 2 + len(content) + len(trailer)
     parts = []

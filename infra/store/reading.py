@@ -9,14 +9,19 @@ from typing import Any
 import duckdb
 
 from infra.errors import UserError
-from infra.store.base import connect
+from infra.store.connection import connect
 
 
 def open_for_reading(run: Path) -> tuple[duckdb.DuckDBPyConnection, str]:
     """A connection to query, and words on how fresh it is ("" when it is the database itself)."""
     database = run / "ratchet.duckdb"
     if not database.exists():
-        raise UserError("--run", run, "there is no run here.", "Give the folder that a run printed at its start.")
+        raise UserError(
+            "--run",
+            run,
+            "there is no run here.",
+            "Give the folder that a run printed at its start.",
+        )
     try:
         return connect(str(database), read_only=True, wait_s=0.0), ""
     except UserError as error:
@@ -30,7 +35,9 @@ def open_for_reading(run: Path) -> tuple[duckdb.DuckDBPyConnection, str]:
     return connection, f"the run is at work; this is its state of {taken:%Y-%m-%d %H:%M:%S}"
 
 
-def rows(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[object] | None = None) -> list[Any]:
+def rows(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[object] | None = None
+) -> list[Any]:
     """The rows of a query as dictionaries."""
     cursor = connection.execute(sql, parameters or [])
     names = [column[0] for column in cursor.description or []]

@@ -1,7 +1,7 @@
 """Labelers, verifier and champion as Ray actors.
 
-They load their model at the first call and not when they are made: an error in an actor's constructor
-comes back without its type.
+They load their model at the first call and not when they are made: an error in an actor's
+constructor comes back without its type.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any
 
 import ray
 
-from infra.language_model import CompletedText, LanguageModel
+from infra.models.language_model import CompletedText, LanguageModel
 from infra.records import Document
-from judges.answers import Answer
 from judges.config import JudgeConfig
+from judges.judgment.answers import Answer
+from judges.judgment.elicitation import Subject
+from judges.judgment.listwise import Listing, Ranking
+from judges.judgment.pairs import Comparison, Pair
+from judges.judgment.protocol import Judge
 from judges.labelers.backends import make_judge
-from judges.listings import Listing, Ranking
-from judges.pairs import Comparison, Pair
-from judges.protocol import Judge
 from judges.rubrics import Rubric
 from judges.verifying.checks import Claim, verify_claims
 from judges.verifying.sandbox import Sandbox
 from judges.verifying.verifier import VerifiedDocument, verify_document
-from judges.ways import Subject
 
 
 def _use_threads(num_threads: int) -> None:
@@ -97,7 +97,11 @@ class RemoteJudge(Judge):
         """Call a method of every actor with its part of the items; the results in the items' order."""
         count = len(self._actors)
         parts = [list(items)[i::count] for i in range(count)]
-        refs = [getattr(a, method).remote(rubric, way, p) for a, p in zip(self._actors, parts, strict=True) if p]
+        refs = [
+            getattr(a, method).remote(rubric, way, p)
+            for a, p in zip(self._actors, parts, strict=True)
+            if p
+        ]
         results: list[Any] = [None] * len(items)
         for i, part in enumerate(ray.get(refs)):
             results[i::count] = part
@@ -119,11 +123,11 @@ class VerifierWorker:
         self._sandbox = Sandbox()
 
     def verify(self, documents: Sequence[Document], generation: int) -> list[VerifiedDocument]:
-        """See `judges.making.parts.Verifier`."""
+        """See `judges.making.context.Verifier`."""
         return [verify_document(document, generation, self._sandbox) for document in documents]
 
     def check(self, claims: Sequence[Claim]) -> list[bool]:
-        """See `judges.making.parts.Verifier`."""
+        """See `judges.making.context.Verifier`."""
         return verify_claims(claims, self._sandbox)
 
 
@@ -141,14 +145,14 @@ class ChampionWorker:
     def complete(
         self, instructions: Sequence[str], max_new_tokens: int, temperature: float, seed: int
     ) -> list[CompletedText]:
-        """See `judges.making.parts.Champion`."""
+        """See `judges.making.context.Champion`."""
         prompts = [self._model.chat_prompt(self._model.neutralise(text)) for text in instructions]
         return self._model.complete(prompts, max_new_tokens, temperature, seed)
 
     def surprise(self, texts: Sequence[str]) -> list[float]:
-        """See `judges.making.parts.Champion`."""
+        """See `judges.making.context.Champion`."""
         return self._model.bits_per_byte([self._model.neutralise(text) for text in texts])
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """See `judges.making.parts.Encoder`."""
+        """See `judges.making.context.Encoder`."""
         return self._model.embed([self._model.neutralise(text) for text in texts])

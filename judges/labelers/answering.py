@@ -1,23 +1,27 @@
-"""A labeler that answers first and compares afterwards: its own answer is shown to it as a reference."""
+"""A labeler that answers first and compares afterwards: its own answer is shown to it as a
+reference.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from judges.answers import Answer
-from judges.listings import Listing, Ranking
-from judges.pairs import Comparison, Pair
-from judges.protocol import AroundJudge, Judge
+from judges.judgment.answers import Answer
+from judges.judgment.elicitation import Subject
+from judges.judgment.listwise import Listing, Ranking
+from judges.judgment.pairs import Comparison, Pair
+from judges.judgment.protocol import AroundJudge, Judge
 from judges.rubrics import Rubric
-from judges.ways import Subject
 
 ANSWER_TOKENS = 128
 
 
 @dataclass
 class AnswersFirst(AroundJudge):
-    """See `judges.protocol.Judge`. Only for rubrics about answers, and only where no reference is given already."""
+    """See `judges.judgment.protocol.Judge`. Only for rubrics about answers, and only where no
+    reference is given already.
+    """
 
     inner: Judge
     seed: int = 0
@@ -37,7 +41,9 @@ class AnswersFirst(AroundJudge):
     def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
         """See `Judge`."""
         own = self._answers(rubric, [(p.prompt, p.reference) for p in pairs])
-        return self.inner.compare(rubric, way, [replace(p, reference=o) for p, o in zip(pairs, own, strict=True)])
+        return self.inner.compare(
+            rubric, way, [replace(p, reference=o) for p, o in zip(pairs, own, strict=True)]
+        )
 
     def rank(self, rubric: Rubric, way: str, listings: Sequence[Listing]) -> list[Ranking]:
         """See `Judge`."""
@@ -49,8 +55,14 @@ class AnswersFirst(AroundJudge):
         """The reference given, or the labeler's own answer; each prompt is answered once."""
         if rubric.subject != "answer" or rubric.needs_reference:
             return [reference for _, reference in asked]
-        missing = [p for p in dict.fromkeys(p for p, given in asked if p and not given) if p not in self._own]
+        missing = [
+            p
+            for p in dict.fromkeys(p for p, given in asked if p and not given)
+            if p not in self._own
+        ]
         requests = [f"Question: {prompt}\n\nAnswer:" for prompt in missing]
         texts = self.inner.complete(requests, ANSWER_TOKENS, 0.0, self.seed) if missing else []
-        self._own |= {prompt: text.text.strip() for prompt, text in zip(missing, texts, strict=True)}
+        self._own |= {
+            prompt: text.text.strip() for prompt, text in zip(missing, texts, strict=True)
+        }
         return [given or self._own.get(prompt, "") for prompt, given in asked]

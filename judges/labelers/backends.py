@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from judges.config import JudgeConfig
+from judges.judgment.protocol import Judge
 from judges.labelers.answering import AnswersFirst
-from judges.protocol import Judge
 
 
 def make_judge(config: JudgeConfig, seed: int = 0) -> Judge:

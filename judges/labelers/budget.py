@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from infra.console import warn
-from infra.language_model import CompletedText
-from judges.answers import Answer
+from infra.models.language_model import CompletedText
 from judges.config import JudgeConfig
+from judges.judgment.answers import Answer
+from judges.judgment.elicitation import Subject
+from judges.judgment.listwise import Listing, Ranking
+from judges.judgment.pairs import Comparison, Pair
+from judges.judgment.protocol import AroundJudge, Judge
 from judges.labelers.sentinels import EVERY
-from judges.listings import Listing, Ranking
-from judges.making.extractive import SPANS
-from judges.making.instructions import QUESTION_TOKENS, SHOWN_CHARS, TRIES
-from judges.making.passages import estimated_tokens
+from judges.making.demonstrations.extractive import SPANS
+from judges.making.demonstrations.instructions import QUESTION_TOKENS, SHOWN_CHARS, TRIES
+from judges.making.passages.passages import estimated_tokens
 from judges.measuring.probes import probe_pairs
-from judges.pairs import Comparison, Pair
-from judges.protocol import AroundJudge, Judge
 from judges.rubrics import LABELED, WAYS, Rubric, load_rubric
-from judges.ways import Subject
 
 Item = TypeVar("Item")
 Said = TypeVar("Said", Answer, Comparison, Ranking)
@@ -34,10 +34,10 @@ RIDERS = 8
 
 @dataclass
 class BudgetedJudge(AroundJudge):
-    """See `judges.protocol.Judge`.
+    """See `judges.judgment.protocol.Judge`.
 
-    Past `soft_tokens` it says so once. What would pass `hard_tokens` is not asked, and unscored with the reason
-    `budget`; 0 sets no limit.
+    Past `soft_tokens` it says so once. What would pass `hard_tokens` is not asked, and unscored
+    with the reason `budget`; 0 sets no limit.
     """
 
     inner: Judge
@@ -49,30 +49,52 @@ class BudgetedJudge(AroundJudge):
     def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
         """See `Judge`."""
         sizes = [len(s.prompt) + len(s.text) + len(s.reference) for s in subjects]
-        return self._within(subjects, sizes, lambda some: self.inner.score(rubric, way, some), Answer(None, "budget"))
+        return self._within(
+            subjects,
+            sizes,
+            lambda some: self.inner.score(rubric, way, some),
+            Answer(None, "budget"),
+        )
 
     def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
         """See `Judge`."""
         sizes = [2 * (len(p.prompt) + len(p.a) + len(p.b) + len(p.reference)) for p in pairs]
         unasked = Comparison(None, None, "budget")
-        return self._within(pairs, sizes, lambda some: self.inner.compare(rubric, way, some), unasked)
+        return self._within(
+            pairs, sizes, lambda some: self.inner.compare(rubric, way, some), unasked
+        )
 
     def rank(self, rubric: Rubric, way: str, listings: Sequence[Listing]) -> list[Ranking]:
         """See `Judge`."""
         sizes = [len(x.texts) * (len(x.prompt) + sum(map(len, x.texts))) for x in listings]
-        return self._within(listings, sizes, lambda some: self.inner.rank(rubric, way, some), Ranking(None, "budget"))
+        return self._within(
+            listings,
+            sizes,
+            lambda some: self.inner.rank(rubric, way, some),
+            Ranking(None, "budget"),
+        )
 
     def complete(
         self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
     ) -> list[CompletedText]:
         """See `Judge`; what the budget does not allow is an empty, unfinished text."""
         number = self._affordable([len(p) + 3 * max_new_tokens for p in prompts])
-        said = self.inner.complete(prompts[:number], max_new_tokens, temperature, seed) if number else []
-        self._spend(sum(estimated_tokens(p) for p in prompts[:number]) + sum(t.num_tokens for t in said))
+        said = (
+            self.inner.complete(prompts[:number], max_new_tokens, temperature, seed)
+            if number
+            else []
+        )
+        self._spend(
+            sum(estimated_tokens(p) for p in prompts[:number]) + sum(t.num_tokens for t in said)
+        )
         return [*said, *[CompletedText("", 0, finished=False)] * (len(prompts) - number)]
 
     def _within(
-        self, items: Sequence[Item], sizes: Sequence[int], ask: Callable[[Sequence[Item]], list[Said]], unasked: Said
+        self,
+        items: Sequence[Item],
+        sizes: Sequence[int],
+        ask: Callable[[Sequence[Item]], list[Said]],
+        unasked: Said,
     ) -> list[Said]:
         number = self._affordable(sizes)
         said: list[Said] = ask(items[:number]) if number else []
@@ -94,7 +116,9 @@ class BudgetedJudge(AroundJudge):
         self.spent += tokens
         if 0 < self.soft_tokens < self.spent and not self._was_warned:
             self._was_warned = True
-            warn(f"labels have cost {self.spent:,} tokens, more than judge.soft_tokens = {self.soft_tokens:,}")
+            warn(
+                f"labels have cost {self.spent:,} tokens, more than judge.soft_tokens = {self.soft_tokens:,}"
+            )
 
 
 @dataclass(frozen=True)
@@ -113,8 +137,14 @@ def _chars_asked(rubric: Rubric, way: str, chars: int) -> int:
     if way == "likelihood" and rubric.likelihood is not None:
         return len(rubric.likelihood.context) + chars
     if way == "text_given_label" and rubric.text_given_label is not None:
-        return len(rubric.text_given_label.positive) + len(rubric.text_given_label.negative) + 2 * chars
-    return sum(len(rubric.template) + len(c.question) + CHARS_OF_FENCES + chars for c in rubric.criteria)
+        return (
+            len(rubric.text_given_label.positive)
+            + len(rubric.text_given_label.negative)
+            + 2 * chars
+        )
+    return sum(
+        len(rubric.template) + len(c.question) + CHARS_OF_FENCES + chars for c in rubric.criteria
+    )
 
 
 def _ways(config: JudgeConfig, rubric: Rubric) -> list[str]:
@@ -123,8 +153,14 @@ def _ways(config: JudgeConfig, rubric: Rubric) -> list[str]:
 
 def _tokens_of(config: JudgeConfig, rubric: Rubric, chars: int) -> int:
     """Tokens of one item of so many characters, by the dearest way of asking."""
-    samples = config.endpoint.num_samples if config.kind == "endpoint" and config.endpoint.way == "counts" else 1
-    return samples * max(estimated_tokens("x" * _chars_asked(rubric, way, chars)) for way in _ways(config, rubric))
+    samples = (
+        config.endpoint.num_samples
+        if config.kind == "endpoint" and config.endpoint.way == "counts"
+        else 1
+    )
+    return samples * max(
+        estimated_tokens("x" * _chars_asked(rubric, way, chars)) for way in _ways(config, rubric)
+    )
 
 
 def measuring(config: JudgeConfig) -> Expense:
@@ -133,17 +169,25 @@ def measuring(config: JudgeConfig) -> Expense:
     for rubric in (load_rubric(name) for name in dict.fromkeys(config.rubric_names())):
         for probe in rubric.probes:
             pairs = probe_pairs(probe, config.num_probe_items)
-            sizes = [len(s.prompt) + len(s.text) + len(s.reference) for p in pairs for s in (p.good, p.bad)]
+            sizes = [
+                len(s.prompt) + len(s.text) + len(s.reference)
+                for p in pairs
+                for s in (p.good, p.bad)
+            ]
             orders = 1 if config.kind == "local" else 3
             for way in _ways(config, rubric):
                 number += orders * len(sizes)
-                tokens += orders * sum(estimated_tokens("x" * _chars_asked(rubric, way, size)) for size in sizes)
+                tokens += orders * sum(
+                    estimated_tokens("x" * _chars_asked(rubric, way, size)) for size in sizes
+                )
             number += 2 * len(sizes)  # the sentinels
             tokens += 2 * sum(_tokens_of(config, rubric, size) for size in sizes)
     return Expense("measuring the labeler (once)", number, tokens)
 
 
-def estimate(config: JudgeConfig, num_passage_tokens: int, num_prompts: int, num_instructions: int) -> list[Expense]:
+def estimate(
+    config: JudgeConfig, num_passage_tokens: int, num_prompts: int, num_instructions: int
+) -> list[Expense]:
     """What a generation's labels cost at most, step by step, once the labeler is measured."""
     passages = max(1, num_passage_tokens // estimated_tokens("x" * config.passage_chars))
     watched = 1 + RIDERS / EVERY
@@ -157,10 +201,18 @@ def estimate(config: JudgeConfig, num_passage_tokens: int, num_prompts: int, num
     shown = estimated_tokens("x" * (SHOWN_CHARS + CHARS_OF_EXAMPLES)) + QUESTION_TOKENS
     expenses.append(Expense("questions written, and their fit", written, written * shown + fit))
     number = config.num_completions + config.older_completions
-    contests = num_instructions * (number if config.kind == "local" else 2 * config.pairs_per_prompt)
+    contests = num_instructions * (
+        number if config.kind == "local" else 2 * config.pairs_per_prompt
+    )
     chars = 4 * config.completion_tokens
-    expenses.append(Expense("completions compared", contests, contests * _tokens_of(config, answers, 2 * chars)))
-    known = 2 * num_prompts * _tokens_of(config, load_rubric(config.correctness_rubric), 2 * chars + QUESTION_CHARS)
+    expenses.append(
+        Expense("completions compared", contests, contests * _tokens_of(config, answers, 2 * chars))
+    )
+    known = (
+        2
+        * num_prompts
+        * _tokens_of(config, load_rubric(config.correctness_rubric), 2 * chars + QUESTION_CHARS)
+    )
     expenses.append(Expense("pairs with a known answer", num_prompts, known))
     return expenses
 

@@ -1,8 +1,9 @@
 """A labeler behind an OpenAI-compatible server: vLLM, SGLang, llama.cpp, Ollama, or a hosted one.
 
-What the server can do is asked before anything is judged, and decides on the one way in which it is asked from
-then on, so that statistics never mix them: `logprobs` of the first token where it gives any, else `counts` of
-labels over several sampled answers, else `text`, the last allowed label in one answer.
+What the server can do is asked before anything is judged, and decides on the one way in which it is
+asked from then on, so that statistics never mix them: `logprobs` of the first token where it gives
+any, else `counts` of labels over several sampled answers, else `text`, the last allowed label in
+one answer.
 """
 
 from __future__ import annotations
@@ -21,30 +22,37 @@ from openai import AsyncOpenAI
 
 from infra.console import warn
 from infra.errors import StageError, UserError
-from infra.language_model import CompletedText
+from infra.models.language_model import CompletedText
 from infra.records import content_key
-from judges.answers import Answer, LabelAnswer
-from judges.asking import AsksLabels
 from judges.config import EndpointConfig
-from judges.labelers.endpoint_answers import first_alternatives, read_counts, read_logprobs, read_text
-from judges.listings import Listing, Ranking
-from judges.pairs import Comparison, Pair
-from judges.questions import Question, visible
+from judges.judgment.answers import Answer, LabelAnswer
+from judges.judgment.asking import AsksLabels
+from judges.judgment.elicitation import Subject
+from judges.judgment.listwise import Listing, Ranking
+from judges.judgment.pairs import Comparison, Pair
+from judges.judgment.questions import Question, visible
+from judges.labelers.endpoint_answers import (
+    first_alternatives,
+    read_counts,
+    read_logprobs,
+    read_text,
+)
 from judges.rubrics import Rubric
-from judges.ways import Subject
 
 LOGPROBS, COUNTS, TEXT = "logprobs", "counts", "text"
 WAYS_BY_WORTH = (LOGPROBS, COUNTS, TEXT)
 MOST_LOGPROBS = (20, 5)
-"""Numbers of alternatives to ask for: the most that the protocol allows, and what many servers stop at."""
+"""Numbers of alternatives to ask for: the most that the protocol allows, and what many servers stop
+at."""
 LABEL_TOKENS = 8
 SCHEMA_TOKENS = 24
 POLL_S = 2.0
 _BUSY = frozenset({429, 502, 503, 504})
 _ROLES = re.compile(
     r"<(?=\||/?s>|(?:start|end)_of_turn>|(?:bos|eos|pad|unk)>|/?(?:system|user|assistant)>|<SYS>>|</SYS>>)"
-    r"|\[(?=/?INST\])", re.IGNORECASE,
-)  # fmt: skip
+    r"|\[(?=/?INST\])",
+    re.IGNORECASE,
+)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -60,15 +68,18 @@ class Usage:
 
     def cost(self, config: EndpointConfig) -> float:
         """Tokens times prices."""
-        return (self.prompt_tokens * config.prompt_price + self.completion_tokens * config.completion_price) / 1e6
+        return (
+            self.prompt_tokens * config.prompt_price
+            + self.completion_tokens * config.completion_price
+        ) / 1e6
 
 
 @dataclass(frozen=True)
 class Capabilities:
     """What a server was found to do.
 
-    The number of alternatives that come with log-probabilities, answers that keep to a schema, and samples that
-    repeat for a seed.
+    The number of alternatives that come with log-probabilities, answers that keep to a schema, and
+    samples that repeat for a seed.
     """
 
     model: str
@@ -91,14 +102,16 @@ def neutralise_roles(text: str) -> str:
 
 
 def _is_passing(error: openai.APIError) -> bool:
-    """Whether the server is away, starting or too busy, so that the same request may be answered later."""
+    """Whether the server is away, starting or too busy, so that the same request may be answered
+    later.
+    """
     if isinstance(error, openai.APIStatusError):
         return error.status_code in _BUSY
     return isinstance(error, openai.APIConnectionError)
 
 
 class EndpointJudge(AsksLabels):
-    """See `judges.protocol.Judge`. The key comes from the environment and is never shown."""
+    """See `judges.judgment.protocol.Judge`. The key comes from the environment and is never shown."""
 
     name = ""
     ways: tuple[str, ...] = ()
@@ -112,8 +125,12 @@ class EndpointJudge(AsksLabels):
         self.usage = Usage()
         self.capabilities = self._run(self._probe)
         if config.way not in ("best", *WAYS_BY_WORTH[WAYS_BY_WORTH.index(self.capabilities.way) :]):
-            raise UserError("judge.endpoint.way", config.way, "the server cannot be asked so.",
-                            f"It can by {self.capabilities.way}.")  # fmt: skip
+            raise UserError(
+                "judge.endpoint.way",
+                config.way,
+                "the server cannot be asked so.",
+                f"It can by {self.capabilities.way}.",
+            )
         way = self.capabilities.way if config.way == "best" else config.way
         self.ways = (way,)
         server = content_key(config.url, self.capabilities.model)[:12]
@@ -152,14 +169,21 @@ class EndpointJudge(AsksLabels):
 
         async def one(client: AsyncOpenAI, numbered: tuple[int, str]) -> CompletedText:
             number, prompt = numbered
-            answer = await self._request(lambda: client.completions.create(
-                model=self.capabilities.model, prompt=neutralise_roles(prompt), max_tokens=max_new_tokens,
-                temperature=temperature, seed=(seed + number) % 2**31,
-            ))  # fmt: skip
+            answer = await self._request(
+                lambda: client.completions.create(
+                    model=self.capabilities.model,
+                    prompt=neutralise_roles(prompt),
+                    max_tokens=max_new_tokens,
+                    temperature=temperature,
+                    seed=(seed + number) % 2**31,
+                )
+            )
             if answer is None or not answer.choices:
                 return CompletedText("", 0, finished=False)
             tokens = answer.usage.completion_tokens if answer.usage else 0
-            return CompletedText(answer.choices[0].text, tokens, answer.choices[0].finish_reason == "stop")
+            return CompletedText(
+                answer.choices[0].text, tokens, answer.choices[0].finish_reason == "stop"
+            )
 
         return self._map(one, list(enumerate(prompts)))
 
@@ -167,24 +191,40 @@ class EndpointJudge(AsksLabels):
 
     async def _ask_server(self, client: AsyncOpenAI, question: Question, way: str) -> LabelAnswer:
         """One label question, its answer read in the given way."""
-        options: dict[str, Any] = {"max_tokens": LABEL_TOKENS, "temperature": 1.0 if way == COUNTS else 0.0}
+        options: dict[str, Any] = {
+            "max_tokens": LABEL_TOKENS,
+            "temperature": 1.0 if way == COUNTS else 0.0,
+        }
         if way == LOGPROBS:
-            options |= {"max_tokens": 1, "logprobs": True, "top_logprobs": self.capabilities.num_logprobs}
+            options |= {
+                "max_tokens": 1,
+                "logprobs": True,
+                "top_logprobs": self.capabilities.num_logprobs,
+            }
         elif self.capabilities.has_schema:
-            options |= {"max_tokens": SCHEMA_TOKENS, "response_format": menu_schema(question.labels)}
+            options |= {
+                "max_tokens": SCHEMA_TOKENS,
+                "response_format": menu_schema(question.labels),
+            }
         seeds = range(self._config.num_samples if way == COUNTS else 1)
         numbers = [int(content_key(question.key, i)[:7], 16) for i in seeds]
-        answers = [await self._chat(client, question.content, number, options) for number in numbers]
+        answers = [
+            await self._chat(client, question.content, number, options) for number in numbers
+        ]
         if any(answer is None for answer in answers):
             return LabelAnswer(None, "backend")
         read = {LOGPROBS: read_logprobs, COUNTS: read_counts, TEXT: read_text}[way]
         return read(answers, question.labels)
 
-    async def _chat(self, client: AsyncOpenAI, content: str, seed: int, options: dict[str, Any]) -> Any:
+    async def _chat(
+        self, client: AsyncOpenAI, content: str, seed: int, options: dict[str, Any]
+    ) -> Any:
         model = self.capabilities.model
-        return await self._request(lambda: client.chat.completions.create(
-            model=model, messages=[{"role": "user", "content": content}], seed=seed, **options
-        ))  # fmt: skip
+        return await self._request(
+            lambda: client.chat.completions.create(
+                model=model, messages=[{"role": "user", "content": content}], seed=seed, **options
+            )
+        )
 
     async def _request(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """The answer, None where the server refuses this one item; waits while there is no server."""
@@ -193,8 +233,12 @@ class EndpointJudge(AsksLabels):
             try:
                 answer = await call()
             except openai.AuthenticationError as error:
-                raise UserError(self._config.key_variable, "(not shown)", "the server refuses this key.",
-                                "Set the environment variable to a valid one.") from error  # fmt: skip
+                raise UserError(
+                    self._config.key_variable,
+                    "(not shown)",
+                    "the server refuses this key.",
+                    "Set the environment variable to a valid one.",
+                ) from error
             except openai.APIError as error:
                 if not _is_passing(error):
                     self.usage.failures += 1
@@ -206,8 +250,12 @@ class EndpointJudge(AsksLabels):
 
     async def _wait(self, deadline: float, error: openai.APIError) -> None:
         if time.monotonic() > deadline:
-            raise StageError("judge", self._config.url, f"no answer for {self._config.patience_s:.0f} s;"
-                             " start the server and give the same command again") from error  # fmt: skip
+            raise StageError(
+                "judge",
+                self._config.url,
+                f"no answer for {self._config.patience_s:.0f} s;"
+                " start the server and give the same command again",
+            ) from error
         if not self._is_waiting:
             warn(f"{self._config.url} does not answer; waiting for it")
         self._is_waiting = True
@@ -220,11 +268,17 @@ class EndpointJudge(AsksLabels):
             self.usage.prompt_tokens += answer.usage.prompt_tokens or 0
             self.usage.completion_tokens += answer.usage.completion_tokens or 0
         if 0 < self._config.max_cost < self.usage.cost(self._config):
-            raise StageError("judge", self._config.url, f"judge.endpoint.max_cost = {self._config.max_cost:g} is spent")
+            raise StageError(
+                "judge",
+                self._config.url,
+                f"judge.endpoint.max_cost = {self._config.max_cost:g} is spent",
+            )
 
     # Running.
 
-    def _map(self, one: Callable[[AsyncOpenAI, Item], Awaitable[Result]], items: Sequence[Item]) -> list[Result]:
+    def _map(
+        self, one: Callable[[AsyncOpenAI, Item], Awaitable[Result]], items: Sequence[Item]
+    ) -> list[Result]:
         """Ask about items, at most `concurrency` at a time; results in the items' order."""
 
         async def everything(client: AsyncOpenAI) -> list[Result]:
@@ -246,7 +300,10 @@ class EndpointJudge(AsksLabels):
         async def main() -> Result:
             config = self._config
             async with AsyncOpenAI(
-                base_url=config.url, api_key=self._key, timeout=config.timeout_s, max_retries=config.max_retries
+                base_url=config.url,
+                api_key=self._key,
+                timeout=config.timeout_s,
+                max_retries=config.max_retries,
             ) as client:
                 return await work(client)
 
@@ -261,8 +318,12 @@ class EndpointJudge(AsksLabels):
         names = [model.id for model in models.data] if models is not None else []
         wanted = self._config.model or (names[0] if names else "")
         if not wanted or (names and wanted not in names):
-            raise UserError("judge.endpoint.model", wanted, "the server has no such model.",
-                            f"It has {', '.join(names[:5]) or 'none'}.")  # fmt: skip
+            raise UserError(
+                "judge.endpoint.model",
+                wanted,
+                "the server has no such model.",
+                f"It has {', '.join(names[:5]) or 'none'}.",
+            )
         self.capabilities = Capabilities(wanted)
         schema = {"max_tokens": SCHEMA_TOKENS, "response_format": menu_schema(("Yes", "No"))}
         chosen = await self._chat(client, "Is water wet?", 1, schema)
@@ -276,12 +337,18 @@ class EndpointJudge(AsksLabels):
         return Capabilities(wanted, 0, has_schema, await self._repeats(client))
 
     async def _repeats(self, client: AsyncOpenAI) -> bool:
-        """Whether two samples with one seed are the same text; `UserError` where the server takes no chat at all."""
+        """Whether two samples with one seed are the same text; `UserError` where the server takes
+        no chat at all.
+        """
         options = {"max_tokens": LABEL_TOKENS, "temperature": 1.0}
         both = [await self._chat(client, "Write three random words.", 7, options) for _ in range(2)]
         if any(answer is None for answer in both):
-            raise UserError("judge.endpoint.url", self._config.url, "the server refuses chat completions.",
-                            "Give the address of an OpenAI-compatible API; it mostly ends in /v1.")  # fmt: skip
+            raise UserError(
+                "judge.endpoint.url",
+                self._config.url,
+                "the server refuses chat completions.",
+                "Give the address of an OpenAI-compatible API; it mostly ends in /v1.",
+            )
         first, second = (answer.choices[0].message.content for answer in both)
         return bool(first == second)
 
@@ -289,12 +356,23 @@ class EndpointJudge(AsksLabels):
 def menu_schema(labels: Sequence[str]) -> dict[str, Any]:
     """What makes a server that knows schemas answer with one of the labels."""
     label = {"type": "string", "enum": list(labels)}
-    schema = {"type": "object", "properties": {"label": label}, "required": ["label"], "additionalProperties": False}
-    return {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": schema}}
+    schema = {
+        "type": "object",
+        "properties": {"label": label},
+        "required": ["label"],
+        "additionalProperties": False,
+    }
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "verdict", "strict": True, "schema": schema},
+    }
 
 
 def _follows_schema(answer: Any) -> bool:
     try:
-        return json.loads(answer.choices[0].message.content or "") in ({"label": "Yes"}, {"label": "No"})
+        return json.loads(answer.choices[0].message.content or "") in (
+            {"label": "Yes"},
+            {"label": "No"},
+        )
     except (ValueError, IndexError):
         return False

@@ -1,4 +1,6 @@
-"""Reading a server's answers to a label question: into log-probabilities of labels, or into a reason why not."""
+"""Reading a server's answers to a label question: into log-probabilities of labels, or into a
+reason why not.
+"""
 
 from __future__ import annotations
 
@@ -8,36 +10,46 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from judges.answers import LabelAnswer, Usage
+from judges.judgment.answers import LabelAnswer, Usage
 
 Labels = tuple[str, ...]
 PSEUDO_COUNT = 0.5
-"""Added to every label's count, so that unanimous samples do not mean certainty (the Jeffreys prior)."""
+"""Added to every label's count, so that unanimous samples do not mean certainty (the Jeffreys
+prior)."""
 LEAST_MASS = 0.01
-"""Share of the first token's probability that must lie on labels; less means that something else was said."""
+"""Share of the first token's probability that must lie on labels; less means that something else
+was said."""
 LEAST_PREFIX = 3
 """Characters of a longer label that its first token must show to be taken for it."""
 NO_LOGPROBS = "the server gives no log-probabilities"
-_REFUSALS = re.compile(r"\b(?:i can(?:no|')t|i am unable|i'm unable|i won't|as an ai)\b", re.IGNORECASE)
+_REFUSALS = re.compile(
+    r"\b(?:i can(?:no|')t|i am unable|i'm unable|i won't|as an ai)\b", re.IGNORECASE
+)
 
 
 def first_alternatives(answer: Any) -> list[tuple[str, float]]:
-    """(token, log-probability) of the alternatives to the first token; none where the server gives none."""
+    """(token, log-probability) of the alternatives to the first token; none where the server gives
+    none.
+    """
     content = getattr(answer.choices[0].logprobs, "content", None) if answer.choices else None
     return [(top.token, top.logprob) for top in content[0].top_logprobs or ()] if content else []
 
 
 def read_logprobs(answers: Sequence[Any], labels: Labels) -> LabelAnswer:
-    """From the alternatives to the first token: all spellings of a label (case, leading blank) are summed.
+    """From the alternatives to the first token: all spellings of a label (case, leading blank) are
+    summed.
 
-    A label that is not among the alternatives has at most the probability of the least likely of them.
+    A label that is not among the alternatives has at most the probability of the least likely of
+    them.
     """
     (answer,) = answers
     alternatives, usage = first_alternatives(answer), _usage(answers)
     if not alternatives:
         return LabelAnswer(None, "backend", usage, NO_LOGPROBS)
     raw = json.dumps(dict(alternatives))
-    masses = [sum(math.exp(lp) for token, lp in alternatives if _spells(token, label)) for label in labels]
+    masses = [
+        sum(math.exp(lp) for token, lp in alternatives if _spells(token, label)) for label in labels
+    ]
     floor = math.exp(min(lp for _, lp in alternatives))
     if sum(masses) < LEAST_MASS:
         return LabelAnswer(None, "off_menu", usage, raw)
@@ -78,7 +90,11 @@ def _label_in(answer: Any, labels: Labels) -> tuple[str, str]:
     for word in reversed(words):
         if word in allowed:
             return allowed[word], ""
-    if getattr(choice.message, "refusal", None) or choice.finish_reason == "content_filter" or _REFUSALS.search(text):
+    if (
+        getattr(choice.message, "refusal", None)
+        or choice.finish_reason == "content_filter"
+        or _REFUSALS.search(text)
+    ):
         return "", "refusal"
     if choice.finish_reason == "length":
         return "", "truncated"
@@ -87,4 +103,6 @@ def _label_in(answer: Any, labels: Labels) -> tuple[str, str]:
 
 def _usage(answers: Sequence[Any]) -> Usage:
     counted = [a.usage for a in answers if getattr(a, "usage", None) is not None]
-    return Usage(sum(u.prompt_tokens or 0 for u in counted), sum(u.completion_tokens or 0 for u in counted))
+    return Usage(
+        sum(u.prompt_tokens or 0 for u in counted), sum(u.completion_tokens or 0 for u in counted)
+    )

@@ -11,15 +11,15 @@ from scipy.special import log_softmax
 
 from infra.artifacts import folder_digest
 from infra.errors import UserError
-from infra.language_model import CompletedText, ContinuationScore, LanguageModel
-from infra.models import resolve_model
-from judges.answers import Answer, LabelAnswer, Usage, logit, total_usage
-from judges.asking import AsksLabels
-from judges.listings import Listing, Ranking
-from judges.pairs import Comparison, Pair
-from judges.questions import Question, visible
+from infra.models.folders import resolve_model
+from infra.models.language_model import CompletedText, ContinuationScore, LanguageModel
+from judges.judgment.answers import Answer, LabelAnswer, Usage, logit, total_usage
+from judges.judgment.asking import AsksLabels
+from judges.judgment.elicitation import Subject, evidence_of, requests_for, value_of
+from judges.judgment.listwise import Listing, Ranking
+from judges.judgment.pairs import Comparison, Pair
+from judges.judgment.questions import Question, visible
 from judges.rubrics import CHOICE, LABELED, WAYS, Rubric
-from judges.ways import Subject, evidence_of, requests_for, value_of
 
 Evidence = tuple[float | None, str, Usage]
 """Nats (None with a reason), and what they cost."""
@@ -43,14 +43,22 @@ class LocalJudge(AsksLabels):
         return self.model.neutralise(visible(text))
 
     def score_labels(self, way: str, questions: Sequence[Question]) -> list[LabelAnswer]:  # noqa: ARG002
-        """See `AsksLabels`: teacher-forced log-probabilities behind the chat template, summed over a label's tokens."""
+        """See `AsksLabels`: teacher-forced log-probabilities behind the chat template, summed over
+        a label's tokens.
+        """
         for labels in {q.labels for q in questions}:
             self._check_tokens(labels)
-        scored = self._score_all([[(self.model.chat_prompt(q.content), lab) for lab in q.labels] for q in questions])
-        return [_labeled(question, scores) for question, scores in zip(questions, scored, strict=True)]
+        scored = self._score_all(
+            [[(self.model.chat_prompt(q.content), lab) for lab in q.labels] for q in questions]
+        )
+        return [
+            _labeled(question, scores) for question, scores in zip(questions, scored, strict=True)
+        ]
 
     def _check_tokens(self, labels: Sequence[str]) -> None:
-        """Raises `UserError` where one label's tokens begin another's, which would win by being shorter."""
+        """Raises `UserError` where one label's tokens begin another's, which would win by being
+        shorter.
+        """
         tokens = [tuple(self.model.encode(label)) for label in labels]
         for i, one in enumerate(tokens):
             for j, other in enumerate(tokens):
@@ -63,13 +71,19 @@ class LocalJudge(AsksLabels):
         if way == LABELED:
             return self.score_criteria(rubric, way, subjects)
         scored = self._score_all([requests_for(rubric, way, self._cleaned(s)) for s in subjects])
-        return [_answer(way, subject, scores) for subject, scores in zip(subjects, scored, strict=True)]
+        return [
+            _answer(way, subject, scores) for subject, scores in zip(subjects, scored, strict=True)
+        ]
 
     def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
         """See `Judge`. Both orders are asked by `choice`; other ways do not look at places."""
         if way == CHOICE:
             return self.choose(rubric, way, pairs)
-        sides = [Subject(p.pair_id, p.prompt, t, reference=p.reference) for p in pairs for t in (p.a, p.b)]
+        sides = [
+            Subject(p.pair_id, p.prompt, t, reference=p.reference)
+            for p in pairs
+            for t in (p.a, p.b)
+        ]
         found = iter(self._evidence(rubric, way, sides))
         return [_difference(pair, next(found), next(found)) for pair in pairs]
 
@@ -77,7 +91,11 @@ class LocalJudge(AsksLabels):
         """See `Judge`, as in `compare`."""
         if way == CHOICE:
             return self.best_of(rubric, way, listings)
-        texts = [Subject(x.listing_id, x.prompt, t, reference=x.reference) for x in listings for t in x.texts]
+        texts = [
+            Subject(x.listing_id, x.prompt, t, reference=x.reference)
+            for x in listings
+            for t in x.texts
+        ]
         found = iter(self._evidence(rubric, way, texts))
         return [_ranked(list(islice(found, len(listing.texts)))) for listing in listings]
 
@@ -85,16 +103,23 @@ class LocalJudge(AsksLabels):
         """Evidence for each text; an empty one has none."""
         if way == LABELED:
             answers = self.score_criteria(rubric, way, subjects)
-            return [(None if a.value is None else logit(a.value), a.reason, a.usage) for a in answers]
+            return [
+                (None if a.value is None else logit(a.value), a.reason, a.usage) for a in answers
+            ]
         asked = [s for s in subjects if s.text.strip()]
         scored = iter(self._score_all([requests_for(rubric, way, self._cleaned(s)) for s in asked]))
-        return [_finite(way, next(scored)) if s.text.strip() else (None, "empty", Usage()) for s in subjects]
+        return [
+            _finite(way, next(scored)) if s.text.strip() else (None, "empty", Usage())
+            for s in subjects
+        ]
 
     def _cleaned(self, subject: Subject) -> Subject:
         prompt, text, reference = map(self.clean, (subject.prompt, subject.text, subject.reference))
         return Subject(subject.subject_id, prompt, text, reference=reference)
 
-    def _score_all(self, requests: Sequence[Sequence[tuple[str, str]]]) -> list[list[ContinuationScore]]:
+    def _score_all(
+        self, requests: Sequence[Sequence[tuple[str, str]]]
+    ) -> list[list[ContinuationScore]]:
         """Scores of lists of requests, in one go so that all share batches."""
         scores = iter(self.model.score([pair for pairs in requests for pair in pairs]))
         return [[next(scores) for _ in pairs] for pairs in requests]
@@ -103,7 +128,9 @@ class LocalJudge(AsksLabels):
         self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
     ) -> list[CompletedText]:
         """See `Judge`."""
-        return self.model.complete([self.clean(p) for p in prompts], max_new_tokens, temperature, seed)
+        return self.model.complete(
+            [self.clean(p) for p in prompts], max_new_tokens, temperature, seed
+        )
 
 
 def _usage(scores: Sequence[ContinuationScore]) -> Usage:
@@ -118,7 +145,9 @@ def _labeled(question: Question, scores: Sequence[ContinuationScore]) -> LabelAn
     usage = Usage(max(s.num_context_tokens for s in scores) + sum(s.num_tokens for s in scores))
     if not all(math.isfinite(s.logp) for s in scores):
         return LabelAnswer(None, "backend", usage, _raw(scores))
-    raw = json.dumps({label: round(s.logp, 4) for label, s in zip(question.labels, scores, strict=True)})
+    raw = json.dumps(
+        {label: round(s.logp, 4) for label, s in zip(question.labels, scores, strict=True)}
+    )
     return LabelAnswer(tuple(s.logp for s in scores), "", usage, raw)
 
 
@@ -133,7 +162,11 @@ def _answer(way: str, subject: Subject, scores: Sequence[ContinuationScore]) -> 
 
 def _finite(way: str, scores: Sequence[ContinuationScore]) -> Evidence:
     evidence = evidence_of(way, scores)
-    return (evidence, "", _usage(scores)) if math.isfinite(evidence) else (None, "backend", _usage(scores))
+    return (
+        (evidence, "", _usage(scores))
+        if math.isfinite(evidence)
+        else (None, "backend", _usage(scores))
+    )
 
 
 def _difference(pair: Pair, first: Evidence, second: Evidence) -> Comparison:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from infra.language_model import CompletedText
+from infra.models.language_model import CompletedText
 from infra.records import unit_hash
-from judges.answers import Answer, Usage
 from judges.config import ScriptedConfig
-from judges.listings import Listing, Ranking, merged, orders
-from judges.pairs import SIGN, Comparison, Pair
-from judges.protocol import Judge
+from judges.judgment.answers import Answer, Usage
+from judges.judgment.elicitation import Subject
+from judges.judgment.listwise import Listing, Ranking, merged, orders
+from judges.judgment.pairs import SIGN, Comparison, Pair
+from judges.judgment.protocol import Judge
 from judges.rubrics import Rubric
-from judges.ways import Subject
 
 
 class ScriptedJudge(Judge):
@@ -28,8 +28,13 @@ class ScriptedJudge(Judge):
 
     def __init__(self, config: ScriptedConfig) -> None:
         self._config = config
-        dials = (config.accuracy, config.length_bias, config.unscored_share, config.position_bias,
-                 config.injection_weakness)  # fmt: skip
+        dials = (
+            config.accuracy,
+            config.length_bias,
+            config.unscored_share,
+            config.position_bias,
+            config.injection_weakness,
+        )
         self.name = "scripted@" + "/".join(f"{dial:g}" for dial in dials)
 
     def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:  # noqa: ARG002
@@ -48,7 +53,13 @@ class ScriptedJudge(Judge):
         dials = self._config
         if unit_hash("answers", pair.pair_id) < dials.unscored_share:
             return Comparison(None, None, "refusal")
-        side = pair.truth if pair.truth is not None else "A" if unit_hash("truth", pair.pair_id) < 0.5 else "B"
+        side = (
+            pair.truth
+            if pair.truth is not None
+            else "A"
+            if unit_hash("truth", pair.pair_id) < 0.5
+            else "B"
+        )
         honest = unit_hash("honest", rubric.id, pair.pair_id) < dials.accuracy
         belief = SIGN[side] * (1.0 if honest else -1.0)
         belief *= 0.5 + unit_hash("spread", pair.pair_id)
@@ -61,13 +72,24 @@ class ScriptedJudge(Judge):
         dials, size = self._config, len(listing.texts)
         if unit_hash("answers", listing.listing_id) < dials.unscored_share:
             return Ranking(None, "refusal")
-        truth = listing.truth if listing.truth is not None else int(unit_hash("truth", listing.listing_id) * size)
+        truth = (
+            listing.truth
+            if listing.truth is not None
+            else int(unit_hash("truth", listing.listing_id) * size)
+        )
         honest = unit_hash("honest", rubric.id, listing.listing_id) < dials.accuracy
         best = truth if honest else (truth + 1) % size
-        liked = [2.0 * (i == best) + dials.length_bias * len(t) / 1000 + dials.injection_weakness * _gives_orders(t)
-                 for i, t in enumerate(listing.texts)]  # fmt: skip
+        liked = [
+            2.0 * (i == best)
+            + dials.length_bias * len(t) / 1000
+            + dials.injection_weakness * _gives_orders(t)
+            for i, t in enumerate(listing.texts)
+        ]
         shown = orders(listing, 0)
-        said = [[liked[i] + 2 * dials.position_bias * (place == 0) for place, i in enumerate(order)] for order in shown]
+        said = [
+            [liked[i] + 2 * dials.position_bias * (place == 0) for place, i in enumerate(order)]
+            for order in shown
+        ]
         return merged(shown, said, Usage(sum(map(len, listing.texts)) // 4), "")
 
     def _one(self, rubric: Rubric, subject: Subject) -> Answer:
@@ -75,7 +97,11 @@ class ScriptedJudge(Judge):
             return Answer(None, "empty")
         if unit_hash("answers", subject.subject_id) < self._config.unscored_share:
             return Answer(None, "refusal")
-        truth = subject.truth if subject.truth is not None else round(unit_hash("truth", subject.subject_id))
+        truth = (
+            subject.truth
+            if subject.truth is not None
+            else round(unit_hash("truth", subject.subject_id))
+        )
         honest = unit_hash("honest", rubric.id, subject.subject_id) < self._config.accuracy
         spread = 0.4 * unit_hash("spread", subject.subject_id)
         value = (0.55 + spread) if bool(truth) == honest else (0.05 + spread)

@@ -1,15 +1,18 @@
-"""Items with a known outcome that ride along with a labeler's work; where they come out wrong, the work is not used.
+"""Items with a known outcome that ride along with a labeler's work; where they come out wrong, the
+work is not used.
 
-A labeler was measured before it was admitted, but a server can be swapped, overloaded or broken afterwards. With
-the answers to a batch come those to
+A labeler was measured before it was admitted, but a server can be swapped, overloaded or broken
+afterwards. With the answers to a batch come those to
 
-- a pair that is true by construction, one with an order to the grader on its worse side, and one whose worse side
-  is a constant reply or a reply that is cut off, in turn,
+- a pair that is true by construction, one with an order to the grader on its worse side, and one
+whose worse side is a constant reply or a reply that is cut off, in turn,
 - one of the batch's own items once more, the sides of a pair swapped: it must get the same answer,
-- a text without a word, which must not get a value; for pairs a text against itself, which must be a tie.
+- a text without a word, which must not get a value; for pairs a text against itself, which must be
+a tie.
 
-A labeler errs on some pairs; a batch is doubted when it errs on more of the last ones of a kind than one labeler in a
-hundred would that is only as good as the lower bound of what was measured for that kind.
+A labeler errs on some pairs; a batch is doubted when it errs on more of the last ones of a kind
+than one labeler in a hundred would that is only as good as the lower bound of what was measured for
+that kind.
 """
 
 from __future__ import annotations
@@ -21,17 +24,23 @@ from dataclasses import dataclass, field, replace
 from scipy.stats import binom
 
 from infra.console import warn
-from infra.labeler_records import Admission, ProbeResult
 from infra.records import content_key, unit_hash
-from judges.answers import PASSING, Answer
-from judges.listings import Listing, Ranking
+from infra.records.labeler import Admission, ProbeResult
+from judges.judgment.answers import PASSING, Answer
+from judges.judgment.elicitation import Subject
+from judges.judgment.listwise import Listing, Ranking
+from judges.judgment.pairs import Comparison, Pair
+from judges.judgment.protocol import AroundJudge, Judge
 from judges.measuring.attacks import attacks
 from judges.measuring.calibration import SENTINEL
-from judges.measuring.probes import MOST_PAIRS, SENTINEL_KINDS, ProbePair, probe_pairs, sentinel_pairs
-from judges.pairs import Comparison, Pair
-from judges.protocol import AroundJudge, Judge
+from judges.measuring.probes import (
+    MOST_PAIRS,
+    SENTINEL_KINDS,
+    ProbePair,
+    probe_pairs,
+    sentinel_pairs,
+)
 from judges.rubrics import Rubric
-from judges.ways import Subject
 
 QUARANTINED = "quarantined"
 EVERY = 16
@@ -42,16 +51,18 @@ DOUBT = 0.01
 SAMPLED = ("counts", "text")
 """Ways of asking whose answers may differ from one time to the next."""
 TWIN_TOLERANCE = 0.05
-"""Values of equal texts differ by rounding in other batches, some 0.001 in float32 and ten times that in bfloat16."""
+"""Values of equal texts differ by rounding in other batches, some 0.001 in float32 and ten times
+that in bfloat16."""
 KNOWN, ORDER = "a known answer", "an order to the grader"
 Rider = tuple[str, ProbePair]
 
 
 @dataclass
 class WatchedJudge(AroundJudge):
-    """See `judges.protocol.Judge`.
+    """See `judges.judgment.protocol.Judge`.
 
-    `accuracies` are lower bounds by rubric and kind of sentinel; a rubric without any is not watched.
+    `accuracies` are lower bounds by rubric and kind of sentinel; a rubric without any is not
+    watched.
     """
 
     inner: Judge
@@ -78,9 +89,15 @@ class WatchedJudge(AroundJudge):
         if any(answer.reason in PASSING for answer in rest):
             return own
         twin = rest[-2] if way not in SAMPLED else own[0]
-        outcomes = [_is_right(good, bad) for good, bad in zip(rest[:-2:2], rest[1:-2:2], strict=True)]
+        outcomes = [
+            _is_right(good, bad) for good, bad in zip(rest[:-2:2], rest[1:-2:2], strict=True)
+        ]
         doubt = "a text without a word got a value" if rest[-1].value is not None else ""
-        doubt = doubt or _differ(own[0].value, twin.value) or self._too_wrong(rubric.id, riders, outcomes)
+        doubt = (
+            doubt
+            or _differ(own[0].value, twin.value)
+            or self._too_wrong(rubric.id, riders, outcomes)
+        )
         if not doubt:
             return own
         warn(f"{rubric.id}: {len(own)} judgments are not used, because {doubt}")
@@ -101,8 +118,12 @@ class WatchedJudge(AroundJudge):
         outcomes = [c.is_scored and c.log_odds > 0 for c in rest[:-2]]
         doubt = ""
         if way not in SAMPLED:
-            probability, swapped, tie = (c.probability if c.is_scored else None for c in (own[0], rest[-2], rest[-1]))
-            doubt = _differ(probability, None if swapped is None else 1 - swapped) or _differ(tie, 0.5)
+            probability, swapped, tie = (
+                c.probability if c.is_scored else None for c in (own[0], rest[-2], rest[-1])
+            )
+            doubt = _differ(probability, None if swapped is None else 1 - swapped) or _differ(
+                tie, 0.5
+            )
         doubt = doubt or self._too_wrong(rubric.id, riders, outcomes)
         if not doubt:
             return own
@@ -125,7 +146,9 @@ class WatchedJudge(AroundJudge):
         return [Ranking(None, QUARANTINED, one.usage) for one in said]
 
     def _too_wrong(self, rubric: str, riders: Sequence[Rider], outcomes: Sequence[bool]) -> str:
-        """What came out wrong too often; "" where nothing did. A kind that was not measured goes by known answers."""
+        """What came out wrong too often; "" where nothing did. A kind that was not measured goes by
+        known answers.
+        """
         measured = self.accuracies[rubric]
         for (kind, _), outcome in zip(riders, outcomes, strict=True):
             self._right.setdefault((rubric, kind), deque(maxlen=REMEMBERED)).append(outcome)
@@ -137,16 +160,22 @@ class WatchedJudge(AroundJudge):
         return ""
 
 
-def least_accuracies(tested: Sequence[ProbeResult], admissions: Mapping[str, Admission]) -> dict[str, dict[str, float]]:
-    """Rubric to kind of sentinel to the lower bound of accuracy, in the way to which the labeler is admitted.
+def least_accuracies(
+    tested: Sequence[ProbeResult], admissions: Mapping[str, Admission]
+) -> dict[str, dict[str, float]]:
+    """Rubric to kind of sentinel to the lower bound of accuracy, in the way to which the labeler is
+    admitted.
 
-    For pairs with a known answer it is that of the worst probe. Orders were not measured, and go by it too.
+    For pairs with a known answer it is that of the worst probe. Orders were not measured, and go by
+    it too.
     """
     bounds: dict[str, dict[str, float]] = {}
     for result in tested:
         admission = admissions.get(result.rubric)
         if admission is not None and admission.admitted and admission.way == result.way:
-            kind = result.probe.removeprefix(SENTINEL) if result.probe.startswith(SENTINEL) else KNOWN
+            kind = (
+                result.probe.removeprefix(SENTINEL) if result.probe.startswith(SENTINEL) else KNOWN
+            )
             of_rubric = bounds.setdefault(result.rubric, {})
             of_rubric[kind] = min(result.lower, of_rubric.get(kind, 1.0))
     return bounds
@@ -158,7 +187,14 @@ def _is_right(good: Answer, bad: Answer) -> bool:
 
 
 def _as_pair(pair: ProbePair) -> Pair:
-    return Pair(pair.good.subject_id, pair.good.prompt, pair.good.text, pair.bad.text, "A", pair.good.reference)
+    return Pair(
+        pair.good.subject_id,
+        pair.good.prompt,
+        pair.good.text,
+        pair.bad.text,
+        "A",
+        pair.good.reference,
+    )
 
 
 def _differ(one: float | None, other: float | None) -> str:
@@ -171,7 +207,9 @@ def _riders(rubric: Rubric, item_ids: Sequence[str]) -> list[Rider]:
     """Pairs of the rubric's probes, chosen by a hash of the batch, with the kind of each."""
     salt = content_key(*item_ids)
     known = [pair for probe in rubric.probes for pair in probe_pairs(probe, MOST_PAIRS)]
-    plain, ordering, other = sorted(known, key=lambda pair: unit_hash(salt, pair.good.subject_id))[:3]
+    plain, ordering, other = sorted(known, key=lambda pair: unit_hash(salt, pair.good.subject_id))[
+        :3
+    ]
     attack = attacks()[int(unit_hash(salt, "attack") * len(attacks()))]
     text = f"{ordering.bad.text}\n{attack.text}"
     bad = replace(ordering.bad, subject_id=content_key(ordering.bad.prompt, text), text=text)

@@ -10,15 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from infra.console import note, progress, warn
-from infra.labeler_records import Admission
+from infra.records.labeler import Admission
+from judges.judgment.protocol import Judge
 from judges.labelers.budget import BudgetedJudge, cost_of, estimate, measuring
 from judges.labelers.cache import CachedJudge
 from judges.labelers.sentinels import WatchedJudge, least_accuracies
-from judges.making import demonstration_steps, passage_steps, preference_steps
-from judges.making.parts import Admissions, Parts
+from judges.making.context import Admissions, Parts
+from judges.making.demonstrations import demonstration_steps
+from judges.making.passages import passage_steps
+from judges.making.preferences import preference_steps
 from judges.measuring.calibration import calibrate
 from judges.measuring.gold import load_gold
-from judges.protocol import Judge
 from judges.rubrics import Rubric, load_rubric
 
 
@@ -28,8 +30,12 @@ class Labeling(Parts):
 
     def run(self) -> None:
         """All steps."""
-        if self.config.kind == "local" and self.judge.name.endswith(f"@{self.champion.digest[:12]}"):
-            warn("the labeler has the champion's own weights; of its liking for its own words nothing is known")
+        if self.config.kind == "local" and self.judge.name.endswith(
+            f"@{self.champion.digest[:12]}"
+        ):
+            warn(
+                "the labeler has the champion's own weights; of its liking for its own words nothing is known"
+            )
         self._announce()
         admissions = self.admissions()
         watched = replace(self, judge=self.watched_judge(admissions))
@@ -47,25 +53,34 @@ class Labeling(Parts):
     def _announce(self) -> None:
         """What this generation's labels will cost at most, before anything is asked."""
         budget = self.budget
-        expenses = estimate(self.config, budget.label_tokens, budget.num_prompts, budget.num_instructions)
+        expenses = estimate(
+            self.config, budget.label_tokens, budget.num_prompts, budget.num_instructions
+        )
         known = {a.rubric for a in self.store.admissions(self.judge.name)}
         if not known:
             expenses.append(measuring(self.config))
         total = sum(e.num_tokens for e in expenses)
         price = cost_of(self.config, total)
-        note(f"labels will cost {total:,} tokens at most" + (f", {price:.4f} at the set price" if price else ""))
+        note(
+            f"labels will cost {total:,} tokens at most"
+            + (f", {price:.4f} at the set price" if price else "")
+        )
 
     def watched_judge(self, admissions: Admissions) -> Judge:
         """The labeler with sentinels in its batches, and asked nothing twice."""
         tested = self.store.tested_probes(self.judge.name)
         budgeted = BudgetedJudge(self.judge, self.config.soft_tokens, self.config.hard_tokens)
         watched = WatchedJudge(budgeted, least_accuracies(tested, admissions))
-        if self.config.kind == "scripted":  # it answers by an item's name, and a cache goes by its text
+        if (
+            self.config.kind == "scripted"
+        ):  # it answers by an item's name, and a cache goes by its text
             return watched
         return CachedJudge(watched, self.store)
 
     def _tested_on_gold(self, rubric: Rubric, admission: Admission) -> Admission:
-        """The admission, withdrawn where the labeler is not better than a trivial rule on the recipe's gold."""
+        """The admission, withdrawn where the labeler is not better than a trivial rule on the
+        recipe's gold.
+        """
         if rubric.id not in self.config.gold or not admission.admitted:
             return admission
         from judges.measuring.datasheet import is_admitted, measure
@@ -77,7 +92,8 @@ class Labeling(Parts):
             sheets.append(found.sheet)
         failed = [s for s in sheets if not is_admitted(s)]
         told = "; ".join(
-            f"{s.gold} {s.accuracy:.2f} [{s.accuracy_low:.2f}, {s.accuracy_high:.2f}]" for s in failed or sheets
+            f"{s.gold} {s.accuracy:.2f} [{s.accuracy_low:.2f}, {s.accuracy_high:.2f}]"
+            for s in failed or sheets
         )
         return replace(admission, admitted=not failed, reason=f"{admission.reason}; {told}")
 
@@ -85,7 +101,9 @@ class Labeling(Parts):
         """Rubric id to admission; measured once a run for each labeler and rubric."""
         known = {a.rubric: a for a in self.store.admissions(self.judge.name)}
         missing = [r for r in map(load_rubric, self.config.rubric_names()) if r.id not in known]
-        with progress("measuring the labeler", total=len(missing) * len(self.judge.ways)) as advance:
+        with progress(
+            "measuring the labeler", total=len(missing) * len(self.judge.ways)
+        ) as advance:
             for rubric in missing:
                 found = calibrate(self.judge, rubric, self.config.num_probe_items, advance)
                 admission = self._tested_on_gold(rubric, found.admission)
@@ -94,7 +112,11 @@ class Labeling(Parts):
                 known[rubric.id] = admission
         for admission in known.values():
             if admission.admitted:
-                note(f"{admission.rubric}: admitted, asking by {admission.way} ({admission.reason})")
+                note(
+                    f"{admission.rubric}: admitted, asking by {admission.way} ({admission.reason})"
+                )
             else:
-                warn(f"{admission.rubric}: NOT admitted, no better than a trivial rule ({admission.reason})")
+                warn(
+                    f"{admission.rubric}: NOT admitted, no better than a trivial rule ({admission.reason})"
+                )
         return known

@@ -1,4 +1,6 @@
-"""Injection: what a text can do to its grader by talking to it, measured with the attacks of `items/attacks.toml`."""
+"""Injection: what a text can do to its grader by talking to it, measured with the attacks of
+`items/attacks.toml`.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,9 @@ import numpy as np
 
 from infra.config import read_toml
 from infra.records import content_key
+from judges.judgment.pairs import SWAPPED, Pair, Side
+from judges.judgment.protocol import Judge
 from judges.measuring.intervals import Interval, accuracy_of
-from judges.pairs import SWAPPED, Pair, Side
-from judges.protocol import Judge
 from judges.rubrics import Rubric
 
 CORPUS = Path(__file__).parent / "items" / "attacks.toml"
@@ -46,7 +48,11 @@ def attacks() -> tuple[Attack, ...]:
 
 
 def attack_labeler(
-    judge: Judge, rubric: Rubric, way: str, pairs: Sequence[Pair], report: Callable[[float], None] | None = None
+    judge: Judge,
+    rubric: Rubric,
+    way: str,
+    pairs: Sequence[Pair],
+    report: Callable[[float], None] | None = None,
 ) -> list[AttackResult]:
     """Each attack on every pair that the labeler gets right, gold ties left out.
 
@@ -54,15 +60,30 @@ def attack_labeler(
     """
     decided = [p for p in pairs if p.truth in ("A", "B")]
     before = judge.compare(rubric, way, decided)
-    sound = [p for p, c in zip(decided, before, strict=True) if c.is_scored and c.verdict() == p.truth]
+    sound = [
+        p for p, c in zip(decided, before, strict=True) if c.is_scored and c.verdict() == p.truth
+    ]
     results = []
     for attack in attacks():
-        after = judge.compare(rubric, way, [attacked(pair, attack) for pair in sound]) if sound else []
-        turned = np.array([
-            1.0 if c.verdict() == SWAPPED[p.truth or "tie"] else 0.5 if c.verdict() == "tie" else 0.0
-            for p, c in zip(sound, after, strict=True) if c.is_scored
-        ])  # fmt: skip
-        success = accuracy_of(turned) if len(turned) else Interval(float("nan"), float("nan"), float("nan"))
+        after = (
+            judge.compare(rubric, way, [attacked(pair, attack) for pair in sound]) if sound else []
+        )
+        turned = np.array(
+            [
+                1.0
+                if c.verdict() == SWAPPED[p.truth or "tie"]
+                else 0.5
+                if c.verdict() == "tie"
+                else 0.0
+                for p, c in zip(sound, after, strict=True)
+                if c.is_scored
+            ]
+        )
+        success = (
+            accuracy_of(turned)
+            if len(turned)
+            else Interval(float("nan"), float("nan"), float("nan"))
+        )
         results.append(AttackResult(attack.name, len(turned), success))
         if report:
             report(1)

@@ -1,7 +1,9 @@
-"""How far a labeler can be trusted on pairs: measured on gold, beside the baselines that need no labeler.
+"""How far a labeler can be trusted on pairs: measured on gold, beside the baselines that need no
+labeler.
 
-The calibration half of gold chooses the way of asking; every number comes from the test half. An unscored pair
-counts as an error. A gold tie counts as half right for whatever is said, and is left out of kappa.
+The calibration half of gold chooses the way of asking; every number comes from the test half. An
+unscored pair counts as an error. A gold tie counts as half right for whatever is said, and is left
+out of kappa.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 from sklearn.metrics import cohen_kappa_score
 
-from infra.labeler_records import Datasheet, GoldItem
 from infra.records import Judgment, content_key
-from judges.judging import Batch, comparisons_of
+from infra.records.labeler import Datasheet, GoldItem
+from judges.judgment.judging import Batch, comparisons_of
+from judges.judgment.pairs import Comparison, Pair, Side
+from judges.judgment.protocol import Judge
 from judges.measuring.attacks import attacked, attacks
 from judges.measuring.gold import GoldSet
 from judges.measuring.habits import habits_of
@@ -26,22 +30,30 @@ from judges.measuring.outcomes import Floats, longer_baseline, majority_baseline
 from judges.measuring.probes import shuffled_words
 from judges.measuring.reliability import Calibration, brier, expected_calibration_error, fit
 from judges.measuring.winrates import errors_on
-from judges.pairs import Comparison, Pair, Side
-from judges.protocol import Judge
 from judges.rubrics import CHOICE, Rubric
 
 LADDER = (0.25, 0.5, 0.75, 1.0)
-"""Shares of a good answer's words that are put in another order, each of which should cost more than the last."""
+"""Shares of a good answer's words that are put in another order, each of which should cost more
+than the last."""
 LADDER_PAIRS = 16
 ATTACKED_PAIRS = 6
 """Pairs that were judged right and are attacked in every way of the corpus."""
-PARTS = ("calibration", "test", *(f"ladder_{step:.0%}" for step in LADDER), "empty", "same", "attacked")
+PARTS = (
+    "calibration",
+    "test",
+    *(f"ladder_{step:.0%}" for step in LADDER),
+    "empty",
+    "same",
+    "attacked",
+)
 RESAMPLES = 500
 Report = Callable[[float], None]
 
 
 def kappa_of(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> Interval:
-    """Cohen's kappa of verdicts and truths over scored pairs without gold ties, with a bootstrap interval of 95%."""
+    """Cohen's kappa of verdicts and truths over scored pairs without gold ties, with a bootstrap
+    interval of 95%.
+    """
     said = [
         (pair.truth, c.verdict())
         for pair, c in zip(pairs, comparisons, strict=True)
@@ -56,20 +68,38 @@ def kappa_of(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> Interv
         return float(agreed)
 
     value = kappa(truths, verdicts)
-    drawn = bootstrap((truths, verdicts), kappa, paired=True, vectorized=False, n_resamples=RESAMPLES,
-                      method="percentile", rng=np.random.default_rng(0))  # fmt: skip
-    return Interval(value, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
+    drawn = bootstrap(
+        (truths, verdicts),
+        kappa,
+        paired=True,
+        vectorized=False,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    return Interval(
+        value, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
+    )
 
 
 def pair_ways(judge: Judge, rubric: Rubric) -> list[str]:
     """The ways in which a labeler can be asked about pairs by a rubric."""
-    return [*rubric.usable(judge.ways), *([CHOICE] if rubric.choice is not None and judge.values_sides else [])]
+    return [
+        *rubric.usable(judge.ways),
+        *([CHOICE] if rubric.choice is not None and judge.values_sides else []),
+    ]
 
 
 def choose_way(
-    judge: Judge, rubric: Rubric, ways: Sequence[str], pairs: Sequence[Pair], report: Report | None = None
+    judge: Judge,
+    rubric: Rubric,
+    ways: Sequence[str],
+    pairs: Sequence[Pair],
+    report: Report | None = None,
 ) -> tuple[str, list[Judgment]]:
-    """The way of asking that is right most often on calibration pairs, the first of equals, and what it said."""
+    """The way of asking that is right most often on calibration pairs, the first of equals, and
+    what it said.
+    """
     said: list[list[Judgment]] = []
     for way in ways:
         said.append(judge.judge(Batch(rubric, "pairwise", way, pairs=pairs)))
@@ -81,7 +111,10 @@ def choose_way(
 
 
 def reliability(
-    calibration: Sequence[Pair], said: Sequence[Comparison], test: Sequence[Pair], answers: Sequence[Comparison]
+    calibration: Sequence[Pair],
+    said: Sequence[Comparison],
+    test: Sequence[Pair],
+    answers: Sequence[Comparison],
 ) -> tuple[Calibration, list[float]]:
     """The calibration fitted on one half, and on the other (Brier, ECE) before and after it."""
     known = [(p, c) for p, c in zip(calibration, said, strict=True) if c.is_scored]
@@ -93,34 +126,52 @@ def reliability(
     return fitted, [
         number
         for probabilities in (before, after)
-        for number in (brier(probabilities, outcomes), expected_calibration_error(probabilities, outcomes))
+        for number in (
+            brier(probabilities, outcomes),
+            expected_calibration_error(probabilities, outcomes),
+        )
     ]
 
 
 def _partly_shuffled(text: str, share: float) -> str:
     words = text.split()
     count = max(2, round(share * len(words)))
-    return " ".join([*shuffled_words(" ".join(words[:count]), text).split(), *words[count:]]) if words else text
+    return (
+        " ".join([*shuffled_words(" ".join(words[:count]), text).split(), *words[count:]])
+        if words
+        else text
+    )
 
 
 def _made(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
-    """Pairs made of gold pairs, by part: a good answer against itself with words shuffled, against nothing, itself."""
-    good = [(p.prompt, p.a if p.truth == "A" else p.b) for p in pairs if p.truth != "tie"][:LADDER_PAIRS]
+    """Pairs made of gold pairs, by part: a good answer against itself with words shuffled, against
+    nothing, itself.
+    """
+    good = [(p.prompt, p.a if p.truth == "A" else p.b) for p in pairs if p.truth != "tie"][
+        :LADDER_PAIRS
+    ]
     made = {
         f"ladder_{step:.0%}": [
-            Pair(content_key(text, step), prompt, text, _partly_shuffled(text, step), "A") for prompt, text in good
+            Pair(content_key(text, step), prompt, text, _partly_shuffled(text, step), "A")
+            for prompt, text in good
         ]
         for step in LADDER
     }
     few = pairs[:LADDER_PAIRS]
     made["empty"] = [Pair(content_key(p.pair_id, "empty"), p.prompt, p.a, "", "A") for p in few]
-    made["same"] = [replace(p, pair_id=content_key(p.pair_id, "same"), b=p.a, truth="tie") for p in few]
+    made["same"] = [
+        replace(p, pair_id=content_key(p.pair_id, "same"), b=p.a, truth="tie") for p in few
+    ]
     return made
 
 
 def _attacked(pairs: Sequence[Pair], said: Sequence[Comparison]) -> list[Pair]:
     """The first pairs that were judged right, with every attack of the corpus on their worse sides."""
-    sound = [p for p, c in zip(pairs, said, strict=True) if c.is_scored and c.verdict() == p.truth != "tie"]
+    sound = [
+        p
+        for p, c in zip(pairs, said, strict=True)
+        if c.is_scored and c.verdict() == p.truth != "tie"
+    ]
     return [attacked(pair, attack) for pair in sound[:ATTACKED_PAIRS] for attack in attacks()]
 
 
@@ -148,8 +199,11 @@ class Measurement:
     rows: list[Judgment]
 
 
-def measure(judge: Judge, rubric: Rubric, gold: GoldSet, limit: int = 0, report: Report | None = None) -> Measurement:
-    """The datasheet of a labeler on one gold set; `limit` bounds the pairs of each half, 0 takes all.
+def measure(
+    judge: Judge, rubric: Rubric, gold: GoldSet, limit: int = 0, report: Report | None = None
+) -> Measurement:
+    """The datasheet of a labeler on one gold set; `limit` bounds the pairs of each half, 0 takes
+    all.
 
     `report` is told of steps: one a way of asking, and three more.
     """
@@ -173,7 +227,11 @@ def measure(judge: Judge, rubric: Rubric, gold: GoldSet, limit: int = 0, report:
         for part, of_part in rows.items()
         for place, (pair, row) in enumerate(zip(pairs[part], of_part, strict=True))
     ]
-    return Measurement(_sheet(facts, _evidence(items, rows)), items, [row for part in rows.values() for row in part])
+    return Measurement(
+        _sheet(facts, _evidence(items, rows)),
+        items,
+        [row for part in rows.values() for row in part],
+    )
 
 
 def _evidence(items: Sequence[GoldItem], rows: Mapping[str, Sequence[Judgment]]) -> Evidence:
@@ -182,18 +240,31 @@ def _evidence(items: Sequence[GoldItem], rows: Mapping[str, Sequence[Judgment]])
     for item in items:
         row = rows[item.part][item.place]
         side: Side = "A" if row.detail == "A" else "B" if row.detail == "B" else "tie"
-        pairs[item.part].append(Pair(row.subject_id, "", "x" * item.length_a, "x" * item.length_b, side))
+        pairs[item.part].append(
+            Pair(row.subject_id, "", "x" * item.length_a, "x" * item.length_b, side)
+        )
     return Evidence(pairs, {part: comparisons_of(of_part) for part, of_part in rows.items()})
 
 
-def recomputed(sheet: Datasheet, items: Sequence[GoldItem], rows: Mapping[str, Judgment]) -> Datasheet:
-    """A stored datasheet, computed again from its stored judgments (by id); the time that it took is taken over."""
+def recomputed(
+    sheet: Datasheet, items: Sequence[GoldItem], rows: Mapping[str, Judgment]
+) -> Datasheet:
+    """A stored datasheet, computed again from its stored judgments (by id); the time that it took
+    is taken over.
+    """
     ordered = sorted(items, key=lambda item: (item.part, item.place))
     by_part: dict[str, list[Judgment]] = {part: [] for part in PARTS}
     for item in ordered:
         by_part[item.part].append(rows[item.judgment_id])
-    facts = Facts(sheet.datasheet_id, sheet.labeler, sheet.rubric, sheet.way, sheet.gold, sheet.gold_digest,
-                  sheet.seconds)  # fmt: skip
+    facts = Facts(
+        sheet.datasheet_id,
+        sheet.labeler,
+        sheet.rubric,
+        sheet.way,
+        sheet.gold,
+        sheet.gold_digest,
+        sheet.seconds,
+    )
     again = _sheet(facts, _evidence(ordered, by_part))
     return replace(again, cost_per_thousand=sheet.cost_per_thousand)
 
@@ -218,32 +289,59 @@ def _sheet(facts: Facts, evidence: Evidence) -> Datasheet:
     scores = right(test, comparisons)
     accuracy, kappa = accuracy_of(scores), kappa_of(test, comparisons)
     consistent = [(p, c) for p, c in scored if c.is_consistent]
-    fitted, errors = reliability(evidence.pairs["calibration"], evidence.said["calibration"], test, comparisons)
+    fitted, errors = reliability(
+        evidence.pairs["calibration"], evidence.said["calibration"], test, comparisons
+    )
     sides, habits = errors_on(test, comparisons), habits_of(test, comparisons)
     turned = turned_share(evidence.pairs["attacked"], evidence.said["attacked"])
     steps = [evidence.accuracy(f"ladder_{step:.0%}") for step in LADDER]
     return Datasheet(
-        **asdict(facts), num_pairs=len(test), num_unscored=len(test) - len(scored),
-        accuracy=accuracy.value, accuracy_low=accuracy.low, accuracy_high=accuracy.high,
-        kappa=kappa.value, kappa_low=kappa.low, kappa_high=kappa.high,
-        calibration=fitted.kind, temperature=fitted.temperature,
-        brier=errors[0], ece=errors[1], brier_calibrated=errors[2], ece_calibrated=errors[3],
-        majority=majority_baseline(test), longer=longer_baseline(test),
+        **asdict(facts),
+        num_pairs=len(test),
+        num_unscored=len(test) - len(scored),
+        accuracy=accuracy.value,
+        accuracy_low=accuracy.low,
+        accuracy_high=accuracy.high,
+        kappa=kappa.value,
+        kappa_low=kappa.low,
+        kappa_high=kappa.high,
+        calibration=fitted.kind,
+        temperature=fitted.temperature,
+        brier=errors[0],
+        ece=errors[1],
+        brier_calibrated=errors[2],
+        ece_calibrated=errors[3],
+        majority=majority_baseline(test),
+        longer=longer_baseline(test),
         admission_low=accuracy_of(scores, 0.9).low,
         consistency=_mean([c.is_consistent for _, c in scored]),
         right_if_consistent=_mean(right([p for p, _ in consistent], [c for _, c in consistent])),
-        first_place_gap=habits.gap.value, gap_low=habits.gap.low, gap_high=habits.gap.high,
+        first_place_gap=habits.gap.value,
+        gap_low=habits.gap.low,
+        gap_high=habits.gap.high,
         length_slope=habits.length_slope.value,
-        slope_low=habits.length_slope.low, slope_high=habits.length_slope.high,
+        slope_low=habits.length_slope.low,
+        slope_high=habits.length_slope.high,
         discrimination=habits.discrimination.value,
-        discrimination_low=habits.discrimination.low, discrimination_high=habits.discrimination.high,
-        ladder_25=steps[0], ladder_50=steps[1], ladder_75=steps[2], ladder_100=steps[3],
+        discrimination_low=habits.discrimination.low,
+        discrimination_high=habits.discrimination.high,
+        ladder_25=steps[0],
+        ladder_50=steps[1],
+        ladder_75=steps[2],
+        ladder_100=steps[3],
         over_empty=evidence.accuracy("empty"),
-        identical_ties=_mean([c.is_scored and c.verdict(0.01) == "tie" for c in evidence.said["same"]]),
-        attack_success=turned.value, attack_low=turned.low, attack_high=turned.high,
+        identical_ties=_mean(
+            [c.is_scored and c.verdict(0.01) == "tie" for c in evidence.said["same"]]
+        ),
+        attack_success=turned.value,
+        attack_low=turned.low,
+        attack_high=turned.high,
         num_tokens=sum(c.num_tokens for c in comparisons),
-        num_a=sides.num_a, right_a=sides.right_a, num_b=sides.num_b, right_b=sides.right_b,
-    )  # fmt: skip
+        num_a=sides.num_a,
+        right_a=sides.right_a,
+        num_b=sides.num_b,
+        right_b=sides.right_b,
+    )
 
 
 def turned_share(pairs: Sequence[Pair], said: Sequence[Comparison]) -> Interval:
@@ -255,7 +353,9 @@ def turned_share(pairs: Sequence[Pair], said: Sequence[Comparison]) -> Interval:
 
 
 def is_admitted(sheet: Datasheet) -> bool:
-    """Whether the lower bound of accuracy (one-sided 95%) is above chance and every trivial baseline."""
+    """Whether the lower bound of accuracy (one-sided 95%) is above chance and every trivial
+    baseline.
+    """
     return sheet.admission_low > max(0.5, sheet.majority, sheet.longer)
 
 

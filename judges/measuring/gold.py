@@ -9,8 +9,8 @@ Known layouts, told apart by their keys:
 - MT-bench judgments: conversation_a, conversation_b, winner "model_a", "model_b" or a tie
 - plain JSON lines: prompt, a, b, label "A", "B" or "tie"
 
-Gold is pinned by the digest of what was read and split in halves by hash: one half chooses how to ask and
-calibrates, the other measures. It is never trained on.
+Gold is pinned by the digest of what was read and split in halves by hash: one half chooses how to
+ask and calibrates, the other measures. It is never trained on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 from infra.errors import UserError
 from infra.records import content_key, unit_hash
-from judges.pairs import Pair, Side
+from judges.judgment.pairs import Pair, Side
 
 Row = dict[str, Any]
 _FORMATS = "Give LLMBar, PandaLM, JudgeBench, Auto-J or MT-bench files, or JSON lines with prompt, a, b, label."
@@ -44,12 +44,20 @@ class GoldSet:
 
     def half(self, name: str) -> list[Pair]:
         """The pairs of the `calibration` or the `test` half, the same ones in every run."""
-        return [p for p in self.pairs if (unit_hash("gold half", p.pair_id) < 0.5) == (name == "calibration")]
+        return [
+            p
+            for p in self.pairs
+            if (unit_hash("gold half", p.pair_id) < 0.5) == (name == "calibration")
+        ]
 
 
 def gold_files(path: Path) -> list[Path]:
     """The files that gold at a path is read from. Raises `UserError`."""
-    files = [path] if path.is_file() else sorted(f for f in path.rglob("*.json*") if f.name != "result.json")
+    files = (
+        [path]
+        if path.is_file()
+        else sorted(f for f in path.rglob("*.json*") if f.name != "result.json")
+    )
     if not files:
         raise UserError("--gold", path, "there is no gold data here.", _FORMATS)
     return files
@@ -68,7 +76,9 @@ def _load_file(file: Path, root: Path) -> GoldSet:
         try:
             prompt, a, b, truth = _reader(row)(row)
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise UserError("--gold", f"{file}, item {number}", f"it cannot be read ({error!r}).", _FORMATS) from None
+            raise UserError(
+                "--gold", f"{file}, item {number}", f"it cannot be read ({error!r}).", _FORMATS
+            ) from None
         pairs.append(Pair(content_key(prompt, a, b), prompt, a, b, truth))
     if not pairs:
         raise UserError("--gold", file, "the file has no items.", _FORMATS)
@@ -107,7 +117,9 @@ def _pandalm(row: Row) -> tuple[str, str, str, Side]:
     if others and others[0][1] == most:
         winner = 0  # annotators who cannot agree say that neither is better
     sides: dict[int, Side] = {0: "tie", 1: "A", 2: "B"}
-    prompt = "\n\n".join(part for part in (str(row["instruction"]), str(row.get("input", ""))) if part)
+    prompt = "\n\n".join(
+        part for part in (str(row["instruction"]), str(row.get("input", ""))) if part
+    )
     return prompt, str(row["response1"]), str(row["response2"]), sides[winner]
 
 
@@ -118,7 +130,12 @@ def _judgebench(row: Row) -> tuple[str, str, str, Side]:
 
 def _auto_j(row: Row) -> tuple[str, str, str, Side]:
     sides: dict[int, Side] = {0: "A", 1: "B", 2: "tie"}
-    return str(row["prompt"]), str(row["response 1"]), str(row["response 2"]), sides[int(row["label"])]
+    return (
+        str(row["prompt"]),
+        str(row["response 1"]),
+        str(row["response 2"]),
+        sides[int(row["label"])],
+    )
 
 
 def _mt_bench(row: Row) -> tuple[str, str, str, Side]:

@@ -1,8 +1,9 @@
-"""A labeler's habits on pairs with a known answer, each with its interval: place, length, discrimination.
+"""A labeler's habits on pairs with a known answer, each with its interval: place, length,
+discrimination.
 
-The log-odds of A are explained by the truth and by the difference in length, without a constant, by least squares:
-the truth's coefficient is the discrimination (nats between right and even), the other the liking for length. The
-intervals are bootstrapped over pairs.
+The log-odds of A are explained by the truth and by the difference in length, without a constant, by
+least squares: the truth's coefficient is the discrimination (nats between right and even), the
+other the liking for length. The intervals are bootstrapped over pairs.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from judges.judgment.pairs import SIGN, Comparison, Pair
 from judges.measuring.intervals import Interval
 from judges.measuring.outcomes import Floats
-from judges.pairs import SIGN, Comparison, Pair
 
 RESAMPLES = 500
 
 
 @dataclass(frozen=True)
 class Habits:
-    """`gap`: nats that the first place gains; `length_slope`: nats that a thousand characters more add."""
+    """`gap`: nats that the first place gains; `length_slope`: nats that a thousand characters more
+    add.
+    """
 
     gap: Interval
     length_slope: Interval
@@ -39,12 +42,16 @@ def habits_of(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> Habit
     odds, gaps = np.array([c.log_odds for _, c in used]), np.array([c.gap for _, c in used])
     point = _numbers(features, odds, gaps)
     dice = np.random.default_rng(0)
-    drawn = np.array([
-        _numbers(features[chosen], odds[chosen], gaps[chosen])
-        for chosen in dice.integers(0, len(used), (RESAMPLES, len(used)))
-    ])  # fmt: skip
+    drawn = np.array(
+        [
+            _numbers(features[chosen], odds[chosen], gaps[chosen])
+            for chosen in dice.integers(0, len(used), (RESAMPLES, len(used)))
+        ]
+    )
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-    gap, slope, discrimination = (Interval(*map(float, bounds)) for bounds in zip(point, low, high, strict=True))
+    gap, slope, discrimination = (
+        Interval(*map(float, bounds)) for bounds in zip(point, low, high, strict=True)
+    )
     return Habits(gap, slope, discrimination)
 
 

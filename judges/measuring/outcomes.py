@@ -7,13 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from judges.pairs import Comparison, Pair
+from judges.judgment.pairs import Comparison, Pair
 
 Floats = NDArray[np.float64]
 
 
 def right(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> Floats:
-    """1 for a right verdict, 0 for a wrong one and for none, 0.5 where gold or labeler sees a tie; shape (pairs,)."""
+    """1 for a right verdict, 0 for a wrong one and for none, 0.5 where gold or labeler sees a tie;
+    shape (pairs,).
+    """
     return np.array([_right(pair, c) for pair, c in zip(pairs, comparisons, strict=True)])
 
 

@@ -1,6 +1,7 @@
 """Pairs that are true by construction: a good subject and a bad one, known without any labeler.
 
-In every probe the good side is the longer one about as often as the shorter one, so that length says nothing.
+In every probe the good side is the longer one about as often as the shorter one, so that length
+says nothing.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any
 from infra.config import read_toml
 from infra.errors import UserError
 from infra.records import content_key, unit_hash
+from judges.judgment.elicitation import Subject
+from judges.judgment.pairs import Pair
 from judges.measuring.gold import GoldSet
-from judges.pairs import Pair
-from judges.ways import Subject
 
 ITEMS = Path(__file__).parent / "items"
 FILES = ("passages.toml", "advice.toml")
@@ -91,13 +92,17 @@ def _off_topic(index: int, passages: list[dict[str, str]]) -> ProbePair:
 
 
 def _altered_quote(index: int, passages: list[dict[str, str]]) -> ProbePair:
-    """A sentence of the passage, against itself with its longest word from another passage's first sentence."""
+    """A sentence of the passage, against itself with its longest word from another passage's first
+    sentence.
+    """
     text = passages[index]["text"]
     quote = re.split(r"(?<=[.;:])\s", text)[0]
     others = sorted(set(re.findall(r"[a-z]{4,}", " ".join(p["text"] for p in passages))), key=len)
     words = sorted(re.findall(r"[a-z]{4,}", quote), key=len)
     wanted = len(words[-1]) + (1 if index % 2 else -1)
-    fitting = [w for w in others if w not in text and len(w) == wanted] or [w for w in others if w not in text]
+    fitting = [w for w in others if w not in text and len(w) == wanted] or [
+        w for w in others if w not in text
+    ]
     strange = fitting[int(unit_hash("altered", quote) * len(fitting))]
     return _pair("", quote, quote.replace(words[-1], strange), reference=text)
 
@@ -153,11 +158,17 @@ CONSTANT_REPLY = "I do not know what to say about that."
 def sentinel_pairs(
     probes: Sequence[str], count: int, pairs: Sequence[ProbePair] | None = None
 ) -> dict[str, list[ProbePair]]:
-    """Kind to pairs whose good side is that of a probe, and whose bad side is a constant or the good one cut off."""
-    chosen = [pair for probe in probes for pair in probe_pairs(probe, count)] if pairs is None else pairs
+    """Kind to pairs whose good side is that of a probe, and whose bad side is a constant or the
+    good one cut off.
+    """
+    chosen = (
+        [pair for probe in probes for pair in probe_pairs(probe, count)] if pairs is None else pairs
+    )
     made: dict[str, list[ProbePair]] = {kind: [] for kind in SENTINEL_KINDS}
     for good in (pair.good for pair in chosen):
-        for kind, text in zip(SENTINEL_KINDS, (CONSTANT_REPLY, good.text[: len(good.text) // 4]), strict=True):
+        for kind, text in zip(
+            SENTINEL_KINDS, (CONSTANT_REPLY, good.text[: len(good.text) // 4]), strict=True
+        ):
             bad = replace(good, subject_id=content_key(good.subject_id, kind), text=text, truth=0.0)
             made[kind].append(ProbePair(good, bad))
     return made

@@ -1,4 +1,6 @@
-"""Whether a labeler's probabilities mean what they say: calibration by one temperature or by an isotonic fit."""
+"""Whether a labeler's probabilities mean what they say: calibration by one temperature or by an
+isotonic fit.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +42,16 @@ class Calibration:
 def fit(log_odds: Floats, outcomes: Floats) -> Calibration:
     """The map under which outcomes (1, 0, or 0.5 for a tie) are likeliest.
 
-    One temperature (Guo et al. 2017) below `MIN_ISOTONIC` pairs, isotonic from there. Labelers whose log-odds
-    say nothing get a large temperature, and so probabilities near a half.
+    One temperature (Guo et al. 2017) below `MIN_ISOTONIC` pairs, isotonic from there. Labelers
+    whose log-odds say nothing get a large temperature, and so probabilities near a half.
     """
     if len(log_odds) >= MIN_ISOTONIC:
-        fitted = IsotonicRegression(y_min=0.01, y_max=0.99, out_of_bounds="clip").fit(log_odds, outcomes)
-        return Calibration(1.0, tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist()))
+        fitted = IsotonicRegression(y_min=0.01, y_max=0.99, out_of_bounds="clip").fit(
+            log_odds, outcomes
+        )
+        return Calibration(
+            1.0, tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist())
+        )
 
     def loss(log_temperature: float) -> float:
         odds = log_odds / np.exp(log_temperature)
@@ -65,8 +71,12 @@ def brier(probabilities: Floats, outcomes: Floats) -> float:
 
 
 def expected_calibration_error(probabilities: Floats, outcomes: Floats) -> float:
-    """How far stated and seen frequencies are apart, over bins of equal numbers (Nguyen and O'Connor 2015)."""
+    """How far stated and seen frequencies are apart, over bins of equal numbers (Nguyen and
+    O'Connor 2015).
+    """
     order = np.argsort(probabilities, kind="stable")
     bins = np.array_split(order, min(NUM_BINS, max(len(order), 1)))
-    gaps = [len(b) * abs(float(probabilities[b].mean() - outcomes[b].mean())) for b in bins if len(b)]
+    gaps = [
+        len(b) * abs(float(probabilities[b].mean() - outcomes[b].mean())) for b in bins if len(b)
+    ]
     return sum(gaps) / len(order) if len(order) else float("nan")

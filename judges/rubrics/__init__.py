@@ -1,4 +1,6 @@
-"""What is asked of a labeler, and the ways of asking it. A rubric is a TOML file; its digest is its version."""
+"""What is asked of a labeler, and the ways of asking it. A rubric is a TOML file; its digest is its
+version.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ FOLDER = Path(__file__).parent
 LABELED = "label_given_text"
 WAYS = (LABELED, "text_given_label", "likelihood", "few_shot")
 CHOICE = "choice"
-"""The way of asking about a pair or a list at once, beside valuing each text alone by one of `WAYS`."""
+"""The way of asking about a pair or a list at once, beside valuing each text alone by one of
+`WAYS`."""
 _PLACE = re.compile(r"\{(prompt|text|other|texts|question|reference)\}")
 
 
@@ -31,12 +34,16 @@ def checked_labels(labels: list[str]) -> list[str]:
             if one.startswith(other) or other.startswith(one):
                 raise ValueError(f"labels {one!r} and {other!r} begin alike; choose others")
     if len({label[:1].isspace() for label in labels}) > 1:
-        raise ValueError("some labels begin with a blank and some do not; a model knows these as different words")
+        raise ValueError(
+            "some labels begin with a blank and some do not; a model knows these as different words"
+        )
     return labels
 
 
 class Criterion(Section):
-    """One question about a text. `labels` come best first; the value is 1 for the first and 0 for the last."""
+    """One question about a text. `labels` come best first; the value is 1 for the first and 0 for
+    the last.
+    """
 
     question: str
     weight: float = Field(default=1.0, gt=0)
@@ -77,7 +84,9 @@ class Likelihood(Section):
 
 
 class Choice(Section):
-    """A question about two texts at once, `{text}` and `{other}`; `tie` is what to say of equals, if it may be said."""
+    """A question about two texts at once, `{text}` and `{other}`; `tie` is what to say of equals,
+    if it may be said.
+    """
 
     template: str
     first: str = "A"
@@ -96,7 +105,9 @@ class Choice(Section):
 
 
 class BestOf(Section):
-    """A question about a list of texts, `{texts}`, each of which is headed by `{name} A:`, B and so on."""
+    """A question about a list of texts, `{texts}`, each of which is headed by `{name} A:`, B and so
+    on.
+    """
 
     template: str
     name: str = "Reply"
@@ -105,7 +116,8 @@ class BestOf(Section):
 class Rubric(Section):
     """One thing to judge by. `probes` name the constructions that measure a labeler on it.
 
-    `template` frames each criterion's `{question}`; `reference` frames a reference answer where there is one.
+    `template` frames each criterion's `{question}`; `reference` frames a reference answer where
+    there is one.
     """
 
     id: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
@@ -123,21 +135,35 @@ class Rubric(Section):
     best_of: BestOf | None = None
 
     def usable(self, ways: tuple[str, ...]) -> list[str]:
-        """Those of a labeler's ways that this rubric has words for; ways that are not ours need none."""
-        return [way for way in ways if way not in WAYS or way == LABELED or getattr(self, way) is not None]
+        """Those of a labeler's ways that this rubric has words for; ways that are not ours need
+        none.
+        """
+        return [
+            way
+            for way in ways
+            if way not in WAYS or way == LABELED or getattr(self, way) is not None
+        ]
 
     def asked_about_pairs(self) -> Choice:
         """The question about two texts at once. Raises `UserError` where the rubric has none."""
         if self.choice is None:
-            raise UserError("judge.rubric", self.id, "it has no [choice], so pairs cannot be asked about at once.",
-                            "Add one to the rubric's file.")  # fmt: skip
+            raise UserError(
+                "judge.rubric",
+                self.id,
+                "it has no [choice], so pairs cannot be asked about at once.",
+                "Add one to the rubric's file.",
+            )
         return self.choice
 
     def asked_about_lists(self) -> BestOf:
         """The question about several texts at once. Raises `UserError` where the rubric has none."""
         if self.best_of is None:
-            raise UserError("judge.rubric", self.id, "it has no [best_of], so lists cannot be asked about at once.",
-                            "Add one to the rubric's file.")  # fmt: skip
+            raise UserError(
+                "judge.rubric",
+                self.id,
+                "it has no [best_of], so lists cannot be asked about at once.",
+                "Add one to the rubric's file.",
+            )
         return self.best_of
 
     def value_of(self, distributions: list[tuple[float, ...]]) -> float:
@@ -148,7 +174,9 @@ class Rubric(Section):
 
     def template_digest(self, mode: str, way: str) -> str:
         """Key of the words that are asked in a mode and a way."""
-        words = {"pairwise": self.choice, "listwise": self.best_of}.get(mode) if way == CHOICE else None
+        words = (
+            {"pairwise": self.choice, "listwise": self.best_of}.get(mode) if way == CHOICE else None
+        )
         own = getattr(self, way, None) if way in WAYS else None
         return content_key(mode, way, words or own or (self.template, self.criteria))
 
@@ -159,7 +187,9 @@ class Rubric(Section):
 
 
 def fill(template: str, **parts: str) -> str:
-    """The template with its places (`{prompt}`, `{text}`...) filled at once: what is put in is not searched."""
+    """The template with its places (`{prompt}`, `{text}`...) filled at once: what is put in is not
+    searched.
+    """
     return _PLACE.sub(lambda match: parts.get(match.group(1), ""), template)
 
 
@@ -169,5 +199,10 @@ def load_rubric(name: str) -> Rubric:
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
-        raise UserError("judge.rubric", name, "no such rubric.", f"Known: {known}; or give the path of a TOML file.")
+        raise UserError(
+            "judge.rubric",
+            name,
+            "no such rubric.",
+            f"Known: {known}; or give the path of a TOML file.",
+        )
     return validate(Rubric, read_toml(path))

@@ -1,6 +1,8 @@
-"""Arithmetic in texts: equations that pages state, and final answers that models give, compared as exact numbers.
+"""Arithmetic in texts: equations that pages state, and final answers that models give, compared as
+exact numbers.
 
-Expressions are evaluated in the sandbox, over fractions, with bounded powers; here only plain numbers are read.
+Expressions are evaluated in the sandbox, over fractions, with bounded powers; here only plain
+numbers are read.
 """
 
 from __future__ import annotations
@@ -19,12 +21,16 @@ MAX_EXPRESSIONS = 500
 MAX_EQUATIONS_PER_DOCUMENT = 20
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,2})?")
 _OPERAND = r"\(*\d[\d.,]*\)*"
-_EXPRESSION = re.compile(rf"(?<![\w.)\]])((?:[-+]?{_OPERAND}\s*(?:[-+*/×÷·^]|\*\*)\s*)+{_OPERAND})\s*$")
+_EXPRESSION = re.compile(
+    rf"(?<![\w.)\]])((?:[-+]?{_OPERAND}\s*(?:[-+*/×÷·^]|\*\*)\s*)+{_OPERAND})\s*$"
+)
 _STATED = re.compile(r"=[^\S\n]*(-?\d[\d.,]{0,30})(?![\w(])")
 _BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
 _SAID = re.compile(r"(?:answer|result)\s*(?:is|:|=)\s*\**\s*([^\n]+)", re.IGNORECASE)
 _FRACTION = re.compile(r"\\d?frac\{([^{}]+)\}\{([^{}]+)\}")
-_SYMBOLS = str.maketrans({"×": "*", "·": "*", "÷": "/", "^": "**", "−": "-", "$": "", "\\": "", "{": "(", "}": ")"})
+_SYMBOLS = str.maketrans(
+    {"×": "*", "·": "*", "÷": "/", "^": "**", "−": "-", "$": "", "\\": "", "{": "(", "}": ")"}
+)
 
 _PROGRAM = r"""
 import ast, json, sys
@@ -82,7 +88,9 @@ def number_in(text: str) -> Fraction | None:
 
 
 def final_answer(text: str) -> str:
-    """The part of a text that is its answer: what is boxed, else what "the answer is", else its last number."""
+    """The part of a text that is its answer: what is boxed, else what "the answer is", else its
+    last number.
+    """
     text = _FRACTION.sub(r"((\1)/(\2))", text)
     boxed, said = _BOXED.findall(text), _SAID.findall(text)
     if boxed:
@@ -90,7 +98,9 @@ def final_answer(text: str) -> str:
     if said:
         line = str(said[-1]).strip().rstrip(".*$ ")
         found = [m.group() for m in _NUMBER.finditer(line)]
-        return line if number_in(line) is not None or _is_expression(line) or not found else found[-1]
+        return (
+            line if number_in(line) is not None or _is_expression(line) or not found else found[-1]
+        )
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     if lines and (number_in(lines[0]) is not None or _is_expression(lines[0])):
         return lines[0]
@@ -99,13 +109,17 @@ def final_answer(text: str) -> str:
 
 
 def _is_expression(text: str) -> bool:
-    return len(text) <= MAX_EXPRESSION_CHARS and re.fullmatch(r"[\d\s.,+\-*/×÷·^()−]+", text) is not None
+    return (
+        len(text) <= MAX_EXPRESSION_CHARS
+        and re.fullmatch(r"[\d\s.,+\-*/×÷·^()−]+", text) is not None
+    )
 
 
 def find_equations(text: str) -> list[Equation]:
     """Equations between an expression of numbers and a number, in order.
 
-    Looked for behind each equals sign and a little before it, so that no text takes more than linear time.
+    Looked for behind each equals sign and a little before it, so that no text takes more than
+    linear time.
     """
     found: list[Equation] = []
     for match in _STATED.finditer(text):
@@ -118,13 +132,21 @@ def find_equations(text: str) -> list[Equation]:
 
 
 def evaluate(texts: Sequence[str], sandbox: Sandbox) -> list[Fraction | None]:
-    """The value of each expression, None for what is none. Plain numbers are read here, all else in the sandbox."""
+    """The value of each expression, None for what is none. Plain numbers are read here, all else in
+    the sandbox.
+    """
     values: list[Fraction | None] = [number_in(text) for text in texts]
-    rest = [i for i, v in enumerate(values) if v is None and 0 < len(texts[i]) <= MAX_EXPRESSION_CHARS]
+    rest = [
+        i for i, v in enumerate(values) if v is None and 0 < len(texts[i]) <= MAX_EXPRESSION_CHARS
+    ]
     for start in range(0, len(rest), MAX_EXPRESSIONS):
         part = rest[start : start + MAX_EXPRESSIONS]
-        lines = sandbox.run(_PROGRAM, json.dumps([_as_python(texts[i]) for i in part])).stdout.splitlines()
-        for i, line in zip(part, lines, strict=False):  # a run that ends early leaves the rest without a value
+        lines = sandbox.run(
+            _PROGRAM, json.dumps([_as_python(texts[i]) for i in part])
+        ).stdout.splitlines()
+        for i, line in zip(
+            part, lines, strict=False
+        ):  # a run that ends early leaves the rest without a value
             said = json.loads(line)
             values[i] = Fraction(said) if isinstance(said, str) else None
     return values

@@ -33,7 +33,9 @@ _ARTICLES = regex.compile(r"\b(?:a|an|the)\b")
 
 @dataclass(frozen=True)
 class Claim:
-    """A text that claims to be right, the check that says whether it is, and the reference that some checks need."""
+    """A text that claims to be right, the check that says whether it is, and the reference that
+    some checks need.
+    """
 
     check: str
     reference: str
@@ -48,7 +50,9 @@ def is_output(reference: str, text: str) -> bool:
 
 
 def normalised_answer(text: str) -> str:
-    """Lower case without punctuation and articles, as SQuAD compares answers (Rajpurkar et al. 2016)."""
+    """Lower case without punctuation and articles, as SQuAD compares answers (Rajpurkar et al.
+    2016).
+    """
     plain = "".join(" " if c in string.punctuation else c for c in text.lower())
     return " ".join(_ARTICLES.sub(" ", plain).split())
 
@@ -72,14 +76,21 @@ def is_json(schema: str, text: str) -> bool:
 def matches(pattern: str, text: str) -> bool:
     """Whether a pattern matches a text as a whole; one that takes longer than a second does not."""
     try:
-        return regex.fullmatch(pattern, text.strip(), flags=regex.V1 | regex.DOTALL, timeout=REGEX_SECONDS) is not None
+        return (
+            regex.fullmatch(
+                pattern, text.strip(), flags=regex.V1 | regex.DOTALL, timeout=REGEX_SECONDS
+            )
+            is not None
+        )
     except TimeoutError:
         return False
 
 
 _PLAIN: dict[str, Callable[[str, str, str], bool]] = {
     "output": lambda _, reference, text: is_output(reference, text),
-    "quote": lambda _, reference, text: normalised_answer(text.strip().split("\n")[0]) == normalised_answer(reference),
+    "quote": lambda _, reference, text: (
+        normalised_answer(text.strip().split("\n")[0]) == normalised_answer(reference)
+    ),
     "json": lambda schema, _, text: is_json(schema, text),
     "regex": lambda pattern, _, text: matches(pattern, text),
 }

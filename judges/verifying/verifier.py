@@ -1,4 +1,6 @@
-"""What can be executed is not judged but executed: examples of documents, and completions of prompts."""
+"""What can be executed is not judged but executed: examples of documents, and completions of
+prompts.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +32,21 @@ class VerifiedDocument:
 
 
 def verified_row(
-    subject_id: str, rubric: str, is_right: bool | None, hashes: tuple[str, ...], generation: int, *,
-    judgment_id: str = "", reason: str = "", way: str = "executed", detail: str = "", raw: str = "",
-) -> Judgment:  # fmt: skip
-    """The verifier's row on one subject: right, wrong, or None with the reason why neither can be said."""
+    subject_id: str,
+    rubric: str,
+    is_right: bool | None,
+    hashes: tuple[str, ...],
+    generation: int,
+    *,
+    judgment_id: str = "",
+    reason: str = "",
+    way: str = "executed",
+    detail: str = "",
+    raw: str = "",
+) -> Judgment:
+    """The verifier's row on one subject: right, wrong, or None with the reason why neither can be
+    said.
+    """
     scored = is_right is not None
     return Judgment(
         judgment_id=judgment_id or content_key(subject_id, rubric, LABELER),
@@ -56,7 +69,11 @@ def verified_row(
 
 
 def _judgment(document: Document, generation: int, item: Verified) -> Judgment:
-    detail = {"document": document.document_id, "number": item.example.number, "source": item.example.source[:200]}
+    detail = {
+        "document": document.document_id,
+        "number": item.example.number,
+        "source": item.example.source[:200],
+    }
     return verified_row(
         content_key(document.document_id, item.example.number),
         EXAMPLE_RUBRIC,
@@ -86,14 +103,23 @@ def _summary(document: Document, generation: int, items: Sequence[Verified]) -> 
     )
 
 
-def demonstration(document: Document, items: Sequence[Verified], index: int, generation: int) -> Sample | None:
-    """The question what an example prints, answered by its executed output; None where it makes no question.
+def demonstration(
+    document: Document, items: Sequence[Verified], index: int, generation: int
+) -> Sample | None:
+    """The question what an example prints, answered by its executed output; None where it makes no
+    question.
 
     The statements just before it that print nothing (imports, assignments) are shown with it.
     """
     item = items[index]
     output = item.output.strip()
-    if item.label != "right" or not output or len(output) > MAX_OUTPUT_CHARS or "\n" in output or "'''" in output:
+    if (
+        item.label != "right"
+        or not output
+        or len(output) > MAX_OUTPUT_CHARS
+        or "\n" in output
+        or "'''" in output
+    ):
         return None
     shown = [item.example.source]
     for earlier in reversed(items[max(0, index - MAX_CONTEXT) : index]):
@@ -101,7 +127,9 @@ def demonstration(document: Document, items: Sequence[Verified], index: int, gen
             break
         shown.insert(0, earlier.example.source)
     session = "".join(
-        (">>> " if i == 0 else "... ") + line + "\n" for source in shown for i, line in enumerate(source.splitlines())
+        (">>> " if i == 0 else "... ") + line + "\n"
+        for source in shown
+        for i, line in enumerate(source.splitlines())
     )
     prompt = QUESTION + session.rstrip("\n")
     if len(prompt) > 500:
@@ -120,7 +148,9 @@ def demonstration(document: Document, items: Sequence[Verified], index: int, gen
     )
 
 
-def _stated(document: Document, generation: int, equation: Equation, value: Fraction | None) -> Judgment:
+def _stated(
+    document: Document, generation: int, equation: Equation, value: Fraction | None
+) -> Judgment:
     """A row on one equation of a page."""
     return verified_row(
         content_key(document.document_id, equation.position),
@@ -151,16 +181,24 @@ def _asked(document: Document, generation: int, equation: Equation) -> Sample:
 
 
 def verify_equations(document: Document, generation: int, sandbox: Sandbox) -> VerifiedDocument:
-    """Execute the equations that a document states outside of its code; the right ones become demonstrations."""
-    found = find_equations("\n".join(line for line in document.text.splitlines() if ">>>" not in line))
+    """Execute the equations that a document states outside of its code; the right ones become
+    demonstrations.
+    """
+    found = find_equations(
+        "\n".join(line for line in document.text.splitlines() if ">>>" not in line)
+    )
     values = evaluate([e.expression for e in found], sandbox)
-    judgments = [_stated(document, generation, e, value) for e, value in zip(found, values, strict=True)]
+    judgments = [
+        _stated(document, generation, e, value) for e, value in zip(found, values, strict=True)
+    ]
     right = [e for e, judgment in zip(found, judgments, strict=True) if judgment.value == 1.0]
     return VerifiedDocument(judgments, [_asked(document, generation, e) for e in right])
 
 
 def verify_document(document: Document, generation: int, sandbox: Sandbox) -> VerifiedDocument:
-    """Execute a document's examples and equations; label each, and make demonstrations of the right ones."""
+    """Execute a document's examples and equations; label each, and make demonstrations of the right
+    ones.
+    """
     items = verify_examples(document.text, document.title, sandbox)
     judgments = [_judgment(document, generation, item) for item in items]
     judgments.append(_summary(document, generation, items))

@@ -1,4 +1,5 @@
-"""A site on several loopback addresses, and crawls of it in processes of their own, for tests that kill them."""
+"""A site on several loopback addresses, and crawls of it in processes of their own, for tests that
+kill them."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from typing import Any
 
 import psutil
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import ROOT
+
 WORDS = [
     "river",
     "stone",
@@ -38,9 +40,14 @@ WORDS = [
 
 
 def body(host: str, number: int, pages: int) -> bytes:
-    """A page with a text of its own and links to two others, so that all are reached over several depths."""
-    text = " ".join(f"{WORDS[(number * 7 + i) % len(WORDS)]}{number}x{i} of {host}." for i in range(60))
-    links = "".join(f'<a href="/{n}">{n}</a>' for n in (2 * number + 1, 2 * number + 2) if n < pages)
+    """A page with a text of its own and links to two others, so that all are reached over several
+    depths."""
+    text = " ".join(
+        f"{WORDS[(number * 7 + i) % len(WORDS)]}{number}x{i} of {host}." for i in range(60)
+    )
+    links = "".join(
+        f'<a href="/{n}">{n}</a>' for n in (2 * number + 1, 2 * number + 2) if n < pages
+    )
     return f"<html><head><title>{number}</title></head><body><p>{text}</p>{links}</body></html>".encode()
 
 
@@ -56,7 +63,9 @@ class Site:
 
             def do_GET(self) -> None:
                 host = f"{self.server.server_address[0]}:{self.server.server_address[1]}"
-                site.asked[f"http://{host}{self.path}"] = site.asked.get(f"http://{host}{self.path}", 0) + 1
+                site.asked[f"http://{host}{self.path}"] = (
+                    site.asked.get(f"http://{host}{self.path}", 0) + 1
+                )
                 name = self.path.strip("/") or "0"
                 known = name.isdigit() and int(name) < pages
                 data = body(host, int(name), pages) if known else b"no"
@@ -70,11 +79,16 @@ class Site:
                 pass
 
         self.servers = [ThreadingHTTPServer((address, 0), Handler) for address in addresses]
-        self.seeds = [f"http://{a}:{s.server_address[1]}/" for a, s in zip(addresses, self.servers, strict=True)]
+        self.seeds = [
+            f"http://{a}:{s.server_address[1]}/"
+            for a, s in zip(addresses, self.servers, strict=True)
+        ]
         self.urls = {seed + (str(i) if i else "") for seed in self.seeds for i in range(pages)}
         for server in self.servers:
             server.daemon_threads = True
-            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+            threading.Thread(
+                target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+            ).start()
 
     def close(self) -> None:
         for server in self.servers:
@@ -103,9 +117,24 @@ def write_recipe(folder: Path, seeds: list[str], **crawl: Any) -> Path:
 
 def start(recipe: Path, run: Path, *options: str) -> subprocess.Popen[str]:
     """`ratchet crawl run` in a process group of its own."""
-    command = [sys.executable, "-m", "loop.cli", "crawl", "run", str(recipe), "--run", str(run), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "loop",
+        "crawl",
+        "run",
+        str(recipe),
+        "--run",
+        str(run),
+        *options,
+    ]
     return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 

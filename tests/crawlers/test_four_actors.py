@@ -1,4 +1,5 @@
-"""A crawl over four Ray actors, one of them killed on the way; the auditor reads the fetch log alone."""
+"""A crawl over four Ray actors, one of them killed on the way; the auditor reads the fetch log
+alone."""
 
 from __future__ import annotations
 
@@ -12,10 +13,10 @@ import duckdb
 import psutil
 import pytest
 
-from crawlers.politeness import audit
-from crawlers.session import FLUSH_S
+from crawlers.fetching.politeness import audit
+from crawlers.fetching.session import FLUSH_S
 from infra.records import Request
-from infra.tables import from_table
+from infra.records.arrow import from_table
 from tests.crawlers.crawling import ROOT, finish, site, start, write_recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
@@ -23,7 +24,8 @@ ADDRESSES = [f"127.0.1.{i}" for i in range(1, 13)]
 PAGES = 25
 DELAY_S = 0.25
 ENOUGH = int(FLUSH_S / DELAY_S) + 3
-"""Requests to a host after which its worker has committed something: it does so every few seconds."""
+"""Requests to a host after which its worker has committed something: it does so every few seconds.
+"""
 
 
 def asked_of(asked: dict[str, int], address: str) -> int:
@@ -48,7 +50,9 @@ def test_four_actors_violate_nothing_and_survive_the_death_of_one(tmp_path: Path
         deadline = time.monotonic() + 600
         while process.poll() is None and not killed and time.monotonic() < deadline:
             workers = crawl_workers(process.pid)
-            if len(workers) == 4 and all(asked_of(served.asked, address) >= ENOUGH for address in ADDRESSES):
+            if len(workers) == 4 and all(
+                asked_of(served.asked, address) >= ENOUGH for address in ADDRESSES
+            ):
                 workers[0].kill()
                 killed = True
             time.sleep(0.1)
@@ -66,7 +70,7 @@ def test_four_actors_violate_nothing_and_survive_the_death_of_one(tmp_path: Path
         by_host.setdefault(request.host, set()).add(request.worker)
     assert all(len(workers) == 1 for workers in by_host.values())
     done = subprocess.run(
-        [sys.executable, "-m", "loop.cli", "crawl", "audit", "--run", str(run)],
+        [sys.executable, "-m", "loop", "crawl", "audit", "--run", str(run)],
         cwd=ROOT,
         capture_output=True,
         text=True,

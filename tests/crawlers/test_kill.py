@@ -1,4 +1,5 @@
-"""`kill -9` at fifty random moments, of the driver or the child that reads bodies: no URL lost, none stored twice."""
+"""`kill -9` at fifty random moments, of the driver or the child that reads bodies: no URL lost,
+none stored twice."""
 
 from __future__ import annotations
 
@@ -60,4 +61,6 @@ def test_fifty_kills_lose_no_url_and_store_none_twice(tmp_path: Path) -> None:
     assert sorted(urls) == sorted(served.urls)
     assert sorted(archived_urls(run)) == sorted(urls), "every body lies in a WARC file, once"
     with sqlite3.connect(run / "frontier.sqlite") as frontier:
-        assert frontier.execute("SELECT state, count(*) FROM url GROUP BY state").fetchall() == [(2, 2 * PAGES)]
+        assert frontier.execute("SELECT state, count(*) FROM url GROUP BY state").fetchall() == [
+            (2, 2 * PAGES)
+        ]

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlers.urls import canonical_url, host_of, port_of, registrable_domain, require_urls, section_of, trap_reason
+from crawlers.urls import (
+    canonical_url,
+    host_of,
+    port_of,
+    registrable_domain,
+    require_urls,
+    section_of,
+    trap_reason,
+)
 from infra.errors import UserError
 
 
@@ -47,7 +55,9 @@ def test_any_text_gives_a_url_or_none_and_a_url_stays_itself(text: str) -> None:
 def test_host_port_and_section() -> None:
     assert host_of("http://h:8080/x") == "h:8080"
     assert [port_of(u) for u in ("http://h/", "https://h/", "http://h:81/")] == [80, 443, 81]
-    assert [section_of(u) for u in ("http://h/", "http://h/a", "http://h/a/b", "http://h/a/b/c?d")] == [
+    assert [
+        section_of(u) for u in ("http://h/", "http://h/a", "http://h/a/b", "http://h/a/b/c?d")
+    ] == [
         "",
         "",
         "a",

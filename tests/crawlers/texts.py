@@ -1,4 +1,5 @@
-"""Made-up texts that stand near every threshold of the quality filters; the same ones on every machine."""
+"""Made-up texts that stand near every threshold of the quality filters; the same ones on every
+machine."""
 
 from __future__ import annotations
 
@@ -174,7 +175,12 @@ def sentence(dice: random.Random, least: int = 4, most: int = 18) -> str:
     if dice.random() < 0.05:
         words.insert(2, str(dice.randint(1, 9999)))
     if dice.random() < 0.05:
-        words.insert(2, dice.choice(["don't", "it's", "we'll", "well-known", "U.S.", "(sic)", '"so"', "3.14", "a/b"]))
+        words.insert(
+            2,
+            dice.choice(
+                ["don't", "it's", "we'll", "well-known", "U.S.", "(sic)", '"so"', "3.14", "a/b"]
+            ),
+        )
     return " ".join(words).capitalize() + dice.choice([".", ".", ".", "!", "?"])
 
 
@@ -194,7 +200,10 @@ def _bullets(dice: random.Random) -> str:
 
 
 def _cut_lines(dice: random.Random) -> str:
-    return "\n".join(sentence(dice)[:-1] + dice.choice(["...", "…", ".", "."]) for _ in range(dice.randint(8, 30)))
+    return "\n".join(
+        sentence(dice)[:-1] + dice.choice(["...", "…", ".", "."])
+        for _ in range(dice.randint(8, 30))
+    )
 
 
 def _repeated(dice: random.Random) -> str:
@@ -208,14 +217,18 @@ def _phrases(dice: random.Random) -> str:
     phrase = " ".join(dice.choice(WORDS) for _ in range(dice.randint(2, 10)))
     parts = prose(dice)
     return " ".join(
-        p + " " + phrase.capitalize() + "." * dice.randint(0, 1) for p in parts for _ in range(dice.randint(1, 3))
+        p + " " + phrase.capitalize() + "." * dice.randint(0, 1)
+        for p in parts
+        for _ in range(dice.randint(1, 3))
     )
 
 
 def _symbols(dice: random.Random) -> str:
     words = paragraph(dice, 12).split()
     for _ in range(dice.randint(0, 40)):
-        words.insert(dice.randrange(len(words)), dice.choice(["#", "...", "12", "&", "=", "--", "#tag"]))
+        words.insert(
+            dice.randrange(len(words)), dice.choice(["#", "...", "12", "&", "=", "--", "#tag"])
+        )
     return " ".join(words)
 
 
@@ -225,13 +238,22 @@ def _short(dice: random.Random) -> str:
 
 def _list(dice: random.Random) -> str:
     return "\n".join(
-        " ".join(dice.choice(WORDS) for _ in range(dice.randint(1, 6))) for _ in range(dice.randint(10, 60))
+        " ".join(dice.choice(WORDS) for _ in range(dice.randint(1, 6)))
+        for _ in range(dice.randint(10, 60))
     )
 
 
 def _web(dice: random.Random) -> str:
-    extra = ["Please enable JavaScript.", "We use cookies on this site.", "Lorem ipsum dolor sit amet.", "a { color: red; }",
-             "Read our privacy policy here.", "Home", "Menu", "Contact us"]  # fmt: skip
+    extra = [
+        "Please enable JavaScript.",
+        "We use cookies on this site.",
+        "Lorem ipsum dolor sit amet.",
+        "a { color: red; }",
+        "Read our privacy policy here.",
+        "Home",
+        "Menu",
+        "Contact us",
+    ]
     parts = prose(dice)
     for _ in range(dice.randint(0, 4)):
         parts.insert(dice.randrange(len(parts) + 1), dice.choice(extra))
@@ -242,7 +264,8 @@ def _odd_words(dice: random.Random) -> str:
     letters = "abcdefghijklmnopqrstuvwxyz"
     size = dice.choice([2, 3, 9, 10, 11])
     return " ".join(
-        "".join(dice.choices(letters, k=max(1, round(dice.gauss(size, 1))))) for _ in range(dice.randint(40, 120))
+        "".join(dice.choices(letters, k=max(1, round(dice.gauss(size, 1)))))
+        for _ in range(dice.randint(40, 120))
     )
 
 

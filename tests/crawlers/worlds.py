@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from crawlers.config import CrawlConfig
-from crawlers.digest import digest
-from crawlers.digest_records import Digest, DigestTask
-from crawlers.intake import Intake
-from crawlers.politeness import AddressClock
-from crawlers.session import Session
-from crawlers.transport import Answer
+from crawlers.fetching.politeness import AddressClock
+from crawlers.fetching.session import Session
+from crawlers.fetching.transport import Answer
+from crawlers.keeping.page_rows import Intake
+from crawlers.reading.parse_body import digest
+from crawlers.reading.parsed_body import Digest, DigestTask
 from crawlers.urls import host_of, hostname_of, registrable_domain, section_of
 from infra.records import Request
 from infra.store import Store
-from infra.store.frontier_records import Link
+from infra.store.frontier.records import Link
 
 WORDS = "A sentence with several different words that tells a little about the page it stands on. "
 
@@ -25,8 +25,12 @@ WORDS = "A sentence with several different words that tells a little about the p
 def html(name: str, *links: str, head: str = "") -> Answer:
     """A page of its own text with links."""
     anchors = "".join(f'<a href="{link}">{link}</a> ' for link in links)
-    own = " ".join(f"{name}{i} is thing number {i} of {name} and not of another." for i in range(30))
-    body = f"<html><head><title>{name}</title>{head}</head><body><p>{own}</p>{anchors}</body></html>"
+    own = " ".join(
+        f"{name}{i} is thing number {i} of {name} and not of another." for i in range(30)
+    )
+    body = (
+        f"<html><head><title>{name}</title>{head}</head><body><p>{own}</p>{anchors}</body></html>"
+    )
     return Answer(200, {"content-type": ["text/html; charset=utf-8"]}, body.encode())
 
 
@@ -82,7 +86,9 @@ class LoopClock:
 class World:
     """Answers by URL; each takes `latency` seconds. An answer may be a function of the time."""
 
-    def __init__(self, loop: JumpingLoop, answers: Mapping[str, Answer | Callable[[float], Answer]]) -> None:
+    def __init__(
+        self, loop: JumpingLoop, answers: Mapping[str, Answer | Callable[[float], Answer]]
+    ) -> None:
         self.loop = loop
         self.answers = dict(answers)
         self.latency: dict[str, float] = {}
@@ -101,7 +107,8 @@ class World:
 
     async def resolve(self, url: str) -> list[str]:
         return self.addresses.get(
-            hostname_of(url), [f"93.184.{len(hostname_of(url))}.{sum(hostname_of(url).encode()) % 250}"]
+            hostname_of(url),
+            [f"93.184.{len(hostname_of(url))}.{sum(hostname_of(url).encode()) % 250}"],
         )
 
 
@@ -118,15 +125,21 @@ def link(url: str, weight: float = 1.0, kind: str = "page") -> Link:
 
 
 class Crawler:
-    """Everything that a crawl over a `World` needs; `crawl` runs one generation with some workers at once."""
+    """Everything that a crawl over a `World` needs; `crawl` runs one generation with some workers
+    at once."""
 
     def __init__(
-        self, seeds: list[str], answers: Mapping[str, Answer | Callable[[float], Answer]], **config: Any
+        self,
+        seeds: list[str],
+        answers: Mapping[str, Answer | Callable[[float], Answer]],
+        **config: Any,
     ) -> None:
         self.loop = JumpingLoop()
         self.world = World(self.loop, answers)
         self.seeds = seeds
-        self.config = CrawlConfig(seeds=seeds, contact="me@example.org", policy="lenient-1", **config)
+        self.config = CrawlConfig(
+            seeds=seeds, contact="me@example.org", policy="lenient-1", **config
+        )
         self.store = Store(":memory:", clock=lambda: self.loop.now)
 
     def crawl(self, generation: int = 1, pages: int = 1000, workers: int = 1) -> None:
@@ -137,10 +150,20 @@ class Crawler:
             sessions = []
             for worker in range(workers):
                 intake = Intake(self.config, self.seeds, "salt", generation, DirectDigester())
-                sessions.append(Session(
-                    worker, generation, self.config, self.config.limits(pages), self.store, intake, self.world,
-                    self.world, LoopClock(self.loop), addresses,
-                ))  # fmt: skip
+                sessions.append(
+                    Session(
+                        worker,
+                        generation,
+                        self.config,
+                        self.config.limits(pages),
+                        self.store,
+                        intake,
+                        self.world,
+                        self.world,
+                        LoopClock(self.loop),
+                        addresses,
+                    )
+                )
             lock = asyncio.Lock()
             for session in sessions:
                 session._store_lock = lock  # one store in one process: one caller at a time

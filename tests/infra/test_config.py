@@ -20,7 +20,9 @@ class Outer(Section):
 
 
 def test_unknown_key_names_the_nearest_one() -> None:
-    with pytest.raises(UserError, match=r"inner.learning_rat = .*Did you mean 'inner.learning_rate'"):
+    with pytest.raises(
+        UserError, match=r"inner.learning_rat = .*Did you mean 'inner.learning_rate'"
+    ):
         validate(Outer, {"inner": {"learning_rat": 1.0}})
 
 
@@ -49,7 +51,9 @@ def test_a_string_is_not_silently_a_number() -> None:
         ("flag=true", ["flag"], True),
     ],
 )
-def test_override_values_are_toml_or_plain_strings(text: str, path: list[str], value: object) -> None:
+def test_override_values_are_toml_or_plain_strings(
+    text: str, path: list[str], value: object
+) -> None:
     assert parse_override(text) == (path, value)
 
 
@@ -60,7 +64,10 @@ def test_override_without_equals_sign_is_explained() -> None:
 
 def test_overrides_do_not_touch_the_original() -> None:
     data = {"inner": {"learning_rate": 0.1}}
-    assert with_overrides(data, ["inner.learning_rate=0.2", "seed=4"]) == {"inner": {"learning_rate": 0.2}, "seed": 4}
+    assert with_overrides(data, ["inner.learning_rate=0.2", "seed=4"]) == {
+        "inner": {"learning_rate": 0.2},
+        "seed": 4,
+    }
     assert data == {"inner": {"learning_rate": 0.1}}
 
 

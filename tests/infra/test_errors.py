@@ -8,7 +8,11 @@ from infra.errors import StageError, UserError
 def test_errors_survive_process_borders() -> None:
     user = UserError("train.seed", 3, "is odd.", "Make it even.")
     stage = StageError("crawl", "example.org", "timed out")
-    assert str(pickle.loads(pickle.dumps(user))) == str(user) == "train.seed = '3': is odd. Make it even."
+    assert (
+        str(pickle.loads(pickle.dumps(user)))
+        == str(user)
+        == "train.seed = '3': is odd. Make it even."
+    )
     assert str(pickle.loads(pickle.dumps(stage))) == str(stage) == "crawl (example.org): timed out"
 
 

@@ -1,7 +1,7 @@
 """llama.cpp's own server with the packaged model, in a process of its own: MODEL PORT [SLOTS].
 
-With one slot, the default, no prompt is computed beside another or taken from the cache: both move its log-odds by
-up to 0.3 nats (docs/traps.md), and the tests compare answers exactly.
+With one slot, the default, no prompt is computed beside another or taken from the cache: both move
+its log-odds by up to 0.3 nats (docs/traps.md), and the tests compare answers exactly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The dry run: the whole loop through `ray job submit` on a real local Ray, killed and resumed on its way.
+"""The dry run: the whole loop through `ray job submit` on a real local Ray, killed and resumed on
+its way.
 
 Real Scrapy over loopback, real DuckDB, DeepSpeed ZeRO-2 with two workers, a scripted labeler and a
 model of a hundred thousand parameters: the same code path as on a cluster.
@@ -19,13 +20,13 @@ import psutil
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from infra.cluster import free_port
-from loop.evaluation import window
-from loop.recipe import load_recipe
-from loop.scoring import ModelScorer
+from infra.cluster.connection import free_port
+from loop.gate.estimates import window
+from loop.gate.suites.scorer import ModelScorer
+from loop.recipe.recipe import load_recipe
+from tests import ROOT
 from trainers.config import BUILT_IN
 
-ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 1500.0
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600)]
 
@@ -48,20 +49,44 @@ def client() -> Iterator[dict[str, str]]:
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
-    subprocess.run([sys.executable, "-m", "ray.scripts.scripts", "get-auth-token", "--generate"],
-                   env=environment, capture_output=True, timeout=300, check=False)  # fmt: skip
-    command = ["start", "--head", "--block", "--num-cpus=2", f"--port={port}", f"--dashboard-port={dashboard}"]
-    command += [f"--dashboard-agent-listen-port={free_port()}"]  # its default is taken where another Ray runs
-    command += [f"--ray-client-server-port={free_port()}", "--object-store-memory=200000000", "--disable-usage-stats"]
+    subprocess.run(
+        [sys.executable, "-m", "ray.scripts.scripts", "get-auth-token", "--generate"],
+        env=environment,
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+    command = [
+        "start",
+        "--head",
+        "--block",
+        "--num-cpus=2",
+        f"--port={port}",
+        f"--dashboard-port={dashboard}",
+    ]
+    command += [
+        f"--dashboard-agent-listen-port={free_port()}"
+    ]  # its default is taken where another Ray runs
+    command += [
+        f"--ray-client-server-port={free_port()}",
+        "--object-store-memory=200000000",
+        "--disable-usage-stats",
+    ]
     head = subprocess.Popen(
         [sys.executable, "-m", "ray.scripts.scripts", *command],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
     def answers() -> bool:
         assert head.poll() is None, "the head node ended"
         command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--", "true"]
-        return subprocess.run(command, env=environment, capture_output=True, timeout=300).returncode == 0
+        return (
+            subprocess.run(command, env=environment, capture_output=True, timeout=300).returncode
+            == 0
+        )
 
     try:
         wait_for(answers, "the head node's answer")
@@ -82,11 +107,26 @@ def stop(head: subprocess.Popen[bytes]) -> None:
 
 
 def submit(client: dict[str, str], run: Path) -> subprocess.Popen[str]:
-    command = ["job", "submit", "--working-dir", ".", "--", "python", "loop/run.py", "dry_run", "--run", str(run)]
+    command = [
+        "job",
+        "submit",
+        "--working-dir",
+        ".",
+        "--",
+        "python",
+        "loop/run.py",
+        "dry_run",
+        "--run",
+        str(run),
+    ]
     return subprocess.Popen(
         [sys.executable, "-m", "ray.scripts.scripts", *command],
-        cwd=ROOT, env=client, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=client,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def finish(job: subprocess.Popen[str]) -> str:
@@ -97,36 +137,57 @@ def finish(job: subprocess.Popen[str]) -> str:
 
 def ratchet(*arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "loop.cli", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=600
+        [sys.executable, "-m", "loop", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def assert_complete(run: Path) -> None:
-    """Two decided generations, no row stored twice, a report, and a champion that plain transformers loads."""
+    """Two decided generations, no row stored twice, a report, and a champion that plain
+    transformers loads."""
     with duckdb.connect(str(run / "ratchet.duckdb"), read_only=True) as store:
-        decisions = store.sql("SELECT generation, outcome FROM decision ORDER BY generation").fetchall()
+        decisions = store.sql(
+            "SELECT generation, outcome FROM decision ORDER BY generation"
+        ).fetchall()
         assert [generation for generation, _ in decisions] == [1, 2]
         unfinished = store.sql("SELECT * FROM stage WHERE finished_at IS NULL").fetchall()
         assert unfinished == []
         assert store.sql("SELECT count(*) FROM stage").fetchall() == [(8,)]
         for table, key in (
-            ("page", "page_id"), ("document", "document_id"), ("sample", "sample_id"), ("judgment", "judgment_id"),
-            ("completion", "completion_id"), ("preference", "preference_id"), ("request", "request_id"),
-            ("burned", "item_id"), ("checkpoint", "generation"),
-        ):  # fmt: skip
-            rows, keys = store.sql(f"SELECT count(*), count(DISTINCT {key}) FROM {table}").fetchall()[0]
+            ("page", "page_id"),
+            ("document", "document_id"),
+            ("sample", "sample_id"),
+            ("judgment", "judgment_id"),
+            ("completion", "completion_id"),
+            ("preference", "preference_id"),
+            ("request", "request_id"),
+            ("burned", "item_id"),
+            ("checkpoint", "generation"),
+        ):
+            rows, keys = store.sql(
+                f"SELECT count(*), count(DISTINCT {key}) FROM {table}"
+            ).fetchall()[0]
             assert rows == keys, table
-            assert rows > 0 or table in ("completion", "preference"), table  # a small crawl may hold no example
+            assert rows > 0 or table in ("completion", "preference"), (
+                table
+            )  # a small crawl may hold no example
         pools = store.sql(
             "SELECT DISTINCT d.pool FROM manifest m JOIN sample s ON s.sample_id = m.item_id"
             " JOIN document d ON d.document_id = s.document_id"
         ).fetchall()
         assert pools == [("train",)], "nothing held out was trained on"
-        unchanged = store.sql("SELECT count(*) FROM page WHERE generation = 2 AND status = 304").fetchall()[0][0]
+        unchanged = store.sql(
+            "SELECT count(*) FROM page WHERE generation = 2 AND status = 304"
+        ).fetchall()[0][0]
         assert unchanged > 0, "the second generation asked earlier pages for changes"
-    ratchet("judge", "replay", "--run", str(run))  # ends with 1 where an aggregate does not follow from its rows
+    ratchet(
+        "judge", "replay", "--run", str(run)
+    )  # ends with 1 where an aggregate does not follow from its rows
     assert "data:image/png;base64" in (run / "report.html").read_text()
     champion = next(iter(sorted((run / "models").glob("generation-*"), reverse=True)))
     assert (champion / "README.md").is_file()
@@ -157,7 +218,10 @@ def stage_is_done(run: Path, generation: int, name: str) -> bool:
 
 def kill_after(job: subprocess.Popen[str], run: Path, generation: int, stage: str) -> None:
     """Kill the driver without a warning as soon as a stage is done and the next has begun."""
-    wait_for(lambda: stage_is_done(run, generation, stage) or job.poll() is not None, f"{stage} of {generation}")
+    wait_for(
+        lambda: stage_is_done(run, generation, stage) or job.poll() is not None,
+        f"{stage} of {generation}",
+    )
     assert job.poll() is None, job.communicate()[0][-5000:]
     for process in drivers(run):
         process.send_signal(signal.SIGKILL)
@@ -178,7 +242,9 @@ def test_whole_loop_through_ray_job_submit_with_its_driver_killed_three_times(
     assert_replays(run)
     assert_scores(run)
     again = finish(submit(client, run))
-    assert "generation 2 is decided" in again, "the same command on a finished run does nothing twice"
+    assert "generation 2 is decided" in again, (
+        "the same command on a finished run does nothing twice"
+    )
     assert_complete(run)
 
 
@@ -192,7 +258,9 @@ def assert_scores(run: Path) -> None:
             " WHERE s.attempt = 1 AND s.suite = 'bits_per_byte' AND s.model_digest = a.candidate ORDER BY s.position"
         ).fetchall()
     assert len(rows) >= 8
-    (alone,) = ModelScorer([rows[0][3]], 2).bits([window(text, chars, item) for item, _, text, _ in rows])
+    (alone,) = ModelScorer([rows[0][3]], 2).bits(
+        [window(text, chars, item) for item, _, text, _ in rows]
+    )
     assert [value for _, value, _, _ in rows] == pytest.approx(alone, abs=1e-5)
 
 
@@ -201,9 +269,16 @@ def assert_replays(run: Path) -> None:
     with duckdb.connect(str(run / "ratchet.duckdb"), read_only=True) as store:
         query = "SELECT kind, max(step) FROM train_step WHERE generation = 1 GROUP BY kind"
         last = dict(store.sql(query).fetchall())
-    kinds = [kind for kind in BUILT_IN if kind in last]  # a small crawl may hold no example, and few preferences
+    kinds = [
+        kind for kind in BUILT_IN if kind in last
+    ]  # a small crawl may hold no example, and few preferences
     assert kinds[0] == "pretrain"
-    for kind in {kinds[0], kinds[-1]}:  # the command ends with 1 where batch or loss come out otherwise
-        assert "the same" in ratchet("replay", "1", str(last[kind]), "--kind", kind, "--run", str(run))
+    for kind in {
+        kinds[0],
+        kinds[-1],
+    }:  # the command ends with 1 where batch or loss come out otherwise
+        assert "the same" in ratchet(
+            "replay", "1", str(last[kind]), "--kind", kind, "--run", str(run)
+        )
     assert "0 wrong" in ratchet("verify", "--run", str(run))
     assert "the same model, bit for bit" in ratchet("reproduce", "2", "--run", str(run))

@@ -1,4 +1,5 @@
-"""A driver for tests: trains one task with two workers on a Ray of its own. Arguments: a task and a configuration."""
+"""A driver for tests: trains one task with two workers on a Ray of its own. Arguments: a task and a
+configuration."""
 
 from __future__ import annotations
 
@@ -7,11 +8,13 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    from infra.cluster import ClusterConfig, connect
+    from infra.cluster.connection import ClusterConfig, connect
     from trainers.config import TrainConfig
     from trainers.launch import run_training, with_workers
-    from trainers.tasks import Task
+    from trainers.task import Task
 
     task, config = Task(**json.loads(sys.argv[1])), TrainConfig(**json.loads(sys.argv[2]))
     with connect(ClusterConfig(address="local")) as cluster:
-        run_training([task], with_workers(config, cluster), cluster, Path(task.data).parent / "ray", "test")
+        run_training(
+            [task], with_workers(config, cluster), cluster, Path(task.data).parent / "ray", "test"
+        )

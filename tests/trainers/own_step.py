@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trainers.packing import Bin, Pack
+from trainers.batches.packing import Bin, Pack
 from trainers.steps.language import SupervisedFineTuning
 from trainers.steps.preferences import DirectPreferenceOptimisation
 

@@ -14,34 +14,56 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.cluster import free_port
-from trainers.tasks import Task
+from infra.cluster.connection import free_port
+from tests import ROOT
+from trainers.task import Task
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-def make_task(kind: str, source: Path, folder: Path, rows: Sequence[dict[str, Any]], **options: Any) -> Task:
+def make_task(
+    kind: str, source: Path, folder: Path, rows: Sequence[dict[str, Any]], **options: Any
+) -> Task:
     """A task on these rows, which get ids where they have none."""
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / f"{kind}.parquet"
-    pq.write_table(pa.Table.from_pylist([{"id": f"{kind}-{i}", **row} for i, row in enumerate(rows)]), data)
+    pq.write_table(
+        pa.Table.from_pylist([{"id": f"{kind}-{i}", **row} for i, row in enumerate(rows)]), data
+    )
     return Task(kind, str(source), str(folder / f"{kind}-model"), 1, 3, str(data), **options)
 
 
 def start_ranks(jobs: Sequence[dict[str, Any]], world_size: int) -> list[subprocess.Popen[str]]:
-    """Processes that run jobs one after another; each job has `config`, `task` and perhaps `stop_before`."""
+    """Processes that run jobs one after another; each job has `config`, `task` and perhaps
+    `stop_before`."""
     port = str(free_port())
     processes = []
     for rank in range(world_size):
-        places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
+        places = {
+            "RANK": rank,
+            "LOCAL_RANK": rank,
+            "WORLD_SIZE": world_size,
+            "LOCAL_WORLD_SIZE": world_size,
+        }
         environment = {k: str(v) for k, v in places.items()} | {
-            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": str(ROOT), "DS_ACCELERATOR": "cpu",
-            "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin", "HOME": str(Path.home()),
-        }  # fmt: skip
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "PYTHONPATH": str(ROOT),
+            "DS_ACCELERATOR": "cpu",
+            "HF_HUB_OFFLINE": "1",
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(Path.home()),
+        }
         environment |= {k: os.environ[k] for k in ("RATCHET_CACHE",) if k in os.environ}
         command = [sys.executable, "-m", "tests.trainers.ranks", json.dumps(list(jobs))]
-        processes.append(subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE,
-                                          stderr=subprocess.STDOUT, text=True))  # fmt: skip
+        processes.append(
+            subprocess.Popen(
+                command,
+                env=environment,
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
     return processes
 
 
@@ -73,8 +95,8 @@ def main(jobs: Sequence[dict[str, Any]]) -> None:
     dist.init_process_group("gloo")
     from tests.trainers.rewarders import REWARDERS
     from trainers.config import TrainConfig
-    from trainers.engine import prepare_environment
-    from trainers.metrics import MetricsFile
+    from trainers.engine.engine import prepare_environment
+    from trainers.engine.metrics import MetricsFile
     from trainers.steps.base import StepContext
     from trainers.steps.running import run_task
 
@@ -89,4 +111,6 @@ def main(jobs: Sequence[dict[str, Any]]) -> None:
 if __name__ == "__main__":
     main(json.loads(sys.argv[1]))
     sys.stdout.flush()
-    os._exit(0)  # gloo's threads may outlive its group, and abort the interpreter while it takes itself down
+    os._exit(
+        0
+    )  # gloo's threads may outlive its group, and abort the interpreter while it takes itself down

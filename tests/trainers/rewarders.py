@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainers.rewards import Attempted
+from trainers.rollouts.rewards import Attempted
 
 
 class Letters:
-    """The share of small letters among eight characters: 26 of 259 tokens, so a random policy earns about a tenth."""
+    """The share of small letters among eight characters: 26 of 259 tokens, so a random policy earns
+    about a tenth."""
 
     def rewards(self, attempts: Sequence[Attempted]) -> list[float | None]:
-        return [sum(c.isascii() and c.islower() for c in attempt.completion) / 8 for attempt in attempts]
+        return [
+            sum(c.isascii() and c.islower() for c in attempt.completion) / 8 for attempt in attempts
+        ]
 
 
 class Nothing:

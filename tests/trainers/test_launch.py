@@ -1,4 +1,5 @@
-"""Workers and drivers killed at some step: the same command goes on, and ends with the very same weights."""
+"""Workers and drivers killed at some step: the same command goes on, and ends with the very same
+weights."""
 
 from __future__ import annotations
 
@@ -17,29 +18,48 @@ from typing import Any
 import psutil
 import pytest
 
-from infra.cluster import Cluster
+from infra.cluster.connection import Cluster
 from infra.errors import UserError
+from tests import ROOT
+from tests.trainers.engine.test_resume import largest_difference
 from tests.trainers.ranks import job, make_task, run_ranks
-from tests.trainers.test_resume import largest_difference
 from trainers.config import TrainConfig
 from trainers.launch import scaling, with_workers
-from trainers.tasks import Task
+from trainers.task import Task
 
-ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 900.0
 ROWS = [{"prompt": f"question {i}", "completion": "some answer " * (1 + i % 5)} for i in range(120)]
 CONFIG: dict[str, Any] = {
-    "num_workers": 2, "precision": "float32", "batch_tokens": 80, "max_tokens": 96, "save_steps": 3, "zero_stage": 2,
-    "sft": {"learning_rate": 1e-3, "epochs": 2}, "max_failures": 3, "threads_per_worker": 1, "timeout_s": 300,
-}  # fmt: skip
+    "num_workers": 2,
+    "precision": "float32",
+    "batch_tokens": 80,
+    "max_tokens": 96,
+    "save_steps": 3,
+    "zero_stage": 2,
+    "sft": {"learning_rate": 1e-3, "epochs": 2},
+    "max_failures": 3,
+    "threads_per_worker": 1,
+    "timeout_s": 300,
+}
 
 
 def start(task: Task) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.trainers.launching", json.dumps(asdict(task)), json.dumps(CONFIG)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.trainers.launching",
+        json.dumps(asdict(task)),
+        json.dumps(CONFIG),
+    ]
     return subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | {"RAY_AUTH_MODE": "disabled"}, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        command,
+        cwd=ROOT,
+        env=os.environ | {"RAY_AUTH_MODE": "disabled"},
+        text=True,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def workers(driver: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -83,7 +103,9 @@ def end(driver: subprocess.Popen[str]) -> None:
 
 @pytest.mark.ray
 @pytest.mark.timeout(3600)
-def test_killed_ranks_worker_groups_and_drivers_change_nothing(tiny_folder: Path, tmp_path: Path) -> None:
+def test_killed_ranks_worker_groups_and_drivers_change_nothing(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
     straight = make_task("sft", tiny_folder, tmp_path / "straight", ROWS)
     run_ranks(2, [job(straight, CONFIG)])
     total = len(straight.metrics())

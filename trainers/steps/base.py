@@ -12,23 +12,25 @@ import torch
 from torch import Tensor
 
 from infra.errors import StageError, UserError
-from infra.models import load_tokenizer
-from trainers.adapters import adapted
+from infra.models.folders import load_tokenizer
+from trainers.batches.packing import Bin, Pack, lay_out, make_pack, plan_steps
+from trainers.batches.rows import Row, RowBuilder
 from trainers.config import Passes, TrainConfig
-from trainers.engine import Engine
-from trainers.guards import check_tokenizer, same_on_all_ranks, warn_once
-from trainers.kernels import check_kernels, with_kernels
-from trainers.memory import require_memory
-from trainers.modules import PackedModel, check_packing, load_policy, load_scalar
-from trainers.packing import Bin, Pack, lay_out, make_pack, plan_steps
-from trainers.rewards import Rewarder
-from trainers.rows import Row, RowBuilder
-from trainers.tasks import Task
+from trainers.engine.engine import Engine
+from trainers.engine.guards import check_tokenizer, same_on_all_ranks, warn_once
+from trainers.engine.memory import require_memory
+from trainers.models.adapters import adapted
+from trainers.models.kernels import check_kernels, with_kernels
+from trainers.models.modules import PackedModel, check_packing, load_policy, load_scalar
+from trainers.rollouts.rewards import Rewarder
+from trainers.task import Task
 
 
 @dataclass(frozen=True)
 class StepContext:
-    """What a step is made from. `rewarders` are the sources of rewards outside this process, by name."""
+    """What a step is made from. `rewarders` are the sources of rewards outside this process, by
+    name.
+    """
 
     task: Task
     config: TrainConfig
@@ -48,7 +50,9 @@ class StepResult:
 
 
 class TrainerStep(Protocol):
-    """Plug-in point: one kind of training step. Every rank makes one and calls the same methods in the same order."""
+    """Plug-in point: one kind of training step. Every rank makes one and calls the same methods in
+    the same order.
+    """
 
     num_steps: int
     engines: dict[str, Engine]
@@ -57,7 +61,9 @@ class TrainerStep(Protocol):
     def __init__(self, context: StepContext) -> None: ...
 
     def prepare(self) -> None:
-        """Whatever must be known of the source model before its first update, or before a point is taken up."""
+        """Whatever must be known of the source model before its first update, or before a point is
+        taken up.
+        """
         ...
 
     def run(self, number: int) -> StepResult:
@@ -108,9 +114,11 @@ def build_engine(folder: Path, config: TrainConfig, scalar_seed: int | None = No
 
 
 class Supervised:
-    """A step over items that are known before it starts: a plan of optimiser steps, each over packs.
+    """A step over items that are known before it starts: a plan of optimiser steps, each over
+    packs.
 
-    A kind says what module it trains, which rows an item has, what the loss of a pack is and what it is divided by.
+    A kind says what module it trains, which rows an item has, what the loss of a pack is and what
+    it is divided by.
     """
 
     num_steps: int
@@ -135,7 +143,11 @@ class Supervised:
             step
             for epoch in range(self.passes.epochs)
             for step in plan_steps(
-                self.lengths, self.config.batch_tokens, context.config.min_items, self.task.seed, epoch
+                self.lengths,
+                self.config.batch_tokens,
+                context.config.min_items,
+                self.task.seed,
+                epoch,
             )
         ]
         self.num_steps = len(self.plan)
@@ -189,9 +201,12 @@ class Supervised:
                 f"{self.task.kind}: {cut} of {len(items)} rows are longer than train.max_tokens and lost their end"
             )
         if len(items) < self.config.min_items:
-            raise UserError("train.num_workers", self.config.min_items,
-                            f"{self.task.kind} has {len(items)} rows to train, and each worker needs one.",
-                            "Set it lower, or crawl more.")  # fmt: skip
+            raise UserError(
+                "train.num_workers",
+                self.config.min_items,
+                f"{self.task.kind} has {len(items)} rows to train, and each worker needs one.",
+                "Set it lower, or crawl more.",
+            )
         return items
 
     def packs(self, number: int) -> list[tuple[Pack, Bin]]:
@@ -200,7 +215,9 @@ class Supervised:
 
     def bins(self, number: int) -> list[Bin]:
         """The items of each of the rank's packs of a step."""
-        ranks = lay_out(self.plan[number], self.lengths, self.config.pack_tokens, self.engine.world_size)
+        ranks = lay_out(
+            self.plan[number], self.lengths, self.config.pack_tokens, self.engine.world_size
+        )
         return ranks[self.engine.rank]
 
     def pack(self, items: Bin) -> Pack:
@@ -210,7 +227,9 @@ class Supervised:
     def run(self, number: int) -> StepResult:
         """See `TrainerStep`."""
         step = self.plan[number]
-        rate = learning_rate_at(number, self.num_steps, self.passes.learning_rate, self.config.warmup_share)
+        rate = learning_rate_at(
+            number, self.num_steps, self.passes.learning_rate, self.config.warmup_share
+        )
         count = self.count(step)
         self.begin(number)
         sums = torch.zeros(1 + len(self.sums), dtype=torch.float64)
@@ -239,7 +258,9 @@ class Supervised:
 def require_finite(task: Task, number: int, value: float) -> None:
     """Raise `StageError` for a loss or norm that is none."""
     if not math.isfinite(value):
-        raise StageError("train", f"{task.kind} step {number}", f"the loss or the gradient norm is {value}")
+        raise StageError(
+            "train", f"{task.kind} step {number}", f"the loss or the gradient norm is {value}"
+        )
 
 
 MakeStep = type[TrainerStep]

@@ -1,4 +1,6 @@
-"""Pretraining on passages and supervised fine-tuning on demonstrations: negative log-likelihood of trained tokens."""
+"""Pretraining on passages and supervised fine-tuning on demonstrations: negative log-likelihood of
+trained tokens.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from trainers.packing import Bin, Pack
-from trainers.rows import Row, RowBuilder
+from trainers.batches.packing import Bin, Pack
+from trainers.batches.rows import Row, RowBuilder
 from trainers.steps.base import Supervised
 
 

@@ -1,4 +1,6 @@
-"""What an iteration of policy gradients is watched by: sums over ranks, the numbers they come to, and alarms."""
+"""What an iteration of policy gradients is watched by: sums over ranks, the numbers they come to,
+and alarms.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,8 @@ from torch import Tensor
 
 from infra.errors import StageError
 from trainers.config import RlConfig
-from trainers.rollouts import Rollout, groups_without_variance
-from trainers.tasks import Task
+from trainers.rollouts.rollouts import Rollout, groups_without_variance
+from trainers.task import Task
 
 
 @dataclass
@@ -63,10 +65,21 @@ def raise_alarm(task: Task, number: int, metrics: Mapping[str, float], rl: RlCon
     """Raise `StageError` for a policy that has gone astray, before it reaches the gate."""
     limits = {
         "kl": (metrics["kl"] > rl.max_kl, f"above train.rl.max_kl = {rl.max_kl:g}"),
-        "entropy": (metrics["entropy"] < rl.min_entropy, f"below train.rl.min_entropy = {rl.min_entropy:g}"),
-        "clipped": (metrics["clipped"] > rl.max_clipped, f"above train.rl.max_clipped = {rl.max_clipped:g}"),
-        "length": (metrics["length"] < rl.min_length, f"below train.rl.min_length = {rl.min_length:g}"),
+        "entropy": (
+            metrics["entropy"] < rl.min_entropy,
+            f"below train.rl.min_entropy = {rl.min_entropy:g}",
+        ),
+        "clipped": (
+            metrics["clipped"] > rl.max_clipped,
+            f"above train.rl.max_clipped = {rl.max_clipped:g}",
+        ),
+        "length": (
+            metrics["length"] < rl.min_length,
+            f"below train.rl.min_length = {rl.min_length:g}",
+        ),
     }
     for name, (is_wrong, words) in limits.items():
         if is_wrong:
-            raise StageError("train", f"{task.kind} step {number}", f"{name} {metrics[name]:.3g} is {words}")
+            raise StageError(
+                "train", f"{task.kind} step {number}", f"{name} {metrics[name]:.3g} is {words}"
+            )

@@ -9,20 +9,21 @@ import torch
 from torch import Tensor
 
 from infra.errors import StageError
-from trainers.guards import SAME
-from trainers.head import TokenLogps
-from trainers.losses import dpo_loss, kto_loss, row_sums
-from trainers.modules import Policy, load_policy
-from trainers.packing import Bin, Pack, make_pack
-from trainers.rows import Row
+from trainers.batches.packing import Bin, Pack, make_pack
+from trainers.batches.rows import Row
+from trainers.engine.guards import SAME
+from trainers.models.logprobs import TokenLogps
+from trainers.models.modules import Policy, load_policy
+from trainers.objectives.losses import dpo_loss, kto_loss, row_sums
 from trainers.steps.base import StepContext, Supervised
 
 
 class ReferencedStep(Supervised):
-    """A step whose loss compares the policy with a reference, whose log-probabilities are taken first.
+    """A step whose loss compares the policy with a reference, whose log-probabilities are taken
+    first.
 
-    They are taken in the very packs that will be trained, so that a policy that is its own reference agrees with it
-    to the last bit before the first update, in bfloat16 too.
+    They are taken in the very packs that will be trained, so that a policy that is its own
+    reference agrees with it to the last bit before the first update, in bfloat16 too.
     """
 
     def __init__(self, context: StepContext) -> None:
@@ -43,7 +44,9 @@ class ReferencedStep(Supervised):
                 self.take_references(self._other_reference())
 
     def _other_reference(self) -> Policy:
-        return load_policy(self.task.reference_folder, self.engine.dtype).to(self.engine.device).eval()
+        return (
+            load_policy(self.task.reference_folder, self.engine.dtype).to(self.engine.device).eval()
+        )
 
     def take_references(self, model: Callable[[Pack], TokenLogps]) -> None:
         """Log-probabilities by the reference of every row in every pack that this rank will train."""
@@ -59,14 +62,21 @@ class ReferencedStep(Supervised):
     def log_ratios(self, pack: Pack, items: Bin) -> Tensor:
         """Log-ratio of policy and reference for each row, [B]; one forward pass.
 
-        A module that is used twice in one backward pass has lost gradients under ZeRO-2. Raises `StageError` where a
-        policy that is its own reference differs from it before the first update: DPO must start at ln 2.
+        A module that is used twice in one backward pass has lost gradients under ZeRO-2. Raises
+        `StageError` where a policy that is its own reference differs from it before the first
+        update: DPO must start at ln 2.
         """
         ratios_B = self.ratios(self.engine(pack), pack) - self._references[items]
         apart = float(ratios_B.detach().abs().max())
-        if self._is_untouched and self.task.is_own_reference and apart > SAME * max(pack.trained_counts):
+        if (
+            self._is_untouched
+            and self.task.is_own_reference
+            and apart > SAME * max(pack.trained_counts)
+        ):
             where = f"{self.task.kind} step 0"
-            raise StageError("train", where, f"the policy differs from itself by {apart:.2g} nats a completion")
+            raise StageError(
+                "train", where, f"the policy differs from itself by {apart:.2g} nats a completion"
+            )
         return ratios_B
 
 
@@ -78,7 +88,10 @@ class DirectPreferenceOptimisation(ReferencedStep):
 
     def rows_of(self, data: Mapping[str, Any]) -> list[Row]:
         """See `Supervised`: the chosen row and the rejected one."""
-        return [self.builder.demonstration(data["prompt"], data[side]) for side in ("chosen", "rejected")]
+        return [
+            self.builder.demonstration(data["prompt"], data[side])
+            for side in ("chosen", "rejected")
+        ]
 
     def ratios(self, said: TokenLogps, pack: Pack) -> Tensor:
         """See `ReferencedStep`; IPO takes the mean of a row's tokens, as its authors' code does."""
@@ -94,7 +107,9 @@ class DirectPreferenceOptimisation(ReferencedStep):
         chosen_P, rejected_P = ratios_B[0::2], ratios_B[1::2]
         preferred_P = None
         if config.smoothed or config.loss == "robust":
-            preferred_P = torch.tensor([self.data[i]["probability"] for i in items], device=ratios_B.device)
+            preferred_P = torch.tensor(
+                [self.data[i]["probability"] for i in items], device=ratios_B.device
+            )
         loss, _ = dpo_loss(chosen_P, rejected_P, config.beta, config.loss, preferred_P)
         margin_P = (chosen_P - rejected_P).detach()
         accuracy = (margin_P > 0).sum() + 0.5 * (margin_P == 0).sum()
@@ -104,8 +119,8 @@ class DirectPreferenceOptimisation(ReferencedStep):
 class KahnemanTverskyOptimisation(ReferencedStep):
     """KTO: rows are desirable or not, measured from the policy's distance to the reference.
 
-    The distance is estimated on prompts with the completion of the next row of the step, once a step and over all
-    ranks, by the policy before the step's update.
+    The distance is estimated on prompts with the completion of the next row of the step, once a
+    step and over all ranks, by the policy before the step's update.
     """
 
     section = "kto"
@@ -130,12 +145,17 @@ class KahnemanTverskyOptimisation(ReferencedStep):
                 self._mismatched[number].append((rows, self.ratios(model(pack), pack)))
 
     def _mismatched_rows(self, number: int) -> Iterator[list[Row]]:
-        """For each of the rank's packs of a step its prompts, each with the completion of the step's next row."""
+        """For each of the rank's packs of a step its prompts, each with the completion of the
+        step's next row.
+        """
         step = self.plan[number]
         following = dict(zip(step, (*step[1:], step[0]), strict=True))
         for items in self.bins(number):
             yield [
-                self.builder.demonstration(self.data[i]["prompt"], self.data[following[i]]["completion"]) for i in items
+                self.builder.demonstration(
+                    self.data[i]["prompt"], self.data[following[i]]["completion"]
+                )
+                for i in items
             ]
 
     def begin(self, number: int) -> None:
@@ -153,7 +173,11 @@ class KahnemanTverskyOptimisation(ReferencedStep):
     def loss(self, pack: Pack, items: Bin) -> tuple[Tensor, Sequence[Tensor]]:
         """See `Supervised`."""
         config = self.config.kto
-        desirable_B = torch.tensor([bool(self.data[i]["desirable"]) for i in items], device=self.engine.device)
+        desirable_B = torch.tensor(
+            [bool(self.data[i]["desirable"]) for i in items], device=self.engine.device
+        )
         weights = (config.desirable_weight, config.undesirable_weight)
-        loss, count = kto_loss(self.log_ratios(pack, items), desirable_B, self._kl, config.beta, weights)
+        loss, count = kto_loss(
+            self.log_ratios(pack, items), desirable_B, self._kl, config.beta, weights
+        )
         return loss, (torch.tensor(self._kl * count),)

@@ -9,15 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainers.engine import Engine
-from trainers.losses import reward_loss
-from trainers.packing import Bin, Pack
-from trainers.rows import Row
+from trainers.batches.packing import Bin, Pack
+from trainers.batches.rows import Row
+from trainers.engine.engine import Engine
+from trainers.objectives.losses import reward_loss
 from trainers.steps.base import Supervised, build_engine
 
 
 class RewardModelling(Supervised):
-    """All pairs of a prompt's ranking in one item, whose losses share a weight of 1 (Ouyang et al. 2022)."""
+    """All pairs of a prompt's ranking in one item, whose losses share a weight of 1 (Ouyang et al.
+    2022).
+    """
 
     section = "reward_model"
     sums = ("accuracy", "reward")
@@ -47,7 +49,16 @@ class RewardModelling(Supervised):
             start += len(self.items[i].rows)
         chosen_P, rejected_P = rewards_B[chosen], rewards_B[rejected]
         weights_P = torch.tensor(weights, device=rewards_B.device)
-        margins_P = torch.tensor(margins, device=rewards_B.device) if self.config.reward_model.margin else None
-        loss = reward_loss(chosen_P, rejected_P, weights_P, margins_P, self.config.reward_model.centering)
+        margins_P = (
+            torch.tensor(margins, device=rewards_B.device)
+            if self.config.reward_model.margin
+            else None
+        )
+        loss = reward_loss(
+            chosen_P, rejected_P, weights_P, margins_P, self.config.reward_model.centering
+        )
         right_P = (chosen_P > rejected_P).float() + 0.5 * (chosen_P == rejected_P)
-        return loss, ((weights_P * right_P).sum(), (weights_P * (chosen_P + rejected_P)).sum().detach() / 2)
+        return loss, (
+            (weights_P * right_P).sum(),
+            (weights_P * (chosen_P + rejected_P)).sum().detach() / 2,
+        )

@@ -12,14 +12,14 @@ import torch.distributed as dist
 
 from infra.plugins import find_class
 from infra.records import TrainStep
-from trainers.checkpoints import Point, latest_point, write_point
 from trainers.config import RL_KINDS
+from trainers.engine.resume_points import Point, latest_point, write_point
 from trainers.steps.base import MakeStep, StepContext, TrainerStep
 from trainers.steps.language import Pretraining, SupervisedFineTuning
 from trainers.steps.policy_gradient import PolicyGradient
 from trainers.steps.preferences import DirectPreferenceOptimisation, KahnemanTverskyOptimisation
 from trainers.steps.ranking import RewardModelling
-from trainers.tasks import Task
+from trainers.task import Task
 
 Report = Callable[[TrainStep, int], None]
 """Told of each step, and of how many there are."""
@@ -58,7 +58,11 @@ def run_task(context: StepContext, report: Report, stop_before: int | None = Non
         start = resume(step, context)
         for number in range(start, step.num_steps if stop_before is None else stop_before):
             report(_timed(step, number, context), step.num_steps)
-            if config.save_steps and (number + 1) % config.save_steps == 0 and number + 1 < step.num_steps:
+            if (
+                config.save_steps
+                and (number + 1) % config.save_steps == 0
+                and number + 1 < step.num_steps
+            ):
                 save(step, context, number + 1)
         if stop_before is None:
             step.export(Path(task.target))

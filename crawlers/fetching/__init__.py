@@ -1,0 +1,1 @@
+"""Fetching pages: sessions, delays for each host, address checks, and the Scrapy transport."""

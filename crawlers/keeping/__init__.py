@@ -1,0 +1,1 @@
+"""From fetched bodies to stored pages and documents: WARC files, rows, deduplication, pools."""

@@ -1,0 +1,1 @@
+"""What a site allows: robots.txt and the statements about AI use."""

@@ -1,0 +1,1 @@
+"""Quality of a text: words, signals, fingerprints, and the rules that keep or drop it."""

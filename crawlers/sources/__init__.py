@@ -1,0 +1,1 @@
+"""Where pages come from: the web, WARC files, folders, the built-in site, or a plug-in."""

@@ -1,0 +1,61 @@
+"""Frozen records to Arrow tables and back. Records cross process borders as Arrow, never as
+pickles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+from functools import cache
+from typing import Any, TypeVar, get_type_hints
+
+import pyarrow as pa
+
+Record = TypeVar("Record")
+
+_ARROW_TYPES: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    bytes: pa.large_binary(),
+    datetime: pa.timestamp("us"),
+    tuple[str, ...]: pa.list_(pa.string()),
+    tuple[float, ...]: pa.list_(pa.float64()),
+}
+
+
+@cache
+def arrow_schema(record_type: type) -> pa.Schema:
+    """The Arrow schema of a record type, one column a field, in order."""
+    hints = get_type_hints(record_type)
+    return pa.schema([(f.name, _ARROW_TYPES[hints[f.name]]) for f in fields(record_type)])
+
+
+def to_table(record_type: type[Record], records: Sequence[Record]) -> pa.Table:
+    """Records of one type as an Arrow table; an empty sequence gives an empty table of the same
+    schema.
+    """
+    schema = arrow_schema(record_type)  # type: ignore[arg-type]
+    columns = [
+        pa.array([getattr(r, name) for r in records], schema.field(name).type)
+        for name in schema.names
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def rows_table(schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
+    """Rows, at least one, as a table of a schema, in the order of its columns."""
+    columns = zip(*rows, strict=True)
+    return pa.table(
+        [pa.array(c, kind) for c, kind in zip(columns, schema.types, strict=True)], schema=schema
+    )
+
+
+def from_table(record_type: type[Record], table: pa.Table) -> list[Record]:
+    """The records of a table whose columns carry the record's field names, in any order."""
+    names = [f.name for f in fields(record_type)]  # type: ignore[arg-type]
+    columns = [table.column(name).to_pylist() for name in names]
+    columns = [[tuple(v) for v in c] if c and isinstance(c[0], list) else c for c in columns]
+    return [record_type(*values) for values in zip(*columns, strict=True)]

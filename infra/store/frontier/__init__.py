@@ -1,0 +1,1 @@
+"""The crawl frontier: a queue of URLs with leases, in SQLite."""

@@ -1,0 +1,112 @@
+"""Checkpoints, training metrics and manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from infra.records import Checkpoint, DataFact, Sample, TrainStep
+from infra.store.connection import StoreBase
+
+
+class TrainingTables(StoreBase):
+    """What was trained, on what, and how it went."""
+
+    def add_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Record a model folder that lies on disk."""
+        self._add("checkpoint", Checkpoint, [checkpoint], ["digest", "generation"])
+
+    def checkpoint(self, generation: int) -> Checkpoint | None:
+        """The checkpoint that a generation made; generation 0 is the anchor."""
+        found = self._records(
+            Checkpoint, "SELECT * FROM checkpoint WHERE generation = ?", [generation]
+        )
+        return found[0] if found else None
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """All of them, the anchor first."""
+        return self._records(Checkpoint, "SELECT * FROM checkpoint ORDER BY generation")
+
+    def checkpoint_of(self, digest: str) -> Checkpoint | None:
+        """The checkpoint with a digest."""
+        found = self._records(Checkpoint, "SELECT * FROM checkpoint WHERE digest = ?", [digest])
+        return found[0] if found else None
+
+    def add_manifest(self, generation: int, items: Sequence[tuple[str, str]]) -> None:
+        """Record (kind, item id) of everything a generation is trained on."""
+        rows = pa.table(
+            {
+                "generation": pa.array([generation] * len(items), pa.int64()),
+                "kind": pa.array([kind for kind, _ in items], pa.string()),
+                "item_id": pa.array([item for _, item in items], pa.string()),
+            }
+        )
+        self._insert_new("manifest", rows, ["generation", "kind", "item_id"])
+
+    def manifest(self, generation: int) -> list[tuple[str, str]]:
+        """(kind, item id) of everything a generation was trained on."""
+        return [
+            (str(kind), str(item))
+            for kind, item in self._rows(
+                "SELECT kind, item_id FROM manifest WHERE generation = ?", [generation]
+            )
+        ]
+
+    def trained_samples_before(self, generation: int) -> list[Sample]:
+        """Samples with a completion that earlier generations were trained on and that are still
+        there.
+        """
+        return self._records(
+            Sample,
+            "SELECT * FROM sample s WHERE s.completion <> '' AND s.generation < ? AND EXISTS ("
+            " SELECT 1 FROM manifest m WHERE m.item_id = s.sample_id AND m.generation < ? AND m.kind = s.kind)"
+            " ORDER BY s.sample_id",
+            [generation, generation],
+        )
+
+    def parse_counts(self, generation: int) -> tuple[int, int]:
+        """(answers that could be read, answers) of a generation's judges; verifiers are not asked
+        for words.
+        """
+        rows = self._rows(
+            "SELECT count(*) FILTER (status = 'scored'), count(*) FROM judgment"
+            " WHERE generation = ? AND mode <> 'verify'",
+            [generation],
+        )
+        return int(rows[0][0]), int(rows[0][1])
+
+    def keep_counts(self, generation: int) -> tuple[int, int]:
+        """(documents kept, documents read) of a generation's crawl."""
+        rows = self._rows(
+            "SELECT count(*) FILTER (status = 'kept'), count(*) FROM document WHERE generation = ?",
+            [generation],
+        )
+        return int(rows[0][0]), int(rows[0][1])
+
+    def add_data_facts(self, facts: Sequence[DataFact]) -> None:
+        """Store what the data policy measured; a later measurement of the same generation takes its
+        place.
+        """
+        with self._transaction():
+            for generation in {fact.generation for fact in facts}:
+                self._connection.execute("DELETE FROM data_fact WHERE generation = ?", [generation])
+            self._add("data_fact", DataFact, facts, ["generation", "name"])
+
+    def data_facts(self, generation: int) -> list[DataFact]:
+        """What the data policy measured of a generation."""
+        return self._records(
+            DataFact, "SELECT * FROM data_fact WHERE generation = ? ORDER BY name", [generation]
+        )
+
+    def add_train_steps(self, steps: Sequence[TrainStep]) -> None:
+        """Store the metrics of optimiser steps."""
+        self._add("train_step", TrainStep, steps, ["generation", "kind", "step"])
+
+    def train_steps(self, generation: int) -> list[TrainStep]:
+        """The optimiser steps of a generation."""
+        return self._records(
+            TrainStep,
+            "SELECT * FROM train_step WHERE generation = ? ORDER BY kind, step",
+            [generation],
+        )

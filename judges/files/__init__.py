@@ -1,0 +1,1 @@
+"""Judging files of your own, and computing earlier results again."""

@@ -1,0 +1,1 @@
+"""Demonstrations: prompts with an answer, from examples, quotes and instructions."""

@@ -1,0 +1,1 @@
+"""Passages: which parts of documents are judged, ranked and trained on."""

@@ -1,0 +1,108 @@
+"""A head distilled from a labeler: ridge regression from a frozen encoder's vectors to the
+labeler's ranks.
+
+It costs one pass of the encoder a text, whatever the rubrics are, so that a whole crawl can be
+scored. It is used only where its correlation with the labeler on passages that it was not fitted to
+is, with 95% confidence, above what going by length gives; the next generation's judged sample shows
+how far it has drifted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import bootstrap, spearmanr
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import KFold, cross_val_predict
+
+from infra.records import Sample, unit_hash
+from infra.records.labeler import Head
+
+Floats = NDArray[np.float64]
+MIN_PASSAGES = 64
+"""Judged passages below which nothing is fitted."""
+ALPHAS = tuple(10.0**k for k in range(-2, 6))
+FOLDS = 8
+STRATA = 5
+RESAMPLES = 500
+
+
+def _correlation(a: Floats, b: Floats) -> float:
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return 0.0
+    return float(spearmanr(a, b).statistic)
+
+
+def _scaled(vectors: Floats) -> tuple[Floats, Floats, Floats]:
+    mean, spread = vectors.mean(axis=0), vectors.std(axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    return (vectors - mean) / spread, mean, spread
+
+
+def fit_head(
+    vectors: Floats,
+    values: Floats,
+    texts: Sequence[str],
+    encoder: str,
+    generation: int,
+    drift: tuple[float, ...],
+) -> Head:
+    """A head for vectors, shape (passages, features), and ranks in [0, 1], with how well it does
+    out of fold.
+    """
+    scaled, mean, spread = _scaled(vectors)
+    folds = KFold(FOLDS, shuffle=True, random_state=0)
+    predicted = cross_val_predict(RidgeCV(ALPHAS), scaled, values, cv=folds)
+    interval = bootstrap(
+        (predicted, values),
+        _correlation,
+        paired=True,
+        vectorized=False,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    by_length = abs(_correlation(np.array([len(text) for text in texts], dtype=np.float64), values))
+    model = RidgeCV(ALPHAS).fit(scaled, values)
+    weights = model.coef_ / spread
+    return Head(
+        generation=generation,
+        encoder=encoder,
+        weights=tuple(weights.tolist()),
+        intercept=float(model.intercept_ - weights @ mean),
+        num_passages=len(values),
+        correlation=_correlation(predicted, values),
+        correlation_low=float(interval.low),
+        correlation_high=float(interval.high),
+        by_length=by_length,
+        admitted=bool(interval.low > by_length),
+        drift_correlation=drift[0],
+        drift_bias=drift[1],
+    )
+
+
+def head_values(head: Head, vectors: Floats) -> Floats:
+    """What a head says of vectors, in [0, 1], shape (passages,)."""
+    if len(vectors) == 0:
+        return np.zeros(0)
+    return np.asarray(np.clip(vectors @ np.array(head.weights) + head.intercept, 0.0, 1.0))
+
+
+def drift_of(head: Head, vectors: Floats, values: Floats) -> tuple[float, float]:
+    """(correlation, bias) of an earlier head on what the labeler says now; the bias is in ranks."""
+    said = head_values(head, vectors)
+    return _correlation(said, values), float(np.mean(said - values)) if len(values) else math.nan
+
+
+def stratified(samples: Sequence[Sample], values: Floats, seed: int) -> list[Sample]:
+    """The samples in an order that takes from each fifth of the values in turn, by hash within it."""
+    ranked = [samples[i] for i in np.argsort(values, kind="stable")]
+    strata = [list(part) for part in np.array_split(np.array(ranked, dtype=object), STRATA)]
+    order: list[tuple[float, int, Sample]] = []
+    for number, stratum in enumerate(strata):
+        by_hash = sorted(stratum, key=lambda s: unit_hash(seed, "stratum", s.sample_id))
+        order += [(place, number, sample) for place, sample in enumerate(by_hash)]
+    return [sample for _, _, sample in sorted(order, key=lambda item: item[:2])]

@@ -1,0 +1,1 @@
+"""Preferences: completions are compared, rated, and turned into pairs."""

@@ -1,0 +1,1 @@
+"""Checking a run afterwards: verify, lineage, reproduce, replay, export."""

@@ -1,0 +1,187 @@
+"""What a generation is trained on: selected passages, demonstrations, preferences and prompts
+within its budget.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.artifacts import atomic_write
+from infra.errors import StageError
+from infra.records import Preference, Sample, content_key, unit_hash
+from judges.making.passages.passages import estimated_tokens, within_budget
+from trainers.config import RL_KINDS, TrainConfig
+from trainers.task import file_stem
+
+DEMONSTRATION_SHARE = 0.25
+"""Largest share of the tokens of a generation that demonstrations may take."""
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """The data of one generation's training steps. `prompts` are what policy gradients complete."""
+
+    samples: list[Sample]
+    preferences: list[Preference]
+    prompts: list[Sample] = field(default_factory=list)
+
+    @property
+    def digest(self) -> str:
+        """Key of exactly these data."""
+        return manifest_digest(self.items())
+
+    def items(self) -> list[tuple[str, str]]:
+        """(kind, id) for the store's manifest."""
+        return [
+            *[(s.kind, s.sample_id) for s in self.samples],
+            *[("preference", p.preference_id) for p in self.preferences],
+            *[("prompt", s.sample_id) for s in self.prompts],
+        ]
+
+    def rows(self, kind: str, config: TrainConfig) -> list[dict[str, Any]]:
+        """What a training step of this kind reads; see `trainers.task.Task.data`.
+
+        Passages are for `pretrain`, and for `sft` too where that is no step of the recipe.
+        """
+        if kind == "pretrain":
+            return _language_rows([s for s in self.samples if not s.prompt])
+        if kind == "dpo":
+            return [_pair(p) for p in self.preferences if p.place == 0]
+        if kind == "kto":
+            return [row for p in self.preferences if p.place == 0 for row in _sides(p)]
+        if kind == "reward_model":
+            return _rankings(self.preferences)
+        if kind in RL_KINDS:
+            needs_check = "verifier" in config.rl.rewards
+            return [_prompt(s) for s in self.prompts if s.check or not needs_check]
+        only_prompted = "pretrain" in config.steps
+        return _language_rows([s for s in self.samples if s.prompt or not only_prompted])
+
+    def write(self, kind: str, folder: Path, config: TrainConfig) -> Path:
+        """Write a step's rows as a Parquet file named by this curriculum's digest."""
+        path = folder / f"{file_stem(kind)}-{self.digest[:12]}.parquet"
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(self.rows(kind, config)), sink)
+        atomic_write(path, sink.getvalue().to_pybytes())
+        return path
+
+
+def manifest_digest(items: Iterable[tuple[str, str]]) -> str:
+    """Key of a set of (kind, item id), whatever their order; item ids are keys of contents
+    themselves.
+    """
+    return content_key(*(f"{kind} {item}" for kind, item in sorted(set(items))))
+
+
+def _language_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    return [{"id": s.sample_id, "prompt": s.prompt, "completion": s.completion} for s in samples]
+
+
+def _pair(p: Preference) -> dict[str, Any]:
+    return {
+        "id": p.preference_id,
+        "prompt": p.prompt,
+        "chosen": p.chosen,
+        "rejected": p.rejected,
+        "probability": p.probability,
+    }
+
+
+def _sides(p: Preference) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"{p.preference_id}/{side}",
+            "prompt": p.prompt,
+            "completion": getattr(p, side),
+            "desirable": side == "chosen",
+        }
+        for side in ("chosen", "rejected")
+    ]
+
+
+def _rankings(preferences: Sequence[Preference]) -> list[dict[str, Any]]:
+    """One row a prompt: each completion once, and all pairs of them that are known."""
+    by_prompt: dict[str, list[Preference]] = {}
+    for p in preferences:
+        by_prompt.setdefault(p.sample_id, []).append(p)
+    rows = []
+    for sample_id, pairs in by_prompt.items():
+        texts = list(dict.fromkeys(text for p in pairs for text in (p.chosen, p.rejected)))
+        places = [
+            {
+                "chosen": texts.index(p.chosen),
+                "rejected": texts.index(p.rejected),
+                "probability": p.probability,
+                "margin": p.margin,
+            }
+            for p in pairs
+        ]
+        rows.append(
+            {"id": sample_id, "prompt": pairs[0].prompt, "completions": texts, "pairs": places}
+        )
+    return rows
+
+
+def _prompt(s: Sample) -> dict[str, Any]:
+    return {"id": s.sample_id, "prompt": s.prompt, "check": s.check, "reference": s.completion}
+
+
+def choose_demonstrations(samples: Sequence[Sample], budget_tokens: int, seed: int) -> list[Sample]:
+    """Demonstrations in hashed order within a token budget."""
+    ordered = sorted(samples, key=lambda s: unit_hash(seed, "demonstration", s.sample_id))
+    return within_budget(ordered, budget_tokens)
+
+
+def build_curriculum(
+    passages: Sequence[Sample],
+    demonstrations: Sequence[Sample],
+    preferences: Sequence[Preference],
+    prompts: Sequence[Sample],
+    budget_tokens: int,
+    seed: int,
+    generation: int,
+    earlier: Sequence[Sample] = (),
+) -> Curriculum:
+    """Passages first, demonstrations for at most a quarter of the tokens, and every preference and
+    prompt.
+
+    Of the budget, `earlier` samples (what earlier generations learned from) take theirs first.
+
+    `passages` come best first. An instruction whose passage is trained on as well is left out: the
+    same text twice in one epoch is memorised sooner than learned from.
+    """
+    budget_tokens -= sum(estimated_tokens(s.prompt + s.completion) for s in earlier)
+    chosen = choose_demonstrations(
+        [d for d in demonstrations if d.check], int(DEMONSTRATION_SHARE * budget_tokens), seed
+    )
+    left = budget_tokens - sum(estimated_tokens(s.prompt + s.completion) for s in chosen)
+    instructions = {d.completion: d for d in demonstrations if not d.check}
+    samples = within_budget((instructions.get(p.completion.strip(), p) for p in passages), left)
+    if not (samples or chosen or preferences or prompts):
+        problem = "the labeler left nothing to train on; crawl more pages or lower the bar"
+        raise StageError("train", f"generation {generation}", problem)
+    new = samples + chosen
+    known = {s.sample_id for s in new}
+    return Curriculum(
+        new + [s for s in earlier if s.sample_id not in known], list(preferences), list(prompts)
+    )
+
+
+def summary(curriculum: Curriculum) -> str:
+    """Counts for the terminal, as JSON-like words."""
+    found = [kind for kind, _ in curriculum.items()]
+    kinds = {
+        kind: found.count(kind) for kind in ("passage", "demonstration", "preference", "prompt")
+    }
+    return (
+        json.dumps({kind: count for kind, count in kinds.items() if count})
+        .strip("{}")
+        .replace('"', "")
+    )

@@ -1,0 +1,230 @@
+"""What a generation is about to learn from, measured before it is trained: a breach is a veto on
+training it.
+
+Models trained on their own output alone lose the tails and then the middle of what they knew
+(Shumailov et al. 2024, Nature 631:755); where real text accumulates and is never replaced, they do
+not (Gerstgrasser et al. 2024, arXiv:2404.01413). So every mix keeps a floor of real text, and some
+of what earlier generations learned from.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from pydantic import Field
+
+from infra.config import Section
+from infra.records import DataFact, Sample, unit_hash
+from infra.store import Store
+from judges.making.passages.passages import estimated_tokens, within_budget
+from judges.making.passages.selection import NUM_BANDS, band_edges
+from loop.data.curriculum import Curriculum
+from loop.data.held_out import HeldOutTexts
+
+MADE = "model"
+
+
+class DataConfig(Section):
+    """The `[data]` section: shares that every generation's training data must keep; tokens are
+    counted.
+    """
+
+    earlier_share: float = Field(default=0.25, ge=0, lt=1)
+    """Share of the training tokens taken, where there is as much, from what earlier generations
+    were trained on."""
+    min_real_share: float = Field(default=0.5, ge=0, le=1)
+    """Smallest share of text that no model wrote."""
+    max_made_share: float = Field(default=0.5, ge=0, le=1)
+    """Largest share of text that the champion or another generation wrote."""
+    max_domain_share: float = Field(default=1.0, gt=0, le=1)
+    """Largest share of one domain; `judge.selection.max_domain_share` already draws passages by one
+    of its own."""
+    min_band_share: float = Field(default=0.0, ge=0, lt=0.33)
+    """Smallest share of each third of the passages by the champion's surprise."""
+    max_held_out_share: float = Field(default=0.05, ge=0, le=1)
+    """Largest share of the text that is held out for the gate as well: of texts of which more than
+    `judge.max_held_out_share` is."""
+    canaries: list[str] = []
+    """Texts that no training data may hold, such as a benchmark's canary string."""
+    min_parse_rate: float = Field(default=0.5, ge=0, le=1)
+    """Smallest share of the labeler's answers that could be read."""
+    min_keep_rate: float = Field(default=0.0, ge=0, le=1)
+    """Smallest share of a crawl's documents that were kept."""
+    max_keep_rate: float = Field(default=1.0, ge=0, le=1)
+    """Largest share of a crawl's documents that were kept: filters that pass everything have
+    stopped filtering."""
+
+
+def earlier_samples(
+    store: Store, generation: int, budget_tokens: int, seed: int, most_held_out: float
+) -> list[Sample]:
+    """Samples that earlier generations were trained on, in an order of this generation's own,
+    within a budget.
+
+    But for those that are too much like text that was crawled and held out since.
+    """
+    known = store.trained_samples_before(generation)
+    shares = HeldOutTexts(store, generation).shares([s.text for s in known])
+    found = [s for s, share in zip(known, shares, strict=True) if share <= most_held_out]
+    found.sort(key=lambda s: unit_hash(seed, "earlier", generation, s.sample_id))
+    return within_budget(found, budget_tokens)
+
+
+def measure(
+    store: Store, config: DataConfig, generation: int, curriculum: Curriculum, most_held_out: float
+) -> list[DataFact]:
+    """Every number of the policy with its bounds; `most_held_out` is `judge.max_held_out_share`."""
+    facts = [
+        *_origin_facts(config, generation, curriculum),
+        _held_out_fact(store, config, generation, curriculum, most_held_out),
+        _domain_fact(
+            config,
+            generation,
+            curriculum,
+            store.sample_domains([s.sample_id for s in curriculum.samples]),
+        ),
+        *_band_facts(config, generation, curriculum, store.surprise(generation)),
+    ]
+    if config.canaries:
+        facts.append(
+            DataFact(generation, "canary_hits", _canary_hits(config, curriculum), 0.0, 0.0)
+        )
+    scored, asked = store.parse_counts(generation)
+    if asked:
+        facts.append(DataFact(generation, "parse_rate", scored / asked, config.min_parse_rate, 1.0))
+    kept, read = store.keep_counts(generation)
+    if read:
+        facts.append(
+            DataFact(
+                generation, "keep_rate", kept / read, config.min_keep_rate, config.max_keep_rate
+            )
+        )
+    return facts
+
+
+def breaches(facts: Sequence[DataFact]) -> list[str]:
+    """A sentence for each number outside its bounds; such a generation is not trained."""
+    return [_breach(fact) for fact in facts if not fact.low <= fact.value <= fact.high]
+
+
+def _breach(fact: DataFact) -> str:
+    is_low = fact.value < fact.low
+    key, bound, side = (
+        (KEYS[fact.name][0], fact.low, "below")
+        if is_low
+        else (KEYS[fact.name][1], fact.high, "above")
+    )
+    return f"{WORDS[fact.name]} is {fact.value:.3f}, {side} {bound:g} (data.{key})"
+
+
+KEYS = {
+    "real_share": ("min_real_share", "min_real_share"),
+    "made_share": ("max_made_share", "max_made_share"),
+    "earlier_share": ("earlier_share", "earlier_share"),
+    "largest_domain_share": ("max_domain_share", "max_domain_share"),
+    **{f"band_{band}_share": ("min_band_share", "min_band_share") for band in range(NUM_BANDS)},
+    "held_out_share": ("max_held_out_share", "max_held_out_share"),
+    "canary_hits": ("canaries", "canaries"),
+    "parse_rate": ("min_parse_rate", "min_parse_rate"),
+    "keep_rate": ("min_keep_rate", "max_keep_rate"),
+}
+"""The recipe's keys of each number's lower and upper bound."""
+WORDS = {
+    "real_share": "the share of real text",
+    "made_share": "the share of text made by models",
+    "earlier_share": "the share of text from earlier generations",
+    "largest_domain_share": "the share of the largest domain",
+    "band_0_share": "the share of the third that surprises the champion least",
+    "band_1_share": "the share of the middle third by surprise",
+    "band_2_share": "the share of the third that surprises the champion most",
+    "held_out_share": "the share of text that is held out for the gate",
+    "canary_hits": "the number of training texts with a canary in them",
+    "parse_rate": "the share of the labeler's answers that could be read",
+    "keep_rate": "the share of documents that were kept",
+}
+
+
+def _tokens(curriculum: Curriculum) -> Counter[str]:
+    """Trained tokens by origin: completions of samples, and what preferences favour."""
+    counts: Counter[str] = Counter()
+    for sample in curriculum.samples:
+        counts[sample.origin] += estimated_tokens(sample.completion)
+    for preference in curriculum.preferences:
+        if preference.place == 0:
+            counts[preference.chosen_origin] += estimated_tokens(preference.chosen)
+    return counts
+
+
+def _origin_facts(config: DataConfig, generation: int, curriculum: Curriculum) -> list[DataFact]:
+    counts = _tokens(curriculum)
+    total = max(counts.total(), 1)
+    earlier = sum(
+        estimated_tokens(s.completion) for s in curriculum.samples if s.generation < generation
+    )
+    return [
+        DataFact(generation, "real_share", 1 - counts[MADE] / total, config.min_real_share, 1.0),
+        DataFact(generation, "made_share", counts[MADE] / total, 0.0, config.max_made_share),
+        DataFact(generation, "earlier_share", earlier / total, 0.0, 1.0),
+    ]
+
+
+def _texts(curriculum: Curriculum) -> list[str]:
+    texts = [s.text for s in (*curriculum.samples, *curriculum.prompts)]
+    return texts + [f"{p.prompt}\n{p.chosen}\n{p.rejected}" for p in curriculum.preferences]
+
+
+def _held_out_fact(
+    store: Store, config: DataConfig, generation: int, curriculum: Curriculum, most_held_out: float
+) -> DataFact:
+    texts = _texts(curriculum)
+    tokens = [estimated_tokens(text) for text in texts]
+    shares = HeldOutTexts(store, generation).shares(texts)
+    held = sum(n for n, share in zip(tokens, shares, strict=True) if share > most_held_out)
+    return DataFact(
+        generation, "held_out_share", held / max(sum(tokens), 1), 0.0, config.max_held_out_share
+    )
+
+
+def _canary_hits(config: DataConfig, curriculum: Curriculum) -> float:
+    return float(
+        sum(any(canary in text for canary in config.canaries) for text in _texts(curriculum))
+    )
+
+
+def _domain_fact(
+    config: DataConfig, generation: int, curriculum: Curriculum, domains: Mapping[str, str]
+) -> DataFact:
+    counts: Counter[str] = Counter()
+    for sample in curriculum.samples:
+        counts[domains.get(sample.sample_id, "")] += estimated_tokens(sample.completion)
+    named = max((count for domain, count in counts.items() if domain), default=0)
+    return DataFact(
+        generation,
+        "largest_domain_share",
+        named / max(counts.total(), 1),
+        0.0,
+        config.max_domain_share,
+    )
+
+
+def _band_facts(
+    config: DataConfig, generation: int, curriculum: Curriculum, bits: Mapping[str, float]
+) -> list[DataFact]:
+    """Shares of the thirds of all passages that were read; none where fewer than three were."""
+    edges = band_edges(list(bits.values()))
+    trained = [bits[s.sample_id] for s in curriculum.samples if s.sample_id in bits]
+    if edges is None or not trained:
+        return []
+    counts = np.bincount(np.searchsorted(edges, trained, side="left"), minlength=NUM_BANDS)
+    return [
+        DataFact(
+            generation,
+            f"band_{band}_share",
+            float(counts[band] / len(trained)),
+            config.min_band_share,
+            1.0,
+        )
+        for band in range(NUM_BANDS)
+    ]

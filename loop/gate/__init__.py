@@ -1,0 +1,1 @@
+"""The gate: suites, evidence, levels, and the trial that decides on a candidate."""

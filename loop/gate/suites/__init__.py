@@ -1,0 +1,1 @@
+"""What models are scored on: held-out text, files, answers, variety, lm-eval tasks."""

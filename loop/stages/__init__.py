@@ -1,0 +1,1 @@
+"""The four verbs of the loop: crawl, label, train, decide."""

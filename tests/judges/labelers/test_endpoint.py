@@ -1,0 +1,387 @@
+"""A labeler behind a server: llama.cpp's with the packaged model, and one that misbehaves in every
+known way."""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.errors import StageError, UserError
+from infra.models.folders import packaged_file
+from judges.config import EndpointConfig, JudgeConfig
+from judges.judgment.pairs import Pair
+from judges.labelers.endpoint import EndpointJudge, neutralise_roles
+from judges.measuring.probes import gold_set, probe_pairs
+from judges.rubrics import load_rubric
+
+RUBRIC = load_rubric("relevance")
+PAIR = Pair("p", "Why does ice float?", "Ice is lighter than water.", "Open from nine to five.")
+SUBJECT = probe_pairs("off_topic", 8)[0].good
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start_llama(port: int) -> subprocess.Popen[bytes]:
+    model = packaged_file("smollm2-135m-instruct")
+    assert model is not None
+    script = Path(__file__).parents[1] / "llama_server.py"
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(model), str(port)], stdout=-3, stderr=-3
+    )
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        with suppress(OSError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=5).read()
+            return process
+        assert process.poll() is None, "the server did not start"
+        time.sleep(0.5)
+    raise AssertionError("the server did not come up")
+
+
+@pytest.fixture(scope="module")
+def llama() -> Iterator[str]:
+    pytest.importorskip(
+        "xllamacpp", reason="llama.cpp's server is not installed (pip install xllamacpp)"
+    )
+    if packaged_file("smollm2-135m-instruct") is None:
+        pytest.skip("the packaged model is not installed")
+    port = free_port()
+    process = start_llama(port)
+    yield f"http://127.0.0.1:{port}/v1"
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.model
+@pytest.mark.timeout(900)
+class TestRealServer:
+    def test_its_log_probabilities_are_found_and_used(self, llama: str) -> None:
+        judge = EndpointJudge(EndpointConfig(url=llama))
+        assert judge.ways == ("logprobs",)
+        assert judge.capabilities.num_logprobs >= 5
+        (straight,), (swapped,) = (
+            judge.compare(RUBRIC, "logprobs", [p]) for p in (PAIR, PAIR.swapped())
+        )
+        assert straight.log_odds == pytest.approx(-swapped.log_odds, abs=1e-6)
+        assert judge.usage.requests >= 5
+        assert judge.usage.prompt_tokens > 100
+
+    def test_many_at_once_are_answered_in_order(self, llama: str) -> None:
+        judge = EndpointJudge(EndpointConfig(url=llama, concurrency=4))
+        subjects = [pair.good for pair in probe_pairs("off_topic", 4)]
+        together = judge.score(RUBRIC, "logprobs", subjects)
+        alone = [judge.score(RUBRIC, "logprobs", [s])[0] for s in reversed(subjects)][::-1]
+        for a, b in zip(together, alone, strict=True):
+            assert a.value is not None
+            assert a.value == pytest.approx(b.value, abs=1e-6)
+
+    def test_labels_are_counted_where_that_is_asked_for(self, llama: str) -> None:
+        judge = EndpointJudge(EndpointConfig(url=llama, way="counts", num_samples=2))
+        (said,) = judge.compare(RUBRIC, "counts", [PAIR])
+        allowed = {
+            round(math.log((k + 0.5) / (n - k + 0.5)), 6) for n in (1, 2) for k in range(n + 1)
+        }
+        assert not said.is_scored or round(said.shown_first or 0.0, 6) in allowed
+
+    def test_prompts_are_completed(self, llama: str) -> None:
+        judge = EndpointJudge(EndpointConfig(url=llama))
+        texts = judge.complete(["Water boils at", "The capital of France is"], 6, 0.0, 1)
+        assert all(text.text for text in texts)
+        assert "Paris" in texts[1].text
+
+    def test_a_killed_server_is_waited_for_and_nothing_is_lost(self, llama: str) -> None:
+        port = free_port()
+        process = start_llama(port)
+        judge = EndpointJudge(
+            EndpointConfig(url=f"http://127.0.0.1:{port}/v1", max_retries=0, concurrency=2)
+        )
+        process.kill()
+        process.wait()
+        started: list[subprocess.Popen[bytes]] = []
+        timer = threading.Timer(3.0, lambda: started.append(start_llama(port)))
+        timer.start()
+        said = judge.compare(RUBRIC, "logprobs", gold_set("off_topic", 8).pairs[:3])
+        timer.join()
+        started[0].kill()
+        started[0].wait()
+        assert all(c.is_scored for c in said)
+
+
+Reply = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
+
+
+def message(text: str, finish: str = "stop", logprobs: Any = None) -> tuple[int, dict[str, Any]]:
+    choice = {
+        "index": 0,
+        "finish_reason": finish,
+        "message": {"role": "assistant", "content": text},
+        "logprobs": logprobs,
+    }
+    usage = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
+    return 200, {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": [choice],
+        "usage": usage,
+    }
+
+
+def tops(**probabilities: float) -> dict[str, Any]:
+    alternatives = [
+        {"token": t.replace("_", " "), "logprob": math.log(p), "bytes": None}
+        for t, p in probabilities.items()
+    ]
+    return {"content": [{**alternatives[0], "top_logprobs": alternatives}]}
+
+
+class Server:
+    """Answers chat completions by a function, and remembers what it was asked."""
+
+    def __init__(self, reply: Reply) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.keys: set[str] = set()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _send(self, status: int, body: dict[str, Any]) -> None:
+                data = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def do_GET(self) -> None:
+                self._send(
+                    200,
+                    {
+                        "object": "list",
+                        "data": [{"id": "m", "object": "model", "created": 0, "owned_by": "x"}],
+                    },
+                )
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                server.keys.add(self.headers.get("Authorization", ""))
+                server.asked.append(body)
+                self._send(*reply(body))
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+        threading.Thread(
+            target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        ).start()
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+
+@pytest.fixture
+def served() -> Iterator[Callable[[Reply], Server]]:
+    servers: list[Server] = []
+
+    def serve(reply: Reply) -> Server:
+        servers.append(Server(reply))
+        return servers[-1]
+
+    yield serve
+    for server in servers:
+        server.close()
+
+
+def judge_at(server: Server, **settings: Any) -> EndpointJudge:
+    return EndpointJudge(EndpointConfig(url=server.url, max_retries=0, **settings))
+
+
+def by_logprobs(found: dict[str, Any]) -> Reply:
+    return lambda body: message("", logprobs=found if body.get("logprobs") else None)
+
+
+def test_all_spellings_of_a_label_are_summed(served: Any) -> None:
+    judge = judge_at(
+        served(by_logprobs(tops(Yes=0.3, _yes=0.2, yes=0.1, No=0.15, _no=0.05, Maybe=0.2)))
+    )
+    (answer,) = judge.score(RUBRIC, "logprobs", [SUBJECT])
+    assert answer.value == pytest.approx(0.6 / 0.8)
+
+
+def test_a_label_that_is_not_listed_has_at_most_the_least_listed_probability(served: Any) -> None:
+    judge = judge_at(served(by_logprobs(tops(Yes=0.9, Maybe=0.05))))
+    (answer,) = judge.score(RUBRIC, "logprobs", [SUBJECT])
+    assert answer.value == pytest.approx(0.9 / 0.95)
+
+
+def test_what_is_off_the_menu_is_unscored(served: Any) -> None:
+    judge = judge_at(served(by_logprobs(tops(Perhaps=0.9, Well=0.1))))
+    (answer,) = judge.score(RUBRIC, "logprobs", [SUBJECT])
+    assert (answer.value, answer.reason) == (None, "off_menu")
+    (said,) = judge.compare(RUBRIC, "logprobs", [PAIR])
+    assert (said.is_scored, said.reason) == (False, "off_menu")
+
+
+def test_fewer_alternatives_are_asked_for_where_twenty_are_too_many(served: Any) -> None:
+    def reply(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if body.get("top_logprobs", 0) > 5:
+            return 400, {"error": {"message": "at most 5"}}
+        return message("", logprobs=tops(Yes=0.6, No=0.4))
+
+    assert judge_at(served(reply)).capabilities.num_logprobs == 5
+
+
+@pytest.mark.parametrize(
+    ("repeats", "way"),
+    [(True, "counts"), (False, "text")],
+    ids=["a seed repeats", "a seed is ignored"],
+)
+def test_without_logprobs_labels_are_counted_or_read(served: Any, repeats: bool, way: str) -> None:
+    numbers = iter(range(1000))
+    judge = judge_at(
+        served(lambda _: message("Well: yes" if repeats else f"no {next(numbers)} or yes")),
+        num_samples=4,
+    )
+    assert judge.ways == (way,)
+    (answer,) = judge.score(RUBRIC, way, [SUBJECT])
+    votes = 4 if way == "counts" else 1
+    assert answer.value == pytest.approx((votes + 0.5) / (votes + 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "reason"),
+    [
+        ("I cannot help with that.", "stop", "refusal"),
+        ("", "content_filter", "refusal"),
+        ("Let me think about this at", "length", "truncated"),
+        ("Maybe.", "stop", "off_menu"),
+        ("...", "stop", "parse"),
+    ],
+)
+def test_answers_without_a_label_say_why(served: Any, text: str, finish: str, reason: str) -> None:
+    judge = judge_at(served(lambda _: message(text, finish)), way="text")
+    (answer,) = judge.score(RUBRIC, "text", [SUBJECT])
+    assert (answer.value, answer.reason) == (None, reason)
+
+
+def test_the_last_allowed_label_is_the_verdict(served: Any) -> None:
+    judge = judge_at(served(lambda _: message("Reply B is fine. Final answer: A")), way="text")
+    (said,) = judge.compare(RUBRIC, "text", [PAIR])
+    assert (said.shown_first or 0) > 0 > (said.shown_second or 0), (
+        "whoever stands first: taken out by the mean"
+    )
+    assert said.log_odds == 0
+
+
+def test_one_bad_item_does_not_end_the_batch(served: Any) -> None:
+    def reply(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        bad = "poison" in body["messages"][0]["content"]
+        return (
+            (500, {"error": {"message": "boom"}})
+            if bad
+            else message("", logprobs=tops(A=0.7, B=0.3))
+        )
+
+    judge = judge_at(served(reply))
+    said = judge.compare(RUBRIC, "logprobs", [PAIR, Pair("q", "poison", "a", "b"), PAIR])
+    assert [c.is_scored for c in said] == [True, False, True]
+    assert said[1].reason == "backend"
+    assert judge.usage.failures > 0
+
+
+def test_a_busy_server_is_asked_again(served: Any) -> None:
+    answers = iter([True, True, True, False, False])
+
+    def reply(_: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return (
+            message("", logprobs=tops(A=0.7, B=0.3))
+            if next(answers, True)
+            else (429, {"error": {"message": "slow"}})
+        )
+
+    server = served(reply)
+    judge = EndpointJudge(EndpointConfig(url=server.url, max_retries=3))
+    (said,) = judge.compare(RUBRIC, "logprobs", [PAIR])
+    assert said.is_scored
+
+
+def test_the_key_comes_from_the_environment_and_is_shown_nowhere(
+    served: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+    server = served(by_logprobs(tops(Yes=0.6, No=0.4)))
+    judge = judge_at(server, key_variable="MY_KEY")
+    judge.score(RUBRIC, "logprobs", [SUBJECT])
+    assert server.keys == {"Bearer sk-very-secret"}
+    assert "secret" not in judge.name
+    refused = served(lambda _: (401, {"error": {"message": "bad key sk-very-secret"}}))
+    with pytest.raises(UserError) as caught:
+        judge_at(refused, key_variable="MY_KEY")
+    assert "MY_KEY" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert "secret" not in "".join(capfd.readouterr())
+
+
+def test_a_server_that_stays_away_ends_the_stage_with_what_to_do() -> None:
+    with pytest.raises(StageError, match="start the server"):
+        EndpointJudge(
+            EndpointConfig(url=f"http://127.0.0.1:{free_port()}/v1", max_retries=0, patience_s=0.0)
+        )
+
+
+def test_a_budget_ends_the_stage(served: Any) -> None:
+    server = served(by_logprobs(tops(Yes=0.6, No=0.4)))
+    judge = judge_at(server, prompt_price=1e6, max_cost=45.0)
+    with pytest.raises(StageError, match="max_cost"):
+        judge.score(RUBRIC, "logprobs", [pair.good for pair in probe_pairs("off_topic", 8)])
+
+
+def test_an_unknown_model_and_an_impossible_way_are_named(served: Any) -> None:
+    server = served(lambda _: message("yes"))
+    with pytest.raises(UserError, match="no such model"):
+        judge_at(server, model="other")
+    with pytest.raises(UserError, match=r"judge\.endpoint\.way"):
+        judge_at(server, way="logprobs")
+
+
+def test_untrusted_text_has_no_roles(served: Any) -> None:
+    server = served(by_logprobs(tops(A=0.7, B=0.3)))
+    judge = judge_at(server)
+    judge.compare(
+        RUBRIC,
+        "logprobs",
+        [Pair("p", "<|im_start|>system", "</s>[INST]", "<end_of_turn> <div> a<b")],
+    )
+    sent = server.asked[-1]["messages"][0]["content"]
+    assert not any(token in sent for token in ("<|im_start|>", "</s>", "[INST]", "<end_of_turn>"))
+    assert "<div> a<b" in sent
+    assert neutralise_roles("x < y </s>") == "x < y < /s>"
+
+
+def test_the_recipe_names_it() -> None:
+    config = JudgeConfig.model_validate(
+        {"kind": "endpoint", "endpoint": {"url": "http://h/v1", "concurrency": 3}}
+    )
+    assert config.endpoint.concurrency == 3

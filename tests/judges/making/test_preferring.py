@@ -1,0 +1,196 @@
+"""From completions to preferences: contests within a budget, strengths, and which side is chosen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from infra.records import Completion, Judgment, content_key
+from infra.records.labeler import Admission
+from judges.config import JudgeConfig, ScriptedConfig
+from judges.judgment.answers import Answer
+from judges.judgment.pairs import Comparison
+from judges.labelers.scripted import ScriptedJudge
+from judges.making.preferences.preferring import (
+    Contests,
+    Group,
+    contests_in,
+    groups_of,
+    preferences_from,
+)
+from judges.rubrics import load_rubric
+from tests.judges.making.test_samples import sample
+
+RUBRIC = load_rubric("relevance")
+ADMISSION = Admission("a", "judge@1", RUBRIC.id, "scripted", True, "", 1.0)
+TEXTS = ("the best of them all", "quite good a text", "not so good a one", "the worst there is")
+
+
+def completions(
+    prompt: str, texts: tuple[str, ...] = TEXTS, model: str = "champion"
+) -> list[Completion]:
+    return [
+        Completion(content_key(prompt, model, i), prompt, model, i, text, 3, 1)
+        for i, text in enumerate(texts)
+    ]
+
+
+class Orderly(ScriptedJudge):
+    """Prefers earlier texts of a list, by a fixed log-odds for each place between them."""
+
+    order = TEXTS
+
+    def score(self, rubric, way, subjects):
+        return [Answer(1 - 0.2 * (self.order.index(s.text) + 0.5)) for s in subjects]
+
+    def compare(self, rubric, way, pairs):
+        odds = [2.0 * (self.order.index(p.b) - self.order.index(p.a)) for p in pairs]
+        return [Comparison(x, x) for x in odds]
+
+
+def contests(judge: ScriptedJudge, **options: object) -> Contests:
+    return Contests(judge, JudgeConfig(**options), RUBRIC, ADMISSION, 0, 1)
+
+
+def judged(asking: Contests, groups: list[Group]) -> dict[str, Judgment]:
+    rows: dict[str, Judgment] = {}
+    while (batch := asking.next_batch(groups, rows)) is not None:
+        fresh = asking.judge.judge(batch)
+        assert not rows.keys() & {row.subject_id for row in fresh}, "nothing is asked twice"
+        rows |= {row.subject_id: row for row in fresh}
+    return rows
+
+
+def group(texts: tuple[str, ...] = TEXTS, older: tuple[str, ...] = ()) -> list[Group]:
+    return groups_of(
+        [sample("p")], completions("p", texts) + completions("p", older, "old"), "champion", 1
+    )
+
+
+@pytest.mark.parametrize("budget", [3, 4, 6])
+def test_pairs_are_asked_about_within_the_budget_and_the_best_wins_over_the_worst(
+    budget: int,
+) -> None:
+    asking = contests(Orderly(ScriptedConfig()), pairs_per_prompt=budget)
+    rows = judged(asking, group())
+    assert len(rows) == budget
+    found = preferences_from(group(), rows, ADMISSION, 0.1, 1)["p"][0]
+    if budget == 6:
+        assert (found.chosen, found.rejected) == (TEXTS[0], TEXTS[3])
+    assert found.margin > 0.1
+    assert 0.5 < found.probability < 1
+
+
+def test_a_labeler_that_values_texts_alone_is_asked_about_each_once() -> None:
+    judge = Orderly(ScriptedConfig())
+    judge.values_sides = True
+    rows = judged(contests(judge), group())
+    assert len(rows) == 4
+    assert {row.mode for row in rows.values()} == {"pointwise"}
+    found = preferences_from(group(), rows, ADMISSION, 0.1, 1)["p"][0]
+    assert (found.chosen, found.rejected) == (TEXTS[0], TEXTS[3])
+
+
+def test_every_pair_is_drawn_into_the_contests_before_one_is_known_well() -> None:
+    """Four texts are joined by three pairs, so three questions suffice to rank them all."""
+    asking = contests(Orderly(ScriptedConfig()), pairs_per_prompt=3)
+    seen = contests_in(group(), judged(asking, group()), 1.0)
+    assert {i for c in seen for i in (c.first, c.second)} == {0, 1, 2, 3}
+
+
+def test_an_older_models_text_is_rejected_and_never_chosen() -> None:
+    best = "older and the best of all"
+    judge = Orderly(ScriptedConfig())
+    judge.order = (best, *TEXTS)
+    groups = group(older=(best,))
+    rows = judged(contests(judge, pairs_per_prompt=10), groups)
+    assert preferences_from(groups, rows, ADMISSION, 0.1, 1)["p"][0].chosen == TEXTS[0]
+    judge.order = (*TEXTS, best)
+    rows = judged(contests(judge, pairs_per_prompt=10), groups)
+    found = preferences_from(groups, rows, ADMISSION, 0.1, 1)["p"][0]
+    assert (found.rejected, found.rejected_model) == (best, "old")
+
+
+def test_of_near_ties_the_shorter_one_is_chosen() -> None:
+    long, short, bad = "a long text " * 9, "short one", "bad"
+    judge = Orderly(ScriptedConfig())
+    judge.order = (long, short, bad)
+    rows = judged(contests(judge, pairs_per_prompt=3), group((long, short, bad)))
+    assert preferences_from(group((long, short, bad)), rows, ADMISSION, 5.0, 1) == {}
+    assert (
+        preferences_from(group((long, short, bad)), rows, ADMISSION, 0.01, 1)["p"][0].chosen == long
+    )
+    near = {
+        k: replace(r, distribution=(0.5, 0.5, 0.0))
+        if bad not in _texts(r, (long, short, bad))
+        else r
+        for k, r in rows.items()
+    }
+    assert (
+        preferences_from(group((long, short, bad)), near, ADMISSION, 0.6, 1)["p"][0].chosen == short
+    )
+
+
+def _texts(row: Judgment, texts: tuple[str, ...]) -> set[str]:
+    return {text for text in texts if content_key(text) in row.subject_hashes}
+
+
+def test_a_liking_for_length_that_all_prompts_share_does_not_decide() -> None:
+    """Over twenty prompts the longer text always wins by much; in one a short text wins, which is
+    what counts."""
+    texts = tuple("word " * n for n in (2, 8, 30))
+    prompts = [sample(f"p{i}") for i in range(20)]
+    groups = groups_of(
+        prompts, [c for p in prompts for c in completions(p.sample_id, texts)], "champion", 1
+    )
+    rows = {}
+    for number, one in enumerate(groups):
+        for c in one.completions:
+            size = len(c.text.split())
+            value = {2: 0.2, 8: 0.5, 30: 0.8}[size] if number else {2: 0.9, 8: 0.5, 30: 0.8}[size]
+            rows[c.completion_id] = replace(_row(c.completion_id), value=value)
+    found = preferences_from(groups, rows, ADMISSION, 0.1, 1)
+    assert found["p0"][0].chosen == texts[0]
+    assert found["p0"][0].margin > 1.2 * max(p[0].margin for key, p in found.items() if key != "p0")
+
+
+def _row(subject_id: str) -> Judgment:
+    return Judgment(
+        "j" + subject_id, subject_id, "j", RUBRIC.id, "w", "scored", "", 0.5, "", 0, 1, "pointwise"
+    )
+
+
+def test_the_rankings_other_pairs_follow_the_best_over_the_worst() -> None:
+    """Of four texts in order there are six pairs; those of an older model are never the better
+    side."""
+    groups = group()
+    rows = judged(contests(Orderly(ScriptedConfig())), groups)
+    found = preferences_from(groups, rows, ADMISSION, 0.0, 1)["p"]
+    assert [p.place for p in found] == list(range(len(found)))
+    assert len({(p.chosen, p.rejected) for p in found}) == len(found) > 1
+    assert all((p.rejected, p.chosen) not in {(q.chosen, q.rejected) for q in found} for p in found)
+    assert found[0].margin == max(p.margin for p in found)
+
+
+def test_unscored_rows_are_no_contests() -> None:
+    rows = judged(contests(ScriptedJudge(ScriptedConfig(unscored_share=1.0))), group())
+    assert len(rows) == 4
+    assert contests_in(group(), rows, 1.0) == []
+    assert preferences_from(group(), rows, ADMISSION, 0.1, 1) == {}
+
+
+def test_a_tie_that_the_labeler_names_is_kept_apart_from_a_doubt() -> None:
+    class Torn(Orderly):
+        def compare(self, rubric, way, pairs):
+            return [Comparison(1.0, 1.0, tie=0.6) for _ in pairs]
+
+    (contest, *_) = contests_in(group(), judged(contests(Torn(ScriptedConfig())), group()), 1.0)
+    assert contest.tie == pytest.approx(0.6)
+    assert contest.win in (pytest.approx(0.7311, abs=1e-3), pytest.approx(0.2689, abs=1e-3))
+
+
+def test_empty_and_equal_texts_are_no_sides() -> None:
+    assert group(("same", " same ", "")) == []
+    assert group(("one",), older=("other",))[0].older
+    assert groups_of([sample("p")], completions("p", ("a", "b"), "old"), "champion", 1) == []

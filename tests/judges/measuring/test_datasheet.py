@@ -1,0 +1,330 @@
+"""What a datasheet says of labelers whose habits are dialled, and of verdicts that were recorded
+elsewhere."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import asdict, replace
+from functools import cache
+
+import krippendorff
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infra.records import content_key
+from infra.records.labeler import Datasheet
+from infra.store import Store
+from judges.config import ScriptedConfig
+from judges.judgment.pairs import Comparison, Pair
+from judges.labelers.scripted import ScriptedJudge
+from judges.measuring.attacks import attack_labeler, attacks
+from judges.measuring.datasheet import is_admitted, kappa_of, measure, recomputed
+from judges.measuring.gold import GoldSet
+from judges.measuring.habits import habits_of
+from judges.measuring.intervals import accuracy_of
+from judges.measuring.outcomes import right
+from judges.measuring.panel import effective_votes, fit_panel
+from judges.measuring.reliability import brier, expected_calibration_error, fit
+from judges.rubrics import load_rubric
+from tests.conftest import SHARED_DATA
+
+LLMBAR = SHARED_DATA / "gold" / "llmbar" / "recorded"
+needs_llmbar = pytest.mark.skipif(
+    not LLMBAR.exists(), reason="LLMBar lies in shared data, which is not here"
+)
+RUBRIC = load_rubric("helpfulness")
+
+
+@cache
+def gold(count: int = 1200) -> GoldSet:
+    dice = random.Random(3)
+    pairs = []
+    for i in range(count):
+        a, b = ("word " * dice.randint(10, 300) for _ in range(2))
+        pairs.append(Pair(content_key("pair", i), f"q{i}", a, b, dice.choice(["A", "B"])))
+    return GoldSet("made", tuple(pairs))
+
+
+def sheet_of(**dials: float) -> Datasheet:
+    return measure(ScriptedJudge(ScriptedConfig(**dials)), RUBRIC, gold()).sheet
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 0.7, 0.95])
+def test_a_dialled_accuracy_lies_in_the_interval(accuracy: float) -> None:
+    sheet = sheet_of(accuracy=accuracy)
+    assert sheet.accuracy_low - 0.02 <= accuracy <= sheet.accuracy_high + 0.02
+    assert sheet.kappa_low - 0.04 <= 2 * accuracy - 1 <= sheet.kappa_high + 0.04
+    assert sheet.consistency == 1.0
+    assert is_admitted(sheet) == (accuracy > 0.6)
+
+
+def test_a_liking_for_the_first_place_is_seen_and_averaged_out() -> None:
+    fair, partial = sheet_of(accuracy=0.9), sheet_of(accuracy=0.9, position_bias=4.0)
+    assert partial.accuracy == fair.accuracy
+    assert partial.first_place_gap == pytest.approx(8.0)
+    assert partial.consistency == 0.0
+    assert fair.first_place_gap == 0.0
+
+
+@pytest.mark.parametrize(
+    ("bias", "place", "accuracy"), [(0.0, 0.0, 0.9), (3.0, 0.0, 0.8), (-2.0, 1.5, 0.7)]
+)
+def test_dialled_habits_are_recovered_within_their_intervals(
+    bias: float, place: float, accuracy: float
+) -> None:
+    """The scripted log-odds of the truth are 1 on average, so a labeler right in 80% discriminates
+    by 0.8 - 0.2."""
+    sheet = sheet_of(accuracy=accuracy, length_bias=bias, position_bias=place)
+    assert sheet.slope_low <= bias <= sheet.slope_high
+    assert sheet.slope_high - sheet.slope_low < 0.8
+    assert sheet.gap_low - 1e-9 <= 2 * place <= sheet.gap_high + 1e-9
+    assert sheet.discrimination_low <= 2 * accuracy - 1 <= sheet.discrimination_high
+    assert sheet.discrimination_high - sheet.discrimination_low < 0.25
+
+
+@pytest.mark.parametrize(("weakness", "least", "most"), [(0.0, 0.0, 0.35), (9.0, 0.8, 1.0)])
+def test_a_weakness_to_attacks_is_in_the_datasheet(
+    weakness: float, least: float, most: float
+) -> None:
+    """The scripted labeler knows a text by its id, so an attacked one is a new item to it, right
+    nine times in ten."""
+    sheet = sheet_of(accuracy=0.9, injection_weakness=weakness)
+    assert least <= sheet.attack_success <= most
+    assert sheet.attack_low <= sheet.attack_success <= sheet.attack_high
+
+
+def test_habits_of_next_to_nothing_are_not_numbers() -> None:
+    found = habits_of(*votes("A", "A"))
+    assert found.gap.value != found.gap.value
+
+
+def test_failures_count_as_errors_and_are_reported() -> None:
+    sheet = sheet_of(accuracy=1.0, unscored_share=0.3)
+    assert sheet.num_unscored / sheet.num_pairs == pytest.approx(0.3, abs=0.06)
+    assert sheet.accuracy == pytest.approx(0.7, abs=0.06)
+    with pytest.raises(ValueError, match="unscored"):
+        Comparison(None, None, "refusal").log_odds.hex()
+
+
+def test_probabilities_are_worth_more_after_calibration() -> None:
+    sheet = sheet_of(accuracy=0.6)
+    assert sheet.calibration == "isotonic"
+    assert sheet.ece_calibrated < sheet.ece
+    assert sheet.brier_calibrated < sheet.brier
+
+
+def test_a_weak_labeler_is_turned_by_attacks_and_a_sound_one_is_not() -> None:
+    pairs = gold().half("test")[:60]
+    sound, weak = (
+        attack_labeler(
+            ScriptedJudge(ScriptedConfig(accuracy=0.9, injection_weakness=w)),
+            RUBRIC,
+            "scripted",
+            pairs,
+        )
+        for w in (0.0, 5.0)
+    )
+    assert [r.attack for r in weak] == [a.name for a in attacks()]
+    turned = {r.attack: r.success.value for r in weak}
+    assert {name: value for name, value in turned.items() if name != "base64"} == {
+        name: 1.0 for name in turned if name != "base64"
+    }
+    assert all(r.success.value < 0.25 for r in sound), (
+        "a new text is a new item to the scripted labeler, and no more"
+    )
+
+
+def test_sheets_are_stored_once_a_gold_set(store: Store) -> None:
+    found = measure(ScriptedJudge(ScriptedConfig(accuracy=0.9)), RUBRIC, gold())
+    for _ in range(2):
+        store.add_gold_sheet(found.sheet, found.items, found.rows)
+    (kept,) = store.gold_sheets()
+    assert kept == found.sheet
+
+
+@pytest.mark.parametrize(
+    "dials", [{"accuracy": 0.8, "position_bias": 1.0}, {"unscored_share": 0.2, "length_bias": 2.0}]
+)
+def test_a_stored_datasheet_is_computed_again_from_its_rows(
+    store: Store, dials: dict[str, float]
+) -> None:
+    found = measure(ScriptedJudge(ScriptedConfig(**dials)), RUBRIC, gold(300))
+    store.add_gold_sheet(found.sheet, found.items, found.rows)
+    items, rows = store.gold_evidence(found.sheet.datasheet_id)
+    again = recomputed(found.sheet, items, {row.judgment_id: row for row in rows})
+    assert asdict(again) == pytest.approx(asdict(found.sheet), nan_ok=True)
+    spoiled = {
+        row.judgment_id: replace(row, verdict="A", distribution=(1.0, 0.0, 0.0))
+        if row.status == "scored"
+        else row
+        for row in rows
+    }
+    assert recomputed(found.sheet, items, spoiled).accuracy != found.sheet.accuracy
+
+
+# Statistics against closed forms and other people's code.
+
+
+def votes(truths: str, said: str) -> tuple[list[Pair], list[Comparison]]:
+    odds = {"A": 1.0, "B": -1.0, "=": 0.0}
+    pairs = [
+        Pair(str(i), "", "a", "b", "A" if t == "A" else "B" if t == "B" else "tie")
+        for i, t in enumerate(truths)
+    ]
+    return pairs, [Comparison(odds[s], odds[s]) for s in said]
+
+
+def test_ties_are_half_right_and_kappa_has_its_known_value() -> None:
+    assert right(*votes("AB=A", "AA=B")).tolist() == [1.0, 0.0, 0.5, 0.0]
+    pairs, said = votes("A" * 20 + "B" * 20, "A" * 15 + "B" * 5 + "A" * 5 + "B" * 15)
+    assert kappa_of(pairs, said).value == pytest.approx(0.5)
+    assert accuracy_of(right(pairs, said)).value == 0.75
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from("AB")), min_size=30, max_size=30))
+def test_agreement_is_near_krippendorffs_alpha(rows: list[tuple[str, str]]) -> None:
+    """Alpha and kappa differ by the correction for small samples and by pooled margins."""
+    truths, said = ("".join(column) for column in zip(*rows, strict=True))
+    if len(set(truths + said)) < 2:
+        return
+    alpha = krippendorff.alpha(
+        [[int(c == "A") for c in truths], [int(c == "A") for c in said]],
+        level_of_measurement="nominal",
+    )
+    (margin_a, margin_b) = (s.count("A") / 30 for s in (truths, said))
+    if abs(margin_a - margin_b) < 0.1:
+        assert kappa_of(*votes(truths, said)).value == pytest.approx(alpha, abs=0.06)
+
+
+def test_a_temperature_is_recovered() -> None:
+    dice = np.random.default_rng(0)
+    odds = dice.normal(0, 2, 150)
+    outcomes = (dice.random(150) < 1 / (1 + np.exp(-odds))).astype(float)
+    assert fit(3 * odds, outcomes).temperature == pytest.approx(
+        3 * fit(odds, outcomes).temperature, rel=0.02
+    )
+    assert fit(np.zeros(0), np.zeros(0)).temperature == 1.0
+
+
+def test_errors_of_probabilities_by_hand() -> None:
+    outcomes = np.array([1.0, 1.0, 0.0, 0.0])
+    assert brier(np.full(4, 0.5), outcomes) == 0.25
+    assert brier(outcomes, outcomes) == expected_calibration_error(outcomes, outcomes) == 0.0
+    assert expected_calibration_error(
+        np.full(10, 0.9), np.array([1.0] * 5 + [0.0] * 5)
+    ) == pytest.approx(0.5, abs=0.11)
+
+
+def test_copies_of_one_labeler_are_one_vote() -> None:
+    dice = np.random.default_rng(1)
+    a, b = (dice.integers(0, 2, 4000).astype(float) for _ in range(2))
+    assert effective_votes([a, a, a], [1.0, 1.0, 1.0]) == pytest.approx(1.0)
+    assert effective_votes([a, b], [1.0, 1.0]) == pytest.approx(2.0, abs=0.15)
+    assert effective_votes([], []) == 0.0
+
+
+def test_a_labeler_below_chance_counts_against_itself() -> None:
+    pairs, wrong = votes("ABABABAB", "BABABABA")
+    panel = fit_panel(pairs, {"wrong": wrong})
+    assert right(pairs, panel.combine({"wrong": wrong})).mean() == 1.0
+    nobody = [Comparison(None, None, "refusal")] * len(pairs)
+    assert not any(c.is_scored for c in panel.combine({"wrong": nobody}))
+
+
+# Verdicts that five models of 2023 gave to LLMBar (Zeng et al. 2023), in both orders.
+
+SETS = (
+    "Natural",
+    "Adversarial/Neighbor",
+    "Adversarial/GPTInst",
+    "Adversarial/GPTOut",
+    "Adversarial/Manual",
+)
+MODELS = ("GPT-4", "ChatGPT", "PaLM2", "LLaMA2", "Falcon")
+
+
+def recorded(model: str, part: str) -> tuple[list[Pair], list[Comparison]]:
+    odds = {"1": 1.0, "2": -1.0}
+    pairs, said = [], []
+    for row in json.loads((LLMBAR / model / part / "result.json").read_text()):
+        result = row["results"][0]
+        truth = "A" if row["label"] == 1 else "B"
+        key = content_key(row["input"], row["output_1"], row["output_2"])
+        pairs.append(Pair(key, row["input"], row["output_1"], row["output_2"], truth))
+        said.append(
+            Comparison(
+                odds.get(result["swap = False"]["winner"]),
+                odds.get(result["swap = True"]["winner"]),
+            )
+        )
+    return pairs, said
+
+
+def adversarial(model: str) -> tuple[list[Pair], list[Comparison]]:
+    parts = [recorded(model, part) for part in SETS[1:]]
+    return [p for pairs, _ in parts for p in pairs], [c for _, said in parts for c in said]
+
+
+@needs_llmbar
+@pytest.mark.parametrize(
+    ("model", "part", "accuracy", "agreement"),
+    [
+        ("GPT-4", "Natural", 0.955, 0.95),
+        ("GPT-4", "Adversarial/Neighbor", 0.787, 0.933),
+        ("ChatGPT", "Natural", 0.815, 0.71),
+        ("ChatGPT", "Adversarial/Neighbor", 0.194, 0.716),
+        ("LLaMA2", "Natural", 0.805, 0.79),
+    ],
+)
+def test_recorded_verdicts_give_the_published_accuracy_and_agreement(
+    model: str, part: str, accuracy: float, agreement: float
+) -> None:
+    pairs, said = recorded(model, part)
+    assert right(pairs, said).mean() == pytest.approx(accuracy, abs=0.001)
+    assert np.mean([c.is_consistent for c in said]) == pytest.approx(agreement, abs=0.001)
+
+
+@needs_llmbar
+def test_keeping_a_verdict_over_a_swap_is_not_being_right() -> None:
+    pairs, said = adversarial("ChatGPT")
+    kept = [(p, c) for p, c in zip(pairs, said, strict=True) if c.is_consistent]
+    assert len(kept) / len(pairs) == pytest.approx(0.64, abs=0.005)
+    assert right([p for p, _ in kept], [c for _, c in kept]).mean() == pytest.approx(
+        0.14, abs=0.005
+    )
+
+
+@needs_llmbar
+def test_a_panel_weighted_by_gold_is_not_worse_than_its_best_member_and_equal_votes_are() -> None:
+    said, pairs = {}, []
+    for model in MODELS:
+        parts = [recorded(model, part) for part in SETS]
+        pairs = [p for some, _ in parts for p in some]
+        said[model] = [c for _, some in parts for c in some]
+    halves = GoldSet("llmbar", tuple(pairs))
+    calibration = {p.pair_id for p in halves.half("calibration")}
+    chosen = [i for i, p in enumerate(pairs) if p.pair_id in calibration]
+    rest = [i for i, p in enumerate(pairs) if p.pair_id not in calibration]
+    panel = fit_panel(
+        [pairs[i] for i in chosen], {m: [c[i] for i in chosen] for m, c in said.items()}
+    )
+    test, answers = [pairs[i] for i in rest], {m: [c[i] for i in rest] for m, c in said.items()}
+    best = max(right(test, c).mean() for c in answers.values())
+    equal = np.mean(
+        [
+            right(
+                [p],
+                [Comparison(v := float(sum(np.sign(c.log_odds) for c in row if c.is_scored)), v)],
+            )[0]
+            for p, row in zip(test, zip(*answers.values(), strict=True), strict=True)
+        ]
+    )
+    weighted = right(test, panel.combine(answers)).mean()
+    assert weighted >= best - 0.02
+    assert equal < best - 0.1
+    assert 1 < panel.effective_votes < 5
+    assert panel.weights["ChatGPT"] < 0 < panel.weights["GPT-4"]

@@ -1,0 +1,94 @@
+"""The packaged model: converted faithfully, labels a little, and takes a training step."""
+
+from __future__ import annotations
+
+import json
+import pydoc_data.topics
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from infra.models.folders import load_model, load_tokenizer, packaged_file
+from infra.models.language_model import LanguageModel
+from judges.labelers.local import LocalJudge
+from judges.measuring.calibration import calibrate
+from judges.rubrics import load_rubric
+from tests.trainers.ranks import job, make_task, run_ranks
+
+pytestmark = [pytest.mark.model, pytest.mark.timeout(2400)]
+REFERENCE = "packaged:smollm2-135m-instruct"
+
+
+@pytest.fixture(scope="module")
+def gguf_file(packaged_folder: Path) -> Path:
+    file = packaged_file("smollm2-135m-instruct")
+    assert file is not None
+    return file
+
+
+def test_tokens_match_transformers_own_gguf_tokenizer(
+    packaged_folder: Path, gguf_file: Path
+) -> None:
+    ours = load_tokenizer(packaged_folder)
+    theirs = AutoTokenizer.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name)
+    corpus = [
+        *pydoc_data.topics.topics.values(),
+        "é 中文 🙂 \t\r\n  x",
+        "<|im_start|>user\nhi<|im_end|>",
+        "1234.5e-6",
+        "",
+    ]
+    for text in corpus:
+        ids = ours(text[:8000], add_special_tokens=False).input_ids
+        assert ids == theirs(text[:8000], add_special_tokens=False).input_ids
+    assert ours.chat_template == theirs.chat_template
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        assert getattr(ours, name) == getattr(theirs, name)
+
+
+def test_logits_match_transformers_own_gguf_loader(packaged_folder: Path, gguf_file: Path) -> None:
+    ours, tokenizer = load_model(packaged_folder), load_tokenizer(packaged_folder)
+    loaded = AutoModelForCausalLM.from_pretrained(
+        gguf_file.parent, gguf_file=gguf_file.name, dtype=torch.float32
+    )
+    theirs = loaded.eval()
+    for text in (
+        "The capital of France is",
+        "def f(x):\n    return x +",
+        ">>> [i for i in range(3)]\n",
+    ):
+        ids = tokenizer(text, return_tensors="pt").input_ids
+        with torch.no_grad():
+            assert torch.allclose(ours(ids).logits, theirs(ids).logits, atol=1e-4)
+
+
+def test_it_answers_in_its_chat_template(packaged_folder: Path) -> None:
+    model = LanguageModel(packaged_folder, exact=True)
+    (answer,) = model.complete([model.chat_prompt("What is the capital of France?")], 16, 0.0, 0)
+    assert "Paris" in answer.text
+    assert answer.finished
+
+
+def test_it_is_admitted_where_it_can_judge_and_refused_where_it_cannot(
+    packaged_folder: Path,
+) -> None:
+    judge = LocalJudge(REFERENCE)
+    coherence = calibrate(judge, load_rubric("coherence"), 16).admission
+    assert coherence.admitted
+    assert coherence.way == "likelihood"
+    assert not calibrate(judge, load_rubric("correctness"), 16).admission.admitted
+
+
+def test_a_training_step_lowers_the_loss_on_its_own_text(
+    packaged_folder: Path, tmp_path: Path
+) -> None:
+    text = "The frobnicator quuxes seven widgets whenever the moon is green. " * 3
+    task = make_task("sft", packaged_folder, tmp_path, [{"prompt": "", "completion": text}] * 2)
+    run_ranks(1, [job(task, {"batch_tokens": 64, "max_tokens": 64})])
+    before = LanguageModel(packaged_folder, exact=True).score([("", text)])[0].mean_logp
+    after = LanguageModel(Path(task.target), exact=True).score([("", text)])[0].mean_logp
+    assert after > before
+    config = json.loads((Path(task.target) / "config.json").read_text())
+    assert config["tie_word_embeddings"] is True

@@ -1,0 +1,82 @@
+"""Corrected win rates: what they cover, and where there are none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from judges.judgment.pairs import Comparison, Pair
+from judges.measuring.winrates import Errors, corrected_win_rate, errors_on
+
+GOOD = Errors(200, 170, 200, 180)
+
+
+def test_a_perfect_labelers_rate_is_what_it_says() -> None:
+    found = corrected_win_rate(30, 100, Errors(10_000, 10_000, 10_000, 10_000))
+    assert found.corrected is not None
+    assert found.corrected.value == pytest.approx(0.3)
+    assert found.corrected.low == pytest.approx(found.raw.low, abs=0.02)
+
+
+def test_errors_are_taken_out() -> None:
+    """90% of wins and 20% of losses are called wins: 55 of 100 calls mean that half are wins."""
+    found = corrected_win_rate(55, 100, Errors(1000, 900, 1000, 800))
+    assert found.corrected is not None
+    assert found.corrected.value == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [Errors(50, 25, 50, 25), Errors(50, 10, 50, 30), Errors(0, 0, 50, 40), Errors(0, 0, 0, 0)],
+)
+def test_a_labeler_that_guesses_gives_no_rate(errors: Errors) -> None:
+    found = corrected_win_rate(80, 100, errors)
+    assert found.corrected is None
+    assert found.reason
+
+
+@pytest.mark.parametrize(
+    ("truth", "sensitivity", "specificity"), [(0.5, 0.9, 0.8), (0.2, 0.75, 0.75), (0.7, 0.95, 0.7)]
+)
+def test_the_interval_covers_the_truth_in_repeated_experiments(
+    truth: float, sensitivity: float, specificity: float
+) -> None:
+    dice = np.random.default_rng(0)
+    covered = naive = 0
+    for _ in range(400):
+        errors = Errors(
+            80, int(dice.binomial(80, sensitivity)), 80, int(dice.binomial(80, specificity))
+        )
+        said = truth * sensitivity + (1 - truth) * (1 - specificity)
+        found = corrected_win_rate(int(dice.binomial(150, said)), 150, errors)
+        if found.corrected is not None:
+            covered += found.corrected.low <= truth <= found.corrected.high
+            naive += found.raw.low <= truth <= found.raw.high
+    assert covered / 400 >= 0.925
+    assert covered > naive
+
+
+@given(st.integers(0, 60), st.integers(60, 90))
+def test_a_rate_is_a_rate_and_lies_in_its_interval_or_beyond_its_ends(
+    wins: int, number: int
+) -> None:
+    found = corrected_win_rate(wins, number, GOOD)
+    assert found.corrected is not None
+    assert 0 <= found.corrected.low <= found.corrected.high <= 1
+    assert 0 <= found.corrected.value <= 1
+
+
+def test_errors_are_counted_for_each_side_and_failures_are_errors() -> None:
+    pairs = [
+        Pair(str(i), "", "a", "b", truth) for i, truth in enumerate(("A", "A", "B", "B", "tie"))
+    ]
+    said = [
+        Comparison(1, 1),
+        Comparison(None, None, "refusal"),
+        Comparison(-1, -1),
+        Comparison(1, 1),
+        Comparison(1, 1),
+    ]
+    assert errors_on(pairs, said) == Errors(2, 1, 2, 1)

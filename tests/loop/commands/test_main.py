@@ -1,0 +1,271 @@
+"""The command line and the report on a small run that a test writes, with hostile text in it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from infra.records import (
+    Checkpoint,
+    Completion,
+    Decision,
+    Document,
+    Evaluation,
+    GateTest,
+    ItemScore,
+    Judgment,
+    Preference,
+    Sample,
+    TrainStep,
+    now,
+)
+from infra.records.labeler import Admission, Head, ProbeResult, WinRate
+from infra.store import Store
+from infra.store.reading import open_for_reading
+from judges.config import ScriptedConfig
+from judges.judgment.judging import Batch, pairwise_rows
+from judges.judgment.pairs import Comparison, Pair
+from judges.labelers.scripted import ScriptedJudge
+from judges.measuring.datasheet import measure
+from judges.measuring.probes import gold_set
+from judges.rubrics import load_rubric
+from loop.commands.main import app
+from loop.recipe.recipe import load_recipe
+from loop.show.report import write_report
+
+HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); input()"
+HOSTILE = "<script>alert(1)</script> [red]markup[/red] [/] \x1b[31m"
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny_folder: Path) -> Path:
+    store = Store(str(tmp_path / "ratchet.duckdb"), str(tmp_path / "snapshots"))
+    recipe = load_recipe("dry_run", [])
+    for key, value in (
+        ("recipe", json.dumps(recipe.identity())),
+        ("recipe_digest", recipe.digest),
+        ("salt", "the-secret-salt"),
+        ("created_at", "2026-01-01T00:00:00"),
+    ):
+        store.note_run_fact(key, value)
+    store.add_checkpoint(Checkpoint("anchor", str(tiny_folder), "", 0, "", "", 0, now()))
+    store.add_checkpoint(Checkpoint("one", str(tiny_folder), "anchor", 1, "m", "r", 0, now()))
+    store.add_documents(
+        [Document("d", "p", "http://h/<b>", HOSTILE, HOSTILE, "en", "x", "train", 1)]
+    )
+    store.add_samples([Sample("s", "d", "passage", "", HOSTILE, "web", 1, 0, 5)])
+    store.add_judgments(
+        [Judgment("j", "s", "judge", "coherence", "likelihood", "scored", "", 0.4, "", 9, 1)]
+    )
+    store.add_completions([Completion("c", "s", "anchor", 0, HOSTILE, 3, 1)])
+    store.add_preferences(
+        [Preference("f", "s", HOSTILE, "good", "bad", "web", "verifier", 1.0, 1.0, 1)]
+    )
+    store.add_manifest(1, [("passage", "s"), ("preference", "f")])
+    store.add_datasheet(
+        [
+            ProbeResult(
+                "r",
+                "judge",
+                "coherence",
+                "likelihood",
+                "shuffled_words",
+                "test",
+                8,
+                1.0,
+                0.75,
+                1.0,
+                1.0,
+            )
+        ],
+        [Admission("a", "judge", "coherence", "likelihood", True, "")],
+    )
+    found = measure(
+        ScriptedJudge(ScriptedConfig()), load_rubric("relevance"), gold_set("off_topic")
+    )
+    store.add_gold_sheet(found.sheet, found.items, found.rows)
+    nothing = float("nan")
+    store.add_win_rate(
+        WinRate(1, "judge", "relevance", "one", "anchor", 40, 0.7, 0.55, 0.82, 0.75, 0.52, 0.95, "")
+    )
+    store.add_win_rate(
+        WinRate(
+            1,
+            "blind",
+            "relevance",
+            "one",
+            "anchor",
+            9,
+            0.5,
+            0.2,
+            0.8,
+            nothing,
+            nothing,
+            nothing,
+            "it guesses",
+        )
+    )
+    store.add_head(Head(1, "e", (0.1,), 0.0, 90, 0.8, 0.7, 0.9, 0.1, True, 0.6, 0.02))
+    pairs = [Pair(f"k{i}", "q", "right", "wrong", "A") for i in range(3)]
+    batch = Batch(load_rubric("correctness"), "pairwise", "choice", pairs=pairs, generation=1)
+    store.add_judgments(pairwise_rows("judge", batch, [Comparison(x, x) for x in (1.0, 1.0, -1.0)]))
+    store.add_train_steps([TrainStep(1, "sft", i, 2.0 - i, 1.0, 1e-4, 100, 0.1) for i in range(2)])
+    store.register_attempt(1, "one", "anchor")
+    for name, bits in (("one", 1.0), ("anchor", 1.2)):
+        store.add_item_scores(
+            [
+                ItemScore(1, "bits_per_byte", f"h{i}", i, name, bits, 10, "", f"h{i}")
+                for i in range(9)
+            ]
+        )
+        store.add_evaluations(
+            [Evaluation(1, 1, "bits_per_byte", "bits_per_byte", name, bits, 0.01, 9)]
+        )
+    store.add_evaluations([Evaluation(1, 1, "bits_per_byte", "gain", "one", 0.2, 0.003, 9)])
+    store.add_evaluations([Evaluation(1, 1, "labeler", "win_rate", "one", 0.8125, 0.1, 16)])
+    path = tuple(0.43 * i for i in range(1, 10))
+    store.add_gate_tests(
+        [
+            GateTest(
+                1,
+                "bits_per_byte",
+                "primary",
+                "champion",
+                "anchor",
+                "pass",
+                0.2,
+                0.0,
+                9,
+                9,
+                0.2,
+                0.003,
+                3.9,
+                3.69,
+                path,
+            )
+        ]
+    )
+    store.add_decision(
+        Decision(
+            1,
+            1,
+            "promote",
+            "evidence of a gain",
+            "one",
+            "anchor",
+            0.025,
+            3.9,
+            3.69,
+            9,
+            0.2,
+            False,
+            now(),
+        ),
+        ["champion"],
+    )
+    why = "not trained: the share of real text is 0.100, below 0.5 (data.min_real_share)"
+    store.add_decision(Decision(0, 2, "abort", why, "", "one", 0.0, 0.0, 0.0, 0, 0.0, False, now()))
+    store.note_drops(1, "crawl", [("HTTP 404", "u")])
+    store.start_stage(1, "crawl")
+    store.finish_stage(1, "crawl", {"fetched": 3})
+    store.close()
+    return tmp_path
+
+
+def ratchet(run: Path, *arguments: str, text: str = "", code: int = 0) -> str:
+    result = CliRunner().invoke(app, [*arguments, "--run", str(run)], input=text)
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["status"], ["crawl", "fetched 3", "2 generations decided"]),
+        (["generations"], ["promote", "0.2000 ± 0.003", "report.html"]),
+        (
+            ["show", "1"],
+            [
+                "promote",
+                "coherence",
+                "HTTP 404",
+                "evidence of a gain",
+                "3.90 / 3.69",
+                "0.8125 ± 0.100",
+            ],
+        ),
+        (["show", "2"], ["abort", "real text is 0.100"]),
+        (["lineage", "2"], ["abort", "real text is 0.100"]),
+        (["compare", "0", "1"], ["promote", "generation 0"]),
+        (
+            ["samples", "1"],
+            ["passage", "http://h/<b>", "<script>alert(1)</script> [red]markup[/red] [/]", "good"],
+        ),
+    ],
+)
+def test_commands_show_what_the_store_holds(
+    run: Path, arguments: list[str], words: list[str]
+) -> None:
+    output = ratchet(run, *arguments)
+    for word in words:
+        assert word in output
+    assert "the-secret-salt" not in output
+
+
+def test_terminal_controls_in_crawled_text_are_not_passed_on(run: Path) -> None:
+    assert "\x1b[31m" not in ratchet(run, "samples", "1")
+
+
+def test_chat_answers_with_the_champion(run: Path) -> None:
+    output = ratchet(run, "chat", "--tokens", "4", text="hello\n\n")
+    assert "generation 1" in output
+    assert "generation 0" in ratchet(run, "chat", "--generation", "0", "--tokens", "4", text="")
+
+
+def test_unknown_generation_and_missing_run_are_user_errors(run: Path, tmp_path: Path) -> None:
+    assert "no such generation" in ratchet(run, "show", "7", code=2)
+    assert "no run here" in ratchet(tmp_path / "nowhere", "status", code=2)
+
+
+def test_the_report_says_how_far_the_labels_can_be_trusted(run: Path) -> None:
+    with open_for_reading(run)[0] as connection:
+        page = " ".join(write_report(run, connection).read_text().split())
+    assert "judge errs by correctness on 1 of 3 pairs" in page
+    assert "errors taken out 0.75 [0.52, 0.95]" in page
+    assert "nothing can be said (it guesses)" in page
+    assert "distilled from 90 judged passages" in page
+
+
+def test_report_has_plots_and_nothing_hostile_runs_in_it(run: Path) -> None:
+    connection, _ = open_for_reading(run)
+    page = write_report(run, connection).read_text()
+    assert page.count("data:image/png;base64,") == 7
+    assert "built-in/off_topic" in page
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "default-src 'none'" in page
+    assert "the-secret-salt" not in page
+
+
+def test_a_run_at_work_is_read_from_its_snapshot(run: Path) -> None:
+    snapshot = run / "snapshots" / "latest" / "decision.parquet"
+    assert snapshot.exists()
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(run / "ratchet.duckdb")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        output = ratchet(run, "generations")
+    finally:
+        holder.communicate("\n", timeout=60)
+    assert "the run is at work" in output
+    assert "promote" in output

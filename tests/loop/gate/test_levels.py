@@ -1,0 +1,146 @@
+"""Whole runs by simulation: how many promotions are false, and how a point estimate and a z-test do
+beside the gate."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from loop.gate.evidence import GateRule, log_evidence_path
+from loop.gate.levels import LevelKind, attempt_level, log_threshold
+
+RULE = GateRule()
+ALPHA = 0.05
+RUNS = 2000
+UNITS = 80
+
+
+def within(count: int, total: int, chance: float) -> bool:
+    return binomtest(count, total, chance, alternative="greater").pvalue > 1e-3
+
+
+def passes(gains: np.ndarray, level: float, looks: int = 0) -> np.ndarray:
+    """Which streams [R, N] ever cross: stopped at the best moment for the candidate."""
+    path = log_evidence_path(gains - RULE.bound, RULE.bound, RULE.prior_second_moment)
+    return (path >= log_threshold(level, looks)).any(axis=1)
+
+
+def units(rng: np.random.Generator, mean: np.ndarray, spread: float = 0.5) -> np.ndarray:
+    """Gains [R, N] in [-1, 1] whose means are exactly those given."""
+    return mean[:, None] + spread * rng.choice([-1.0, 1.0], (len(mean), UNITS))
+
+
+def test_levels_of_all_attempts_sum_to_alpha() -> None:
+    levels = [attempt_level("strict", 0.05, k, 0) for k in range(1, 100_000)]
+    assert levels[0] == 0.025
+    assert sum(levels) < 0.05
+    assert sum(levels) == pytest.approx(0.05, rel=1e-4)
+
+
+@given(st.integers(1, 1000), st.integers(0, 1000), st.floats(1e-6, 0.5))
+def test_discovery_grows_with_what_was_found_and_never_beyond_alpha(
+    attempt: int, found: int, alpha: float
+) -> None:
+    found = min(found, attempt - 1)
+    strict = attempt_level("strict", alpha, attempt, found)
+    level = attempt_level("discovery", alpha, attempt, found)
+    assert strict <= level <= alpha
+    assert attempt_level("discovery", alpha, attempt, 0) == strict
+
+
+def test_reused_items_ask_for_ln_2_more_with_each_look() -> None:
+    assert log_threshold(0.025) == pytest.approx(math.log(40))
+    assert log_threshold(0.025, 3) - log_threshold(0.025) == pytest.approx(3 * math.log(2))
+    assert log_threshold(0.025, 3, 5) - log_threshold(0.025) == pytest.approx(3 * math.log(5))
+
+
+def test_twenty_generations_without_a_gain_are_rarely_promoted_and_by_other_gates_nearly_always() -> (
+    None
+):
+    rng = np.random.default_rng(0)
+    promoted = {
+        "gate": np.zeros(RUNS, bool),
+        "point": np.zeros(RUNS, bool),
+        "z": np.zeros(RUNS, bool),
+    }
+    for attempt in range(1, 21):
+        gains = units(rng, np.zeros(RUNS))
+        promoted["gate"] |= passes(gains, attempt_level("strict", ALPHA, attempt, 0))
+        promoted["point"] |= gains.mean(axis=1) > 0
+        promoted["z"] |= gains.mean(axis=1) > 1.645 * gains.std(axis=1, ddof=1) / math.sqrt(UNITS)
+    assert within(int(promoted["gate"].sum()), RUNS, ALPHA)
+    assert promoted["point"].mean() > 0.99
+    assert promoted["z"].mean() > 0.5
+
+
+def offers(rng: np.random.Generator, was_promoted: np.ndarray) -> np.ndarray:
+    """An adversary's eight next candidates, [R, 8] true gains, none above zero; what was promoted
+    before is repeated."""
+    means = -np.abs(rng.normal(0, 0.02, (len(was_promoted), 8)))
+    means[was_promoted, 0] = 0.0
+    return means
+
+
+def test_an_adversary_that_picks_the_best_of_eight_on_all_it_can_see_stays_within_the_bound() -> (
+    None
+):
+    """Candidates are chosen by every bit that earlier attempts let out, and by eight candidates'
+    scores on the items of earlier attempts; what decides is drawn afresh."""
+    rng = np.random.default_rng(1)
+    ever = np.zeros(RUNS, bool)
+    for attempt in range(1, 11):
+        means = offers(rng, ever)
+        seen = np.stack([units(rng, means[:, k]).mean(axis=1) for k in range(8)], axis=1)
+        chosen = np.take_along_axis(means, seen.argmax(axis=1)[:, None], axis=1)[:, 0]
+        ever |= passes(units(rng, chosen), attempt_level("strict", ALPHA, attempt, 0))
+    assert within(int(ever.sum()), RUNS, ALPHA)
+
+
+def test_an_adversary_that_learns_a_fixed_set_bit_by_bit_is_held_by_the_looks() -> None:
+    """The same items in every attempt. A candidate is right on random items, and on those that
+    candidates which passed before were right on: all that is known of the items is which attempts
+    passed."""
+    rng = np.random.default_rng(2)
+    known, ever = np.zeros((RUNS, UNITS)), np.zeros(RUNS, bool)
+    for attempt in range(1, 13):
+        pattern = np.sign(known + rng.choice([-1.0, 1.0], known.shape))
+        passed = passes(
+            0.5 * pattern, attempt_level("strict", ALPHA, attempt, 0), looks=attempt - 1
+        )
+        known[passed] += 2 * pattern[passed]
+        ever |= passed
+    assert within(int(ever.sum()), RUNS, ALPHA)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
+def test_the_share_of_false_promotions_is_at_most_alpha_in_discovery(share: float) -> None:
+    """e-LOND: fifteen attempts, of which a share brings a gain; a promotion without one is false."""
+    promoted, wrong = discover("discovery", share)
+    shares = wrong / np.maximum(promoted, 1)
+    assert shares.mean() <= ALPHA + 3 * shares.std() / math.sqrt(RUNS)
+
+
+def discover(kind: LevelKind, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Promotions, and false ones, of each run of fifteen attempts."""
+    rng = np.random.default_rng(3)
+    promoted, wrong = np.zeros(RUNS, int), np.zeros(RUNS, int)
+    for attempt in range(1, 16):
+        good = rng.random(RUNS) < share
+        gains = units(rng, np.where(good, 0.3, 0.0))
+        before = promoted.copy()
+        for found in np.unique(before):
+            of = before == found
+            ok = passes(gains[of], attempt_level(kind, ALPHA, attempt, int(found)))
+            promoted[of] += ok
+            wrong[of] += ok & ~good[of]
+    return promoted, wrong
+
+
+def test_discovery_finds_more_than_strict_where_there_is_much_to_find() -> None:
+    found = {kind: discover(kind, 0.9)[0].mean() for kind in ("strict", "discovery")}
+    assert found["strict"] < found["discovery"] <= 15 * 0.9 + 0.2

@@ -1,0 +1,95 @@
+"""A task of lm-evaluation-harness as a suite; runs where lm-eval is installed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from infra.errors import UserError
+from infra.models.folders import load_model, load_tokenizer
+from infra.store import Store
+from loop.gate.config import SuiteConfig
+from loop.gate.suites.lm_eval_tasks import HarnessTask, task_size
+from loop.gate.suites.scorer import ModelScorer
+
+TASK = """
+task: cities
+dataset_path: json
+dataset_kwargs:
+  data_files:
+    validation: {data}
+validation_split: validation
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: "{{{{answer}}}}"
+metric_list:
+  - metric: acc
+"""
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    pytest.importorskip("lm_eval")
+    rows = [
+        {"question": f"Question {i}:", "choices": ["yes", "no and no"], "answer": i % 2}
+        for i in range(12)
+    ]
+    data = tmp_path / "cities.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    file = tmp_path / "cities.yaml"
+    file.write_text(TASK.format(data=data))
+    return file
+
+
+@torch.no_grad()
+def plain(folder: Path, context: str, choice: str) -> float:
+    """A choice's log-probability by transformers alone, as the harness tokenises: both together."""
+    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    before, both = tokenizer.encode(context), tokenizer.encode(context + choice)
+    logps = model(torch.tensor([both])).logits[0].log_softmax(-1)
+    return float(sum(logps[i - 1, both[i]] for i in range(len(before), len(both))))
+
+
+def test_documents_are_drawn_and_marked_by_the_harness(
+    task: Path, tiny_folder: Path, store: Store
+) -> None:
+    suite = HarnessTask(
+        store, "cities", SuiteConfig(file=str(task), kind="lm_eval", items=8), "salt"
+    )
+    assert suite.limit == 8
+    items = suite.draw(store.register_attempt(1, "a", "b"), 0)
+    assert len({item.item_id for item in items}) == 8
+    scorer = ModelScorer([str(tiny_folder)] * 2, 2)
+    rows = suite.score(scorer, items)
+    assert rows[0] == rows[1]
+    choices = (" yes", " no and no")
+    logps = [
+        [plain(tiny_folder, f"Question {item.content}:", choice) for choice in choices]
+        for item in items
+    ]
+    likeliest = [int(second > first) for first, second in logps]
+    assert rows[0] == [
+        float(best == item.content % 2) for best, item in zip(likeliest, items, strict=True)
+    ]
+
+
+def test_tasks_that_there_are_not_are_named(tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+    (tmp_path / "empty.yaml").write_text("a: 1")
+    for task in (
+        "no_such_task_at_all",
+        str(tmp_path / "nowhere.yaml"),
+        str(tmp_path / "empty.yaml"),
+    ):
+        with pytest.raises(UserError, match=r"gate\.suites\.x\.file"):
+            task_size("gate.suites.x.file", task)
+
+
+def test_without_the_harness_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "lm_eval.tasks", None)
+    with pytest.raises(UserError, match=r"ratchet-loop\[lm-eval\]"):
+        task_size("gate.suites.x.file", "arc_easy")

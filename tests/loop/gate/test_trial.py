@@ -1,0 +1,594 @@
+"""Decisions with a scorer whose answers are known."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.records import Checkpoint, Document, Page, Sample, TrainStep, now, unit_hash
+from infra.store import Store
+from judges.verifying.checks import Claim
+from judges.verifying.verifier import VerifiedDocument
+from loop.gate.config import GateConfig, SuiteConfig
+from loop.gate.suites.answers import suites_of
+from loop.gate.trial.contenders import Rivals
+from loop.gate.trial.sealed_exam import Exam
+from loop.gate.trial.trial import SuiteTrial, Trial
+from loop.stages.decide import gpu_shares
+
+
+class KnownScorer:
+    """A candidate that needs `gain` bits a byte less than the champion, answers `right` prompts
+    right, and so on.
+
+    Models are candidate, champion, others, anchor; `others` are their bits per byte.
+    """
+
+    def __init__(self, gain: float, right: int = 24, **options: Any) -> None:
+        self.gain, self.right = gain, right
+        self.repeats: bool = options.get("repeats", False)
+        self.others: list[float] = options.get("others", [1.0])
+        self.whole: str = options.get("problem", "")
+        self.kl: float = options.get("kl", 0.1)
+        self.marks: list[list[bool]] = options.get("marks", [])
+        self.texts: list[str] = []
+
+    def problem(self) -> str:
+        return self.whole
+
+    def bits(self, texts: Sequence[str]) -> list[list[float]]:
+        self.texts += texts
+        return [[value] * len(texts) for value in (1.0 - self.gain, 1.0, *self.others)]
+
+    def logps(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
+        """The first of each two texts is likelier where a model's mark for that item says so."""
+        rows = []
+        for right in self.marks:
+            rows.append([])
+            for (prompt, _), (_, second) in zip(pairs[::2], pairs[1::2], strict=True):
+                good = right[int(prompt)]
+                rows[-1] += [-1.0, -2.0] if good else [-2.0 * len(second), -1.0]
+        return rows
+
+    def answers(self, prompts: Sequence[str]) -> list[list[str]]:
+        return [
+            ["7" if i < self.right else "no" for i in range(len(prompts))],
+            ["7"] * len(prompts),
+        ]
+
+    def samples(self, prompts: Sequence[str], seed: int, asked: bool) -> list[list[list[str]]]:
+        varied = [[f"word{i} other{i} third{i}", f"{i}a {i}b {i}c"] for i in range(len(prompts))]
+        return [
+            [["la la la la"] * 2] * len(prompts) if self.repeats else varied,
+            varied,
+            *[varied for _ in self.others],
+        ]
+
+    def drift(self, prompts: Sequence[str], seed: int, asked: bool) -> list[list[float]]:
+        return [[value] * len(prompts) for value in (self.kl, 0.0, *[0.0 for _ in self.others])]
+
+
+class KnownVerifier:
+    """Finds one example on each page, and one that all pages have."""
+
+    def verify(self, documents: Sequence[Document], generation: int) -> list[VerifiedDocument]:
+        return [
+            VerifiedDocument(
+                [],
+                [
+                    Sample(name, "", "demonstration", "p", "7", "web", 1, 0, 0, "output")
+                    for name in (f"s{d.document_id}", "shared")
+                ],
+            )
+            for d in documents
+        ]
+
+    def check(self, claims: Sequence[Claim]) -> list[bool]:
+        return [claim.text == claim.reference for claim in claims]
+
+
+def checkpoint(name: str, generation: int) -> Checkpoint:
+    return Checkpoint(name, "/none", "", generation, "", "", 0, now())
+
+
+ANCHOR = checkpoint("anchor", 0)
+
+
+def trial(store: Store, scorer: KnownScorer, gate_tokens: int = 20_000, **options: Any) -> Trial:
+    config = options.pop("config", GateConfig())
+    if not store.documents("gate"):
+        documents = [
+            Document(str(i), f"p{i}", f"u{i}", "t", f"text {i} >>> 7", "en", "x", "gate", 1)
+            for i in range(80)
+        ]
+        store.add_documents(documents)
+    generation = options.pop("generation", 1)
+    rivals = options.pop("rivals", Rivals(ANCHOR, ANCHOR, {}))
+    candidate = checkpoint(f"candidate{generation}", generation)
+    store.add_checkpoint(ANCHOR)
+    store.add_checkpoint(candidate)
+    attempt = store.register_attempt(generation, candidate.digest, rivals.champion.digest)
+    return Trial(
+        store=store,
+        config=config,
+        scorer=scorer,
+        suites=suites_of(
+            store, config, gate_tokens, "s", KnownVerifier(), options.pop("judges", {})
+        ),
+        verifier=KnownVerifier(),
+        generation=generation,
+        number=attempt,
+        candidate=candidate,
+        rivals=rivals,
+        salt="s",
+    )
+
+
+@pytest.mark.parametrize(("gain", "outcome"), [(0.3, "promote"), (-0.3, "reject"), (0.0, "hold")])
+def test_outcome_follows_the_evidence(store: Store, gain: float, outcome: str) -> None:
+    decision = trial(store, KnownScorer(gain)).run()
+    assert decision.outcome == outcome
+    assert decision.mean_gain == pytest.approx(gain)
+    assert store.decision(1) == decision
+    (test,) = store.gate_tests(1)
+    assert len(test.path) == decision.num_documents
+    assert store.champion().digest == ("candidate1" if outcome == "promote" else "anchor")
+
+
+class PerText(KnownScorer):
+    """A candidate whose gain depends on the text."""
+
+    def __init__(self, gain_of: Callable[[str], float], **options: Any) -> None:
+        super().__init__(0.0, **options)
+        self.gain_of = gain_of
+
+    def bits(self, texts: Sequence[str]) -> list[list[float]]:
+        rows = super().bits(texts)
+        return [[1.0 - self.gain_of(text) for text in texts], *rows[1:]]
+
+
+def lucky(text: str) -> float:
+    """No true gain: as often better as worse, by the text."""
+    return 0.15 if unit_hash("luck", text) < 0.5 else -0.15
+
+
+def test_a_candidate_that_is_the_champion_is_held(store: Store) -> None:
+    assert trial(store, KnownScorer(0.0)).run().outcome == "hold"
+
+
+@pytest.mark.parametrize("salt", ["a", "b", "c", "d"])
+def test_a_lucky_seed_is_not_promoted(store: Store, salt: str) -> None:
+    scorer = PerText(lambda text: lucky(salt + text))
+    assert trial(store, scorer).run().outcome in ("hold", "reject")
+
+
+def test_a_collapsed_candidate_is_rejected(store: Store) -> None:
+    decision = trial(store, KnownScorer(0.3, repeats=True)).run()
+    assert decision.outcome == "reject"
+    assert "distinct-2" in decision.reason
+
+
+def test_a_poisoned_candidate_better_on_text_and_worse_on_a_guard_is_rejected(
+    store: Store, tmp_path: Path
+) -> None:
+    config = GateConfig(suites={"choices": suite_file(tmp_path)})
+    marks = [[False] * 300, [True] * 300, [True] * 300]
+    decision = trial(store, KnownScorer(0.3, marks=marks), config=config).run()
+    assert decision.outcome == "reject"
+    assert "choices" in decision.reason
+
+
+def test_a_contaminated_candidate_that_knows_what_earlier_attempts_drew_gains_nothing(
+    store: Store,
+) -> None:
+    trial(store, KnownScorer(0.0), gate_tokens=5_000).run()
+    drawn = {s.item_id for s in store.item_scores(1, "bits_per_byte")}
+    known = {d.text for d in store.documents("gate") if d.document_id in drawn}
+    assert len(known) > 10
+    scorer = PerText(lambda text: 0.5 if text in known else 0.0)
+    assert trial(store, scorer, generation=2).run().outcome == "hold"
+    assert not known & set(scorer.texts)
+
+
+def test_a_reward_hacked_candidate_is_rejected(store: Store) -> None:
+    steps = [
+        TrainStep(
+            1, "grpo", i, 0.0, 1.0, 1e-6, 9, 1.0, metrics=json.dumps({"reward": 0.2 + 0.1 * i})
+        )
+        for i in range(6)
+    ]
+    store.add_train_steps(steps)
+    assert trial(store, KnownScorer(0.3)).run().outcome == "promote", (
+        "a reward that rises with the measure is no hack"
+    )
+    other = Store(":memory:")
+    other.add_train_steps(steps)
+    decision = trial(other, KnownScorer(-0.002)).run()
+    assert decision.outcome == "reject"
+    assert (
+        "the reward rose from 0.250 to 0.650 in training, and no primary measure rose"
+        in decision.reason
+    )
+    other.close()
+
+
+def test_the_small_stage_spares_one_suite_where_the_beginning_of_another_shows_a_loss(
+    store: Store, tmp_path: Path
+) -> None:
+    config = GateConfig(suites={"choices": suite_file(tmp_path)})
+    marks = [[False] * 300, [True] * 300, [True] * 300]
+    decision = trial(store, KnownScorer(0.02, marks=marks), config=config).run()
+    assert decision.outcome == "reject"
+    assert decision.num_documents == 8, "one draw; such a gain would have taken all that there are"
+    assert store.num_fresh("document") == 72
+
+
+def test_reports_are_written_for_a_rejected_candidate_too(store: Store, tmp_path: Path) -> None:
+    config = GateConfig(
+        suites={"choices": suite_file(tmp_path).model_copy(update={"role": "report"})}
+    )
+    marks = [[False] * 300, [True] * 300, [True] * 300]
+    assert trial(store, KnownScorer(-0.3, marks=marks), config=config).run().outcome == "reject"
+    values = {
+        e.model_digest: e.value
+        for e in store.evaluations()
+        if e.metric == "accuracy" and e.suite == "choices"
+    }
+    assert values == {"candidate1": 0.0, "anchor": 1.0}
+
+
+def test_continuations_are_stored_text_by_text_with_errors(store: Store) -> None:
+    trial(store, KnownScorer(0.3)).run()
+    for name in ("distinct_2", "self_bleu", "word_entropy", "length", "kl_to_anchor"):
+        scores = store.item_scores(1, f"continuations/{name}")
+        assert len(scores) == 8 * 2
+        (own,) = [
+            e for e in store.evaluations() if e.metric == name and e.model_digest == "candidate1"
+        ]
+        assert own.standard_error >= 0
+        mine = [s.value for s in scores if s.model_digest == "candidate1"]
+        assert own.value == pytest.approx(sum(mine) / len(mine))
+
+
+@pytest.mark.parametrize("name", ["bits_per_byte", "labeler", "a/b", ""])
+def test_a_suite_cannot_take_a_name_of_the_gates_own(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="a suite cannot be called"):
+        GateConfig(suites={name: suite_file(tmp_path)})
+
+
+def test_gpus_are_shared_between_scorers_and_judges() -> None:
+    assert gpu_shares(0, 1, 3) == (0.0, 0.0)
+    assert gpu_shares(4, 4, 0)[0] == 1.0
+    for gpus, scorers, judges in ((1, 1, 1), (1, 1, 3), (2, 4, 2), (8, 8, 1)):
+        scorer, judge = gpu_shares(gpus, scorers, judges)
+        assert scorer * scorers + judge * judges <= gpus + 1e-9
+        assert scorer * max(1, scorers // gpus) + judge * judges <= 1.0 + 1e-9, "on one of the GPUs"
+
+
+def test_it_stops_drawing_when_the_evidence_suffices(store: Store) -> None:
+    decision = trial(store, KnownScorer(0.3)).run()
+    assert decision.num_documents == 16, "two chunks of eight"
+    assert len(store.item_scores(1, "bits_per_byte")) == 2 * 16, (
+        "the champion is the anchor: two models"
+    )
+
+
+def test_it_holds_when_the_budget_is_spent(store: Store) -> None:
+    decision = trial(store, KnownScorer(0.3), gate_tokens=1000).run()
+    assert (decision.outcome, decision.num_documents) == ("hold", 3)
+    assert "bits_per_byte against the champion" in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("scorer", "words"),
+    [
+        (KnownScorer(0.3, right=10), "10 of 24 examples right, the champion 24"),
+        (KnownScorer(0.3, repeats=True), "distinct-2 fell"),
+        (KnownScorer(0.3, kl=7.0), "KL to the anchor is 7.00"),
+        (KnownScorer(0.3, kl=float("nan")), "KL to the anchor is nan"),
+    ],
+)
+def test_vetoes_reject_before_a_held_out_document_is_spent(
+    store: Store, scorer: KnownScorer, words: str
+) -> None:
+    decision = trial(store, scorer).run()
+    assert decision.outcome == "reject"
+    assert words in decision.reason
+    assert scorer.texts == []
+    assert store.num_fresh("document") == 80
+
+
+def test_a_candidate_that_is_not_whole_aborts(store: Store) -> None:
+    decision = trial(store, KnownScorer(0.3, problem="the candidate completes nothing")).run()
+    assert (decision.outcome, decision.reason) == ("abort", "the candidate completes nothing")
+    assert store.champion().generation == 0
+
+
+def test_a_changed_tokenizer_is_a_veto(store: Store, tmp_path: Path) -> None:
+    own, champion = tmp_path / "own", tmp_path / "champion"
+    for folder, content in ((own, "{}"), (champion, '{"a": 1}')):
+        folder.mkdir()
+        (folder / "tokenizer.json").write_text(content)
+    one = trial(store, KnownScorer(0.3))
+    changed = replace(
+        one,
+        candidate=replace(one.candidate, path=str(own)),
+        rivals=replace(one.rivals, champion=replace(ANCHOR, path=str(champion))),
+    )
+    assert "the tokenizer changed (tokenizer.json)" in changed.run().reason
+
+
+def test_small_difference_in_examples_is_no_veto(store: Store) -> None:
+    assert trial(store, KnownScorer(0.3, right=22)).run().outcome == "promote"
+
+
+def rivals_with_best() -> Rivals:
+    """After a rollback: the champion is not the best model that there was."""
+    return Rivals(checkpoint("champion", 2), ANCHOR, {"bits_per_byte": checkpoint("best", 1)})
+
+
+@pytest.mark.parametrize(
+    ("best", "anchor", "outcome", "against"),
+    [(0.8, 1.2, "promote", ""), (0.4, 1.2, "reject", "best"), (0.8, 0.3, "reject", "anchor")],
+)
+def test_better_than_the_champion_is_not_enough_where_it_is_worse_than_the_anchor_or_the_best(
+    store: Store, best: float, anchor: float, outcome: str, against: str
+) -> None:
+    one = trial(
+        store, KnownScorer(0.2, others=[best, anchor]), rivals=rivals_with_best(), generation=3
+    )
+    decision = one.run()
+    assert decision.outcome == outcome
+    assert against in decision.reason
+    tests = {test.against: test for test in store.gate_tests(1)}
+    assert set(tests) == {"champion", "anchor", "best"}
+    assert tests["anchor"].bound == pytest.approx(-0.05)
+
+
+def test_the_best_so_far_moves_only_to_what_is_better(store: Store) -> None:
+    one = trial(
+        store, KnownScorer(0.2, others=[0.78, 1.2]), rivals=rivals_with_best(), generation=3
+    )
+    assert one.run().outcome == "promote"
+    assert store.alias("champion") == one.candidate
+    assert store.alias("best:bits_per_byte") is None, "0.80 bits, and the best so far has 0.78"
+    other = trial(
+        store, KnownScorer(0.3, others=[0.78, 1.2]), rivals=rivals_with_best(), generation=4
+    )
+    assert other.run().outcome == "promote"
+    assert store.alias("best:bits_per_byte") == other.candidate
+
+
+def test_resumed_trial_scores_nothing_twice_and_decides_the_same(store: Store) -> None:
+    first = trial(store, KnownScorer(0.03))
+    tests = SuiteTrial(first, first.suites[0]).run()
+    again = KnownScorer(0.03)
+    resumed = replace(first, scorer=again)
+    assert SuiteTrial(resumed, resumed.suites[0]).run() == tests
+    assert again.texts == []
+
+
+def test_levels_fall_with_attempts_and_rise_with_promotions_in_discovery(store: Store) -> None:
+    for level, second in (("strict", 0.05 / 6), ("discovery", 0.05 / 3)):
+        inner = Store(":memory:")
+        config = GateConfig(level=level)
+        one = trial(inner, KnownScorer(0.3), config=config)
+        assert one.level == 0.025
+        assert one.run().outcome == "promote"
+        two = trial(inner, KnownScorer(0.3), config=config, generation=2)
+        assert two.level == pytest.approx(second)
+        inner.close()
+
+
+def domain_documents(store: Store) -> None:
+    pages = [
+        Page(
+            page_id=f"p{i}",
+            url=f"http://d{i % 5}.org/{i}",
+            host=f"d{i % 5}.org",
+            domain=f"d{i % 5}.org",
+            section="",
+            kind="page",
+            visit=1,
+            location="",
+            status=200,
+            content_type="",
+            etag="",
+            last_modified="",
+            fetched_at=now(),
+            digest="",
+            num_bytes=1,
+            generation=1,
+            train="yes",
+            evaluate="yes",
+            warc_file="",
+            warc_offset=0,
+            warc_length=0,
+        )
+        for i in range(60)
+    ]
+    documents = [
+        Document(
+            str(i), f"p{i}", f"http://d{i % 5}.org/{i}", "t", f"text {i}", "en", "x", "gate", 1
+        )
+        for i in range(60)
+    ]
+    store.add_documents(documents, pages)
+
+
+def test_domains_are_drawn_whole_and_never_again(store: Store) -> None:
+    domain_documents(store)
+    config = GateConfig(unit="domain", unit_documents=3, chunk_documents=2)
+    decision = trial(store, KnownScorer(0.0), config=config).run()
+    assert decision.outcome == "hold"
+    scores = store.item_scores(1, "bits_per_byte")
+    assert {score.unit for score in scores} == {f"d{i}.org" for i in range(5)}
+    assert len(scores) == 2 * 5 * 3
+    assert store.gate_tests(1)[0].num_units == 5
+    assert store.num_fresh("domain") == 0
+    later = trial(store, KnownScorer(0.3), config=config, generation=2).run()
+    assert (later.outcome, later.num_documents) == ("hold", 0), "nothing that is fresh is left"
+
+
+def suite_file(tmp_path: Path, count: int = 300) -> SuiteConfig:
+    file = tmp_path / "suite.jsonl"
+    lines = [
+        {"id": f"i{i}", "prompt": str(i), "choices": ["right", "wrong"], "answer": 0}
+        for i in range(count)
+    ]
+    file.write_text("\n".join(json.dumps(line) for line in lines))
+    return SuiteConfig(file=str(file), kind="choice", role="guard", margin=0.2, items=count)
+
+
+@pytest.mark.parametrize(("share", "outcome"), [(0.9, "promote"), (0.2, "reject"), (0.62, "hold")])
+def test_a_guard_from_a_file_decides_along_with_the_primary(
+    store: Store, tmp_path: Path, share: float, outcome: str
+) -> None:
+    config = GateConfig(suites={"choices": suite_file(tmp_path)})
+    champion = [i % 10 < 9 for i in range(300)]
+    candidate = [(i * 7) % 100 < share * 100 for i in range(300)] if share < 0.9 else champion
+    if share == 0.62:
+        candidate = [right and i % 9 not in (0, 3) for i, right in enumerate(champion)]
+    decision = trial(
+        store, KnownScorer(0.3, marks=[candidate, champion, champion]), config=config
+    ).run()
+    assert decision.outcome == outcome, store.gate_tests(1)
+    assert decision.is_weak == (outcome == "promote"), (
+        "the file's items are used again in every attempt"
+    )
+    if outcome == "reject":
+        assert "worse by more than the margin on choices against the anchor" in decision.reason
+    if outcome == "hold":
+        assert "choices against the anchor" in decision.reason
+
+
+def test_reused_items_are_the_same_in_every_attempt_and_need_more_each_time(
+    store: Store, tmp_path: Path
+) -> None:
+    config = GateConfig(suites={"choices": suite_file(tmp_path)})
+    marks = [[True] * 300] * 3
+    for generation in (1, 2):
+        trial(store, KnownScorer(0.3, marks=marks), config=config, generation=generation).run()
+    first, second = ([s.item_id for s in store.item_scores(k, "choices")] for k in (1, 2))
+    assert second[: len(first)] == first
+    one, two = (next(t for t in store.gate_tests(k) if t.suite == "choices") for k in (1, 2))
+    assert two.log_threshold - one.log_threshold == pytest.approx(2 * math.log(3))
+
+
+def test_items_that_are_not_reused_are_fresh_in_every_attempt(store: Store, tmp_path: Path) -> None:
+    config = GateConfig(
+        suites={"choices": suite_file(tmp_path).model_copy(update={"reuse": False})}
+    )
+    marks = [[True] * 300] * 3
+    for generation in (1, 2):
+        assert (
+            not trial(store, KnownScorer(0.3, marks=marks), config=config, generation=generation)
+            .run()
+            .is_weak
+        )
+    drawn = [{s.item_id for s in store.item_scores(k, "choices")} for k in (1, 2)]
+    assert drawn[0]
+    assert drawn[1]
+    assert not drawn[0] & drawn[1]
+
+
+def test_held_out_documents_may_be_used_again_at_a_price(store: Store) -> None:
+    config = GateConfig(reuse_documents=True)
+    decisions = [trial(store, KnownScorer(0.3), config=config, generation=k).run() for k in (1, 2)]
+    assert [d.outcome for d in decisions] == ["promote", "promote"]
+    assert all(d.is_weak for d in decisions)
+    first, second = ({s.item_id for s in store.item_scores(k, "bits_per_byte")} for k in (1, 2))
+    assert first <= second, "the same documents, and more of them"
+    assert decisions[1].log_threshold == pytest.approx(math.log(6 / 0.05) + math.log(3))
+
+
+def test_a_suite_that_is_only_reported_decides_nothing(store: Store, tmp_path: Path) -> None:
+    config = GateConfig(
+        suites={"choices": suite_file(tmp_path).model_copy(update={"role": "report"})}
+    )
+    marks = [[False] * 300, [True] * 300, [True] * 300]
+    decision = trial(store, KnownScorer(0.3, marks=marks), config=config).run()
+    assert decision.outcome == "promote"
+    assert not decision.is_weak
+    values = {
+        e.model_digest: e.value
+        for e in store.evaluations()
+        if e.suite == "choices" and e.metric == "accuracy"
+    }
+    assert values == {"candidate1": 0.0, "anchor": 1.0}
+
+
+def exam(one: Trial) -> Exam:
+    decision = one.store.decision(one.generation)
+    assert decision is not None
+    return Exam(one.store, one.config, one.scorer, decision, ANCHOR, "s")
+
+
+def test_the_sealed_exam_is_scored_once_and_read_by_no_decision(store: Store) -> None:
+    sealed = [
+        Document(f"s{i}", f"q{i}", f"v{i}", "t", f"sealed {i}", "en", "x", "sealed", 1)
+        for i in range(12)
+    ]
+    store.add_documents(sealed)
+    one = trial(store, KnownScorer(0.3), config=GateConfig(exam_documents=10))
+    assert one.run().outcome == "promote"
+    assert not any("sealed" in text for text in one.scorer.texts)  # type: ignore[attr-defined]
+    assert exam(one).is_due()
+    exam(one).sit()
+    assert not exam(one).is_due()
+    found = {
+        (e.metric, e.model_digest): e.value for e in store.evaluations() if e.suite == "sealed_exam"
+    }
+    assert found[("gain", "candidate1")] == pytest.approx(0.3)
+    assert found[("bits_per_byte_sealed", "anchor")] == pytest.approx(1.0)
+    drawn = [s.item_id for s in store.item_scores(1, "sealed_exam")]
+    assert len(set(drawn)) == 10
+    later = trial(store, KnownScorer(0.3), generation=2)
+    assert later.run().outcome == "promote"
+    exam(later).sit()
+    assert set(drawn) <= {s.item_id for s in store.item_scores(2, "sealed_exam")}, (
+        "the same ones in each generation"
+    )
+
+
+def test_who_was_not_promoted_sits_no_exam(store: Store) -> None:
+    one = trial(store, KnownScorer(0.0))
+    assert one.run().outcome == "hold"
+    assert not exam(one).is_due()
+
+
+def test_a_run_without_sealed_documents_has_no_exam(store: Store) -> None:
+    one = trial(store, KnownScorer(0.3))
+    one.run()
+    exam(one).sit()
+    assert [e for e in store.evaluations() if e.suite == "sealed_exam"] == []
+
+
+def test_scores_that_are_no_numbers_abort(store: Store) -> None:
+    decision = trial(store, KnownScorer(float("nan"))).run()
+    assert (decision.outcome, decision.reason) == (
+        "abort",
+        "the candidate's scores on bits_per_byte are not finite",
+    )
+
+
+def test_a_document_forgotten_in_the_middle_of_an_attempt_is_passed_over(store: Store) -> None:
+    first = trial(store, KnownScorer(0.0), gate_tokens=2_000)
+    SuiteTrial(first, first.suites[0]).run()
+    drawn = [s.item_id for s in store.item_scores(1, "bits_per_byte")]
+    store._connection.execute(
+        "DELETE FROM item_score WHERE item_id IN (?, ?)", [drawn[-1], drawn[-2]]
+    )
+    store._connection.execute(
+        "UPDATE document SET status = 'forgotten' WHERE document_id = ?", [drawn[-1]]
+    )
+    resumed = trial(store, KnownScorer(0.0), gate_tokens=20_000)
+    (test,) = SuiteTrial(resumed, resumed.suites[0]).run()
+    assert drawn[-1] not in {s.item_id for s in store.item_scores(1, "bits_per_byte")}
+    assert test.num_items > len(drawn) // 2, "it went on to documents that are there"

@@ -1,0 +1,301 @@
+"""Models filed by digest, who was champion when, and what verify, gc and export make of them."""
+
+from __future__ import annotations
+
+import json
+import stat
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from infra.artifacts import folder_digest
+from infra.records import Checkpoint, Decision, GateTest, ItemScore, now
+from infra.store import Store
+from loop.commands.main import app
+from loop.data.curriculum import manifest_digest
+from loop.gate.evidence import clipped_gains, log_evidence_path, unit_means
+from loop.recipe.recipe import load_recipe
+from loop.record.model_folders import file_model, write_provenance
+from loop.record.run_folder import Run
+
+ITEMS = [("passage", "a"), ("preference", "b")]
+
+
+def decision(generation: int, outcome: str, digest: str) -> Decision:
+    return Decision(
+        generation,
+        generation,
+        outcome,
+        "evidence",
+        digest,
+        "",
+        0.05,
+        4.0,
+        3.7,
+        16,
+        0.1,
+        False,
+        now(),
+    )
+
+
+def add_model(run: Run, generation: int, outcome: str | None) -> Checkpoint:
+    """A generation as the stages leave it: filed, recorded, tested, decided."""
+    place = run.model_folder(generation)
+    place.mkdir(parents=True)
+    (place / "model.safetensors").write_bytes(bytes([generation]) * 1000)
+    (place / "config.json").write_text("{}")
+    folder, digest = file_model(run, generation)
+    parent = run.store.champion().digest
+    model = Checkpoint(
+        digest, str(folder), parent, generation, manifest_digest(ITEMS), "r", 0, now()
+    )
+    run.store.add_checkpoint(model)
+    run.store.add_manifest(generation, ITEMS)
+    if outcome is None:
+        return model
+    attempt = run.store.register_attempt(generation, digest, parent)
+    rng = np.random.default_rng(generation)
+    own, other = rng.normal(1.0, 0.1, 12), rng.normal(1.1, 0.1, 12)
+    run.store.add_item_scores(
+        [
+            ItemScore(
+                attempt, "bits_per_byte", f"d{i}", i, name, float(values[i]), 9, "", f"u{i // 2}"
+            )
+            for i in range(12)
+            for name, values in ((digest, own), (parent, other))
+        ]
+    )
+    gains = unit_means(clipped_gains(-own, -other, 0.2), [f"u{i // 2}" for i in range(12)])
+    path = tuple(float(v) for v in log_evidence_path(gains, 0.0, 0.1))
+    run.store.add_gate_tests(
+        [
+            GateTest(
+                attempt,
+                "bits_per_byte",
+                "primary",
+                "champion",
+                parent,
+                "pass",
+                0.2,
+                0.0,
+                6,
+                12,
+                0.1,
+                0.01,
+                path[-1],
+                3.7,
+                path,
+            )
+        ]
+    )
+    run.store.add_decision(
+        decision(generation, outcome, digest), ["champion"] if outcome == "promote" else []
+    )
+    return model
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Six generations: 1, 2, 4 and 5 were promoted, 3 was rejected, 6 is not decided; the store is
+    closed."""
+    store = Store(str(tmp_path / "ratchet.duckdb"), str(tmp_path / "snapshots"))
+    recipe = load_recipe("quickstart", [])
+    store.note_run_fact("recipe", json.dumps(recipe.identity()))
+    anchor = tmp_path / "base"
+    anchor.mkdir()
+    (anchor / "model.safetensors").write_bytes(b"anchor")
+    store.add_checkpoint(Checkpoint(folder_digest(anchor), str(anchor), "", 0, "", "r", 0, now()))
+    one = Run(tmp_path, recipe, store, "salt", 1)
+    for generation, outcome in enumerate(
+        ["promote", "promote", "reject", "promote", "promote", None], start=1
+    ):
+        add_model(one, generation, outcome)
+    store.close()
+    return one
+
+
+def call(run: Run, *arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [*arguments, "--run", str(run.folder)], env={"COLUMNS": "200"})
+    return result.exit_code, result.output
+
+
+def reopened(run: Run) -> Store:
+    return Store(str(run.folder / "ratchet.duckdb"))
+
+
+def test_a_model_is_filed_by_its_digest_and_nobody_may_write_to_it(run: Run) -> None:
+    place = run.model_folder(1)
+    assert place.is_symlink()
+    folder = place.resolve()
+    assert folder.name == folder_digest(folder)[:16]
+    assert stat.S_IMODE((folder / "model.safetensors").stat().st_mode) == 0o444
+    assert file_model(run, 1) == (folder, folder_digest(folder)), "doing it again changes nothing"
+
+
+def test_the_same_model_trained_again_is_the_same_folder(run: Run) -> None:
+    before = run.model_folder(1).resolve()
+    again = run.model_folder(9)
+    again.mkdir()
+    (again / "model.safetensors").write_bytes(bytes([1]) * 1000)
+    (again / "config.json").write_text("{}")
+    assert file_model(run, 9)[0] == before
+    assert again.resolve() == before
+
+
+def test_provenance_says_what_a_model_was_made_from_and_is_no_part_of_its_digest(run: Run) -> None:
+    store = reopened(run)
+    model = store.checkpoint(2)
+    assert model is not None
+    decision = store.decision(2)
+    assert decision is not None
+    write_provenance(store, model, decision)
+    found = json.loads((Path(model.path) / "ratchet.json").read_text())
+    assert found["recipe"]["name"] == "quickstart"
+    assert found["parent"] == model.parent
+    assert found["decision"]["outcome"] == "promote"
+    assert len(found["tests"][0]["path"]) == 6
+    assert folder_digest(Path(model.path)) == model.digest
+    store.close()
+
+
+def test_champion_now_and_then(run: Run) -> None:
+    code, output = call(run, "champion")
+    assert code == 0
+    assert "champion: generation 5 (evidence" in output
+    assert "generation 0 (the anchor)" in call(run, "champion", "--at", "2020-01-01")[1]
+    assert "generation 5" in call(run, "champion", "--at", datetime.now(UTC).date().isoformat())[1]
+    assert "this is no date" in call(run, "champion", "--at", "last Tuesday")[1]
+
+
+def test_a_rollback_is_an_event_like_any_other(run: Run) -> None:
+    before = now()
+    time.sleep(0.01)
+    code, output = call(run, "rollback", "--to", "2", "--reason", "generation 5 is rude")
+    assert code == 0, output
+    output = call(run, "champion")[1]
+    assert "champion: generation 2 (generation 5 is rude" in output
+    assert "by hand" in output
+    assert "generation 5" in call(run, "champion", "--at", before.isoformat())[1].splitlines()[-1]
+    assert (run.folder / "champion").resolve() == run.model_folder(2).resolve()
+    store = reopened(run)
+    assert store.champion().generation == 2
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--to", "9", "--reason", "x"], ["no such generation", "0, 1, 2"]),
+        (["--to", "5", "--reason", "x"], ["champion already"]),
+        (["--to", "1", "--reason", " "], ["--reason", "needs one"]),
+    ],
+)
+def test_rollbacks_that_make_no_sense(run: Run, arguments: list[str], words: list[str]) -> None:
+    code, output = call(run, "rollback", *arguments)
+    assert code == 2
+    assert "Traceback" not in output
+    for word in words:
+        assert word in output
+
+
+def test_verify_finds_what_was_changed(run: Run) -> None:
+    code, output = call(run, "verify")
+    assert code == 0, output
+    assert "18 checked, 0 wrong" in output
+    weights = run.model_folder(2).resolve() / "model.safetensors"
+    weights.chmod(0o644)
+    weights.write_bytes(b"altered")
+    store = reopened(run)
+    store._connection.execute(
+        "UPDATE item_score SET value = value + 0.3 WHERE attempt = 3 AND position = 4"
+        " AND model_digest = (SELECT candidate FROM attempt WHERE attempt = 3)"
+    )
+    store._connection.execute("DELETE FROM manifest WHERE generation = 4 AND kind = 'passage'")
+    store.close()
+    code, output = call(run, "verify")
+    assert code == 1
+    assert "18 checked, 3 wrong" in output
+    for words in (
+        "its files changed",
+        "the stored scores give other evidence",
+        "items were added or are gone",
+    ):
+        assert words in output
+
+
+def test_gc_keeps_the_anchor_the_last_champions_and_what_is_not_decided(run: Run) -> None:
+    code, output = call(run, "gc", "--keep", "2")
+    assert code == 0
+    assert "3 would go" in output
+    assert run.model_folder(1).resolve().is_dir(), "nothing goes without --yes"
+    assert "3 collected" in call(run, "gc", "--keep", "2", "--yes")[1]
+    there = [run.model_folder(k).exists() for k in range(1, 7)]
+    assert there == [False, False, False, True, True, True]
+    assert "0 would go" in call(run, "gc", "--keep", "2")[1]
+    assert "(collected)" in call(run, "verify")[1]
+    assert "collected or is gone" in call(run, "rollback", "--to", "1", "--reason", "x")[1]
+    assert "champion: generation 5" in call(run, "champion")[1]
+
+
+def test_gc_keeps_what_an_alias_points_to(run: Run) -> None:
+    store = reopened(run)
+    model = store.checkpoint(3)
+    assert model is not None
+    store.move_alias("best:choices", model, "best accuracy")
+    store.close()
+    call(run, "gc", "--keep", "1", "--yes")
+    assert [run.model_folder(k).exists() for k in range(1, 7)] == [
+        False,
+        False,
+        True,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_export_copies_a_whole_model_and_refuses_an_altered_one(run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "out" / "model"
+    code, output = call(run, "export", str(target))
+    assert code == 0, output
+    assert folder_digest(target) == folder_digest(run.model_folder(5).resolve())
+    assert "it exists" in call(run, "export", str(target))[1]
+    weights = run.model_folder(4).resolve() / "model.safetensors"
+    weights.chmod(0o644)
+    weights.write_bytes(b"altered")
+    code, output = call(run, "export", str(tmp_path / "other"), "--generation", "4")
+    assert code == 2
+    assert "ratchet verify" in output
+    assert not (tmp_path / "other").exists()
+
+
+def test_gguf_needs_a_converter_and_uses_the_one_on_the_path(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    monkeypatch.setenv("PATH", str(tools))
+    code, output = call(run, "export", str(tmp_path / "a"), "--gguf")
+    assert code == 2
+    assert "convert_hf_to_gguf.py is not on the PATH" in output
+    script = tools / "convert_hf_to_gguf.py"
+    script.write_text("import sys, pathlib; pathlib.Path(sys.argv[3]).write_bytes(b'GGUF')")
+    script.chmod(0o755)
+    assert call(run, "export", str(tmp_path / "b"), "--gguf")[0] == 0
+    assert (tmp_path / "b" / "model.gguf").read_bytes() == b"GGUF"
+    script.write_text("import sys; sys.exit('no such architecture')")
+    code, output = call(run, "export", str(tmp_path / "c"), "--gguf")
+    assert code == 1
+    assert "no such architecture" in output
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    for command in ("champion", "rollback", "verify", "gc", "export", "plan"):
+        result = CliRunner().invoke(app, [command, "--help"])
+        assert result.exit_code == 0
+        assert "Example" in result.output, command

@@ -1,0 +1,1 @@
+"""Token rows, and the packs that hold several rows."""

@@ -1,0 +1,1 @@
+"""What we do to a model: log-probabilities, packed attention, adapters, kernels."""

@@ -1,0 +1,1 @@
+"""Completions for policy gradients: samplers, rewards, and the batches made of them."""
