@@ -24,7 +24,10 @@ from infra.cluster.connection import connect  # noqa: E402
 from loop.commands.exit_codes import exit_on_error, finish  # noqa: E402
 from loop.recipe.recipe import load_recipe  # noqa: E402
 from loop.record.run_folder import open_run  # noqa: E402
-from loop.stages.verbs import crawl, decide, label, train  # noqa: E402
+from loop.stages.crawl import crawl
+from loop.stages.decide import decide
+from loop.stages.label import label
+from loop.stages.train import train  # noqa: E402
 
 EXAMPLES = """
 Examples:

@@ -21,7 +21,7 @@ from infra.store import Store
 from judges.labelers.actor import JudgeWorker, VerifierWorker
 from loop.audit.reproduce import past_training
 from loop.recipe.recipe import Recipe, stored_recipe
-from loop.stages.train import rewarder_of, sources_of
+from loop.training.rewarders import make_rewarder, reward_names
 from trainers.rollouts.rewards import Rewarder
 from trainers.task import Task
 
@@ -97,7 +97,9 @@ def _local_rewarders(store: Store, recipe: Recipe) -> Mapping[str, Rewarder]:
         "verifier": VerifierWorker(),
         "judge": JudgeWorker(recipe.judge, recipe.seed, os.cpu_count() or 1),
     }
-    return {name: rewarder_of(name, store, recipe, workers) for name in sources_of(recipe.train)}
+    return {
+        name: make_rewarder(name, store, recipe, workers) for name in reward_names(recipe.train)
+    }
 
 
 def _train_until(

@@ -14,7 +14,8 @@ from infra.records import Checkpoint
 from infra.store import Store
 from loop.data.curriculum import Curriculum
 from loop.recipe.recipe import Recipe, stored_recipe
-from loop.stages.train import Places, curriculum_of, rewarders, tasks_of, usable_steps
+from loop.training.plan import TrainingFolders, generation_curriculum, training_tasks, usable_steps
+from loop.training.rewarders import rewarders
 from trainers.launch import run_training
 from trainers.task import Task
 
@@ -32,9 +33,11 @@ class PastTraining:
 
     def tasks(self, store: Store, scratch: Path) -> list[Task]:
         """Its training steps once more, ending in `candidate` below a scratch folder."""
-        places = Places(self.champion.path, self.anchor.path, str(scratch / "candidate"), scratch)
+        places = TrainingFolders(
+            self.champion.path, self.anchor.path, str(scratch / "candidate"), scratch
+        )
         kinds = usable_steps(store, self.recipe, self.generation, self.curriculum)
-        return tasks_of(self.recipe, self.generation, self.curriculum, kinds, places)
+        return training_tasks(self.recipe, self.generation, self.curriculum, kinds, places)
 
 
 def past_training(store: Store, generation: int) -> PastTraining:
@@ -67,7 +70,7 @@ def past_training(store: Store, generation: int) -> PastTraining:
                 f"the model it began with is gone ({model.path}).",
                 "Put the folder back.",
             )
-    curriculum = curriculum_of(store, recipe, generation)
+    curriculum = generation_curriculum(store, recipe, generation)
     if curriculum.digest != made.manifest_digest:
         raise UserError(
             "GENERATION",

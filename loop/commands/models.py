@@ -23,7 +23,7 @@ from loop.commands.exit_codes import exit_on_error
 from loop.commands.run_option import RunOption, folder_of, look_at, open_store
 from loop.gate.levels import attempt_level, log_threshold
 from loop.gate.power import units_needed
-from loop.gate.suites.base import documents_of
+from loop.gate.suites.held_out_text import max_documents
 from loop.recipe.recipe import Recipe, load_recipe, stored_recipe
 from loop.record.model_folders import link_champion
 from loop.show import queries as views
@@ -228,7 +228,7 @@ def plan(
                 "both must be above 0.",
                 "Give bits per byte.",
             )
-        there = documents_of(config.gate, config.budgets()["gate_tokens"])
+        there = max_documents(config.gate, config.budgets()["gate_tokens"])
         lines = [
             _plan_line(config, attempt, aim, spread, there)
             for attempt in range(1, config.generations + 1)

@@ -27,7 +27,9 @@ Kind = Literal[
 ]
 LOWER_IS_BETTER = ("bits_per_byte", "self_bleu", "length", "kl_to_anchor")
 """Measures of which less is better, text that is longer for no reason among them."""
-RESERVED = ("bits_per_byte", "executed_examples", "continuations", "sealed_exam", "labeler")
+LABELER_SUITE = "labeler"
+"""The suite in which the labeler compares a candidate's answers with the champion's."""
+RESERVED = ("bits_per_byte", "executed_examples", "continuations", "sealed_exam", LABELER_SUITE)
 """Names under which the gate stores what every recipe has."""
 
 

@@ -21,8 +21,9 @@ from loop.data.policy import DataConfig
 from loop.gate.config import GateConfig
 from loop.gate.levels import attempt_level, log_threshold
 from loop.gate.power import units_needed
-from loop.gate.suites.base import documents_of, suite_digest
-from loop.gate.suites.lm_eval_tasks import HARNESS, task_digest, task_size
+from loop.gate.suites.held_out_text import max_documents
+from loop.gate.suites.item_files import suite_digest
+from loop.gate.suites.lm_eval_tasks import LM_EVAL, task_digest, task_size
 from trainers.config import TrainConfig
 
 RECIPES = Path(__file__).parent / "builtin"
@@ -86,7 +87,7 @@ class Recipe(Section):
         training.
         """
         gold = [str(file) for path in self.judge.gold.values() for file in gold_files(Path(path))]
-        suites = [suite.file for suite in self.gate.suites.values() if suite.kind != HARNESS]
+        suites = [suite.file for suite in self.gate.suites.values() if suite.kind != LM_EVAL]
         return self.crawl.model_copy(
             update={"held_out_files": [*self.crawl.held_out_files, *gold, *suites]}
         )
@@ -97,7 +98,7 @@ class Recipe(Section):
         return data | {
             "rubrics": {name: load_rubric(name).digest for name in self.judge.rubric_names()},
             "suites": {
-                name: task_digest(suite) if suite.kind == HARNESS else suite_digest(name, suite)
+                name: task_digest(suite) if suite.kind == LM_EVAL else suite_digest(name, suite)
                 for name, suite in self.gate.suites.items()
             },
         }
@@ -142,7 +143,7 @@ def _check_gate(recipe: Recipe) -> None:
     """Raises `UserError` for a budget that could never show the gain aimed for."""
     gate, tokens = recipe.gate, recipe.budgets()["gate_tokens"]
     for name, suite in gate.suites.items():
-        if suite.kind == HARNESS:
+        if suite.kind == LM_EVAL:
             task_size(f"gate.suites.{name}.file", suite.file)
         if suite.kind == "judged" and _who(suite.judge) == _who(recipe.judge):
             raise UserError(
@@ -157,7 +158,7 @@ def _check_gate(recipe: Recipe) -> None:
     )
     needed, there = (
         units_needed(gate.aim_bits, 0.0, rule, threshold).at_least,
-        documents_of(gate, tokens),
+        max_documents(gate, tokens),
     )
     if needed is None or needed > there:
         need = "no number of them" if needed is None else f"at least {needed}"

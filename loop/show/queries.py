@@ -14,8 +14,9 @@ from infra.records.arrow import from_table
 from infra.records.labeler import Datasheet
 from infra.store.reading import rows
 from infra.store.tables.registry import CHAMPION
+from loop.gate.config import LABELER_SUITE
 from loop.gate.estimates import clustered_mean_and_error
-from loop.gate.trial.reward_hacking import LABELER, reward_rise
+from loop.gate.trial.reward_hacking import reward_rise
 
 Row = dict[str, Any]
 
@@ -177,7 +178,7 @@ def gaps(connection: duckdb.DuckDBPyConnection) -> list[Row]:
         " JOIN evaluation g ON g.attempt = d.attempt AND g.suite = 'bits_per_byte' AND g.metric = 'gain'"
         " LEFT JOIN evaluation w ON w.attempt = d.attempt AND w.suite = ? AND w.metric = 'win_rate'"
         " AND w.model_digest = d.candidate ORDER BY d.generation",
-        [LABELER],
+        [LABELER_SUITE],
     )
     for row in found:
         steps = connection.sql(

@@ -79,7 +79,7 @@ def test_what_was_changed_is_found(labeled: Labeling, change: str, kind: str) ->
 
 
 def test_a_labeler_that_fails_on_the_recipes_gold_is_not_admitted(
-    labeling: Labeling,
+    labeling: Labeling,  # noqa: F811
     tmp_path: Path,  # noqa: F811
 ) -> None:
     gold = tmp_path / "gold.jsonl"

@@ -21,8 +21,9 @@ from loop.data.curriculum import Curriculum, build_curriculum
 from loop.data.policy import KEYS, WORDS, DataConfig, breaches, earlier_samples, measure
 from loop.recipe.recipe import load_recipe
 from loop.record.run_folder import Run
-from loop.stages.train import curriculum_of
-from loop.stages.verbs import decide, train
+from loop.stages.decide import decide
+from loop.stages.train import train
+from loop.training.plan import generation_curriculum
 
 TEXT = "x" * 400
 
@@ -198,11 +199,11 @@ def test_the_recipe_says_how_much_of_the_past_is_kept(store: Store) -> None:
     recipe = load_recipe("quickstart", ["budget.train_tokens=1000", "data.earlier_share=0.5"])
     rubric = recipe.judge.passage_rubrics[0]
     store._connection.execute("UPDATE judgment SET rubric = ?", [load_rubric(rubric).id])
-    kept = curriculum_of(store, recipe, 2)
+    kept = generation_curriculum(store, recipe, 2)
     old = [s for s in kept.samples if s.generation == 1]
     assert 0 < len(old) <= 5
     none = recipe.model_copy(update={"data": DataConfig(earlier_share=0.0)})
-    assert all(s.generation == 2 for s in curriculum_of(store, none, 2).samples)
+    assert all(s.generation == 2 for s in generation_curriculum(store, none, 2).samples)
 
 
 def test_a_canary_in_any_text_stops_the_generation(store: Store) -> None:
@@ -302,4 +303,4 @@ def test_only_what_a_step_reads_is_counted(store: Store, steps: list[str], kinds
     )
     rewards = ["train.rl.rewards={verifier=1.0}"]
     recipe = load_recipe("quickstart", [f"train.steps={json.dumps(steps)}", *rewards])
-    assert {kind for kind, _ in curriculum_of(store, recipe, 1).items()} == kinds
+    assert {kind for kind, _ in generation_curriculum(store, recipe, 1).items()} == kinds

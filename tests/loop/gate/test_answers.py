@@ -18,8 +18,8 @@ from judges.judgment.pairs import Comparison, Pair
 from judges.labelers.actor import VerifierWorker
 from judges.labelers.scripted import ScriptedJudge
 from loop.gate.config import GateConfig, SuiteConfig
-from loop.gate.suites.answers import CheckedAnswers, JudgedAnswers, Referee, measured
-from loop.gate.suites.base import items_of
+from loop.gate.suites.answers import CheckedAnswers, JudgedAnswers, Referee, measure_referee
+from loop.gate.suites.item_files import suite_items
 from loop.recipe.recipe import load_recipe
 from tests.loop.gate.test_trial import ANCHOR, KnownScorer, Rivals, checkpoint, trial
 
@@ -69,13 +69,13 @@ def suite(tmp_path: Path, prompts: Sequence[str], **options: Any) -> SuiteConfig
 def referee(store: Store, judge: ScriptedJudge | None = None) -> Referee:
     """`judge` with the datasheet of a scripted one that is nearly always right."""
     return replace(
-        measured(ScriptedJudge(ScriptedConfig(accuracy=0.97)), SCRIPTED, store),
+        measure_referee(ScriptedJudge(ScriptedConfig(accuracy=0.97)), SCRIPTED, store),
         judge=judge or Likes(),
     )
 
 
 def judged_by(store: Store, config: SuiteConfig, judge: Referee) -> JudgedAnswers:
-    return JudgedAnswers(store, "j", config, judge, "salt", items_of("j", config))
+    return JudgedAnswers(store, "j", config, judge, "salt", suite_items("j", config))
 
 
 PROMPTS = [f"question {i}" for i in range(200)]
@@ -153,7 +153,7 @@ def test_unscored_items_count_as_drawn_and_decide_nothing(store: Store, tmp_path
 
 
 def test_a_judge_that_guesses_decides_nothing(store: Store, tmp_path: Path) -> None:
-    guessing = measured(ScriptedJudge(ScriptedConfig(accuracy=0.5)), SCRIPTED, store)
+    guessing = measure_referee(ScriptedJudge(ScriptedConfig(accuracy=0.5)), SCRIPTED, store)
     config = GateConfig(suites={"judged": suite(tmp_path, PROMPTS)})
     one = trial(
         store, Answers(0.3, "good", "bad", "bad"), config=config, judges={"judged": guessing}

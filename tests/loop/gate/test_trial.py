@@ -16,10 +16,11 @@ from infra.store import Store
 from judges.verifying.checks import Claim
 from judges.verifying.verifier import VerifiedDocument
 from loop.gate.config import GateConfig, SuiteConfig
-from loop.gate.suites.answers import suites_of
-from loop.gate.trial.contenders import Rivals
-from loop.gate.trial.sealed_exam import Exam
-from loop.gate.trial.trial import SuiteTrial, Trial
+from loop.gate.suites.recipe_suites import SuiteMaker, recipe_suites
+from loop.gate.trial.context import Rivals
+from loop.gate.trial.sealed_exam import SealedExam
+from loop.gate.trial.suite_test import SuiteTest
+from loop.gate.trial.trial import GateTrial
 from loop.stages.decide import gpu_shares
 
 
@@ -100,7 +101,9 @@ def checkpoint(name: str, generation: int) -> Checkpoint:
 ANCHOR = checkpoint("anchor", 0)
 
 
-def trial(store: Store, scorer: KnownScorer, gate_tokens: int = 20_000, **options: Any) -> Trial:
+def trial(
+    store: Store, scorer: KnownScorer, gate_tokens: int = 20_000, **options: Any
+) -> GateTrial:
     config = options.pop("config", GateConfig())
     if not store.documents("gate"):
         documents = [
@@ -114,12 +117,14 @@ def trial(store: Store, scorer: KnownScorer, gate_tokens: int = 20_000, **option
     store.add_checkpoint(ANCHOR)
     store.add_checkpoint(candidate)
     attempt = store.register_attempt(generation, candidate.digest, rivals.champion.digest)
-    return Trial(
+    return GateTrial(
         store=store,
         config=config,
         scorer=scorer,
-        suites=suites_of(
-            store, config, gate_tokens, "s", KnownVerifier(), options.pop("judges", {})
+        suites=recipe_suites(
+            config,
+            gate_tokens,
+            SuiteMaker(store, "s", KnownVerifier(), options.pop("judges", {})),
         ),
         verifier=KnownVerifier(),
         generation=generation,
@@ -367,10 +372,10 @@ def test_the_best_so_far_moves_only_to_what_is_better(store: Store) -> None:
 
 def test_resumed_trial_scores_nothing_twice_and_decides_the_same(store: Store) -> None:
     first = trial(store, KnownScorer(0.03))
-    tests = SuiteTrial(first, first.suites[0]).run()
+    tests = SuiteTest(first, first.suites[0]).run()
     again = KnownScorer(0.03)
     resumed = replace(first, scorer=again)
-    assert SuiteTrial(resumed, resumed.suites[0]).run() == tests
+    assert SuiteTest(resumed, resumed.suites[0]).run() == tests
     assert again.texts == []
 
 
@@ -524,10 +529,10 @@ def test_a_suite_that_is_only_reported_decides_nothing(store: Store, tmp_path: P
     assert values == {"candidate1": 0.0, "anchor": 1.0}
 
 
-def exam(one: Trial) -> Exam:
+def exam(one: GateTrial) -> SealedExam:
     decision = one.store.decision(one.generation)
     assert decision is not None
-    return Exam(one.store, one.config, one.scorer, decision, ANCHOR, "s")
+    return SealedExam(one.store, one.config, one.scorer, decision, ANCHOR, "s")
 
 
 def test_the_sealed_exam_is_scored_once_and_read_by_no_decision(store: Store) -> None:
@@ -540,7 +545,7 @@ def test_the_sealed_exam_is_scored_once_and_read_by_no_decision(store: Store) ->
     assert one.run().outcome == "promote"
     assert not any("sealed" in text for text in one.scorer.texts)  # type: ignore[attr-defined]
     assert exam(one).is_due()
-    exam(one).sit()
+    exam(one).run()
     assert not exam(one).is_due()
     found = {
         (e.metric, e.model_digest): e.value for e in store.evaluations() if e.suite == "sealed_exam"
@@ -551,7 +556,7 @@ def test_the_sealed_exam_is_scored_once_and_read_by_no_decision(store: Store) ->
     assert len(set(drawn)) == 10
     later = trial(store, KnownScorer(0.3), generation=2)
     assert later.run().outcome == "promote"
-    exam(later).sit()
+    exam(later).run()
     assert set(drawn) <= {s.item_id for s in store.item_scores(2, "sealed_exam")}, (
         "the same ones in each generation"
     )
@@ -566,7 +571,7 @@ def test_who_was_not_promoted_sits_no_exam(store: Store) -> None:
 def test_a_run_without_sealed_documents_has_no_exam(store: Store) -> None:
     one = trial(store, KnownScorer(0.3))
     one.run()
-    exam(one).sit()
+    exam(one).run()
     assert [e for e in store.evaluations() if e.suite == "sealed_exam"] == []
 
 
@@ -580,7 +585,7 @@ def test_scores_that_are_no_numbers_abort(store: Store) -> None:
 
 def test_a_document_forgotten_in_the_middle_of_an_attempt_is_passed_over(store: Store) -> None:
     first = trial(store, KnownScorer(0.0), gate_tokens=2_000)
-    SuiteTrial(first, first.suites[0]).run()
+    SuiteTest(first, first.suites[0]).run()
     drawn = [s.item_id for s in store.item_scores(1, "bits_per_byte")]
     store._connection.execute(
         "DELETE FROM item_score WHERE item_id IN (?, ?)", [drawn[-1], drawn[-2]]
@@ -589,6 +594,6 @@ def test_a_document_forgotten_in_the_middle_of_an_attempt_is_passed_over(store: 
         "UPDATE document SET status = 'forgotten' WHERE document_id = ?", [drawn[-1]]
     )
     resumed = trial(store, KnownScorer(0.0), gate_tokens=20_000)
-    (test,) = SuiteTrial(resumed, resumed.suites[0]).run()
+    (test,) = SuiteTest(resumed, resumed.suites[0]).run()
     assert drawn[-1] not in {s.item_id for s in store.item_scores(1, "bits_per_byte")}
     assert test.num_items > len(drawn) // 2, "it went on to documents that are there"
