@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from infra.errors import UserError
-from infra.store.connection import connect
+from infra.store.database import connect
 
 
 def open_for_reading(run: Path) -> tuple[duckdb.DuckDBPyConnection, str]:

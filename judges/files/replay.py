@@ -84,21 +84,23 @@ def replay(
 
 def datasheets(store: Store) -> Replayed:
     """Every stored datasheet."""
-    stored: dict[str, Datasheet] = {sheet.datasheet_id: sheet for sheet in store.gold_sheets()}
+    stored: dict[str, Datasheet] = {
+        sheet.datasheet_id: sheet for sheet in store.labelers.gold_sheets()
+    }
     again = {}
     for key, sheet in stored.items():
-        items, rows = store.gold_evidence(key)
+        items, rows = store.labelers.gold_evidence(key)
         with suppress(KeyError):  # a judgment that is gone: the sheet no longer follows
             again[key] = recomputed(sheet, items, {row.judgment_id: row for row in rows})
     return _compare("datasheets", stored, again)
 
 
 def _probes(store: Store, config: JudgeConfig) -> Iterator[Replayed]:
-    rows = {row.judgment_id: row for row in store.judgments_of_generation(0)}
+    rows = {row.judgment_id: row for row in store.labels.all_judgments(0)}
     results: dict[str, ProbeResult] = {}
     admissions: dict[str, Admission] = {}
-    stored = store.probe_results()
-    told = {a.admission_id: a for a in store.all_admissions()}
+    stored = store.labelers.probe_results()
+    told = {a.admission_id: a for a in store.labelers.all_admissions()}
     for (labeler, name), mine in _grouped(stored).items():
         try:
             found, admission = _measured_again(labeler, name, mine, config, rows)
@@ -183,14 +185,16 @@ def _judged(store: Store, config: JudgeConfig, seed: int, generation: int) -> _J
     rows: dict[str, Judgment] = {}
     right: dict[str, bool] = {}
     rubric = load_rubric(config.answer_rubric)
-    for row in store.judgments_of_generation(generation):
+    for row in store.labels.all_judgments(generation):
         if row.rubric == COMPLETION_RUBRIC:
             right[row.subject_id] = row.value == 1.0
         elif row.rubric == rubric.id:
             rows[row.subject_id] = row
-    completions = store.completions(generation)
+    completions = store.labels.completions(generation)
     asked = {c.sample_id for c in completions}
-    samples = [s for kind in ("demonstration", "prompt") for s in store.samples(generation, kind)]
+    samples = [
+        s for kind in ("demonstration", "prompt") for s in store.labels.samples(generation, kind)
+    ]
     samples = sorted(
         (s for s in samples if s.sample_id in asked), key=lambda s: unit_hash(seed, s.sample_id)
     )
@@ -198,7 +202,7 @@ def _judged(store: Store, config: JudgeConfig, seed: int, generation: int) -> _J
     admissions = [
         a
         for name in labelers
-        for a in store.admissions(name)
+        for a in store.labelers.admissions(name)
         if a.rubric == rubric.id and a.admitted
     ]
     return _Judged(samples, completions, rows, right, admissions)
@@ -208,7 +212,10 @@ def _preferences(store: Store, config: JudgeConfig, seed: int, generation: int) 
     """What the verifier's rows and the labeler's rows on completions come to, less what was held
     out.
     """
-    judged, champion = _judged(store, config, seed, generation), store.champion_of(generation)
+    judged, champion = (
+        _judged(store, config, seed, generation),
+        store.labelers.completing_champion(generation),
+    )
     found: dict[str, Preference] = {}
     for sample in [s for s in judged.samples if s.check]:
         mine = [c for c in judged.completions if c.sample_id == sample.sample_id]
@@ -220,22 +227,22 @@ def _preferences(store: Store, config: JudgeConfig, seed: int, generation: int) 
         groups = judged.groups(champion or "", generation)
         made_of = preferences_from(groups, judged.rows, admission, config.min_margin, generation)
         found |= {p.preference_id: p for ranking in made_of.values() for p in ranking}
-    dropped = store.dropped_subjects(generation, HELD_OUT_REASON)
+    dropped = store.run.dropped_subjects(generation, HELD_OUT_REASON)
     found = {key: p for key, p in found.items() if p.sample_id not in dropped}
-    stored = {p.preference_id: p for p in store.preferences(generation)}
+    stored = {p.preference_id: p for p in store.labels.preferences(generation)}
     return _compare(f"preferences of generation {generation}", stored, found)
 
 
 def _win_rates(store: Store, config: JudgeConfig, seed: int) -> Replayed:
     """How each champion did against the one before it, by the labeler's rows on their completions."""
-    stored = {f"generation {r.generation} by {r.labeler}": r for r in store.win_rates()}
+    stored = {f"generation {r.generation} by {r.labeler}": r for r in store.labelers.win_rates()}
     again = {}
     for key, rate in stored.items():
         judged = _judged(store, config, seed, rate.generation)
         groups = judged.groups(rate.model, rate.generation)
         for admission in [a for a in judged.admissions if a.labeler == rate.labeler]:
             wins = wins_over_older(groups, contests_in(groups, judged.rows, admission.temperature))
-            tested = store.tested_probes(rate.labeler)
+            tested = store.labelers.tested_probes(rate.labeler)
             if wins[1]:
                 again[key] = win_rate_of(
                     admission, tested, (rate.model, rate.other), wins, rate.generation

@@ -25,7 +25,7 @@ Numbers = tuple[float, ...]
 class VerdictStore(Protocol):
     """The store, as a cache needs it."""
 
-    def cached_verdicts(self, keys: Sequence[str]) -> list[Verdict]:
+    def cached(self, keys: Sequence[str]) -> list[Verdict]:
         """See `infra.store.tables.verdicts`."""
         ...
 
@@ -33,7 +33,7 @@ class VerdictStore(Protocol):
         """See `infra.store.tables.verdicts`."""
         ...
 
-    def keep_verdicts(self, verdicts: Sequence[Verdict], failures: Sequence[Failure]) -> None:
+    def keep(self, verdicts: Sequence[Verdict], failures: Sequence[Failure]) -> None:
         """See `infra.store.tables.verdicts`."""
         ...
 
@@ -108,7 +108,7 @@ class CachedJudge(AroundJudge):
         """What is known of the keys, and what the labeler says of the rest, each item once."""
         found = {
             key: known(tuple(values), tuple(shares), Usage(read, written), raw)
-            for key, values, shares, read, written, raw in self.store.cached_verdicts(keys)
+            for key, values, shares, read, written, raw in self.store.cached(keys)
         }
         failures = self.store.recent_failures([key for key in keys if key not in found], now())
         found |= {key: failed(reason) for key, reason in failures.items()}
@@ -132,6 +132,6 @@ class CachedJudge(AroundJudge):
                 )
             elif said.reason not in PASSING:
                 failed_now.append((key, said.reason, now() + RETRY_AFTER))
-        self.store.keep_verdicts(verdicts, failed_now)
+        self.store.keep(verdicts, failed_now)
         found |= fresh
         return [found[key] for key in keys]

@@ -56,7 +56,7 @@ class Labeling(Parts):
         expenses = estimate(
             self.config, budget.label_tokens, budget.num_prompts, budget.num_instructions
         )
-        known = {a.rubric for a in self.store.admissions(self.judge.name)}
+        known = {a.rubric for a in self.store.labelers.admissions(self.judge.name)}
         if not known:
             expenses.append(measuring(self.config))
         total = sum(e.num_tokens for e in expenses)
@@ -68,14 +68,14 @@ class Labeling(Parts):
 
     def watched_judge(self, admissions: Admissions) -> Judge:
         """The labeler with sentinels in its batches, and asked nothing twice."""
-        tested = self.store.tested_probes(self.judge.name)
+        tested = self.store.labelers.tested_probes(self.judge.name)
         budgeted = BudgetedJudge(self.judge, self.config.soft_tokens, self.config.hard_tokens)
         watched = WatchedJudge(budgeted, least_accuracies(tested, admissions))
         if (
             self.config.kind == "scripted"
         ):  # it answers by an item's name, and a cache goes by its text
             return watched
-        return CachedJudge(watched, self.store)
+        return CachedJudge(watched, self.store.verdicts)
 
     def _tested_on_gold(self, rubric: Rubric, admission: Admission) -> Admission:
         """The admission, withdrawn where the labeler is not better than a trivial rule on the
@@ -88,7 +88,7 @@ class Labeling(Parts):
         sheets = []
         for one in load_gold(Path(self.config.gold[rubric.id])):
             found = measure(self.judge, rubric, one, self.config.gold_limit)
-            self.store.add_gold_sheet(found.sheet, found.items, found.rows)
+            self.store.labelers.add_gold_sheet(found.sheet, found.items, found.rows)
             sheets.append(found.sheet)
         failed = [s for s in sheets if not is_admitted(s)]
         told = "; ".join(
@@ -99,7 +99,7 @@ class Labeling(Parts):
 
     def admissions(self) -> Admissions:
         """Rubric id to admission; measured once a run for each labeler and rubric."""
-        known = {a.rubric: a for a in self.store.admissions(self.judge.name)}
+        known = {a.rubric: a for a in self.store.labelers.admissions(self.judge.name)}
         missing = [r for r in map(load_rubric, self.config.rubric_names()) if r.id not in known]
         with progress(
             "measuring the labeler", total=len(missing) * len(self.judge.ways)
@@ -107,8 +107,8 @@ class Labeling(Parts):
             for rubric in missing:
                 found = calibrate(self.judge, rubric, self.config.num_probe_items, advance)
                 admission = self._tested_on_gold(rubric, found.admission)
-                self.store.add_judgments(found.rows)
-                self.store.add_datasheet(found.results, [admission])
+                self.store.labels.add_judgments(found.rows)
+                self.store.labelers.add_datasheet(found.results, [admission])
                 known[rubric.id] = admission
         for admission in known.values():
             if admission.admitted:

@@ -49,7 +49,7 @@ def replay_step(store: Store, generation: int, number: int, kind: str | None) ->
     """Step `number` of a generation, counted through all its kinds, or within `kind`. Raises
     `UserError`.
     """
-    recipe = stored_recipe(store.run_facts()["recipe"])
+    recipe = stored_recipe(store.run.facts()["recipe"])
     stored = _stored_step(store, recipe, generation, number, kind)
     past = past_training(store, generation)
     recipe = past.recipe
@@ -70,7 +70,7 @@ def replay_step(store: Store, generation: int, number: int, kind: str | None) ->
 def _stored_step(
     store: Store, recipe: Recipe, generation: int, number: int, kind: str | None
 ) -> TrainStep:
-    steps = store.train_steps(generation)
+    steps = store.training.train_steps(generation)
     steps.sort(key=lambda s: (recipe.train.steps.index(s.kind), s.step))
     chosen = [s for s in steps if kind is None or s.kind == kind]
     if not chosen:

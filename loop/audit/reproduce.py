@@ -44,8 +44,8 @@ def past_training(store: Store, generation: int) -> PastTraining:
     """Recipe, data and models of a generation that was trained. Raises `UserError` where any is
     gone.
     """
-    recipe = stored_recipe(store.run_facts()["recipe"])
-    made, steps = store.checkpoint(generation), store.train_steps(generation)
+    recipe = stored_recipe(store.run.facts()["recipe"])
+    made, steps = store.training.checkpoint(generation), store.training.train_steps(generation)
     if made is None or not steps:
         raise UserError(
             "GENERATION",
@@ -59,7 +59,10 @@ def past_training(store: Store, generation: int) -> PastTraining:
     recipe = recipe.model_copy(
         update={"train": recipe.train.model_copy(update={"num_workers": workers})}
     )
-    champion, anchor = store.checkpoint_of(made.parent), store.checkpoint(0)
+    champion, anchor = (
+        store.training.checkpoint_by_digest(made.parent),
+        store.training.checkpoint(0),
+    )
     assert champion is not None, "a candidate's parent is recorded before it"
     assert anchor is not None, "a run begins by recording its anchor"
     for model in (champion, anchor):

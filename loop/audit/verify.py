@@ -32,17 +32,17 @@ def verify(store: Store, config: GateConfig) -> list[Finding]:
     """Hash every model and data manifest again, and compute every test's evidence again from the
     raw scores.
     """
-    models = store.checkpoints()
+    models = store.training.checkpoints()
     return [
         *(_check_model(store, model) for model in models),
         *(_check_manifest(store, model) for model in models if model.generation > 0),
-        *(_check_test(store, config, test) for test in store.all_gate_tests()),
+        *(_check_test(store, config, test) for test in store.gate.all_gate_tests()),
     ]
 
 
 def _check_model(store: Store, model: Checkpoint) -> Finding:
     what = f"model of generation {model.generation}"
-    if store.is_collected(model.digest):
+    if store.registry.is_collected(model.digest):
         return Finding(f"{what} (collected)", "")
     if not Path(model.path).is_dir():
         return Finding(what, f"its folder is gone ({model.path})")
@@ -56,7 +56,7 @@ def _check_model(store: Store, model: Checkpoint) -> Finding:
 
 
 def _check_manifest(store: Store, model: Checkpoint) -> Finding:
-    found = manifest_digest(store.manifest(model.generation))
+    found = manifest_digest(store.training.manifest(model.generation))
     what = f"data manifest of generation {model.generation}"
     return Finding(what, "" if found == model.manifest_digest else "items were added or are gone")
 
@@ -70,8 +70,10 @@ def _check_test(store: Store, config: GateConfig, test: GateTest) -> Finding:
 
 def evidence_again(store: Store, config: GateConfig, test: GateTest) -> Array:
     """A test's log E after each unit, from the scores that the store holds."""
-    candidate = store.candidate_of(test.attempt)
-    rows = with_scores(by_position(store.item_scores(test.attempt, test.suite)))[: test.num_items]
+    candidate = store.gate.candidate_digest(test.attempt)
+    rows = with_scores(by_position(store.gate.item_scores(test.attempt, test.suite)))[
+        : test.num_items
+    ]
     own, other = (
         np.array([values[d] for _, values in rows], dtype=np.float64)
         for d in (candidate, test.other)
@@ -88,15 +90,17 @@ def collectable(store: Store, folder: Path, keep: int) -> list[Checkpoint]:
     """Models in the run's own folder that nothing needs: all but the anchor, the last `keep`
     champions, what an alias points to, and a candidate that is not decided on.
     """
-    champions = [event.digest for event in store.alias_history() if event.alias == CHAMPION]
+    champions = [
+        event.digest for event in store.registry.alias_history() if event.alias == CHAMPION
+    ]
     last = list(dict.fromkeys(reversed(champions)))[:keep]
-    named = {event.digest for event in store.aliases() if event.alias != COLLECTED}
-    kept = {store.champion().digest, *last, *named}
+    named = {event.digest for event in store.registry.aliases() if event.alias != COLLECTED}
+    kept = {store.registry.champion().digest, *last, *named}
     found = []
-    for model in store.checkpoints():
+    for model in store.training.checkpoints():
         own = (folder / "models").resolve() in Path(model.path).resolve().parents
-        undecided = store.decision(model.generation) is None
-        there = Path(model.path).is_dir() and not store.is_collected(model.digest)
+        undecided = store.gate.decision(model.generation) is None
+        there = Path(model.path).is_dir() and not store.registry.is_collected(model.digest)
         if model.generation > 0 and own and there and not undecided and model.digest not in kept:
             found.append(model)
     return found
@@ -104,5 +108,5 @@ def collectable(store: Store, folder: Path, keep: int) -> list[Checkpoint]:
 
 def collect(store: Store, model: Checkpoint) -> None:
     """Note that a model is collected, then delete its folder."""
-    store.move_alias(COLLECTED, model, "nothing points to it")
+    store.registry.move_alias(COLLECTED, model, "nothing points to it")
     shutil.rmtree(model.path, ignore_errors=True)

@@ -107,7 +107,7 @@ def _crawl(current: Run, num_actors: int) -> None:
     generation = current.next_crawl()
     heading(f"Generation {generation}")
     current.stage(generation, "crawl", lambda: crawl_generation(current, generation, num_actors))
-    for url, state, reason in current.store.frontier_reasons(5):
+    for url, state, reason in current.store.crawl.frontier_reasons(5):
         note(f"{state}: {plain(url)} ({plain(reason)})")
 
 
@@ -185,9 +185,9 @@ def forget(
             )
         folder = folder_of(run)
         with open_store(folder) as store:
-            removed = store.forget(url, domain, reason)
-            renewed = store.renew_exports()
-            learned = store.learned_from(url, domain)
+            removed = store.forgetting.forget(url, domain, reason)
+            renewed = store.forgetting.renew_exports()
+            learned = store.forgetting.learned_from(url, domain)
         shutil.rmtree(
             folder / "work", ignore_errors=True
         )  # training files of earlier generations hold text too
@@ -219,13 +219,15 @@ def export(
             raise UserError("--pool", pool, "no such pool.", "Give train, gate or sealed.")
         folder = folder_of(run)
         with open_store(folder) as store:
-            store.add_held_out_grams(held_out_grams([str(path) for path in held_out or []]))
-            members = store.pool_members()
+            store.curation.add_held_out_grams(
+                held_out_grams([str(path) for path in held_out or []])
+            )
+            members = store.curation.pool_members()
             others = [
                 i for name, ids in members.items() if name != pool and name != "train" for i in ids
             ]
             overlap = (
-                json.loads(store.run_facts().get("recipe", "{}"))
+                json.loads(store.run.facts().get("recipe", "{}"))
                 .get("crawl", {})
                 .get("max_overlap", 0.2)
             )
@@ -234,7 +236,7 @@ def export(
                 if pool == "train"
                 else set()
             )
-            count = store.export_documents(target.absolute(), pool, sorted(spoiled))
+            count = store.forgetting.export_documents(target.absolute(), pool, sorted(spoiled))
         note(
             f"{count:,} documents of pool {pool} in {target}; {len(spoiled):,} left out for overlap with held-out text"
         )
@@ -251,8 +253,8 @@ def curate(recipe: Recipe = "quickstart", run: RunOption = None, set_: SetOption
         config = load_recipe(recipe, set_ or [])
         folder = folder_of(run)
         with open_store(folder) as store:
-            number = store.reconsider_filtered()
-            result = curate_documents(store, config.crawl, store.last_crawled_generation())
+            number = store.curation.reconsider_filtered()
+            result = curate_documents(store, config.crawl, store.curation.last_crawled_generation())
         note(
             f"{number:,} filtered texts considered again: "
             + ", ".join(f"{k} {v:,}" for k, v in result.items())

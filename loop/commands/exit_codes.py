@@ -70,5 +70,5 @@ def finish(run: Run) -> None:
         heading("Generations")
         console.print(generations_table(connection))
         note(f"report: {write_report(run.folder, connection)}")
-    champion = run.store.champion()
+    champion = run.store.registry.champion()
     note(f"champion: generation {champion.generation} in {champion.path}")

@@ -83,7 +83,7 @@ def datasheet(
         if run is not None:
             with open_store(run) as store:
                 for sheet, m in zip(sheets, found, strict=True):
-                    store.add_gold_sheet(sheet, m.items, m.rows)
+                    store.labelers.add_gold_sheet(sheet, m.items, m.rows)
             note(f"stored in {run}")
         if output is not None:
             output.mkdir(parents=True, exist_ok=True)

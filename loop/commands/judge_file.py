@@ -113,7 +113,9 @@ def _verify(store: Store, claims: list[Claim], chunk_size: int) -> None:
     with progress("verifying", total=len(claims)) as advance:
         for start in range(0, len(claims), chunk_size):
             part = claims[start : start + chunk_size]
-            store.add_judgments(verified_rows(part, verify_claims(part, sandbox), generation=1))
+            store.labels.add_judgments(
+                verified_rows(part, verify_claims(part, sandbox), generation=1)
+            )
             advance(len(part))
 
 
@@ -140,17 +142,17 @@ def _judge(
     budgeted = BudgetedJudge(judge, config.soft_tokens, config.hard_tokens)
     judge = WatchedJudge(budgeted, {rubric.id: {KNOWN: least}})
     if config.kind != "scripted":
-        judge = CachedJudge(judge, store)
+        judge = CachedJudge(judge, store.verdicts)
     batch = replace(items.batch(rubric, way, recipe.seed), generation=1)
-    done = {row.subject_id for row in store.judgments_of_generation(1) if row.status == "scored"}
-    store.drop_unscored(1)
+    done = {row.subject_id for row in store.labels.all_judgments(1) if row.status == "scored"}
+    store.labels.drop_unscored(1)
     todo = batch.without(done)
     heading(f"{batch.num_items:,} items by {rubric.id}, {batch.mode}, asked by {way}")
     if todo.num_items < batch.num_items:
         note(f"{batch.num_items - todo.num_items:,} of them were judged before")
     with progress("judging", total=todo.num_items) as advance:
         for part in todo.parts(config.chunk_size):
-            store.add_judgments(judge.judge(part))
+            store.labels.add_judgments(judge.judge(part))
             advance(part.num_items)
     return errors
 
@@ -192,16 +194,16 @@ def _by_probes(
 ) -> tuple[str, bool, str, float]:
     from judges.measuring.calibration import calibrate
 
-    known = [a for a in store.admissions(judge.name) if a.rubric == rubric.id]
+    known = [a for a in store.labelers.admissions(judge.name) if a.rubric == rubric.id]
     if not known:
         with progress("measuring the labeler", total=len(rubric.usable(judge.ways))) as advance:
             found = calibrate(judge, rubric, config.num_probe_items, advance)
-        store.add_judgments(found.rows)
-        store.add_datasheet(found.results, [found.admission])
+        store.labels.add_judgments(found.rows)
+        store.labelers.add_datasheet(found.results, [found.admission])
         known = [found.admission]
     tested = [
         r.lower
-        for r in store.tested_probes(judge.name)
+        for r in store.labelers.tested_probes(judge.name)
         if (r.rubric, r.way) == (rubric.id, known[0].way)
     ]
     return known[0].way, known[0].admitted, known[0].reason, min(tested)
@@ -218,7 +220,7 @@ def _by_gold(
     digests = [one.digest for one in sets]
     known = {
         s.gold_digest
-        for s in store.gold_sheets()
+        for s in store.labelers.gold_sheets()
         if (s.rubric, s.labeler) == (rubric.id, judge.name)
     }
     sets = [one for one in sets if one.digest not in known]
@@ -227,8 +229,10 @@ def _by_gold(
     ) as advance:
         for one in sets:
             found = measure(judge, rubric, one, limit, advance)
-            store.add_gold_sheet(found.sheet, found.items, found.rows)
-    mine = [s for s in store.gold_sheets() if (s.rubric, s.labeler) == (rubric.id, judge.name)]
+            store.labelers.add_gold_sheet(found.sheet, found.items, found.rows)
+    mine = [
+        s for s in store.labelers.gold_sheets() if (s.rubric, s.labeler) == (rubric.id, judge.name)
+    ]
     return [s for s in mine if s.gold_digest in digests]
 
 
@@ -251,7 +255,7 @@ def _finish(store: Store, output: Path, about: dict[str, Any]) -> None:
     """Write judgments and summary, and show it."""
     from judges.files.bulk import summarise
 
-    rows = store.judgments_of_generation(1)
+    rows = store.labels.all_judgments(1)
     summary = asdict(summarise(rows, Errors(**about["errors"]) if about["errors"] else None))
     pq.write_table(to_table(Judgment, rows), output / "judgments.parquet")
     atomic_write(output / _SUMMARY, json.dumps(summary, indent=1).encode())
@@ -313,8 +317,8 @@ def replay(run: RunFolder = None) -> None:
 def _replay_run(store: Store) -> list[tuple[str, int, tuple[str, ...]]]:
     from judges.files.replay import replay as replay_labels
 
-    recipe = stored_recipe(store.run_facts()["recipe"])
-    generations = store.labeled_generations()
+    recipe = stored_recipe(store.run.facts()["recipe"])
+    generations = store.labels.labeled_generations()
     return [
         (r.kind, r.num_stored, r.differing)
         for r in replay_labels(store, recipe.judge, recipe.seed, generations)
@@ -328,9 +332,7 @@ def _replay_items(store: Store, folder: Path) -> list[tuple[str, int, tuple[str,
     errors = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))["errors"]
     again = json.loads(
         json.dumps(
-            asdict(
-                summarise(store.judgments_of_generation(1), Errors(**errors) if errors else None)
-            )
+            asdict(summarise(store.labels.all_judgments(1), Errors(**errors) if errors else None))
         )
     )
     stored = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))

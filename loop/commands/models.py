@@ -37,9 +37,9 @@ SetOption = Annotated[
 
 def _model(store: Store, generation: int) -> Checkpoint:
     """A generation's model that still lies on disk. Raises `UserError`."""
-    model = store.checkpoint(generation)
+    model = store.training.checkpoint(generation)
     if model is None:
-        known = ", ".join(str(m.generation) for m in store.checkpoints())
+        known = ", ".join(str(m.generation) for m in store.training.checkpoints())
         raise UserError(
             "generation", generation, "this run has no such generation.", f"There are {known}."
         )
@@ -113,7 +113,7 @@ def rollback(
                 "--reason", reason, "a rollback needs one.", "Say in a few words what is wrong."
             )
         with open_store(folder) as store:
-            model, before = _model(store, to), store.champion()
+            model, before = _model(store, to), store.registry.champion()
             if model.digest == before.digest:
                 raise UserError(
                     "--to",
@@ -121,7 +121,7 @@ def rollback(
                     "it is champion already.",
                     f"Champion is generation {before.generation}.",
                 )
-            store.move_alias(CHAMPION, model, reason.strip())
+            store.registry.move_alias(CHAMPION, model, reason.strip())
             link_champion(folder, model)
         note(f"champion: generation {to}, before it generation {before.generation}")
 
@@ -133,7 +133,7 @@ def verify_run(run: RunOption = None) -> None:
     """
     with exit_on_error():
         with open_store(folder_of(run)) as store:
-            config = stored_recipe(store.run_facts()["recipe"]).gate
+            config = stored_recipe(store.run.facts()["recipe"]).gate
             findings = verify(store, config)
         lines = [[f.what, f.problem or "as it was"] for f in findings]
         console.print(tables.table("Verified", ["", ""], lines))
@@ -190,9 +190,9 @@ def export(
     """Copy a model out as a Hugging Face folder with its card and provenance."""
     with exit_on_error():
         with open_store(folder_of(run)) as store:
-            model = store.champion() if generation is None else _model(store, generation)
-            is_champion = model.digest == store.champion().digest
-            recipe = stored_recipe(store.run_facts()["recipe"])
+            model = store.registry.champion() if generation is None else _model(store, generation)
+            is_champion = model.digest == store.registry.champion().digest
+            recipe = stored_recipe(store.run.facts()["recipe"])
         export_folder(model, target)
         note(f"generation {model.generation} in {target}")
         if gguf:

@@ -28,5 +28,7 @@ class HeldOutTexts:
         size = min(GRAM_SIZES)
         grams = [sampled_grams(plain_hashes(text)).get(size, []) for text in texts]
         wanted = sorted({g for of_text in grams for g in of_text})
-        found = self.store.held_out_grams(wanted, size, self.generation) if wanted else set()
+        found = (
+            self.store.curation.held_out_grams(wanted, size, self.generation) if wanted else set()
+        )
         return [sum(g in found for g in of_text) / max(len(of_text), 1) for of_text in grams]

@@ -65,7 +65,7 @@ def earlier_samples(
 
     But for those that are too much like text that was crawled and held out since.
     """
-    known = store.trained_samples_before(generation)
+    known = store.training.trained_samples_before(generation)
     shares = HeldOutTexts(store, generation).shares([s.text for s in known])
     found = [s for s, share in zip(known, shares, strict=True) if share <= most_held_out]
     found.sort(key=lambda s: unit_hash(seed, "earlier", generation, s.sample_id))
@@ -83,18 +83,18 @@ def measure(
             config,
             generation,
             curriculum,
-            store.sample_domains([s.sample_id for s in curriculum.samples]),
+            store.labels.sample_domains([s.sample_id for s in curriculum.samples]),
         ),
-        *_band_facts(config, generation, curriculum, store.surprise(generation)),
+        *_band_facts(config, generation, curriculum, store.labelers.surprise(generation)),
     ]
     if config.canaries:
         facts.append(
             DataFact(generation, "canary_hits", _canary_hits(config, curriculum), 0.0, 0.0)
         )
-    scored, asked = store.parse_counts(generation)
+    scored, asked = store.training.parse_counts(generation)
     if asked:
         facts.append(DataFact(generation, "parse_rate", scored / asked, config.min_parse_rate, 1.0))
-    kept, read = store.keep_counts(generation)
+    kept, read = store.training.keep_counts(generation)
     if read:
         facts.append(
             DataFact(

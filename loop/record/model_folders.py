@@ -143,8 +143,8 @@ def environment() -> dict[str, Any]:
 
 def provenance(store: Store, candidate: Checkpoint, decision: Decision) -> dict[str, Any]:
     """What a model was made from and how it did at the gate, from the store."""
-    facts = store.run_facts()
-    steps = store.train_steps(candidate.generation)
+    facts = store.run.facts()
+    steps = store.training.train_steps(candidate.generation)
     return {
         "digest": candidate.digest,
         "generation": candidate.generation,
@@ -165,7 +165,7 @@ def provenance(store: Store, candidate: Checkpoint, decision: Decision) -> dict[
             for of_kind in [[s for s in steps if s.kind == kind]]
         },
         "decision": asdict(decision),
-        "tests": [asdict(test) for test in store.gate_tests(decision.attempt)],
+        "tests": [asdict(test) for test in store.gate.gate_tests(decision.attempt)],
     }
 
 
@@ -184,10 +184,10 @@ def write_model_card(run: Run, candidate: Checkpoint, decision: Decision) -> Non
     """Say in the model's folder where it came from and how it did."""
     bits = {
         e.model_digest: e.value
-        for e in run.store.evaluations()
+        for e in run.store.gate.evaluations()
         if e.attempt == decision.attempt and e.metric == "bits_per_byte"
     }
-    counts = run.store.sample_counts(candidate.generation)
+    counts = run.store.labels.sample_counts(candidate.generation)
     judge = run.recipe.judge
     card = _CARD.format(
         name=run.recipe.name,

@@ -78,7 +78,7 @@ class Run:
     @property
     def anchor(self) -> Checkpoint:
         """Generation 0, the base model."""
-        anchor = self.store.checkpoint(0)
+        anchor = self.store.training.checkpoint(0)
         assert anchor is not None, "a run begins by recording its anchor"
         return anchor
 
@@ -92,14 +92,14 @@ class Run:
 
     def stage(self, generation: int, name: str, work: Callable[[], Summary]) -> Summary:
         """Do a stage unless it is done; its numbers go to the store and the terminal."""
-        done = self.store.stage_summary(generation, name)
+        done = self.store.run.stage_summary(generation, name)
         if done is not None:
             note(f"{name}: done before ({json.dumps(done)})")
             return done
         heading(name.capitalize())
-        self.store.start_stage(generation, name)
+        self.store.run.start_stage(generation, name)
         result = work()
-        self.store.finish_stage(generation, name, result)
+        self.store.run.finish_stage(generation, name, result)
         note(
             f"{name}: "
             + ", ".join(
@@ -111,14 +111,14 @@ class Run:
     def next_crawl(self) -> int:
         """The first generation whose crawl has not finished."""
         generation = 1
-        while self.store.stage_summary(generation, "crawl") is not None:
+        while self.store.run.stage_summary(generation, "crawl") is not None:
             generation += 1
         return generation
 
     def remaining(self) -> Iterator[int]:
         """Generations whose gate has not finished, in order."""
         for generation in range(1, self.recipe.generations + 1):
-            if self.store.stage_summary(generation, "gate") is None:
+            if self.store.run.stage_summary(generation, "gate") is None:
                 heading(f"Generation {generation} of {self.recipe.generations}")
                 yield generation
             else:
@@ -127,13 +127,13 @@ class Run:
 
 def _check_identity(store: Store, recipe: Recipe, folder: Path) -> None:
     """Note the recipe in a new run; refuse a run that was made by another one."""
-    stored = store.run_facts().get("recipe")
+    stored = store.run.facts().get("recipe")
     if stored is None:
-        store.note_run_fact("recipe", json.dumps(recipe.identity(), sort_keys=True))
-        store.note_run_fact("recipe_digest", recipe.digest)
-        store.note_run_fact("salt", secrets.token_hex(16))
-        store.note_run_fact("builtin_port", str(free_port()))
-        store.note_run_fact("created_at", now().isoformat())
+        store.run.set_fact("recipe", json.dumps(recipe.identity(), sort_keys=True))
+        store.run.set_fact("recipe_digest", recipe.digest)
+        store.run.set_fact("salt", secrets.token_hex(16))
+        store.run.set_fact("builtin_port", str(free_port()))
+        store.run.set_fact("created_at", now().isoformat())
         return
     keys = differing_keys(json.loads(stored), recipe.identity())
     if keys:
@@ -147,9 +147,9 @@ def _check_identity(store: Store, recipe: Recipe, folder: Path) -> None:
 
 def _install_anchor(store: Store, recipe: Recipe, base: Path) -> None:
     """Record the base model as generation 0."""
-    if store.checkpoint(0) is None:
+    if store.training.checkpoint(0) is None:
         digest = folder_digest(base)
-        store.add_checkpoint(
+        store.training.add_checkpoint(
             Checkpoint(digest, str(base), "", 0, "", recipe.digest, recipe.seed, now())
         )
 
@@ -173,8 +173,8 @@ def _opened(store: Store, recipe: Recipe, place: Path) -> Iterator[Run]:
     """
     try:
         _check_identity(store, recipe, place)
-        facts = store.run_facts()
-        store.release_all_leases()
+        facts = store.run.facts()
+        store.crawl.release_all_leases()
         heading(f"Run {recipe.name} in {place}")
         note(
             "budgets of a generation: "

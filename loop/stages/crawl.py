@@ -18,12 +18,12 @@ from crawlers.sources.sources import Captures, Source, source_of
 from crawlers.urls import host_of, registrable_domain, section_of
 from crawlers.worker import CrawlWorker
 from infra.cluster.connection import Cluster, actors
+from infra.cluster.proxy import remote_proxy
 from infra.console import Advance, note, progress, warn
 from infra.errors import StageError, UserError
 from infra.store import Store
-from infra.store.actor import remote_proxy
 from infra.store.frontier.records import Link
-from infra.store.tables.crawl import CrawlRows
+from infra.store.tables.crawl import CrawlRows, CrawlTables
 from loop.record.run_folder import Run, Summary
 
 POLL_S = 1.0
@@ -40,7 +40,7 @@ def crawl(cluster: Cluster, run: Run, generation: int) -> Summary:
     def work() -> Summary:
         num_actors = min(run.recipe.crawl.num_actors, max(1, cluster.num_cpus))
         counts = crawl_generation(run, generation, num_actors)
-        if sum(run.store.pool_counts().values()) == 0:
+        if sum(run.store.crawl.pool_counts().values()) == 0:
             raise _nothing_kept(run)
         return counts
 
@@ -51,7 +51,7 @@ def _nothing_kept(run: Run) -> UserError:
     """Why a crawl kept no document, by what happened to its first URL."""
     config = run.recipe.crawl
     key, inputs = ("crawl.seeds", config.seeds) if config.seeds else ("crawl.paths", config.paths)
-    reasons = run.store.frontier_reasons(1)
+    reasons = run.store.crawl.frontier_reasons(1)
     fallback = (inputs[0] if inputs else config.source, "done", "")
     url, state, reason = reasons[0] if reasons else fallback
     if state == "forbidden":
@@ -61,7 +61,7 @@ def _nothing_kept(run: Run) -> UserError:
         problem = f"the site could not be read ({reason})."
         remedy = "Check the address and the network, then use a new --run."
         return UserError(key, url, problem, remedy)
-    drops = [f"{reason} {count}" for reason, count in run.store.drop_counts(1)[:4]]
+    drops = [f"{reason} {count}" for reason, count in run.store.crawl.drop_counts(1)[:4]]
     problem = f"the crawl kept no document ({', '.join(drops) or 'there was no page'})."
     remedy = "Choose another site, or set crawl.policy or crawl.min_document_chars."
     return UserError(key, url, problem, remedy)
@@ -107,8 +107,8 @@ class Crawl:
                 self._fetch(contents.seeds, num_actors)
         note("choosing what is kept: quality, duplicates, overlap with held-out text")
         curate(self.store, self.config, self.generation)
-        counts: Summary = dict(self.store.crawl_counts(self.generation))
-        diversity = self.store.diversity(self.generation)
+        counts: Summary = dict(self.store.crawl.counts(self.generation))
+        diversity = self.store.curation.diversity(self.generation)
         return counts | {name: round(value, 1) for name, value in diversity.items()}
 
     def _fetch(self, seeds: Sequence[str], num_actors: int) -> None:
@@ -116,7 +116,7 @@ class Crawl:
         config, num_workers = self.config, max(1, num_actors)
         policy = socket_policy(seeds, config.allow_addresses, config.allow_ports)
         links = seed_links(config, seeds)
-        num_due = self.store.start_crawl(self.generation, links, num_workers)
+        num_due = self.store.crawl.start(self.generation, links, num_workers)
         if num_due:
             note(f"{num_due:,} pages of earlier generations are due for a new visit")
         with progress("crawling", total=self.limits.pages) as advance:
@@ -132,21 +132,21 @@ class Crawl:
         self, seeds: Sequence[str], policy: SocketPolicy, report: Callable[[], None]
     ) -> None:
         clock = AddressClock(self.config.address_gap_s)
-        queue = cast(Queue, _ReportingStore(self.store, report))
+        queue = cast(Queue, _ReportingQueue(self.store.crawl, report))
         worker = CrawlWorker(self.config, seeds, self.salt, queue, clock, policy, 0)
         worker.crawl(self.generation, self.limits)
 
     def _reporter(self, advance: Advance) -> Callable[[], None]:
         """A function that updates the progress bar with rate, share kept, and drops by reason."""
-        start_s, start_pages = time.monotonic(), self.store.crawl_progress(self.generation)[0]
+        start_s, start_pages = time.monotonic(), self.store.crawl.progress(self.generation)[0]
         shown = 0
 
         def report() -> None:
             nonlocal shown
-            pages, _ = self.store.crawl_progress(self.generation)
+            pages, _ = self.store.crawl.progress(self.generation)
             rate = (pages - start_pages) / max(time.monotonic() - start_s, 1e-9)
-            kept = self.store.crawl_counts(self.generation)["documents"] / max(pages, 1)
-            counts = self.store.drop_counts(self.generation)[:3]
+            kept = self.store.crawl.counts(self.generation)["documents"] / max(pages, 1)
+            counts = self.store.crawl.drop_counts(self.generation)[:3]
             drops = ", ".join(f"{reason} {count}" for reason, count in counts)
             text = f"{rate:.1f} pages/s, texts from {kept:.0%}"
             advance(pages - shown, f"{text}; dropped: {drops}" if drops else text)
@@ -156,10 +156,10 @@ class Crawl:
 
     def _ingest(self, captures: Sequence[Captures], num_actors: int) -> None:
         """Read pages from files."""
-        self.store.start_crawl(self.generation, [], 1)
+        self.store.crawl.start(self.generation, [], 1)
         with progress("reading pages", total=self.limits.pages) as advance:
             if num_actors == 0:
-                worker = IngestWorker(self.config, self.salt, self.store)
+                worker = IngestWorker(self.config, self.salt, self.store.crawl)
                 advance(worker.ingest(captures, self.generation, self.limits))
             else:
                 self._ingest_with_actors(captures, num_actors, advance)
@@ -168,7 +168,7 @@ class Crawl:
         self, captures: Sequence[Captures], num_actors: int, advance: Advance
     ) -> None:
         share = self.config.limits(max(1, self.limits.pages // num_actors))
-        arguments = (self.config, self.salt, self.store)
+        arguments = (self.config, self.salt, self.store.crawl)
         with actors(IngestWorker, num_actors, *arguments, num_cpus=0.5) as workers:
             pending = [
                 worker.ingest.remote(captures[i::num_actors], self.generation, share)
@@ -179,19 +179,19 @@ class Crawl:
                 advance(ray.get(done))
 
 
-class _ReportingStore:
-    """A store that reports each commit, for a crawl in this process."""
+class _ReportingQueue:
+    """A queue that reports each commit, for a crawl in this process."""
 
-    def __init__(self, store: Store, report: Callable[[], None]) -> None:
-        self._store = store
+    def __init__(self, queue: CrawlTables, report: Callable[[], None]) -> None:
+        self._queue = queue
         self._report = report
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+        return getattr(self._queue, name)
 
-    def commit_crawl(self, rows: CrawlRows) -> None:
+    def commit(self, rows: CrawlRows) -> None:
         """Commit the rows, then report."""
-        self._store.commit_crawl(rows)
+        self._queue.commit(rows)
         self._report()
 
 
@@ -202,7 +202,7 @@ class _CrawlTeam:
         self, crawl: Crawl, seeds: Sequence[str], policy: SocketPolicy, clock: Any, size: int
     ) -> None:
         self._crawl = crawl
-        self._arguments = (crawl.config, list(seeds), crawl.salt, crawl.store, clock, policy)
+        self._arguments = (crawl.config, list(seeds), crawl.salt, crawl.store.crawl, clock, policy)
         self._size = size
         self._actors: dict[Any, tuple[int, Any]] = {}
 
@@ -238,7 +238,7 @@ class _CrawlTeam:
             ray.get(task)
         except ray.exceptions.RayActorError:
             warn(f"crawl worker {worker} died; its leases are released and it is started again")
-            self._crawl.store.release_worker(worker, self._crawl.config.max_attempts)
+            self._crawl.store.crawl.release_worker(worker, self._crawl.config.max_attempts)
             time.sleep(POLL_S)
             self._start(worker)
             return True

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from typing import cast
 
 from infra.cluster.connection import Cluster, actors
+from infra.cluster.proxy import remote_proxy
 from infra.records import Checkpoint, Decision
-from infra.store.actor import remote_proxy
 from judges.config import JudgeConfig
 from judges.judgment.protocol import Judge
 from judges.labelers.actor import JudgeWorker, RemoteJudge, VerifierWorker
@@ -37,19 +37,21 @@ def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint | 
 
     def work() -> Summary:
         if candidate is None:
-            stopped = run.store.decision(generation)
+            stopped = run.store.gate.decision(generation)
             assert stopped is not None, "a generation that was not trained has a decision"
             return {"outcome": stopped.outcome, "reason": stopped.reason}
-        decision = run.store.decision(generation) or run_gate(cluster, run, generation, candidate)
+        decision = run.store.gate.decision(generation) or run_gate(
+            cluster, run, generation, candidate
+        )
         if decision.outcome == "promote":
             run_sealed_exam(cluster, run, candidate, decision)
         write_model_card(run, candidate, decision)
         write_provenance(run.store, candidate, decision)
-        link_champion(run.folder, run.store.champion())
+        link_champion(run.folder, run.store.registry.champion())
         return _summary(decision)
 
     run.stage(generation, "gate", work)
-    decision = run.store.decision(generation)
+    decision = run.store.gate.decision(generation)
     assert decision is not None, "a finished gate stage has stored its decision"
     return decision
 
@@ -70,10 +72,10 @@ def run_gate(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint)
     The attempt is registered before any held-out document is drawn.
     """
     config, store = run.recipe.gate, run.store
-    best = {name: store.alias(f"best:{name}") for name in (BITS_PER_BYTE, *config.suites)}
+    best = {name: store.registry.alias(f"best:{name}") for name in (BITS_PER_BYTE, *config.suites)}
     best_models = {name: model for name, model in best.items() if model}
-    rivals = Rivals(store.champion(), run.anchor, best_models)
-    number = store.register_attempt(generation, candidate.digest, rivals.champion.digest)
+    rivals = Rivals(store.registry.champion(), run.anchor, best_models)
+    number = store.gate.register_attempt(generation, candidate.digest, rivals.champion.digest)
     with ExitStack() as stack:
         gate = _GateActors(cluster, run, stack, generation)
         maker = SuiteMaker(store, run.salt, gate.verifier(), gate.referees())
@@ -146,7 +148,7 @@ class _GateActors:
         store, recipe, admission = self._run.store, self._run.recipe, self._admission
         if admission is None:
             return []
-        errors = tested_errors(admission, store.tested_probes(admission.labeler))
+        errors = tested_errors(admission, store.labelers.tested_probes(admission.labeler))
         rubric = load_rubric(recipe.judge.answer_rubric)
         judge = self._judge(recipe.judge)
         labeler = Referee(judge, rubric, admission.way, errors, is_admitted=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from infra.cluster.connection import Cluster, actors
+from infra.cluster.proxy import remote_proxy
 from infra.console import note
 from infra.records import Checkpoint
-from infra.store.actor import remote_proxy
 from judges.labelers.actor import ChampionWorker, JudgeWorker, RemoteJudge, VerifierWorker
 from judges.making.context import Champion, Encoder, LabelBudget, Verifier
 from judges.making.labeling import Labeling
@@ -25,14 +25,14 @@ def label(cluster: Cluster, run: Run, generation: int) -> Summary:
     def work() -> Summary:
         _run_labeling(cluster, run, generation)
         _note_judgments(run, generation)
-        return run.store.sample_counts(generation)
+        return run.store.labels.sample_counts(generation)
 
     return run.stage(generation, "label", work)
 
 
 def _run_labeling(cluster: Cluster, run: Run, generation: int) -> None:
     config, seed, threads = run.recipe.judge, run.recipe.seed, cluster.threads()
-    champion, parent = run.store.champion(), _champion_parent(run)
+    champion, parent = run.store.registry.champion(), _champion_parent(run)
     previous = [parent] if parent else []
     num_judges, gpus = max(1, cluster.num_gpus), JUDGE_GPUS if cluster.num_gpus else 0.0
     with (
@@ -54,7 +54,7 @@ def _run_labeling(cluster: Cluster, run: Run, generation: int) -> None:
 
 
 def _note_judgments(run: Run, generation: int) -> None:
-    for rubric, labeler, status, count, mean in run.store.label_counts(generation):
+    for rubric, labeler, status, count, mean in run.store.labels.label_counts(generation):
         value = "" if mean is None else f", mean value {mean:.2f}"
         note(f"{rubric} by {labeler.split('@')[0]}: {status} {count}{value}")
 
@@ -64,7 +64,7 @@ def _champion_parent(run: Run) -> Checkpoint | None:
 
     Its completions are ranked beside the champion's. The anchor has no parent.
     """
-    parent = run.store.checkpoint_of(run.store.champion().parent)
+    parent = run.store.training.checkpoint_by_digest(run.store.registry.champion().parent)
     return parent if parent is not None and Path(parent.path).exists() else None
 
 

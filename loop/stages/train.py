@@ -36,23 +36,23 @@ def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint | None:
         note(f"training on {summary(curriculum)}")
         if vetoes := _policy_breaches(run, generation, curriculum):
             return _store_abort(run, generation, vetoes)
-        run.store.add_manifest(generation, curriculum.items())
+        run.store.training.add_manifest(generation, curriculum.items())
         tasks = _run_tasks(cluster, run, generation, curriculum)
         steps = [step for task in tasks for step in task.metrics()]
-        run.store.add_train_steps(steps)
+        run.store.training.add_train_steps(steps)
         _store_candidate(run, generation, curriculum)
         _remove_scratch(run, generation, tasks)
         return _summary(steps)
 
     run.stage(generation, "train", work)
-    return run.store.checkpoint(generation)
+    return run.store.training.checkpoint(generation)
 
 
 def _policy_breaches(run: Run, generation: int, curriculum: Curriculum) -> list[str]:
     """Measure the training data, store the measures, and name those that break the data policy."""
     max_held_out = run.recipe.judge.max_held_out_share
     facts = measure(run.store, run.recipe.data, generation, curriculum, max_held_out)
-    run.store.add_data_facts(facts)
+    run.store.training.add_data_facts(facts)
     return breaches(facts)
 
 
@@ -60,7 +60,7 @@ def _run_tasks(cluster: Cluster, run: Run, generation: int, curriculum: Curricul
     """The tasks of the generation, after they have been run; finished ones are not run again."""
     recipe = run.recipe.model_copy(update={"train": with_workers(run.recipe.train, cluster)})
     kinds = usable_steps(run.store, recipe, generation, curriculum)
-    champion, target = run.store.champion().path, str(run.model_folder(generation))
+    champion, target = run.store.registry.champion().path, str(run.model_folder(generation))
     work = run.work_folder(generation)
     folders = TrainingFolders(champion, run.anchor.path, target, work)
     tasks = training_tasks(recipe, generation, curriculum, kinds, folders)
@@ -77,19 +77,19 @@ def _ray_folder(run: Run) -> Path:
 
 def _store_candidate(run: Run, generation: int, curriculum: Curriculum) -> None:
     """Record the trained model, and the software and hardware that made it."""
-    run.store.note_run_fact(f"environment/{generation}", json.dumps(environment()))
+    run.store.run.set_fact(f"environment/{generation}", json.dumps(environment()))
     folder, digest = file_model(run, generation)
     checkpoint = Checkpoint(
         digest=digest,
         path=str(folder),
-        parent=run.store.champion().digest,
+        parent=run.store.registry.champion().digest,
         generation=generation,
         manifest_digest=curriculum.digest,
         recipe_digest=run.recipe.digest,
         seed=run.recipe.seed,
         created_at=now(),
     )
-    run.store.add_checkpoint(checkpoint)
+    run.store.training.add_checkpoint(checkpoint)
 
 
 def _remove_scratch(run: Run, generation: int, tasks: Sequence[Task]) -> None:
@@ -118,7 +118,7 @@ def _store_abort(run: Run, generation: int, vetoes: list[str]) -> Summary:
         outcome="abort",
         reason=reason,
         candidate="",
-        champion=run.store.champion().digest,
+        champion=run.store.registry.champion().digest,
         alpha=0.0,
         log_evidence=0.0,
         log_threshold=0.0,
@@ -127,5 +127,5 @@ def _store_abort(run: Run, generation: int, vetoes: list[str]) -> Summary:
         is_weak=False,
         decided_at=now(),
     )
-    run.store.add_decision(decision)
+    run.store.gate.add_decision(decision)
     return {"steps": 0, "reason": reason}

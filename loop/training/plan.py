@@ -51,7 +51,7 @@ def _data_needs(config: TrainConfig) -> _DataNeeds:
 def generation_curriculum(store: Store, recipe: Recipe, generation: int) -> Curriculum:
     """What a generation is trained on; only data that a training step of the recipe reads."""
     needs, budget, seed = _data_needs(recipe.train), recipe.budgets()["train_tokens"], recipe.seed
-    demonstrations = store.samples(generation, "demonstration")
+    demonstrations = store.labels.samples(generation, "demonstration")
     passages, earlier = [], []
     if needs.language:
         passages = selected_passages(store, recipe.judge, generation, budget, seed)
@@ -59,11 +59,13 @@ def generation_curriculum(store: Store, recipe: Recipe, generation: int) -> Curr
         max_held_out = recipe.judge.max_held_out_share
         if earlier_tokens:
             earlier = earlier_samples(store, generation, earlier_tokens, seed, max_held_out)
-    prompts = [*store.samples(generation, "prompt"), *demonstrations] if needs.prompts else []
+    prompts = (
+        [*store.labels.samples(generation, "prompt"), *demonstrations] if needs.prompts else []
+    )
     return build_curriculum(
         passages=passages,
         demonstrations=demonstrations if needs.language else [],
-        preferences=store.preferences(generation) if needs.preferences else [],
+        preferences=store.labels.preferences(generation) if needs.preferences else [],
         prompts=prompts,
         budget_tokens=budget,
         seed=seed,

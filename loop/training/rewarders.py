@@ -10,10 +10,10 @@ from typing import Any
 from typing_extensions import override
 
 from infra.cluster.connection import Cluster, actors
+from infra.cluster.proxy import remote_proxy
 from infra.plugins import find_class
 from infra.records.labeler import Admission
 from infra.store import Store
-from infra.store.actor import remote_proxy
 from judges.judgment.elicitation import Subject
 from judges.labelers.actor import JudgeWorker, VerifierWorker
 from judges.rubrics import load_rubric
@@ -26,7 +26,7 @@ from trainers.rollouts.rewards import Attempted, Rewarder
 def answer_admission(store: Store, recipe: Recipe) -> Admission | None:
     """The labeler's last admission for the answer rubric; None if it is not admitted."""
     rubric = load_rubric(recipe.judge.answer_rubric).id
-    admitted = [a for a in store.all_admissions() if a.rubric == rubric and a.admitted]
+    admitted = [a for a in store.labelers.all_admissions() if a.rubric == rubric and a.admitted]
     return admitted[-1] if admitted else None
 
 

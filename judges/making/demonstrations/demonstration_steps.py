@@ -23,14 +23,14 @@ from judges.verifying.verifier import DOCUMENT_RUBRIC
 
 def execute_documents(parts: Parts) -> None:
     """Run the `>>>` examples and the equations of train documents that were not run before."""
-    documents = parts.store.unlabeled_documents("train", DOCUMENT_RUBRIC)
+    documents = parts.store.labels.unlabeled_documents("train", DOCUMENT_RUBRIC)
     with progress("executing examples", total=len(documents)) as advance:
         for chunk in parts.chunks(documents):
             results = parts.verifier.verify(chunk, parts.generation)
-            parts.store.add_samples(
+            parts.store.labels.add_samples(
                 parts.learnable([s for result in results for s in result.demonstrations])
             )
-            parts.store.add_judgments([j for result in results for j in result.judgments])
+            parts.store.labels.add_judgments([j for result in results for j in result.judgments])
             advance(len(chunk))
 
 
@@ -77,12 +77,14 @@ def _keep_questions(
         if is_held_out
     ]
     kept = zip(samples, asked, overlapping, strict=True)
-    parts.store.add_samples([s for s, w, is_held_out in kept if w.fits and not is_held_out])
-    parts.store.note_drops(parts.generation, "label", drops)
+    parts.store.labels.add_samples([s for s, w, is_held_out in kept if w.fits and not is_held_out])
+    parts.store.run.note_drops(parts.generation, "label", drops)
     batch = parts.batch(
         rubric, admission, [Subject(s.sample_id, s.prompt, s.completion) for s in samples]
     )
-    parts.store.add_judgments(pointwise_rows(parts.judge.name, batch, [w.answer for w in asked]))
+    parts.store.labels.add_judgments(
+        pointwise_rows(parts.judge.name, batch, [w.answer for w in asked])
+    )
 
 
 def _instruction(passage: Sample, question: str, generation: int) -> Sample:
@@ -114,7 +116,7 @@ def write_extractive_questions(parts: Parts, admissions: Admissions) -> None:
     passages = _best_passages(parts)
     with progress("writing questions with short answers", total=len(passages)) as advance:
         for chunk in parts.chunks(passages):
-            parts.store.add_samples(
+            parts.store.labels.add_samples(
                 write_extractive(parts.judge, chunk, parts.seed, parts.generation)
             )
             advance(len(chunk))
@@ -123,4 +125,4 @@ def write_extractive_questions(parts: Parts, admissions: Admissions) -> None:
 def take_prompts(parts: Parts) -> None:
     """The user's own prompts, whose completions can be checked."""
     if parts.config.prompts:
-        parts.store.add_samples(read_prompts(Path(parts.config.prompts), parts.generation))
+        parts.store.labels.add_samples(read_prompts(Path(parts.config.prompts), parts.generation))

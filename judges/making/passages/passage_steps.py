@@ -30,13 +30,13 @@ def settle_extractions(parts: Parts, admissions: Admissions) -> None:
     """Compare the texts of pages that two extractors read very differently; drop those that lose."""
     rubrics = [load_rubric(name) for name in parts.config.passage_rubrics]
     admitted = [rubric for rubric in rubrics if admissions[rubric.id].admitted]
-    disputes = parts.store.disputed_documents("train", EXTRACTION_RUBRIC)
+    disputes = parts.store.labels.disputed_documents("train", EXTRACTION_RUBRIC)
     if not admitted or not disputes:
         return
     rubric, admission = admitted[0], admissions[admitted[0].id]
     with progress(f"comparing extractions by {rubric.id}", total=len(disputes)) as advance:
         for chunk in parts.chunks(disputes):
-            parts.store.add_judgments(
+            parts.store.labels.add_judgments(
                 compare_extractions(
                     parts.judge,
                     rubric,
@@ -47,7 +47,7 @@ def settle_extractions(parts: Parts, admissions: Admissions) -> None:
                 )
             )
             advance(len(chunk))
-    dropped = parts.store.set_aside_disputed(EXTRACTION_RUBRIC, WORSE_TEXT, parts.generation)
+    dropped = parts.store.labels.set_aside_disputed(EXTRACTION_RUBRIC, WORSE_TEXT, parts.generation)
     note(f"{dropped:,} of {len(disputes):,} pages with two very different texts are set aside")
 
 
@@ -59,13 +59,13 @@ def judge_passages(parts: Parts, admissions: Admissions) -> None:
         admission = admissions[rubric.id]
         if not admission.admitted:
             continue
-        done = {j.subject_id for j in parts.store.judgments(parts.generation, rubric.id)}
+        done = {j.subject_id for j in parts.store.labels.judgments(parts.generation, rubric.id)}
         subjects = [
             Subject(s.sample_id, s.prompt, s.completion) for s in samples if s.sample_id not in done
         ]
         with progress(f"judging passages by {rubric.id}", total=len(subjects)) as advance:
             for part in parts.batch(rubric, admission, subjects).parts(parts.config.chunk_size):
-                parts.store.add_judgments(parts.judge.judge(part))
+                parts.store.labels.add_judgments(parts.judge.judge(part))
                 advance(part.num_items)
 
 
@@ -76,7 +76,7 @@ def _pool(parts: Parts) -> list[Sample]:
     of that.
     """
     tokens = int(parts.budget.label_tokens * (1 + parts.config.head_factor))
-    documents = parts.store.documents_without_samples(
+    documents = parts.store.labels.documents_without_samples(
         "train", tokens * 3 // parts.config.passage_chars + 1, parts.generation
     )
     found = choose_passages(
@@ -89,12 +89,12 @@ def _judged_samples(parts: Parts) -> list[Sample]:
     """The passages that the labeler judges: the first ones, or all strata of what the last head
     holds of them.
     """
-    samples = parts.store.samples(parts.generation, "passage")
+    samples = parts.store.labels.samples(parts.generation, "passage")
     if samples:
-        scored = {j.subject_id for j in parts.store.judgments(parts.generation, DISTILLED)}
+        scored = {j.subject_id for j in parts.store.labels.judgments(parts.generation, DISTILLED)}
         return [s for s in samples if s.sample_id not in scored]
     pool = _pool(parts)
-    head = parts.store.head(parts.generation - 1)
+    head = parts.store.labelers.head(parts.generation - 1)
     if head is not None and head.admitted and head.encoder == parts.encoder.digest:
         pool = stratified(pool, head_values(head, _embedded(parts, pool)), parts.seed)
     chosen, spent = [], 0
@@ -103,7 +103,7 @@ def _judged_samples(parts: Parts) -> list[Sample]:
         if spent > parts.budget.label_tokens:
             break
         chosen.append(sample)
-    parts.store.add_samples(chosen)
+    parts.store.labels.add_samples(chosen)
     return chosen
 
 
@@ -120,12 +120,16 @@ def measure_surprise(parts: Parts) -> None:
     """How surprised the champion is at each passage, in bits per byte: what it finds easiest
     teaches it least.
     """
-    done = parts.store.surprise(parts.generation)
-    todo = [s for s in parts.store.samples(parts.generation, "passage") if s.sample_id not in done]
+    done = parts.store.labelers.surprise(parts.generation)
+    todo = [
+        s
+        for s in parts.store.labels.samples(parts.generation, "passage")
+        if s.sample_id not in done
+    ]
     with progress("reading passages", total=len(todo)) as advance:
         for chunk in parts.chunks(todo):
             bits = parts.champion.surprise([s.completion for s in chunk])
-            parts.store.add_surprise(
+            parts.store.labelers.add_surprise(
                 parts.generation,
                 parts.champion.digest,
                 [(s.sample_id, value) for s, value in zip(chunk, bits, strict=True)],
@@ -138,13 +142,15 @@ def distil(parts: Parts) -> None:
     not judged.
     """
     ranks = judged_ranks(parts.store, parts.config, parts.generation)
-    judged = [s for s in parts.store.samples(parts.generation, "passage") if s.sample_id in ranks]
+    judged = [
+        s for s in parts.store.labels.samples(parts.generation, "passage") if s.sample_id in ranks
+    ]
     if parts.config.head_factor == 0 or len(judged) < MIN_PASSAGES:
         return
-    head = parts.store.head(parts.generation)
+    head = parts.store.labelers.head(parts.generation)
     if head is None:
         vectors, values = _embedded(parts, judged), np.array([ranks[s.sample_id] for s in judged])
-        last = parts.store.head(parts.generation - 1)
+        last = parts.store.labelers.head(parts.generation - 1)
         drift = (
             drift_of(last, vectors, values)
             if last and last.encoder == parts.encoder.digest
@@ -158,7 +164,7 @@ def distil(parts: Parts) -> None:
             parts.generation,
             drift,
         )
-        parts.store.add_head(head)
+        parts.store.labelers.add_head(head)
     told = f"{head.correlation:.2f} [{head.correlation_low:.2f}, {head.correlation_high:.2f}]"
     if not head.admitted:
         warn(
@@ -172,9 +178,9 @@ def distil(parts: Parts) -> None:
 
 
 def _score_by_head(parts: Parts) -> None:
-    head = parts.store.head(parts.generation)
+    head = parts.store.labelers.head(parts.generation)
     assert head is not None, "the head was stored before"
-    known = {s.sample_id for s in parts.store.samples(parts.generation, "passage")}
+    known = {s.sample_id for s in parts.store.labels.samples(parts.generation, "passage")}
     rest = [s for s in _pool(parts) if s.sample_id not in known]
     with progress("scoring by the head", total=len(rest)) as advance:
         for chunk in parts.chunks(rest):
@@ -197,8 +203,8 @@ def _score_by_head(parts: Parts) -> None:
                 )
                 for s, value in zip(chunk, head_values(head, vectors), strict=True)
             ]
-            parts.store.add_judgments(rows)
-            parts.store.add_samples(chunk)
+            parts.store.labels.add_judgments(rows)
+            parts.store.labels.add_samples(chunk)
             advance(len(chunk))
     measure_surprise(parts)
 
@@ -206,7 +212,8 @@ def _score_by_head(parts: Parts) -> None:
 def judged_ranks(store: Store, config: JudgeConfig, generation: int) -> dict[str, float]:
     """Passage to its mean rank over the rubrics by which the labeler judged."""
     judged = {
-        name: store.judgments(generation, load_rubric(name).id) for name in config.passage_rubrics
+        name: store.labels.judgments(generation, load_rubric(name).id)
+        for name in config.passage_rubrics
     }
     return mean_ranks({name: judgments for name, judgments in judged.items() if judgments})
 
@@ -215,10 +222,13 @@ def selected_passages(
     store: Store, config: JudgeConfig, generation: int, budget_tokens: int, seed: int
 ) -> list[Sample]:
     """A generation's passages that may be learned from, in the order in which they were drawn."""
-    ranks = {j.subject_id: j.value for j in store.judgments(generation, DISTILLED)}
+    ranks = {j.subject_id: j.value for j in store.labels.judgments(generation, DISTILLED)}
     ranks |= judged_ranks(store, config, generation)
-    samples = store.samples(generation, "passage")
-    domains, bits = store.sample_domains([s.sample_id for s in samples]), store.surprise(generation)
+    samples = store.labels.samples(generation, "passage")
+    domains, bits = (
+        store.labels.sample_domains([s.sample_id for s in samples]),
+        store.labelers.surprise(generation),
+    )
     candidates = [
         Candidate(
             s, ranks[s.sample_id], domains.get(s.sample_id, ""), bits.get(s.sample_id, math.nan)

@@ -32,10 +32,10 @@ from judges.rubrics import load_rubric
 
 def prompts(parts: Parts) -> list[Sample]:
     """The prompts that the champion completes: the user's own, and demonstrations chosen by hash."""
-    samples = parts.store.samples(parts.generation, "demonstration")
+    samples = parts.store.labels.samples(parts.generation, "demonstration")
     samples.sort(key=lambda s: unit_hash(parts.seed, s.sample_id))
     checked = [s for s in samples if s.check][: parts.budget.num_prompts]
-    own = parts.store.samples(parts.generation, "prompt")
+    own = parts.store.labels.samples(parts.generation, "prompt")
     return own + checked + [s for s in samples if not s.check]
 
 
@@ -49,7 +49,7 @@ def complete_prompts(parts: Parts) -> None:
 def _complete_by(parts: Parts, model: Champion, number: int) -> None:
     done = {
         c.sample_id
-        for c in parts.store.completions(parts.generation)
+        for c in parts.store.labels.completions(parts.generation)
         if c.model_digest == model.digest
     }
     todo = [s for s in prompts(parts) if s.sample_id not in done]
@@ -63,7 +63,7 @@ def _complete_by(parts: Parts, model: Champion, number: int) -> None:
                 parts.config.temperature,
                 seed,
             )
-            parts.store.add_completions(
+            parts.store.labels.add_completions(
                 [
                     _completion(model.digest, sample, i % number, text, parts.generation)
                     for i, (sample, text) in enumerate(zip(repeated, texts, strict=True))
@@ -90,7 +90,7 @@ def prefer(parts: Parts, admissions: Admissions) -> None:
     """Make preferences of the completions: what can be checked by the verifier, the rest by an
     admitted labeler.
     """
-    completions = parts.store.completions(parts.generation)
+    completions = parts.store.labels.completions(parts.generation)
     asked = prompts(parts)
     checked = [s for s in asked if s.check]
     found = _checked(parts, checked, completions)
@@ -112,7 +112,9 @@ def _checked(
     for sample in samples:
         mine = by_prompt.get(sample.sample_id, [])
         is_right = parts.verifier.check(claims_of(sample, mine))
-        parts.store.add_judgments(checked_judgments(sample, mine, is_right, parts.generation))
+        parts.store.labels.add_judgments(
+            checked_judgments(sample, mine, is_right, parts.generation)
+        )
         found[sample.sample_id] = checked_preferences(sample, mine, is_right, parts.generation)
     return found
 
@@ -128,7 +130,7 @@ def _judged(
     contests = Contests(parts.judge, parts.config, rubric, admission, parts.seed, parts.generation)
     rows = {
         j.subject_id: j
-        for j in parts.store.judgments(parts.generation, rubric.id)
+        for j in parts.store.labels.judgments(parts.generation, rubric.id)
         if j.mode == contests.mode
     }
     with progress(
@@ -137,7 +139,7 @@ def _judged(
         while (batch := contests.next_batch(groups, rows)) is not None:
             for part in batch.parts(parts.config.chunk_size):
                 judged = parts.judge.judge(part)
-                parts.store.add_judgments(judged)
+                parts.store.labels.add_judgments(judged)
                 rows |= {j.subject_id: j for j in judged}
                 advance(part.num_items)
     if parts.older is not None:
@@ -152,11 +154,11 @@ def _note_win_rate(parts: Parts, admission: Admission, older: str, wins: int, nu
     """
     if number == 0:
         return
-    tested = parts.store.tested_probes(admission.labeler)
+    tested = parts.store.labelers.tested_probes(admission.labeler)
     rate = win_rate_of(
         admission, tested, (parts.champion.digest, older), (wins, number), parts.generation
     )
-    parts.store.add_win_rate(rate)
+    parts.store.labelers.add_win_rate(rate)
     told = f"none: {rate.why}" if rate.why else str(Interval(rate.corrected, rate.low, rate.high))
     said = Interval(rate.said, rate.said_low, rate.said_high)
     note(f"the champion wins {said} of {number} pairs against the one before it; corrected {told}")
@@ -177,8 +179,8 @@ def _keep_preferences(parts: Parts, found: Mapping[str, Sequence[Preference]]) -
     shares = parts.held_out.shares([f"{p.chosen}\n{p.rejected}" for p in flat])
     lost = {p.sample_id: None for p, share in zip(flat, shares, strict=True) if share > 0}
     drops += [(HELD_OUT_REASON, sample_id) for sample_id in lost]
-    parts.store.note_drops(parts.generation, "label", drops)
-    parts.store.add_preferences([p for p in flat if p.sample_id not in lost])
+    parts.store.run.note_drops(parts.generation, "label", drops)
+    parts.store.labels.add_preferences([p for p in flat if p.sample_id not in lost])
 
 
 def _ask_what_is_known(
@@ -191,16 +193,16 @@ def _ask_what_is_known(
     way = admissions[rubric.id].way
     if rubric.choice is None and not parts.judge.values_sides:
         return
-    done = {j.subject_id for j in parts.store.judgments(parts.generation, rubric.id)}
+    done = {j.subject_id for j in parts.store.labels.judgments(parts.generation, rubric.id)}
     pairs = [pair for pair in map(known_pair, preferences) if pair.pair_id not in done]
     batch = Batch(
         rubric, "pairwise", way, pairs=pairs, seed=parts.seed, generation=parts.generation
     )
     with progress("asking about what was checked", total=len(pairs)) as advance:
         for part in batch.parts(parts.config.chunk_size):
-            parts.store.add_judgments(parts.judge.judge(part))
+            parts.store.labels.add_judgments(parts.judge.judge(part))
             advance(part.num_items)
-    clashes, number = parts.store.clashes(parts.generation)
+    clashes, number = parts.store.labelers.clashes(parts.generation)
     if number:
         note(
             f"{rubric.id}: the labeler errs on {clashes} of {number} checked pairs ({share_of(clashes, number)})"

@@ -53,7 +53,7 @@ def measure_referee(judge: Judge, config: JudgeConfig, store: Store) -> Referee:
     pairs = tuple(pair for probe in rubric.probes for pair in gold_set(probe).pairs)
     gold = GoldSet("built-in/" + "+".join(rubric.probes), pairs)
     measured = measure(judge, rubric, gold)
-    store.add_gold_sheet(measured.sheet, measured.items, measured.rows)
+    store.labelers.add_gold_sheet(measured.sheet, measured.items, measured.rows)
     sheet = measured.sheet
     errors = Errors(sheet.num_a, sheet.right_a, sheet.num_b, sheet.right_b)
     return Referee(judge, rubric, sheet.way, errors, is_admitted(sheet))
@@ -164,7 +164,9 @@ def labeler_prompts(store: Store, generation: int, count: int) -> dict[str, File
 
     Answers to prompts with a check are verified, so the labeler is needed least there.
     """
-    samples = store.samples(generation, "prompt") + store.samples(generation, "demonstration")
+    samples = store.labels.samples(generation, "prompt") + store.labels.samples(
+        generation, "demonstration"
+    )
     samples.sort(key=lambda s: (bool(s.check), unit_hash("labeler", s.sample_id)))
     return {s.sample_id: FileItem(prompt=s.prompt, unit=s.document_id) for s in samples[:count]}
 

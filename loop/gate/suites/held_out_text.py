@@ -28,7 +28,7 @@ class HeldOutText(Suite):
     @override
     def draw(self, attempt: int, start: int) -> list[Item]:
         config = self._config
-        drawn = self._store.draw_documents(
+        drawn = self._store.gate.draw_documents(
             attempt,
             start,
             min(config.chunk_documents, self.limit - start),

@@ -100,7 +100,7 @@ class NamedSuite(Suite):
         units = [unit for unit, _ in self._items.values()]
         table = pa.table({"item_id": list(self._items), "unit": units})
         count = min(self.chunk, self.limit - start)
-        drawn = self._store.draw_items(
+        drawn = self._store.gate.draw_items(
             attempt, self.name, start, count, table, self._salt, self.reuse
         )
         return [

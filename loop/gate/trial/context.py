@@ -47,7 +47,7 @@ class GateContext:
     @property
     def level(self) -> float:
         """The level of this attempt's tests."""
-        promoted = self.store.num_promoted(self.number)
+        promoted = self.store.gate.num_promoted(self.number)
         return attempt_level(self.config.level, self.config.alpha, self.number, promoted)
 
     @property

@@ -33,7 +33,7 @@ class SealedExam:
         """Whether the candidate was promoted and the exam has not been run for it."""
         is_done = any(
             e.suite == EXAM_SUITE and e.attempt == self.decision.attempt
-            for e in self.store.evaluations()
+            for e in self.store.gate.evaluations()
         )
         is_promoted = self.decision.outcome == "promote"
         return is_promoted and self.config.exam_documents > 0 and not is_done
@@ -54,8 +54,8 @@ class SealedExam:
         bits = {self.decision.candidate: own, self.anchor.digest: anchor}
         units = [d.url for d in documents]
         gains = [b - a for a, b in zip(own, anchor, strict=True)]
-        self.store.add_item_scores(self._item_scores(bits, documents, texts))
-        self.store.add_evaluations(
+        self.store.gate.add_item_scores(self._item_scores(bits, documents, texts))
+        self.store.gate.add_evaluations(
             [
                 *(
                     self._evaluation(SEALED_BITS, digest, row, units)
@@ -66,7 +66,7 @@ class SealedExam:
         )
 
     def _documents(self) -> list[Document]:
-        documents = self.store.documents("sealed")
+        documents = self.store.crawl.documents("sealed")
         documents.sort(key=lambda d: unit_hash(self.salt, EXAM_SUITE, d.document_id))
         return documents[: self.config.exam_documents]
 

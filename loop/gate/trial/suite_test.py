@@ -109,7 +109,7 @@ class SuiteTest:
         return not tests or any(test.outcome == "open" for test in tests)
 
     def _scores(self) -> dict[int, ScoredItem]:
-        return by_position(self._store.item_scores(self._context.number, self.suite.name))
+        return by_position(self._store.gate.item_scores(self._context.number, self.suite.name))
 
     def _score(self, items: Sequence[Item]) -> None:
         rows = self.suite.score(self._context.scorer, items)
@@ -118,7 +118,7 @@ class SuiteTest:
         if not np.isfinite(np.array(rows[0])[~is_lost]).all():
             raise NotFiniteError(f"the candidate's scores on {self.suite.name} are not finite")
         by_model = dict(zip([m.digest for m in self._context.models], rows, strict=True))
-        self._store.add_item_scores(
+        self._store.gate.add_item_scores(
             [
                 self._item_score(item, digest, value)
                 for digest, values in by_model.items()
@@ -195,7 +195,7 @@ class SuiteTest:
         ]
         measures.append((candidate, _metric(GAIN, gains, units)))
         measures += [(candidate, metric) for metric in self.suite.summarise(values[candidate])]
-        self._store.add_evaluations([self._evaluation(digest, m) for digest, m in measures])
+        self._store.gate.add_evaluations([self._evaluation(digest, m) for digest, m in measures])
 
     def _evaluation(self, digest: str, metric: Metric) -> Evaluation:
         return Evaluation(

@@ -31,8 +31,8 @@ class GateTrial(GateContext):
         return self._decide(outcome, reason, tests)
 
     def _hacking_reason(self, tests: Sequence[GateTest]) -> str:
-        evaluations = [e for e in self.store.evaluations() if e.attempt == self.number]
-        steps = self.store.train_steps(self.generation)
+        evaluations = [e for e in self.store.gate.evaluations() if e.attempt == self.number]
+        steps = self.store.training.train_steps(self.generation)
         return hacking_reason(steps, evaluations, tests, self.candidate.digest)
 
     def _tests(self) -> list[GateTest]:
@@ -72,8 +72,8 @@ class GateTrial(GateContext):
             decided_at=now(),
         )
         aliases = ["champion", *self._improved(tests)] if outcome == "promote" else []
-        self.store.add_gate_tests(tests)
-        self.store.add_decision(decision, aliases)
+        self.store.gate.add_gate_tests(tests)
+        self.store.gate.add_decision(decision, aliases)
         return decision
 
     def _improved(self, tests: Sequence[GateTest]) -> Iterator[str]:

@@ -62,7 +62,7 @@ class Vetoes:
     def _documents(self, purpose: str) -> list[Document]:
         """The documents of the gate pool, in an order that depends on purpose and attempt."""
         context = self._context
-        documents = context.store.documents("gate")
+        documents = context.store.crawl.documents("gate")
         documents.sort(
             key=lambda d: unit_hash(context.salt, purpose, context.number, d.document_id)
         )
@@ -148,7 +148,7 @@ class Vetoes:
         details: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Store the score of each item by each model; `units` gives the unit of each item id."""
-        self._context.store.add_item_scores(
+        self._context.store.gate.add_item_scores(
             [
                 ItemScore(
                     attempt=self._context.number,
@@ -175,7 +175,7 @@ class Vetoes:
     ) -> None:
         """Store the mean of each model, with its standard error clustered by unit."""
         context, unit_names = self._context, list(units.values())
-        self._context.store.add_evaluations(
+        self._context.store.gate.add_evaluations(
             [
                 Evaluation(
                     context.number,

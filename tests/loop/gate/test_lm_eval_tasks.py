@@ -61,7 +61,7 @@ def test_documents_are_drawn_and_marked_by_the_harness(
         store, "cities", SuiteConfig(file=str(task), kind="lm_eval", items=8), "salt"
     )
     assert suite.limit == 8
-    items = suite.draw(store.register_attempt(1, "a", "b"), 0)
+    items = suite.draw(store.gate.register_attempt(1, "a", "b"), 0)
     assert len({item.item_id for item in items}) == 8
     scorer = ModelScorer([str(tiny_folder)] * 2, 2)
     rows = suite.score(scorer, items)

@@ -102,7 +102,7 @@ def test_who_pleases_the_labeler_alone_is_rejected(
     store: Store, tmp_path: Path, gain: float, outcome: str
 ) -> None:
     """The candidate answers as the labeler likes it; only the measure tells the two cases apart."""
-    store.add_samples(
+    store.labels.add_samples(
         [
             Sample(
                 f"q{i}",
@@ -129,8 +129,10 @@ def test_who_pleases_the_labeler_alone_is_rejected(
     decision = one.run()
     assert decision.outcome == outcome
     assert ("the labeler prefers it to the champion" in decision.reason) == (outcome == "reject")
-    drawn = {s.item_id for s in store.item_scores(1, "labeler")}
+    drawn = {s.item_id for s in store.gate.item_scores(1, "labeler")}
     assert len(drawn) == 12
     assert not drawn & {"q0", "q1", "q2"}, "what a verifier checks comes last"
     assert set(labeler_prompts(store, 1, 28)) & {"q0", "q1", "q2"}
-    assert [t.suite for t in store.gate_tests(1)] == ["bits_per_byte"], "its word decides nothing"
+    assert [t.suite for t in store.gate.gate_tests(1)] == ["bits_per_byte"], (
+        "its word decides nothing"
+    )

@@ -93,7 +93,7 @@ def test_models_are_scored_as_by_plain_transformers(
     suite = RightTextSuite(
         store, "x", SuiteConfig(file=str(written(tmp_path, *lines)), kind="choice"), "salt"
     )
-    items = suite.draw(store.register_attempt(1, "a", "b"), 0)
+    items = suite.draw(store.gate.register_attempt(1, "a", "b"), 0)
     (own, _) = suite.score(scorer, items)
     per_byte = [plain_logp(tiny_folder, "p", t) / len(t.encode()) for t in (" one", " another one")]
     best = int(per_byte[1] > per_byte[0])

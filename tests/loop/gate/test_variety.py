@@ -130,7 +130,7 @@ def test_scores_of_a_suite_are_those_of_its_samples(
 ) -> None:
     config = SuiteConfig(file=str(prompts_file(tmp_path)), kind="self_bleu")
     suite = SampledAnswers(store, "s", config, "salt")
-    items = suite.draw(store.register_attempt(1, "a", "b"), 0)[:2]
+    items = suite.draw(store.gate.register_attempt(1, "a", "b"), 0)[:2]
     scorer = ModelScorer([str(tiny_folder)] * 2, 2)
     samples = scorer.samples([item.content.prompt for item in items], items[0].position, asked=True)
     assert suite.score(scorer, items) == [
@@ -167,4 +167,4 @@ def test_distance_from_the_anchor_can_be_a_guard(
     decision = trial(
         store, KnownScorer(0.3, kl=kl), config=GateConfig(suites={"near": suite})
     ).run()
-    assert decision.outcome == outcome, store.gate_tests(1)
+    assert decision.outcome == outcome, store.gate.gate_tests(1)

@@ -113,7 +113,7 @@ def test_a_labeler_that_was_not_admitted_rewards_nobody(
     assert usable_steps(store, one, 1, CURRICULUM) == ["sft"]
     assert "the labeler is not admitted to relevance" in capsys.readouterr().out
     admission = Admission("a", "scripted", "relevance", "scripted", True, "")
-    store.add_datasheet([], [admission])
+    store.labelers.add_datasheet([], [admission])
     assert usable_steps(store, one, 1, CURRICULUM) == ["sft", "grpo"]
 
 
@@ -131,7 +131,9 @@ def test_a_verifier_rewards_what_it_finds_right(store: Store) -> None:
 def test_an_admitted_labeler_rewards_by_its_values(store: Store) -> None:
     worker = JudgeWorker(JudgeConfig(kind="scripted", scripted=ScriptedConfig()), 0, 1)
     one = recipe("train.rl.rewards={judge = 1.0}")
-    store.add_datasheet([], [Admission("a", "scripted", "relevance", "scripted", True, "")])
+    store.labelers.add_datasheet(
+        [], [Admission("a", "scripted", "relevance", "scripted", True, "")]
+    )
     found = make_rewarder("judge", store, one, {"judge": worker}).rewards(
         [Attempted("q", "one"), Attempted("q", "two")]
     )
