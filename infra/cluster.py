@@ -21,10 +21,11 @@ START_TRIES = 3
 
 
 class ClusterConfig(Section):
-    """The `[cluster]` section of a recipe."""
+    """The Ray cluster."""
 
     address: str = "auto"
-    """`auto` joins a cluster that runs here or that RAY_ADDRESS names, else starts one; `local` always starts one."""
+    """Ray cluster: `auto` joins a running one (also by RAY_ADDRESS) or starts one here, `local`
+    always starts one, or `HOST:PORT`."""
 
 
 @dataclass(frozen=True)
