@@ -95,7 +95,9 @@ def bound_words(metadata: Iterator[Any] | list[Any] | tuple[Any, ...]) -> str:
             is_open, bound = isinstance(one, Lt), one.lt if isinstance(one, Lt) else one.le
             found.append(f"{'<' if is_open else '≤'} {toml_value(bound)}")
         elif isinstance(one, MinLen):
-            found.append(f"at least {one.min_length} {'entry' if one.min_length == 1 else 'entries'}")
+            found.append(
+                f"at least {one.min_length} {'entry' if one.min_length == 1 else 'entries'}"
+            )
         elif isinstance(one, MaxLen):
             found.append(f"at most {one.max_length} entries")
     return " and ".join(found)
@@ -106,7 +108,9 @@ def range_words(field: FieldInfo) -> str:
     words = bound_words(field.metadata)
     for inner in get_args(field.annotation):
         if get_origin(inner) is Annotated:
-            bounds = [bound for one in inner.__metadata__ for bound in getattr(one, "metadata", [one])]
+            bounds = [
+                bound for one in inner.__metadata__ for bound in getattr(one, "metadata", [one])
+            ]
             words += f"{', ' if words else ''}each {bound_words(bounds)}"
     return words
 
