@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -84,23 +84,26 @@ def toml_value(value: Any) -> str:
     return repr(value) if isinstance(value, float) else json.dumps(value)
 
 
-def bound_words(metadata: Iterator[Any] | list[Any] | tuple[Any, ...]) -> str:
+def bound_words(metadata: Sequence[Any]) -> str:
     """The bounds that validators enforce, as in `> 0 and ≤ 1`; empty for none."""
-    found = []
-    for one in metadata:
-        if isinstance(one, Ge | Gt):
-            is_open, bound = isinstance(one, Gt), one.gt if isinstance(one, Gt) else one.ge
-            found.append(f"{'>' if is_open else '≥'} {toml_value(bound)}")
-        elif isinstance(one, Le | Lt):
-            is_open, bound = isinstance(one, Lt), one.lt if isinstance(one, Lt) else one.le
-            found.append(f"{'<' if is_open else '≤'} {toml_value(bound)}")
-        elif isinstance(one, MinLen):
-            found.append(
-                f"at least {one.min_length} {'entry' if one.min_length == 1 else 'entries'}"
-            )
-        elif isinstance(one, MaxLen):
-            found.append(f"at most {one.max_length} entries")
-    return " and ".join(found)
+    return " and ".join(words for one in metadata if (words := _bound(one)))
+
+
+def _bound(one: Any) -> str:
+    match one:
+        case Ge(ge=bound):
+            return f"≥ {toml_value(bound)}"
+        case Gt(gt=bound):
+            return f"> {toml_value(bound)}"
+        case Le(le=bound):
+            return f"≤ {toml_value(bound)}"
+        case Lt(lt=bound):
+            return f"< {toml_value(bound)}"
+        case MinLen(min_length=number):
+            return f"at least {number} {'entry' if number == 1 else 'entries'}"
+        case MaxLen(max_length=number):
+            return f"at most {number} entries"
+    return ""
 
 
 def range_words(field: FieldInfo) -> str:
