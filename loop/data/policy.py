@@ -27,34 +27,31 @@ MADE = "model"
 
 
 class DataConfig(Section):
-    """The `[data]` section: shares that every generation's training data must keep; tokens are
-    counted.
-    """
+    """Limits that the training data of every generation must keep."""
 
     earlier_share: float = Field(default=0.25, ge=0, lt=1)
-    """Share of the training tokens taken, where there is as much, from what earlier generations
-    were trained on."""
+    """Share of the token budget that is filled with data of earlier generations, as far as there is
+    any."""
     min_real_share: float = Field(default=0.5, ge=0, le=1)
-    """Smallest share of text that no model wrote."""
+    """Smallest share of tokens of text that no model wrote."""
     max_made_share: float = Field(default=0.5, ge=0, le=1)
-    """Largest share of text that the champion or another generation wrote."""
+    """Largest share of tokens of text that a model wrote."""
     max_domain_share: float = Field(default=1.0, gt=0, le=1)
-    """Largest share of one domain; `judge.selection.max_domain_share` already draws passages by one
-    of its own."""
+    """Largest share of tokens from one domain; `judge.selection.max_domain_share` also limits
+    passages when they are drawn."""
     min_band_share: float = Field(default=0.0, ge=0, lt=0.33)
-    """Smallest share of each third of the passages by the champion's surprise."""
+    """Smallest share of the trained passages in each third by the champion's bits per byte."""
     max_held_out_share: float = Field(default=0.05, ge=0, le=1)
-    """Largest share of the text that is held out for the gate as well: of texts of which more than
-    `judge.max_held_out_share` is."""
+    """Largest share of tokens in texts that overlap with held-out text by more than
+    `judge.max_held_out_share`."""
     canaries: list[str] = []
-    """Texts that no training data may hold, such as a benchmark's canary string."""
+    """Strings that no training text may contain, such as the canary string of a benchmark."""
     min_parse_rate: float = Field(default=0.5, ge=0, le=1)
     """Smallest share of the labeler's answers that could be read."""
     min_keep_rate: float = Field(default=0.0, ge=0, le=1)
     """Smallest share of a crawl's documents that were kept."""
     max_keep_rate: float = Field(default=1.0, ge=0, le=1)
-    """Largest share of a crawl's documents that were kept: filters that pass everything have
-    stopped filtering."""
+    """Largest share of a crawl's documents that were kept; 1 sets no limit."""
 
 
 def earlier_samples(

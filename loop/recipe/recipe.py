@@ -32,20 +32,29 @@ OPERATIONAL = ("generations", "cluster")
 
 
 class ModelConfig(Section):
-    """The `[model]` section: what generation 0 is."""
+    """The base model."""
 
     base: str = "packaged:smollm2-135m-instruct"
+    """The base model, which is generation 0 (the anchor): `packaged:NAME`, `tiny:NAME`,
+    `hub:ORG/NAME` or a folder with safetensors weights."""
 
 
 class BudgetConfig(Section):
-    """The `[budget]` section: numbers a generation may spend; one that is not set follows `scale`."""
+    """What one generation may spend. A budget that is not set follows `scale`."""
 
     pages: int | None = Field(default=None, gt=0)
+    """Number of pages to fetch per generation; unset follows `scale`."""
     label_tokens: int | None = Field(default=None, gt=0)
+    """Tokens of passages that the labeler judges per generation; unset follows `scale`."""
     train_tokens: int | None = Field(default=None, gt=0)
+    """Tokens of samples to train on per generation; unset follows `scale`."""
     gate_tokens: int | None = Field(default=None, gt=0)
+    """Tokens of held-out documents to score per attempt at the gate; unset follows `scale`."""
     prompts: int | None = Field(default=None, ge=0)
+    """Number of demonstrations with a check that the champion completes per generation; unset
+    follows `scale`."""
     instructions: int | None = Field(default=None, ge=0)
+    """Number of passages per generation for which questions are written; unset follows `scale`."""
 
 
 PER_SCALE = {
@@ -61,13 +70,17 @@ deciding."""
 
 
 class Recipe(Section):
-    """Everything a run is told."""
+    """Keys outside of any section."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    seed: int = 0
+    """Name of the recipe and of its default run folder: letters, digits, `_`, `.` and `-`."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the random choices of labeling and training. Held-out data depend on a salt that each
+    run draws."""
     generations: int = Field(ge=1)
+    """Number of generations to run."""
     scale: float = Field(default=1.0, gt=0)
-    """The one dial: multiplies every budget that is not set."""
+    """Factor on every budget that is not set."""
     model: ModelConfig = ModelConfig()
     crawl: CrawlConfig
     judge: JudgeConfig = JudgeConfig()
