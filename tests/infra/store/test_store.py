@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
+from infra.store.reading import open_for_reading
 
 from crawlers.config import CrawlConfig
 from crawlers.keeping import warc
@@ -14,7 +15,6 @@ from infra.errors import UserError
 from infra.records import Checkpoint, Decision, Document, Judgment, Page, Sample, now
 from infra.store import Store
 from infra.store.frontier.records import HostVisit, Link, Outcome, State
-from infra.store.reading import open_for_reading
 from infra.store.tables.crawl import CrawlRows
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from infra.store.reading import open_for_reading
 from typer.testing import CliRunner
 
 from infra.records import (
@@ -26,7 +27,6 @@ from infra.records import (
 )
 from infra.records.labeler import Admission, Head, ProbeResult, WinRate
 from infra.store import Store
-from infra.store.reading import open_for_reading
 from judges.config import ScriptedConfig
 from judges.judgment.judging import Batch, pairwise_rows
 from judges.judgment.pairs import Comparison, Pair
