@@ -46,19 +46,23 @@ def main(
         from infra.cluster.connection import connect  # these load Ray and torch
         from loop.record.input_checks import check_inputs
         from loop.record.run_folder import open_run
-        from loop.stages import crawl, decide, label, train
+        from loop.stages.crawl import crawl
+        from loop.stages.decide import decide
+        from loop.stages.label import label
+        from loop.stages.train import train
 
         check_inputs(config, run)
         with connect(config.cluster) as cluster, open_run(config, run) as current:
             for generation in current.remaining():
-                crawl.crawl(cluster, current, generation)
-                label.label(cluster, current, generation)
-                candidate = train.train(cluster, current, generation)
-                decide.decide(cluster, current, generation, candidate)
+                crawl(cluster, current, generation)
+                label(cluster, current, generation)
+                candidate = train(cluster, current, generation)
+                decide(cluster, current, generation, candidate)
             finish(current)
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app.command(epilog=EXAMPLES)(main)
+
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(epilog=EXAMPLES)(main)
     app()

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
-from scipy.stats import binomtest
 
 from infra.records import ItemScore, unit_hash
 
@@ -126,6 +125,8 @@ def worse_p_value(candidate_right: Sequence[bool], champion_right: Sequence[bool
 
     The chance, if both were equally good, of the candidate losing at least this many.
     """
+    from scipy.stats import binomtest  # slow to import
+
     lost = sum(b and not a for a, b in zip(candidate_right, champion_right, strict=True))
     won = sum(a and not b for a, b in zip(candidate_right, champion_right, strict=True))
     return (

@@ -7,7 +7,6 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
-from infra.store.reading import open_for_reading
 
 from crawlers.config import CrawlConfig
 from crawlers.keeping import warc
@@ -15,6 +14,7 @@ from infra.errors import UserError
 from infra.records import Checkpoint, Decision, Document, Judgment, Page, Sample, now
 from infra.store import Store
 from infra.store.frontier.records import HostVisit, Link, Outcome, State
+from infra.store.reader import open_reader
 from infra.store.tables.crawl import CrawlRows
 
 
@@ -313,4 +313,4 @@ def test_snapshot_is_read_and_leaves_out_what_only_curation_needs(tmp_path: Path
 
 def test_missing_run_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run here"):
-        open_for_reading(tmp_path)
+        open_reader(tmp_path)

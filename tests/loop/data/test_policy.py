@@ -17,8 +17,9 @@ from infra.records import Checkpoint, DataFact, Document, Judgment, Page, Prefer
 from infra.store import Store
 from infra.store.tables.crawl import CrawlRows
 from judges.rubrics import load_rubric
+from loop.data.config import DataConfig
 from loop.data.curriculum import Curriculum, build_curriculum
-from loop.data.policy import KEYS, DESCRIPTIONS, DataConfig, breaches, earlier_samples
+from loop.data.policy import DESCRIPTIONS, KEYS, breaches, earlier_samples, measure_data
 from loop.recipe.recipe import load_recipe
 from loop.record.run_folder import Run
 from loop.stages.decide import decide
