@@ -78,7 +78,7 @@ def main() -> None:
                 )  # other fences, so that the server knows none of the prompts
                 judge = Watched(EndpointConfig(url=url, concurrency=concurrency), seed=seed)
                 judge.worked_s, started = 0.0, time.perf_counter()
-                judge.compare(rubric, judge.ways[0], pairs)
+                judge.compare(rubric, judge.methods[0], pairs)
                 wall = time.perf_counter() - started
                 busy[concurrency].append(judge.worked_s / wall)
                 rates[concurrency].append(2 * len(pairs) / wall)

@@ -13,12 +13,11 @@ import typer
 
 from infra.console import console, heading, note, progress, warn
 from infra.errors import UserError
-from infra.records.labeler import Datasheet
+from infra.records.labeler import Datasheet, Interval
 from judges.config import JudgeConfig
 from judges.judgment.protocol import Judge
 from judges.measuring.attacks import attack_labeler, attacks
 from judges.measuring.gold import GoldSet, load_gold
-from judges.measuring.intervals import Interval
 from judges.measuring.probes import gold_set
 from judges.rubrics import Rubric, load_rubric
 from loop.commands.crawl import Recipe, SetOption
@@ -56,29 +55,22 @@ def datasheet(
     """Accuracy and kappa beside trivial baselines, position, length, corruptions: may this labeler
     label?
     """
-    from judges.labelers.budget import cost_of
+    from judges.making.cost import prompt_price
     from judges.measuring.datasheet import (  # loads what no other command needs
         is_admitted,
-        measure,
-        pair_ways,
+        measure_on_gold,
+        pair_methods,
     )
 
     with exit_on_error():
         config = load_recipe(recipe, set_ or []).judge
         asked, sets, judge = _prepared(config, rubric, gold)
-        steps = (len(pair_ways(judge, asked)) + 3) * len(sets)
+        steps = (len(pair_methods(judge, asked)) + 3) * len(sets)
         with progress(f"measuring {judge.name} by {asked.id}", total=steps) as advance:
-            found = [measure(judge, asked, one, limit, advance) for one in sets]
-        price = cost_of(config, 1_000_000) / 1e6
-        found = [
-            replace(
-                m, sheet=replace(m.sheet, cost_per_thousand=price * m.sheet.tokens_per_thousand)
-            )
-            for m in found
-        ]
-        sheets = [
-            replace(m.sheet, cost_per_thousand=price * m.sheet.tokens_per_thousand) for m in found
-        ]
+            found = [measure_on_gold(judge, asked, one, limit, advance) for one in sets]
+        price = prompt_price(config, 1_000_000) / 1e6
+        found = [replace(m, sheet=_priced(m.sheet, price)) for m in found]
+        sheets = [_priced(m.sheet, price) for m in found]
         _show(sheets)
         if run is not None:
             with open_store(run) as store:
@@ -112,11 +104,11 @@ def _show(sheets: list[Datasheet]) -> None:
         [
             s.gold,
             str(s.num_pairs),
-            s.way,
-            str(Interval(s.accuracy, s.accuracy_low, s.accuracy_high)),
-            str(Interval(s.kappa, s.kappa_low, s.kappa_high)),
-            f"{s.majority:.3f}",
-            f"{s.longer:.3f}",
+            s.method,
+            str(s.accuracy),
+            str(s.kappa),
+            f"{s.baselines.majority:.3f}",
+            f"{s.baselines.longer:.3f}",
             "yes" if is_admitted(s) else "no",
         ]
         for s in sheets
@@ -124,7 +116,7 @@ def _show(sheets: list[Datasheet]) -> None:
     names = [
         "gold",
         "pairs",
-        "way",
+        "method",
         "accuracy [95%]",
         "kappa [95%]",
         "majority",
@@ -135,15 +127,15 @@ def _show(sheets: list[Datasheet]) -> None:
     lines = [
         [
             s.gold,
-            _habit(s.first_place_gap, s.gap_low, s.gap_high),
-            _habit(s.length_slope, s.slope_low, s.slope_high),
-            _habit(s.discrimination, s.discrimination_low, s.discrimination_high),
+            _habit(s.habits.first_place_gap),
+            _habit(s.habits.length_slope),
+            _habit(s.habits.discrimination),
             tables.number(s.consistency, 2),
             tables.number(s.right_if_consistent, 2),
             " ".join(f"{x:.2f}" for x in s.ladder.values()),
-            f"{s.over_empty:.2f}",
-            f"{s.identical_ties:.2f}",
-            _share(s.attack_success, s.attack_low, s.attack_high),
+            f"{s.robustness.over_empty:.2f}",
+            f"{s.robustness.identical_ties:.2f}",
+            _share(s.robustness.attack_success),
         ]
         for s in sheets
     ]
@@ -163,12 +155,12 @@ def _show(sheets: list[Datasheet]) -> None:
     lines = [
         [
             s.gold,
-            f"{s.ece:.2f} {s.ece_calibrated:.2f}",
-            f"{s.brier:.2f} {s.brier_calibrated:.2f}",
+            f"{s.probabilities.ece:.2f} {s.probabilities.ece_calibrated:.2f}",
+            f"{s.probabilities.brier:.2f} {s.probabilities.brier_calibrated:.2f}",
             str(s.num_unscored),
             f"{s.pairs_per_second:.1f}",
             f"{s.tokens_per_thousand:,.0f}",
-            f"{s.cost_per_thousand:.2f}",
+            f"{s.cost.price_per_thousand:.2f}",
         ]
         for s in sheets
     ]
@@ -184,18 +176,24 @@ def _show(sheets: list[Datasheet]) -> None:
     console.print(tables.table("Calibration and cost", names, lines))
     for sheet in sheets:
         if not is_admitted(sheet):
-            best = max(0.5, sheet.majority, sheet.longer)
             warn(
-                f"{sheet.gold}: NOT better than a trivial baseline ({sheet.admission_low:.3f} against {best:.3f})"
+                f"{sheet.gold}: NOT better than a trivial baseline ({sheet.admission_low:.3f} against {sheet.best_baseline:.3f})"
             )
 
 
-def _share(value: float, low: float, high: float) -> str:
-    return f"{tables.number(value, 2)} [{tables.number(low, 2)}, {tables.number(high, 2)}]"
+def _share(share: Interval) -> str:
+    value, low, high = (tables.number(x, 2) for x in (share.value, share.low, share.high))
+    return f"{value} [{low}, {high}]"
 
 
-def _habit(value: float, low: float, high: float) -> str:
-    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+def _habit(habit: Interval) -> str:
+    return f"{habit.value:+.2f} [{habit.low:+.2f}, {habit.high:+.2f}]"
+
+
+def _priced(sheet: Datasheet, token_price: float) -> Datasheet:
+    """The datasheet with what 1,000 pairs cost."""
+    price = token_price * sheet.tokens_per_thousand
+    return replace(sheet, cost=replace(sheet.cost, price_per_thousand=price))
 
 
 @app.command(epilog="Example:  ratchet judge attack --rubric relevance")
@@ -208,22 +206,25 @@ def attack(
     set_: SetOption = None,
 ) -> None:
     """How often a text that talks to its grader turns a verdict that was right, attack by attack."""
-    from judges.measuring.datasheet import choose_way, pair_ways
+    from judges.measuring.datasheet import choose_pair_method, pair_methods
 
     with exit_on_error():
         asked, sets, judge = _prepared(load_recipe(recipe, set_ or []).judge, rubric, gold)
         pairs = [pair for one in sets for pair in one.half("test")[: limit or None]]
-        ways = pair_ways(judge, asked)
-        if way and way not in ways:
+        methods = pair_methods(judge, asked)
+        if way and way not in methods:
             raise UserError(
-                "--way", way, "this labeler cannot be asked so.", f"Give one of {', '.join(ways)}."
+                "--way",
+                way,
+                "this labeler cannot be asked so.",
+                f"Give one of {', '.join(methods)}.",
             )
         chosen = way
         if not way:
             calibration = [
                 pair for one in sets for pair in one.half("calibration")[: limit or None]
             ]
-            chosen, _ = choose_way(judge, asked, ways, calibration)
+            chosen, _ = choose_pair_method(judge, asked, methods, calibration)
         with progress(f"attacking {judge.name}", total=len(attacks())) as advance:
             results = attack_labeler(judge, asked, chosen, pairs, advance)
         lines = [[r.attack, str(r.num_pairs), str(r.success)] for r in results]

@@ -17,12 +17,10 @@ from infra.console import console, heading, note, progress, warn
 from infra.errors import UserError
 from infra.records import Judgment, content_key
 from infra.records.arrow import to_table
-from infra.records.labeler import Datasheet
+from infra.records.labeler import Datasheet, Interval, LabelerErrors
 from infra.store import Store
 from judges.config import JudgeConfig
 from judges.judgment.protocol import Judge
-from judges.measuring.intervals import Interval
-from judges.measuring.winrates import Errors
 from judges.rubrics import Rubric, load_rubric
 from loop.commands.crawl import Recipe, SetOption
 from loop.commands.exit_codes import exit_on_error
@@ -34,7 +32,7 @@ from loop.record.run_folder import DATABASE, newest_run
 from loop.show import tables
 
 if TYPE_CHECKING:
-    from judges.files.bulk import Items
+    from judges.files.items import Items
     from judges.verifying.checks import Claim
 
 OutputOption = Annotated[
@@ -66,7 +64,7 @@ def run_(
     """Judge the items of a file; the labeler is measured first, and refused where a trivial rule is
     as good.
     """
-    from judges.files.bulk import read_items
+    from judges.files.items import read_items
 
     with exit_on_error():
         loaded = load_recipe(recipe, set_ or [])
@@ -105,7 +103,7 @@ def _claim_folder(output: Path, about: dict[str, Any]) -> None:
 
 
 def _verify(store: Store, claims: list[Claim], chunk_size: int) -> None:
-    from judges.files.bulk import verified_rows
+    from judges.files.items import claim_judgments
     from judges.verifying.checks import verify_claims
     from judges.verifying.sandbox import Sandbox
 
@@ -113,7 +111,7 @@ def _verify(store: Store, claims: list[Claim], chunk_size: int) -> None:
     with progress("verifying", total=len(claims)) as advance:
         for start in range(0, len(claims), chunk_size):
             part = claims[start : start + chunk_size]
-            store.add_judgments(verified_rows(part, verify_claims(part, sandbox), generation=1))
+            store.add_judgments(claim_judgments(part, verify_claims(part, sandbox), generation=1))
             advance(len(part))
 
 
@@ -125,31 +123,31 @@ def _judge(
     gold: Path | None,
     limit: int,
     anyway: bool,
-) -> Errors | None:
+) -> LabelerErrors | None:
     from judges.labelers.backends import make_judge
     from judges.labelers.budget import BudgetedJudge
     from judges.labelers.cache import CachedJudge
-    from judges.labelers.sentinels import KNOWN, WatchedJudge
+    from judges.labelers.sentinels import KNOWN_ANSWER, WatchedJudge
 
     config = recipe.judge
     items.batch(
         rubric, "", recipe.seed
     )  # a rubric that needs a reference says so before a model is loaded
     judge: Judge = make_judge(config, recipe.seed)
-    way, least, errors = _measured(store, judge, config, rubric, items, gold, limit, anyway)
+    method, least, errors = _measured(store, judge, config, rubric, items, gold, limit, anyway)
     budgeted = BudgetedJudge(judge, config.soft_tokens, config.hard_tokens)
-    judge = WatchedJudge(budgeted, {rubric.id: {KNOWN: least}})
+    judge = WatchedJudge(budgeted, {rubric.id: {KNOWN_ANSWER: least}})
     if config.kind != "scripted":
         judge = CachedJudge(judge, store)
-    batch = replace(items.batch(rubric, way, recipe.seed), generation=1)
+    batch = replace(items.batch(rubric, method, recipe.seed), generation=1)
     done = {row.subject_id for row in store.judgments_of_generation(1) if row.status == "scored"}
     store.drop_unscored(1)
     todo = batch.without(done)
-    heading(f"{batch.num_items:,} items by {rubric.id}, {batch.mode}, asked by {way}")
+    heading(f"{batch.num_items:,} items by {rubric.id}, {batch.mode}, asked by {method}")
     if todo.num_items < batch.num_items:
         note(f"{batch.num_items - todo.num_items:,} of them were judged before")
     with progress("judging", total=todo.num_items) as advance:
-        for part in todo.parts(config.chunk_size):
+        for part in todo.chunks(config.chunk_size):
             store.add_judgments(judge.judge(part))
             advance(part.num_items)
     return errors
@@ -164,16 +162,16 @@ def _measured(
     gold: Path | None,
     limit: int,
     anyway: bool,
-) -> tuple[str, float, Errors | None]:
-    """(way of asking, lower bound of accuracy, errors on pairs). Raises `UserError` for a labeler
+) -> tuple[str, float, LabelerErrors | None]:
+    """(method of asking, lower bound of accuracy, errors on pairs). Raises `UserError` for a labeler
     not admitted.
     """
     if items.mode == "pointwise" and gold is None:
-        way, is_fit, told, least = _by_probes(store, judge, config, rubric)
+        method, is_fit, told, least = _by_probes(store, judge, config, rubric)
         errors = None
     else:
         sheets = _by_gold(store, judge, rubric, gold, limit)
-        way = sheets[0].way
+        method = sheets[0].method
         is_fit, told, errors = _told(sheets)
         least = min(s.admission_low for s in sheets)
     if not is_fit and not anyway:
@@ -184,33 +182,35 @@ def _measured(
             "Take another labeler or rubric, or add --anyway.",
         )
     (note if is_fit else warn)(f"{judge.name}: {told}")
-    return way, least, errors
+    return method, least, errors
 
 
 def _by_probes(
     store: Store, judge: Judge, config: JudgeConfig, rubric: Rubric
 ) -> tuple[str, bool, str, float]:
-    from judges.measuring.calibration import calibrate
+    from judges.measuring.admission import measure_labeler
 
     known = [a for a in store.admissions(judge.name) if a.rubric == rubric.id]
     if not known:
-        with progress("measuring the labeler", total=len(rubric.usable(judge.ways))) as advance:
-            found = calibrate(judge, rubric, config.num_probe_items, advance)
+        with progress(
+            "measuring the labeler", total=len(rubric.usable_methods(judge.methods))
+        ) as advance:
+            found = measure_labeler(judge, rubric, config.num_probe_items, advance)
         store.add_judgments(found.rows)
         store.add_datasheet(found.results, [found.admission])
         known = [found.admission]
     tested = [
         r.lower
         for r in store.tested_probes(judge.name)
-        if (r.rubric, r.way) == (rubric.id, known[0].way)
+        if (r.rubric, r.method) == (rubric.id, known[0].method)
     ]
-    return known[0].way, known[0].admitted, known[0].reason, min(tested)
+    return known[0].method, known[0].admitted, known[0].reason, min(tested)
 
 
 def _by_gold(
     store: Store, judge: Judge, rubric: Rubric, gold: Path | None, limit: int
 ) -> list[Datasheet]:
-    from judges.measuring.datasheet import measure, pair_ways
+    from judges.measuring.datasheet import measure_on_gold, pair_ways
     from judges.measuring.gold import load_gold
     from judges.measuring.probes import gold_set
 
@@ -226,33 +226,31 @@ def _by_gold(
         "measuring the labeler", total=len(sets) * (len(pair_ways(judge, rubric)) + 3)
     ) as advance:
         for one in sets:
-            found = measure(judge, rubric, one, limit, advance)
+            found = measure_on_gold(judge, rubric, one, limit, advance)
             store.add_gold_sheet(found.sheet, found.items, found.rows)
     mine = [s for s in store.gold_sheets() if (s.rubric, s.labeler) == (rubric.id, judge.name)]
     return [s for s in mine if s.gold_digest in digests]
 
 
-def _told(sheets: list[Datasheet]) -> tuple[bool, str, Errors]:
+def _told(sheets: list[Datasheet]) -> tuple[bool, str, LabelerErrors]:
     from judges.measuring.datasheet import is_admitted
 
-    told = "; ".join(
-        f"{s.gold} {Interval(s.accuracy, s.accuracy_low, s.accuracy_high)}" for s in sheets
-    )
-    errors = Errors(
-        sum(s.num_a for s in sheets),
-        sum(s.right_a for s in sheets),
-        sum(s.num_b for s in sheets),
-        sum(s.right_b for s in sheets),
+    told = "; ".join(f"{s.gold} {s.accuracy}" for s in sheets)
+    errors = LabelerErrors(
+        sum(s.errors.num_a for s in sheets),
+        sum(s.errors.right_a for s in sheets),
+        sum(s.errors.num_b for s in sheets),
+        sum(s.errors.right_b for s in sheets),
     )
     return all(is_admitted(s) for s in sheets), told, errors
 
 
 def _finish(store: Store, output: Path, about: dict[str, Any]) -> None:
     """Write judgments and summary, and show it."""
-    from judges.files.bulk import summarise
+    from judges.files.items import summarise
 
     rows = store.judgments_of_generation(1)
-    summary = asdict(summarise(rows, Errors(**about["errors"]) if about["errors"] else None))
+    summary = asdict(summarise(rows, LabelerErrors(**about["errors"]) if about["errors"] else None))
     pq.write_table(to_table(Judgment, rows), output / "judgments.parquet")
     atomic_write(output / _SUMMARY, json.dumps(summary, indent=1).encode())
     atomic_write(output / _ABOUT, json.dumps(about).encode())
@@ -322,14 +320,16 @@ def _replay_run(store: Store) -> list[tuple[str, int, tuple[str, ...]]]:
 
 
 def _replay_items(store: Store, folder: Path) -> list[tuple[str, int, tuple[str, ...]]]:
-    from judges.files.bulk import summarise
+    from judges.files.items import summarise
     from judges.files.replay import datasheets
 
     errors = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))["errors"]
     again = json.loads(
         json.dumps(
             asdict(
-                summarise(store.judgments_of_generation(1), Errors(**errors) if errors else None)
+                summarise(
+                    store.judgments_of_generation(1), LabelerErrors(**errors) if errors else None
+                )
             )
         )
     )
@@ -342,14 +342,14 @@ def _replay_items(store: Store, folder: Path) -> list[tuple[str, int, tuple[str,
 @app.command(epilog="Example:  ratchet judge cost my.toml --set judge.endpoint.prompt_price=0.15")
 def cost(recipe: Recipe = "quickstart", set_: SetOption = None) -> None:
     """What a generation's labels cost at most, step by step, before anything is asked."""
-    from judges.labelers.budget import cost_of, estimate, measuring
+    from judges.making.cost import estimate_costs, measuring_cost, prompt_price
 
     with exit_on_error():
         loaded = load_recipe(recipe, set_ or [])
         budgets = loaded.budgets()
         expenses = [
-            measuring(loaded.judge),
-            *estimate(
+            measuring_cost(loaded.judge),
+            *estimate_costs(
                 loaded.judge, budgets["label_tokens"], budgets["prompts"], budgets["instructions"]
             ),
         ]
@@ -359,11 +359,11 @@ def cost(recipe: Recipe = "quickstart", set_: SetOption = None) -> None:
                 e.step,
                 f"{e.num_items:,}",
                 f"{e.num_tokens:,}",
-                f"{cost_of(loaded.judge, e.num_tokens):.4f}",
+                f"{prompt_price(loaded.judge, e.num_tokens):.4f}",
             ]
             for e in expenses
         ]
-        lines.append(["together", "", f"{total:,}", f"{cost_of(loaded.judge, total):.4f}"])
+        lines.append(["together", "", f"{total:,}", f"{prompt_price(loaded.judge, total):.4f}"])
         console.print(
             tables.table(
                 "A generation's labels, at most", ["step", "items", "tokens", "cost"], lines

@@ -195,10 +195,10 @@ def data_facts(connection: duckdb.DuckDBPyConnection, number: int) -> list[Row]:
 
 
 def labels(connection: duckdb.DuckDBPyConnection, number: int) -> list[Row]:
-    """Judgments by rubric, labeler and way: scored, unscored, mean value."""
+    """Judgments by rubric, labeler and method: scored, unscored, mean value."""
     return rows(
         connection,
-        "SELECT rubric, labeler, way, count(*) FILTER (status = 'scored') AS scored,"
+        "SELECT rubric, labeler, method, count(*) FILTER (status = 'scored') AS scored,"
         " count(*) FILTER (status <> 'scored') AS unscored, avg(value) FILTER (status = 'scored') AS mean"
         " FROM judgment WHERE generation = ? GROUP BY ALL ORDER BY ALL",
         [number],
@@ -206,12 +206,12 @@ def labels(connection: duckdb.DuckDBPyConnection, number: int) -> list[Row]:
 
 
 def datasheet(connection: duckdb.DuckDBPyConnection) -> list[Row]:
-    """How labelers did on their probes, test half, with the way that was chosen marked."""
+    """How labelers did on their probes, test half, with the method that was chosen marked."""
     return rows(
         connection,
-        "SELECT r.*, a.way = r.way AS chosen, a.admitted FROM probe_result r"
+        "SELECT r.*, a.method = r.method AS chosen, a.admitted FROM probe_result r"
         " LEFT JOIN admission a ON a.labeler = r.labeler AND a.rubric = r.rubric"
-        " WHERE r.half = 'test' ORDER BY r.labeler, r.rubric, r.probe, r.way",
+        " WHERE r.half = 'test' ORDER BY r.labeler, r.rubric, r.probe, r.method",
     )
 
 

@@ -80,14 +80,14 @@ def generation_tables(connection: Connection, generation: int) -> Iterator[Table
         [
             r["rubric"],
             r["labeler"],
-            r["way"],
+            r["method"],
             str(r["scored"]),
             str(r["unscored"]),
             number(r["mean"], 3),
         ]
         for r in views.labels(connection, generation)
     ]
-    yield table("Labels", ["rubric", "labeler", "way", "scored", "unscored", "mean"], judged)
+    yield table("Labels", ["rubric", "labeler", "method", "scored", "unscored", "mean"], judged)
     shares = [
         [r["name"].replace("_", " "), number(r["value"], 3), f"{r['low']:g} to {r['high']:g}"]
         for r in views.data_facts(connection, generation)

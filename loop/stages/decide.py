@@ -12,9 +12,9 @@ from infra.records import Checkpoint, Decision
 from infra.store.actor import remote_proxy
 from judges.config import JudgeConfig
 from judges.judgment.protocol import Judge
-from judges.labelers.actor import JudgeWorker, RemoteJudge, VerifierWorker
+from judges.labelers.actors import JudgeWorker, RemoteJudge, VerifierWorker
 from judges.making.context import Verifier
-from judges.making.preferences.preferring import tested_errors
+from judges.making.preferences.judged import tested_errors
 from judges.rubrics import load_rubric
 from loop.gate.suites.answers import Referee, labeler_suite, labelers_prompts, measured, suites_of
 from loop.gate.suites.base import BITS, Suite
@@ -113,7 +113,7 @@ class _Staff:
         errors = tested_errors(admission, store.tested_probes(admission.labeler))
         rubric = load_rubric(recipe.judge.answer_rubric)
         labeler = Referee(
-            self._judge(recipe.judge), rubric, admission.way, errors, is_admitted=True
+            self._judge(recipe.judge), rubric, admission.method, errors, is_admitted=True
         )
         return [labeler_suite(store, recipe.gate, self._prompts, labeler, self._run.salt)]
 

@@ -18,7 +18,7 @@ from infra.records.labeler import Admission
 from infra.store import Store
 from infra.store.actor import remote_proxy
 from judges.judgment.elicitation import Subject
-from judges.labelers.actor import JudgeWorker, VerifierWorker
+from judges.labelers.actors import JudgeWorker, VerifierWorker
 from judges.making.passages.passage_steps import selected_passages
 from judges.rubrics import load_rubric
 from judges.verifying.checks import Claim
@@ -190,7 +190,7 @@ def rewarder_of(name: str, store: Store, recipe: Recipe, workers: Mapping[str, A
     if name == "judge":
         admission = answer_admission(store, recipe)
         return JudgeRewarder(
-            workers[name], recipe.judge.answer_rubric, admission.way if admission else ""
+            workers[name], recipe.judge.answer_rubric, admission.method if admission else ""
         )
     return own_rewarder(name)
 
@@ -227,7 +227,7 @@ class JudgeRewarder:
 
     judge: JudgeWorker
     rubric: str
-    way: str
+    method: str
 
     def rewards(self, attempts: Sequence[Attempted]) -> list[float | None]:
         """See `Rewarder`."""
@@ -237,5 +237,5 @@ class JudgeRewarder:
         ]
         return [
             answer.value
-            for answer in self.judge.score(load_rubric(self.rubric), self.way, subjects)
+            for answer in self.judge.score(load_rubric(self.rubric), self.method, subjects)
         ]

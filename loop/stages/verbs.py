@@ -12,7 +12,7 @@ from infra.console import note, warn
 from infra.errors import UserError
 from infra.records import Checkpoint, Decision, now
 from infra.store.actor import remote_proxy
-from judges.labelers.actor import ChampionWorker, JudgeWorker, RemoteJudge, VerifierWorker
+from judges.labelers.actors import ChampionWorker, JudgeWorker, RemoteJudge, VerifierWorker
 from judges.making.context import Champion, Encoder, LabelBudget, Verifier
 from judges.making.labeling import Labeling
 from loop.data.curriculum import summary

@@ -12,15 +12,16 @@ import numpy as np
 
 from infra.console import note, warn
 from infra.records import unit_hash
+from infra.records.labeler import LabelerErrors
 from infra.store import Store
 from judges.config import JudgeConfig
 from judges.judgment.pairs import Comparison, Pair
 from judges.judgment.protocol import Judge
 from judges.making.context import Verifier
-from judges.measuring.datasheet import is_admitted, measure
+from judges.measuring.datasheet import is_admitted, measure_on_gold
 from judges.measuring.gold import GoldSet
 from judges.measuring.probes import gold_set
-from judges.measuring.winrates import Errors, corrected_win_rate
+from judges.measuring.win_rates import corrected_win_rate
 from judges.rubrics import Rubric, load_rubric
 from judges.verifying.checks import Claim
 from loop.gate.config import GateConfig, SuiteConfig
@@ -47,12 +48,12 @@ CHAMPION = 1
 
 @dataclass(frozen=True)
 class Referee:
-    """A judge with what it was measured to be worth by one rubric, asked in one way."""
+    """A judge with what it was measured to be worth by one rubric, asked in one method."""
 
     judge: Judge
     rubric: Rubric
-    way: str
-    errors: Errors
+    method: str
+    errors: LabelerErrors
     is_admitted: bool
     """Whether it is better than chance."""
 
@@ -70,11 +71,10 @@ def measured(judge: Judge, config: JudgeConfig, store: Store) -> Referee:
     """Measure a judge on the constructed pairs of its answer rubric; the datasheet is stored."""
     rubric = load_rubric(config.answer_rubric)
     pairs = tuple(pair for probe in rubric.probes for pair in gold_set(probe).pairs)
-    found = measure(judge, rubric, GoldSet("built-in/" + "+".join(rubric.probes), pairs))
+    found = measure_on_gold(judge, rubric, GoldSet("built-in/" + "+".join(rubric.probes), pairs))
     store.add_gold_sheet(found.sheet, found.items, found.rows)
     sheet = found.sheet
-    errors = Errors(sheet.num_a, sheet.right_a, sheet.num_b, sheet.right_b)
-    return Referee(judge, rubric, sheet.way, errors, is_admitted(sheet))
+    return Referee(judge, rubric, sheet.method, sheet.errors, is_admitted(sheet))
 
 
 class CheckedAnswers(FileSuite):
@@ -155,7 +155,7 @@ class JudgedAnswers(NamedSuite):
             if text != other
         ]
         said = iter(
-            self._referee.judge.compare(self._referee.rubric, self._referee.way, pairs)
+            self._referee.judge.compare(self._referee.rubric, self._referee.method, pairs)
             if pairs
             else []
         )

@@ -12,9 +12,9 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from infra.errors import UserError
+from infra.models.text_size import estimated_tokens
 from infra.records import content_key
 from infra.store import Store
-from judges.making.passages.passages import estimated_tokens
 from judges.verifying.checks import validate_check
 from loop.gate.config import GateConfig, Role, SuiteConfig
 from loop.gate.estimates import window

@@ -1,5 +1,5 @@
 """A labeler behind a server: llama.cpp's with the packaged model, and one that misbehaves in every
-known way."""
+known method."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def llama() -> Iterator[str]:
 class TestRealServer:
     def test_its_log_probabilities_are_found_and_used(self, llama: str) -> None:
         judge = EndpointJudge(EndpointConfig(url=llama))
-        assert judge.ways == ("logprobs",)
+        assert judge.methods == ("logprobs",)
         assert judge.capabilities.num_logprobs >= 5
         (straight,), (swapped,) = (
             judge.compare(RUBRIC, "logprobs", [p]) for p in (PAIR, PAIR.swapped())
@@ -254,19 +254,21 @@ def test_fewer_alternatives_are_asked_for_where_twenty_are_too_many(served: Any)
 
 
 @pytest.mark.parametrize(
-    ("repeats", "way"),
+    ("repeats", "method"),
     [(True, "counts"), (False, "text")],
     ids=["a seed repeats", "a seed is ignored"],
 )
-def test_without_logprobs_labels_are_counted_or_read(served: Any, repeats: bool, way: str) -> None:
+def test_without_logprobs_labels_are_counted_or_read(
+    served: Any, repeats: bool, method: str
+) -> None:
     numbers = iter(range(1000))
     judge = judge_at(
         served(lambda _: message("Well: yes" if repeats else f"no {next(numbers)} or yes")),
         num_samples=4,
     )
-    assert judge.ways == (way,)
-    (answer,) = judge.score(RUBRIC, way, [SUBJECT])
-    votes = 4 if way == "counts" else 1
+    assert judge.methods == (method,)
+    (answer,) = judge.score(RUBRIC, method, [SUBJECT])
+    votes = 4 if method == "counts" else 1
     assert answer.value == pytest.approx((votes + 0.5) / (votes + 1))
 
 
@@ -360,7 +362,7 @@ def test_a_budget_ends_the_stage(served: Any) -> None:
 
 def test_an_unknown_model_and_an_impossible_way_are_named(served: Any) -> None:
     server = served(lambda _: message("yes"))
-    with pytest.raises(UserError, match="no such model"):
+    with pytest.raises(UserError, match="does not have this model"):
         judge_at(server, model="other")
     with pytest.raises(UserError, match=r"judge\.endpoint\.way"):
         judge_at(server, way="logprobs")

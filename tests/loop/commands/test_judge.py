@@ -47,7 +47,7 @@ def test_a_datasheet_is_shown_stored_and_drawn(tmp_path: Path) -> None:
     assert "may label" in text
     (sheet,) = json.loads((output / "datasheet.json").read_text())
     assert sheet["admitted"]
-    assert sheet["accuracy"] > 0.85
+    assert sheet["accuracy"]["value"] > 0.85
     assert (output / "datasheet.png").read_bytes().startswith(b"\x89PNG")
     with duckdb.connect(str(run / DATABASE), read_only=True) as store:
         assert store.execute("SELECT gold, accuracy FROM datasheet").fetchall() == [

@@ -12,7 +12,7 @@ from infra.records import Preference, Sample
 from infra.records.labeler import Admission
 from infra.store import Store
 from judges.config import JudgeConfig, ScriptedConfig
-from judges.labelers.actor import JudgeWorker, VerifierWorker
+from judges.labelers.actors import JudgeWorker, VerifierWorker
 from loop.data.curriculum import Curriculum
 from loop.recipe.recipe import Recipe, load_recipe
 from loop.stages.train import Places, own_rewarder, rewarder_of, sources_of, tasks_of, usable_steps
