@@ -35,15 +35,15 @@ class Archive:
         self._file: BinaryIO | None = None
         self._name = max(committed, default="")
 
-    def append(self, records: Sequence[bytes], opening: bytes) -> list[tuple[str, int, int]]:
-        """Write records, synced to disk; where each lies as (file, offset, length). `opening`
+    def append(self, records: Sequence[bytes], warcinfo: bytes) -> list[tuple[str, int, int]]:
+        """Write records, synced to disk; where each lies as (file, offset, length). `warcinfo`
         begins a new file.
         """
         places = []
         begun: dict[str, int] = {}
         try:
             for record in records:
-                file = self._current(opening)
+                file = self._current(warcinfo)
                 offset = file.tell()
                 begun.setdefault(self._name, offset)
                 file.write(record)
@@ -63,7 +63,7 @@ class Archive:
             self._file.flush()
             os.fsync(self._file.fileno())
 
-    def _current(self, opening: bytes) -> BinaryIO:
+    def _current(self, warcinfo: bytes) -> BinaryIO:
         """The file to append to: the last one until it is large, then the next number."""
         if self._file is not None and self._file.tell() >= MAX_FILE_BYTES:
             self._file.close()
@@ -75,7 +75,7 @@ class Archive:
                 self._name = f"ratchet-{number:05d}.warc.gz"
             self._file = (self.folder / self._name).open("ab")
             if self._file.tell() == 0:
-                self._file.write(opening)
+                self._file.write(warcinfo)
         return self._file
 
     def read(self, name: str, offset: int, length: int) -> bytes:

@@ -14,9 +14,10 @@ import typer
 
 from crawlers.fetching.politeness import audit as audit_log
 from crawlers.keeping.curate import curate as curate_documents
-from crawlers.keeping.curate import held_out_grams, overlapping
+from crawlers.keeping.curate import overlapping
+from crawlers.keeping.held_out import held_out_grams
 from crawlers.plan import cost, plan
-from crawlers.sources.sources import source_of
+from crawlers.sources.sources import make_source
 from crawlers.urls import canonical_url, registrable_domain
 from infra.cluster.connection import connect
 from infra.console import console, heading, note, plain, warn
@@ -48,7 +49,7 @@ def plan_(recipe: Recipe = "quickstart", set_: SetOption = None) -> None:
     """
     with exit_on_error():
         config = load_recipe(recipe, set_ or [])
-        with source_of(config.crawl).open() as opening:
+        with make_source(config.crawl).open() as opening:
             if opening.captures:
                 note(
                     f"{len(opening.captures):,} containers of pages lie there already; nothing is fetched"

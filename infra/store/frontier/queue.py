@@ -20,8 +20,8 @@ from infra.store.frontier.records import (
     Link,
     Outcome,
     State,
+    host_shard,
     revisit_interval,
-    shard_of,
     url_key,
 )
 
@@ -138,7 +138,7 @@ class Frontier(FrontierFile):
         found = self._db.execute("SELECT host_id FROM host WHERE host = ?", [host]).fetchone()
         if found:
             return int(found[0])
-        shard = shard_of(domain)
+        shard = host_shard(domain)
         worker = shard % self._num_workers
         return int(
             self._db.execute(

@@ -140,7 +140,7 @@ def url_key(url: str) -> int:
     return (_hash(host) >> 44) << 43 | _hash(url) >> 21
 
 
-def shard_of(domain: str) -> int:
+def host_shard(domain: str) -> int:
     """The shard of a registrable domain; a worker owns whole shards."""
     return _hash(domain) % NUM_SHARDS
 

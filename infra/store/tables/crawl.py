@@ -39,7 +39,7 @@ class CrawlRows:
     """What one part of a crawl gave, to be stored whole: rows, WARC records and the frontier's next
     state.
 
-    `records` has the WARC record of each page, b"" where a page's body is not kept; `opening` is
+    `records` has the WARC record of each page, b"" where a page's body is not kept; `warcinfo` is
     the record that begins a new WARC file. `other_texts` are (document, another extraction of its
     page), `signals` (document, name, value), `bands` (document, band, MinHash key, generation),
     `grams` (document, n, hashes of n-grams). `ingested` is a container of captures and the position
@@ -48,7 +48,7 @@ class CrawlRows:
 
     generation: int
     limits: Limits
-    opening: bytes = b""
+    warcinfo: bytes = b""
     pages: list[Page] = field(default_factory=list)
     records: list[bytes] = field(default_factory=list)
     documents: list[Document] = field(default_factory=list)
@@ -161,7 +161,7 @@ class CrawlTables(TableGroup):
             (p, r) for p, r in zip(rows.pages, rows.records, strict=True) if p.page_id not in known
         ]
         kept = [record for _, record in fresh if record]
-        places = iter(self.archive.append(kept, rows.opening))
+        places = iter(self.archive.append(kept, rows.warcinfo))
         pages = [_placed(page, next(places)) if record else page for page, record in fresh]
         with self._db.transaction():
             self._db.insert_new("page", to_table(Page, pages), ["page_id"])

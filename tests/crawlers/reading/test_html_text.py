@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlers.reading.html_text import decode, language_of, tidy
-from crawlers.reading.parse_body import LARGE_DISAGREEMENT, digest
-from crawlers.reading.parsed_body import Digest, DigestTask
+from crawlers.reading.html_text import decode, detect_language, tidy
+from crawlers.reading.parse_body import LARGE_DISAGREEMENT, parse_body
+from crawlers.reading.parsed_body import ParsedBody, ParseTask
 
 PAGE = b"""<!doctype html><html><head><title>A &amp; B</title></head><body>
 <nav><a href="/menu">menu</a></nav>
@@ -37,8 +37,8 @@ ARTICLE = (
 
 def read(
     body: bytes, content_type: str = "text/html", url: str = "http://h/a/", kind: str = "html"
-) -> Digest:
-    return digest(DigestTask(kind, url, content_type, True, body), "RatchetBot")  # type: ignore[arg-type]
+) -> ParsedBody:
+    return parse_body(ParseTask(kind, url, content_type, True, body), "RatchetBot")  # type: ignore[arg-type]
 
 
 def test_code_keeps_its_lines_and_indentation() -> None:
@@ -135,7 +135,7 @@ def test_tidy_makes_plain_spaces_and_single_empty_lines() -> None:
     ],
 )
 def test_languages(text: str, language: str) -> None:
-    assert language_of(text)[0] == language
+    assert detect_language(text)[0] == language
 
 
 def test_personal_data_is_masked_before_anything_is_kept() -> None:

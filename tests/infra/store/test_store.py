@@ -73,7 +73,7 @@ def rows_of(urls: list[str], generation: int = 1) -> CrawlRows:
     return CrawlRows(
         generation,
         LIMITS,
-        opening=warc.warcinfo("x", now()),
+        warcinfo=warc.warcinfo("x", now()),
         pages=[page(url, generation) for url in urls],
         records=[BODY for _ in urls],
         documents=[document(url, generation=generation) for url in urls],
