@@ -199,8 +199,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def in_submitted_job() -> bool:
-    """Whether this process is the driver of `ray job submit`, in a copy of the working directory."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ

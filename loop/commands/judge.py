@@ -21,9 +21,10 @@ from judges.measuring.gold import GoldSet, load_gold
 from judges.measuring.intervals import Interval
 from judges.measuring.probes import gold_set
 from judges.rubrics import Rubric, load_rubric
-from loop.commands.crawl import Recipe, SetOption
 from loop.commands.exit_codes import exit_on_error
-from loop.commands.run_option import open_store
+from loop.commands.open_run import open_store
+from loop.commands.options import RecipeArgument as Recipe
+from loop.commands.options import SetOption
 from loop.recipe.recipe import load_recipe
 from loop.show import tables
 from loop.show.judge_plots import sheets_figure

@@ -24,13 +24,14 @@ from judges.judgment.protocol import Judge
 from judges.measuring.intervals import Interval
 from judges.measuring.winrates import Errors
 from judges.rubrics import Rubric, load_rubric
-from loop.commands.crawl import Recipe, SetOption
 from loop.commands.exit_codes import exit_on_error
-from loop.commands.judge import GoldOption, LimitOption, RubricOption, app
-from loop.commands.run_option import open_store
+from loop.commands.judge import GoldOption, LimitOption, RubricOption
+from loop.commands.open_run import open_store
+from loop.commands.options import RecipeArgument as Recipe
+from loop.commands.options import SetOption
 from loop.recipe.recipe import Recipe as RecipeModel
 from loop.recipe.recipe import load_recipe, stored_recipe
-from loop.record.run_folder import DATABASE, newest_run
+from loop.record.locations import DATABASE, newest_run
 from loop.show import tables
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ OutputOption = Annotated[
 RunFolder = Annotated[
     Path | None, typer.Option("--run", help="Folder of a run, or of judged items. [newest run]")
 ]
+app = typer.Typer()
 _SUMMARY, _ABOUT = "summary.json", "about.json"
 
 

@@ -117,8 +117,10 @@ class GateConfig(Section):
     def _names_are_free(cls, suites: dict[str, SuiteConfig]) -> dict[str, SuiteConfig]:
         for name in suites:
             if name in RESERVED or not name.replace("_", "").replace("-", "").isalnum():
-                raise ValueError(f"a suite cannot be called {name!r}; use letters, digits, _ and -, and none of "
-                                 + ", ".join(RESERVED))  # fmt: skip
+                raise ValueError(
+                    f"a suite cannot be called {name!r}; use letters, digits, _ and -, "
+                    f"and none of {', '.join(RESERVED)}"
+                )
         return suites
 
     def higher_is_better(self, suite: str) -> bool:

@@ -11,7 +11,7 @@ from infra.cluster.connection import Cluster
 from infra.console import note, warn
 from infra.records import Checkpoint, Decision, TrainStep, now
 from loop.data.curriculum import Curriculum, summary
-from loop.data.policy import breaches, measure
+from loop.data.policy import breaches, measure_data
 from loop.record.model_folders import environment, file_model
 from loop.record.run_folder import Run, Summary
 from loop.training.plan import (
@@ -51,7 +51,7 @@ def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint | None:
 def _policy_breaches(run: Run, generation: int, curriculum: Curriculum) -> list[str]:
     """Measure the training data, store the measures, and name those that break the data policy."""
     max_held_out = run.recipe.judge.max_held_out_share
-    facts = measure(run.store, run.recipe.data, generation, curriculum, max_held_out)
+    facts = measure_data(run.store, run.recipe.data, generation, curriculum, max_held_out)
     run.store.training.add_data_facts(facts)
     return breaches(facts)
 

@@ -132,6 +132,7 @@ class Crawler:
         self,
         seeds: list[str],
         answers: Mapping[str, Response | Callable[[float], Response]],
+        path: str = ":memory:",
         **config: Any,
     ) -> None:
         self.loop = JumpingLoop()
@@ -140,7 +141,7 @@ class Crawler:
         self.config = CrawlConfig(
             seeds=seeds, contact="me@example.org", policy="lenient-1", **config
         )
-        self.store = Store(":memory:", clock=lambda: self.loop.now)
+        self.store = Store(path, clock=lambda: self.loop.now)
 
     def crawl(self, generation: int = 1, pages: int = 1000, workers: int = 1) -> None:
         self.store.crawl.start(generation, [link(url) for url in self.seeds], workers)

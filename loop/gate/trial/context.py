@@ -25,7 +25,7 @@ class Rivals:
     best: dict[str, Checkpoint]
 
     def models(self, candidate: Checkpoint) -> list[Checkpoint]:
-        """All models that a scorer holds: the candidate first, then the champion, the anchor last."""
+        """All models for a scorer: the candidate first, then the champion, the anchor last."""
         return [candidate, self.champion, *self.best.values(), self.anchor]
 
 

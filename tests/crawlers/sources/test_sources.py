@@ -15,6 +15,7 @@ from infra.errors import UserError
 from infra.records import now
 from infra.store import Store
 from tests.crawlers.reading.test_html_text import ARTICLE
+from tests.crawlers.warc_records import read_record
 
 HEAD = {"content-type": ["text/html; charset=utf-8"]}
 
@@ -110,7 +111,7 @@ def test_a_folder_becomes_documents(folder: Path, store: Store) -> None:
         "file:///three.txt",
     ]
     assert "Sentence 7 about beta" in rows[1][1]
-    assert warc.read_one(
+    assert read_record(
         store.crawl.body_record(
             store.database.rows("SELECT page_id FROM page WHERE url LIKE '%one%'")[0][0]
         )

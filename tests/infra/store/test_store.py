@@ -14,8 +14,9 @@ from infra.errors import UserError
 from infra.records import Checkpoint, Decision, Document, Judgment, Page, Sample, now
 from infra.store import Store
 from infra.store.frontier.records import HostVisit, Link, Outcome, State
-from infra.store.reading import open_for_reading
+from infra.store.reader import open_reader
 from infra.store.tables.crawl import CrawlRows
+from tests.crawlers.warc_records import read_record
 
 
 def document(name: str, pool: str = "train", generation: int = 1) -> Document:
@@ -148,7 +149,7 @@ def test_bodies_are_read_back_after_reopening(tmp_path: Path) -> None:
     first.crawl.commit(rows_of(leased(first)))
     first.close()
     second = Store(path)
-    assert warc.read_one(second.crawl.body_record("p-http://h/1-0")).body == b"body"
+    assert read_record(second.crawl.body_record("p-http://h/1-0")).body == b"body"
     assert second.crawl.body_record("no such page") == b""
     second.close()
 
@@ -313,4 +314,4 @@ def test_snapshot_is_read_and_leaves_out_what_only_curation_needs(tmp_path: Path
 
 def test_missing_run_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run here"):
-        open_for_reading(tmp_path)
+        open_reader(tmp_path)

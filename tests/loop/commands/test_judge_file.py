@@ -9,7 +9,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from loop.record.run_folder import DATABASE
+from loop.record.locations import DATABASE
 from tests.loop.commands.test_judge import judge
 
 DIALS = ["--recipe", "dry_run", "--set", "judge.scripted.accuracy=0.95"]

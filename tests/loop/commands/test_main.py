@@ -26,7 +26,7 @@ from infra.records import (
 )
 from infra.records.labeler import Admission, Head, ProbeResult, WinRate
 from infra.store import Store
-from infra.store.reading import open_for_reading
+from infra.store.reader import open_reader
 from judges.config import ScriptedConfig
 from judges.judgment.judging import Batch, pairwise_rows
 from judges.judgment.pairs import Comparison, Pair
@@ -241,8 +241,8 @@ def test_unknown_generation_and_missing_run_are_user_errors(run: Path, tmp_path:
 
 
 def test_the_report_says_how_far_the_labels_can_be_trusted(run: Path) -> None:
-    with open_for_reading(run)[0] as connection:
-        page = " ".join(write_report(run, connection).read_text().split())
+    with open_reader(run) as reader:
+        page = " ".join(write_report(run, reader).read_text().split())
     assert "judge errs by correctness on 1 of 3 pairs" in page
     assert "errors taken out 0.75 [0.52, 0.95]" in page
     assert "nothing can be said (it guesses)" in page
@@ -250,8 +250,8 @@ def test_the_report_says_how_far_the_labels_can_be_trusted(run: Path) -> None:
 
 
 def test_report_has_plots_and_nothing_hostile_runs_in_it(run: Path) -> None:
-    connection, _ = open_for_reading(run)
-    page = write_report(run, connection).read_text()
+    with open_reader(run) as reader:
+        page = write_report(run, reader).read_text()
     assert page.count("data:image/png;base64,") == 7
     assert "built-in/off_topic" in page
     assert "<script>" not in page

@@ -17,8 +17,9 @@ from infra.records import Checkpoint, DataFact, Document, Judgment, Page, Prefer
 from infra.store import Store
 from infra.store.tables.crawl import CrawlRows
 from judges.rubrics import load_rubric
+from loop.data.config import DataConfig
 from loop.data.curriculum import Curriculum, build_curriculum
-from loop.data.policy import KEYS, WORDS, DataConfig, breaches, earlier_samples, measure
+from loop.data.policy import DESCRIPTIONS, KEYS, breaches, earlier_samples, measure_data
 from loop.recipe.recipe import load_recipe
 from loop.record.run_folder import Run
 from loop.stages.decide import decide
@@ -43,7 +44,7 @@ def facts(
 
 
 def measured(store: Store, config: DataConfig, curriculum: Curriculum) -> list[DataFact]:
-    return measure(store, config, 2, curriculum, most_held_out=0.2)
+    return measure_data(store, config, 2, curriculum, max_held_out=0.2)
 
 
 def test_real_and_made_text_are_counted_by_what_is_trained(store: Store) -> None:
@@ -153,7 +154,7 @@ def test_within_the_bounds_nothing_happens(store: Store) -> None:
 
 
 def test_every_number_has_its_keys_and_its_words() -> None:
-    assert KEYS.keys() == WORDS.keys()
+    assert KEYS.keys() == DESCRIPTIONS.keys()
     for keys in KEYS.values():
         for key in keys:
             assert hasattr(DataConfig(), key)
