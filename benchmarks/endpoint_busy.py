@@ -36,10 +36,10 @@ class Watched(EndpointJudge):
 
     worked_s = 0.0
 
-    def _note(self, answer: Any) -> None:
+    def _count(self, answer: Any) -> None:
         timings = getattr(answer, "timings", None) or {}
         self.worked_s += (timings.get("prompt_ms", 0.0) + timings.get("predicted_ms", 0.0)) / 1000
-        super()._note(answer)
+        super()._count(answer)
 
 
 def start_server() -> tuple[subprocess.Popen[bytes], str]:
@@ -78,7 +78,7 @@ def main() -> None:
                 )  # other fences, so that the server knows none of the prompts
                 judge = Watched(EndpointConfig(url=url, concurrency=concurrency), seed=seed)
                 judge.worked_s, started = 0.0, time.perf_counter()
-                judge.compare(rubric, judge.ways[0], pairs)
+                judge.compare(rubric, judge.methods[0], pairs)
                 wall = time.perf_counter() - started
                 busy[concurrency].append(judge.worked_s / wall)
                 rates[concurrency].append(2 * len(pairs) / wall)

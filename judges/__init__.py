@@ -1,1 +1,3 @@
-"""Labeling by a language model and by execution: from documents to samples and preferences."""
+"""Labels for training: samples, judgments and preferences, made by a language model or by
+execution.
+"""

@@ -5,7 +5,7 @@ pickles.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields, is_dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar, get_type_hints
@@ -26,11 +26,31 @@ _ARROW_TYPES: dict[Any, pa.DataType] = {
 }
 
 
+def _arrow_type(field_type: Any) -> pa.DataType:
+    """A record within a record becomes a struct."""
+    if not is_dataclass(field_type):
+        return _ARROW_TYPES[field_type]
+    hints = get_type_hints(field_type)
+    return pa.struct([(f.name, _arrow_type(hints[f.name])) for f in fields(field_type)])
+
+
+def _to_arrow(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _from_arrow(field_type: Any, value: Any) -> Any:
+    """A field's value as its type wants it, from what `to_pylist` gave."""
+    if is_dataclass(field_type) and isinstance(field_type, type):
+        hints = get_type_hints(field_type)
+        return field_type(**{name: _from_arrow(hints[name], v) for name, v in value.items()})
+    return tuple(value) if isinstance(value, list) else value
+
+
 @cache
 def arrow_schema(record_type: type) -> pa.Schema:
     """The Arrow schema of a record type, one column a field, in order."""
     hints = get_type_hints(record_type)
-    return pa.schema([(f.name, _ARROW_TYPES[hints[f.name]]) for f in fields(record_type)])
+    return pa.schema([(f.name, _arrow_type(hints[f.name])) for f in fields(record_type)])
 
 
 def to_table(record_type: type[Record], records: Sequence[Record]) -> pa.Table:
@@ -39,7 +59,7 @@ def to_table(record_type: type[Record], records: Sequence[Record]) -> pa.Table:
     """
     schema = arrow_schema(record_type)  # type: ignore[arg-type]
     columns = [
-        pa.array([getattr(r, name) for r in records], schema.field(name).type)
+        pa.array([_to_arrow(getattr(r, name)) for r in records], schema.field(name).type)
         for name in schema.names
     ]
     return pa.Table.from_arrays(columns, schema=schema)
@@ -56,6 +76,10 @@ def rows_table(schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
 def from_table(record_type: type[Record], table: pa.Table) -> list[Record]:
     """The records of a table whose columns carry the record's field names, in any order."""
     names = [f.name for f in fields(record_type)]  # type: ignore[arg-type]
+    hints = get_type_hints(record_type)
     columns = [table.column(name).to_pylist() for name in names]
-    columns = [[tuple(v) for v in c] if c and isinstance(c[0], list) else c for c in columns]
+    columns = [
+        [_from_arrow(hints[name], v) for v in c] if c and isinstance(c[0], list | dict) else c
+        for name, c in zip(names, columns, strict=True)
+    ]
     return [record_type(*values) for values in zip(*columns, strict=True)]

@@ -6,88 +6,153 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LADDER_SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Shares of a good answer's words that are shuffled; a larger share should cost more."""
+
 
 @dataclass(frozen=True)
-class Datasheet:
-    """How far a labeler can be trusted on the pairs of one gold set, in the way of asking chosen on
-    other pairs.
+class Interval:
+    """A value with the lower and upper bound of its interval."""
 
-    `majority` and `longer` are the accuracies of the trivial baselines, `admission_low` is the
-    one-sided 95% bound that has to beat them. `brier` and `ece` (expected calibration error) are
-    those of its probabilities as they come and after calibration on other pairs. Habits are in
-    nats, with intervals of 95%: what the first place gains, what a thousand characters add, and how
-    far the truth moves the log-odds (discrimination). `ladder_N`: how often an answer wins over
-    itself with N% of its words shuffled. `attack_success`: how often a text that talks to its
-    grader turned a right verdict. `num_a`, `right_a`: test pairs whose better side is A, and how
-    many of them it got right. `cost_per_thousand` is that of a thousand pairs at the labeler's
-    prices. Not a number where nothing was measured.
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """Accuracies of rules that need no labeler: always the same side, and always by length."""
+
+    majority: float
+    longer: float
+
+
+@dataclass(frozen=True)
+class ProbabilityErrors:
+    """Brier score and expected calibration error (ECE) before and after calibration.
+
+    `kind` is the kind of calibration curve, which is fitted on other pairs.
     """
 
-    datasheet_id: str
-    labeler: str
-    rubric: str
-    way: str
-    gold: str
-    gold_digest: str
-    num_pairs: int
-    num_unscored: int
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-    kappa: float
-    kappa_low: float
-    kappa_high: float
-    calibration: str
+    kind: str
     temperature: float
     brier: float
     ece: float
     brier_calibrated: float
     ece_calibrated: float
-    majority: float
-    longer: float
-    admission_low: float
-    consistency: float
-    right_if_consistent: float
-    first_place_gap: float
-    gap_low: float
-    gap_high: float
-    length_slope: float
-    slope_low: float
-    slope_high: float
-    discrimination: float
-    discrimination_low: float
-    discrimination_high: float
-    ladder_25: float
-    ladder_50: float
-    ladder_75: float
-    ladder_100: float
+
+
+@dataclass(frozen=True)
+class Habits:
+    """Biases of a labeler in nats, with 95% intervals.
+
+    `first_place_gap`: what an answer gains in the first position. `length_slope`: what 1,000
+    characters add. `discrimination`: how far the truth moves the log-odds.
+    """
+
+    first_place_gap: Interval
+    length_slope: Interval
+    discrimination: Interval
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """Results on pairs made from gold pairs.
+
+    `ladder`: how often an answer beats itself with a share of its words shuffled, in the order of
+    `LADDER_SHARES`. `over_empty`: how often it beats an empty text. `identical_ties`: how often
+    identical texts are a tie. `attack_success`: how often an instruction to the grader changed a
+    right verdict.
+    """
+
+    ladder: tuple[float, ...]
     over_empty: float
     identical_ties: float
-    seconds: float
-    num_tokens: int
-    attack_success: float
-    attack_low: float
-    attack_high: float
+    attack_success: Interval
+
+
+@dataclass(frozen=True)
+class LabelerErrors:
+    """Pairs whose better side is A, how many of them were judged right, and the same for B."""
+
     num_a: int
     right_a: int
     num_b: int
     right_b: int
-    cost_per_thousand: float = 0.0
+
+    @property
+    def sensitivity(self) -> float:
+        """How often the labeler says A if A is better."""
+        return self.right_a / self.num_a if self.num_a else 0.0
+
+    @property
+    def specificity(self) -> float:
+        """How often the labeler says B if B is better."""
+        return self.right_b / self.num_b if self.num_b else 0.0
+
+
+@dataclass(frozen=True)
+class LabelingCost:
+    """Time and tokens of the test pairs, and the price of 1,000 pairs at the labeler's prices."""
+
+    seconds: float
+    num_tokens: int
+    price_per_thousand: float = 0.0
+
+
+@dataclass(frozen=True)
+class Datasheet:
+    """How reliable a labeler is on the pairs of one gold set.
+
+    The elicitation method is chosen on other pairs of the set. `admission_low` is the one-sided 95%
+    lower bound of the accuracy, which must be above the baselines. `consistency` is how often both
+    orders give the same verdict, `right_if_consistent` the accuracy on these pairs. Numbers that
+    could not be measured are NaN.
+    """
+
+    datasheet_id: str
+    labeler: str
+    rubric: str
+    method: str
+    gold: str
+    gold_digest: str
+    num_pairs: int
+    num_unscored: int
+    accuracy: Interval
+    admission_low: float
+    baselines: Baselines
+    kappa: Interval
+    probabilities: ProbabilityErrors
+    consistency: float
+    right_if_consistent: float
+    habits: Habits
+    robustness: Robustness
+    errors: LabelerErrors
+    cost: LabelingCost
+
+    @property
+    def best_baseline(self) -> float:
+        """The accuracy that a labeler must exceed: of chance or of the best baseline."""
+        return max(0.5, self.baselines.majority, self.baselines.longer)
 
     @property
     def pairs_per_second(self) -> float:
-        """How many test pairs were judged a second."""
-        return self.num_pairs / max(self.seconds, 1e-9)
+        """Test pairs judged per second."""
+        return self.num_pairs / max(self.cost.seconds, 1e-9)
 
     @property
     def tokens_per_thousand(self) -> float:
-        """Tokens that a thousand pairs cost."""
-        return 1000 * self.num_tokens / max(self.num_pairs, 1)
+        """Tokens that 1,000 pairs cost."""
+        return 1000 * self.cost.num_tokens / max(self.num_pairs, 1)
 
     @property
     def ladder(self) -> dict[int, float]:
-        """Share of shuffled words, in percent, to how often the original wins."""
-        return {25: self.ladder_25, 50: self.ladder_50, 75: self.ladder_75, 100: self.ladder_100}
+        """Percentage of shuffled words -> how often the original wins."""
+        percents = (round(100 * share) for share in LADDER_SHARES)
+        return dict(zip(percents, self.robustness.ladder, strict=True))
 
 
 @dataclass(frozen=True)
@@ -153,16 +218,16 @@ class WinRate:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """How a labeler did on one probe of one rubric when asked in one way.
+    """How a labeler did on one probe of one rubric when asked in one method.
 
-    `half` is calibration (chooses the way) or test (admits the labeler). `lower` and `upper` bound
+    `half` is calibration (chooses the method) or test (admits the labeler). `lower` and `upper` bound
     the pair accuracy (Wilson, 90% two-sided, so each side holds at 95%).
     """
 
     result_id: str
     labeler: str
     rubric: str
-    way: str
+    method: str
     probe: str
     half: str
     num_pairs: int
@@ -174,7 +239,7 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class Admission:
-    """Whether a labeler may label by a rubric, and the way of asking that was chosen for it.
+    """Whether a labeler may label by a rubric, and the method of asking that was chosen for it.
 
     Differences of its log-odds are divided by `temperature` to become probabilities.
     """
@@ -182,7 +247,7 @@ class Admission:
     admission_id: str
     labeler: str
     rubric: str
-    way: str
+    method: str
     admitted: bool
     reason: str
     temperature: float = 1.0

@@ -47,7 +47,7 @@ class Judgment:
     subject_id: str
     labeler: str
     rubric: str
-    way: str
+    method: str
     status: str
     reason: str
     value: float

@@ -1,1 +1,1 @@
-"""Judging files of your own, and computing earlier results again."""
+"""Judging a user's file of items, and recomputing stored results."""

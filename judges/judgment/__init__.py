@@ -1,1 +1,1 @@
-"""One judgment: the questions, how they are asked, and how an answer is read."""
+"""What a labeler is asked and how its answers become stored judgments."""

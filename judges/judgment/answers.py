@@ -1,4 +1,6 @@
-"""What labelers say: with what it cost, and with a reason where they say nothing."""
+"""Results of labelers: a value or label probabilities with their token cost, or a reason for
+failure.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import softmax
 
-REASONS = frozenset(
+UNSCORED_REASONS = frozenset(
     {
         "parse",
         "refusal",
@@ -21,93 +23,93 @@ REASONS = frozenset(
         "quarantined",
     }
 )
-"""Why a subject is unscored.
+"""Reasons why an item is unscored.
 
-The labeler's words cannot be read, it refuses, its words are cut off, it names a label that was not
-offered; the budget is spent; the labeler itself failed; the text carries the mark that fences it
-in; there is no text; the sentinels of its batch failed.
-"""
+- parse: the answer cannot be read
+- refusal: the labeler refuses
+- truncated: the answer was cut off before a label
+- off_menu: the answer names no allowed label
+- budget: the token budget is spent
+- backend: the labeler failed
+- injected: a text contains the marker that fences it
+- empty: there is no text
+- quarantined: the sentinel items of the batch failed"""
 
 
-PASSING = frozenset({"budget", "backend"})
-"""Reasons that say nothing about the item or the labeler's judgment: it may be asked again at once.
-"""
+RETRYABLE_REASONS = frozenset({"budget", "backend"})
+"""Reasons that do not depend on the item: it can be asked again at once."""
 
 
 def sigmoid(log_odds: float) -> float:
-    """The probability of log-odds (nats), without overflow."""
-    return (
-        1 / (1 + math.exp(-log_odds))
-        if log_odds >= 0
-        else math.exp(log_odds) / (1 + math.exp(log_odds))
-    )
+    """Return the probability for log-odds (nats), without overflow."""
+    if log_odds >= 0:
+        return 1 / (1 + math.exp(-log_odds))
+    return math.exp(log_odds) / (1 + math.exp(log_odds))
 
 
 def logit(value: float) -> float:
-    """The log-odds (nats) of a probability, kept finite."""
+    """Return the log-odds (nats) of a probability, clipped to about +-27.6."""
     inside = min(max(value, 1e-12), 1 - 1e-12)
     return math.log(inside) - math.log1p(-inside)
 
 
 @dataclass(frozen=True)
-class Usage:
-    """Tokens read and written."""
+class TokenUsage:
+    """Numbers of prompt and completion tokens."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
+    def __add__(self, other: TokenUsage) -> TokenUsage:
+        return TokenUsage(
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
         )
 
     @property
     def num_tokens(self) -> int:
-        """All of them."""
+        """Prompt and completion tokens together."""
         return self.prompt_tokens + self.completion_tokens
 
 
-FREE = Usage()
-"""What costs nothing."""
+NO_USAGE = TokenUsage()
 
 
-def total_usage(parts: list[Usage]) -> Usage:
-    """The sum."""
-    return sum(parts, FREE)
+def total_usage(parts: list[TokenUsage]) -> TokenUsage:
+    """Return the sum."""
+    return sum(parts, NO_USAGE)
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a labeler said of one subject: a value in [0, 1], or None with the reason why not.
+class LabelerAnswer:
+    """A labeler's result on one subject: a value in [0, 1], or None with a reason.
 
-    `distribution` holds the labels' probabilities, best label first, and `raw` what it was read
-    from.
+    `distribution` holds the label probabilities, best label first. `raw` is the unparsed answer.
     """
 
     value: float | None
     reason: str = ""
-    usage: Usage = FREE
+    usage: TokenUsage = NO_USAGE
     distribution: tuple[float, ...] = ()
     raw: str = ""
 
     @property
     def num_tokens(self) -> int:
-        """Tokens it cost."""
+        """Number of tokens that the answer cost."""
         return self.usage.num_tokens
 
 
 @dataclass(frozen=True)
 class LabelAnswer:
-    """Log-probabilities (nats, not normalised) of the labels of one question, in their order; None
-    with a reason.
+    """Log-probabilities (nats, unnormalised) of one question's labels, in order, or None with a
+    reason.
     """
 
     logps: tuple[float, ...] | None
     reason: str = ""
-    usage: Usage = FREE
+    usage: TokenUsage = NO_USAGE
     raw: str = ""
 
     def distribution(self) -> tuple[float, ...]:
-        """The labels' shares, which sum to 1; empty where there is no answer."""
+        """Return the label probabilities, which sum to 1; empty if unscored."""
         return () if self.logps is None else tuple(softmax(np.array(self.logps)).tolist())

@@ -1,9 +1,9 @@
-"""Ways of asking a language model for a value without an instruction, by probabilities and never by
-parsing prose.
+"""Elicitation methods that read a value from log-probabilities, without an instruction to the
+model.
 
-Which way works depends on the model, so all are measured (judges/measuring/calibration.py). Every
-way is a list of (context, continuation) requests and a function from their scores to a value in [0,
-1].
+Which method works best depends on the model, so all are measured (`judges/measuring/admission.py`).
+Each method is a list of (context, continuation) requests and a function from their scores to a
+value in [0, 1].
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is judged: a text, for an answer also the prompt that it answers.
+    """One item to be valued alone: a text, and for an answer also the prompt.
 
-    `truth` is 1 or 0 where it is known by construction (probes). Only the scripted labeler looks at
-    it.
+    `truth` is 1 or 0 for probe items, whose value is known by construction; only the scripted
+    labeler reads it.
     """
 
     subject_id: str
@@ -38,33 +38,32 @@ class Subject:
 Request = tuple[str, str]
 
 
-def requests_for(rubric: Rubric, way: str, subject: Subject) -> list[Request]:
-    """What to score for one of the ways in which a text is continued or continues, and no
-    instruction is given.
-    """
-    words = getattr(rubric, way)
+def requests_for(rubric: Rubric, method: str, subject: Subject) -> list[Request]:
+    """Return the (context, continuation) pairs that a method has to score for one subject."""
+    words = getattr(rubric, method)
     parts = {"prompt": subject.prompt, "reference": subject.reference}
     if isinstance(words, LabelQuestion):
         context = fill(words.template.strip("\n"), text=subject.text, **parts)
         return [(context, words.positive), (context, words.negative)]
     if isinstance(words, Likelihood):
         return [(fill(words.context, **parts), subject.text)]
-    assert isinstance(words, Contrast), f"{rubric.id} has no words for {way}"
+    assert isinstance(words, Contrast), f"{rubric.id} has no words for {method}"
     return [(fill(context, **parts), subject.text) for context in (words.positive, words.negative)]
 
 
-def evidence_of(way: str, scores: Sequence[ContinuationScore]) -> float:
-    """What the scores of `requests_for` say in nats: log-odds of a label, or a log-probability a
-    token.
+def log_score(method: str, scores: Sequence[ContinuationScore]) -> float:
+    """Return the result of a method in nats: log-odds of a label, or the log-probability per token.
+
+    `scores` are the scores of `requests_for`, in the same order.
     """
-    if way == "likelihood":
+    if method == "likelihood":
         return scores[0].mean_logp
-    if way == "text_given_label":
+    if method == "text_given_label":
         return scores[0].mean_logp - scores[1].mean_logp
     return scores[0].logp - scores[1].logp
 
 
-def value_of(way: str, scores: Sequence[ContinuationScore]) -> float:
-    """The value in [0, 1] that the scores of `requests_for` stand for."""
-    evidence = evidence_of(way, scores)
-    return math.exp(evidence) if way == "likelihood" else sigmoid(evidence)
+def score_value(method: str, scores: Sequence[ContinuationScore]) -> float:
+    """Return the value in [0, 1] for the scores of `requests_for`."""
+    score = log_score(method, scores)
+    return math.exp(score) if method == "likelihood" else sigmoid(score)

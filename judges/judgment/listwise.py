@@ -1,8 +1,8 @@
-"""Several texts shown at once, asked about in several orders: which is the best?
+"""Ranking of up to five texts that are shown together, in several orders.
 
-Every text stands in every place once, so that a liking for a place that adds to the
-log-probabilities is the same for all of them. After Sun et al. 2023 (arXiv:2304.09542) and Tang et
-al. 2023 (arXiv:2310.07712), narrowed to lists short enough for one question.
+Each text is shown once in each position, so an additive position bias in the log-probabilities
+cancels out. After Sun et al. 2023 (arXiv:2304.09542) and Tang et al. 2023 (arXiv:2310.07712),
+restricted to lists that fit into one question.
 """
 
 from __future__ import annotations
@@ -14,57 +14,57 @@ import numpy as np
 from scipy.special import log_softmax, softmax
 
 from infra.records import unit_hash
-from judges.judgment.answers import FREE, Usage
+from judges.judgment.answers import NO_USAGE, TokenUsage
 
-MOST_TEXTS = 5
+MAX_TEXTS = 5
 LETTERS = "ABCDE"
 
 
 @dataclass(frozen=True)
-class Listing:
-    """Two to five texts for one prompt. `truth` is the place of the best where it is known."""
+class CandidateList:
+    """Two to five texts for one prompt. `truth` is the index of the best text if it is known."""
 
-    listing_id: str
+    list_id: str
     prompt: str
     texts: tuple[str, ...]
     reference: str = ""
     truth: int | None = None
 
     def __post_init__(self) -> None:
-        if not 2 <= len(self.texts) <= MOST_TEXTS:
-            raise ValueError(f"a list has 2 to {MOST_TEXTS} texts, this one has {len(self.texts)}")
+        if not 2 <= len(self.texts) <= MAX_TEXTS:
+            raise ValueError(f"a list has 2 to {MAX_TEXTS} texts, this one has {len(self.texts)}")
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """What a labeler said of a list: log-shares (nats) of being the best, in the list's order; None
-    with a reason.
+    """A labeler's result on a list: log-probabilities (nats) of being the best text, in the list's
+    order, or None with a reason.
 
-    `spread` is how far a text's log-share differs between the orders (root mean square), 0 for a
-    labeler that does not look at places.
+    `spread` is the root mean square deviation of a text's log-probability between the orders; it is
+    0 for a labeler that values each text alone.
     """
 
     log_shares: tuple[float, ...] | None
     reason: str = ""
-    usage: Usage = FREE
+    usage: TokenUsage = NO_USAGE
     spread: float = 0.0
     raw: str = ""
 
     @property
     def num_tokens(self) -> int:
-        """Tokens it cost."""
+        """Number of tokens that the ranking cost."""
         return self.usage.num_tokens
 
     @property
     def distribution(self) -> tuple[float, ...]:
-        """Shares of being the best, which sum to 1."""
+        """Probabilities of being the best text, which sum to 1; empty if unscored."""
         if self.log_shares is None:
             return ()
         return tuple(softmax(self.log_shares).tolist())
 
     @property
     def best(self) -> int:
-        """The place of the best text, the first of equals. Raises `ValueError` where it is
+        """Index of the best text, the first one if several are equal. Raises `ValueError` if
         unscored.
         """
         if self.log_shares is None:
@@ -72,18 +72,24 @@ class Ranking:
         return self.log_shares.index(max(self.log_shares))
 
 
-def orders(listing: Listing, seed: int) -> list[tuple[int, ...]]:
-    """As many orders as texts: the rotations of one that a hash of seed and list chooses."""
-    size = len(listing.texts)
-    first = sorted(range(size), key=lambda i: unit_hash(seed, "order", listing.listing_id, i))
+def shown_orders(candidates: CandidateList, seed: int) -> list[tuple[int, ...]]:
+    """Return as many orders as there are texts: all rotations of one permutation that a hash of
+    seed and list chooses.
+    """
+    size = len(candidates.texts)
+    first = sorted(range(size), key=lambda i: unit_hash(seed, "order", candidates.list_id, i))
     return [tuple(first[(i + turn) % size] for i in range(size)) for turn in range(size)]
 
 
-def merged(
-    shown: Sequence[tuple[int, ...]], log_shares: Sequence[Sequence[float]], usage: Usage, raw: str
+def merge_orders(
+    shown: Sequence[tuple[int, ...]],
+    log_shares: Sequence[Sequence[float]],
+    usage: TokenUsage,
+    raw: str,
 ) -> Ranking:
-    """One ranking of the log-shares (nats, not normalised) of several orders, each in the order
-    shown.
+    """Return one ranking from the log-probabilities (nats, unnormalised) of several orders.
+
+    `log_shares[k]` belongs to the order `shown[k]` and is sorted as shown.
     """
     by_text = np.empty((len(shown), len(shown[0])))
     for row, (order, shares) in enumerate(zip(shown, log_shares, strict=True)):

@@ -1,5 +1,6 @@
-"""What a labeler is: whoever values texts, compares pairs and ranks lists, with reasons where it
-does not.
+"""The interface of a labeler: it values texts, compares pairs and ranks lists.
+
+Every result has either a score or a reason why there is none.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from infra.records import Judgment
-from judges.judgment.answers import Answer
+from judges.judgment.answers import LabelerAnswer
+from judges.judgment.batches import Batch, listwise_rows, pairwise_rows, pointwise_rows
 from judges.judgment.elicitation import Subject
-from judges.judgment.judging import Batch, listwise_rows, pairwise_rows, pointwise_rows
-from judges.judgment.listwise import Listing, Ranking
+from judges.judgment.listwise import CandidateList, Ranking
 from judges.judgment.pairs import Comparison, Pair
 from judges.rubrics import Rubric
 
@@ -21,92 +24,105 @@ if TYPE_CHECKING:
 
 
 class Judge(ABC):
-    """Plug-in point: whoever labels. What it is asked, and how it is recorded, is the same for all."""
+    """Plug-in point: a labeler. Prompts and stored records are the same for all labelers."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """Who it is, with a digest of its weights or dials; goes into every judgment."""
+        """The labeler's name with a digest of its weights or settings. It is stored with every
+        judgment.
+        """
 
     @property
     @abstractmethod
-    def ways(self) -> tuple[str, ...]:
-        """The ways of asking that it knows."""
+    def methods(self) -> tuple[str, ...]:
+        """The elicitation methods that the labeler supports."""
 
     @property
     @abstractmethod
     def values_sides(self) -> bool:
-        """Whether its ways value each text alone, so that `choice` is one more way of asking about
-        pairs and lists.
+        """Whether the labeler's methods value each text alone. If so, `choice` is one more method
+        for pairs and lists.
         """
 
     @abstractmethod
-    def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
-        """One answer a subject, in order."""
+    def score(
+        self, rubric: Rubric, method: str, subjects: Sequence[Subject]
+    ) -> list[LabelerAnswer]:
+        """Return one answer per subject, in order."""
 
     @abstractmethod
-    def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
-        """One comparison a pair, in order; `way` is one of `ways`, or `choice` where those value
-        each side alone.
+    def compare(self, rubric: Rubric, method: str, pairs: Sequence[Pair]) -> list[Comparison]:
+        """Return one comparison per pair, in order.
+
+        `method` is one of `methods`. It may also be `choice` if `values_sides` is true.
         """
 
     @abstractmethod
-    def rank(self, rubric: Rubric, way: str, listings: Sequence[Listing]) -> list[Ranking]:
-        """One ranking a list, in order; `way` as in `compare`."""
+    def rank(
+        self, rubric: Rubric, method: str, candidate_lists: Sequence[CandidateList]
+    ) -> list[Ranking]:
+        """Return one ranking per list, in order. `method` is as in `compare`."""
 
     @abstractmethod
     def complete(
         self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
     ) -> list[CompletedText]:
-        """How it goes on with each prompt."""
+        """Return one completion per prompt, in order."""
 
     def judge(self, batch: Batch) -> list[Judgment]:
-        """One judgment an item, in order: scored with all it rests on, or unscored with a reason."""
+        """Return one judgment per item, in order. It is scored, or unscored with a reason."""
         if batch.mode == "pointwise":
             return pointwise_rows(
-                self.name, batch, self.score(batch.rubric, batch.way, batch.subjects)
+                self.name, batch, self.score(batch.rubric, batch.method, batch.subjects)
             )
         if batch.mode == "pairwise":
             return pairwise_rows(
-                self.name, batch, self.compare(batch.rubric, batch.way, batch.pairs)
+                self.name, batch, self.compare(batch.rubric, batch.method, batch.pairs)
             )
-        return listwise_rows(self.name, batch, self.rank(batch.rubric, batch.way, batch.listings))
+        return listwise_rows(
+            self.name, batch, self.rank(batch.rubric, batch.method, batch.candidate_lists)
+        )
 
 
-class AroundJudge(Judge):
-    """A labeler around another one, which it answers like in all that it does not do itself."""
+class JudgeWrapper(Judge):
+    """A labeler that wraps another one. Methods that are not overridden call the inner labeler."""
 
     inner: Judge
 
     @property
+    @override
     def name(self) -> str:
-        """See `Judge`."""
         return self.inner.name
 
     @property
-    def ways(self) -> tuple[str, ...]:
-        """See `Judge`."""
-        return self.inner.ways
+    @override
+    def methods(self) -> tuple[str, ...]:
+        return self.inner.methods
 
     @property
+    @override
     def values_sides(self) -> bool:
-        """See `Judge`."""
         return self.inner.values_sides
 
-    def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
-        """See `Judge`."""
-        return self.inner.score(rubric, way, subjects)
+    @override
+    def score(
+        self, rubric: Rubric, method: str, subjects: Sequence[Subject]
+    ) -> list[LabelerAnswer]:
+        return self.inner.score(rubric, method, subjects)
 
-    def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
-        """See `Judge`."""
-        return self.inner.compare(rubric, way, pairs)
+    @override
+    def compare(self, rubric: Rubric, method: str, pairs: Sequence[Pair]) -> list[Comparison]:
+        return self.inner.compare(rubric, method, pairs)
 
-    def rank(self, rubric: Rubric, way: str, listings: Sequence[Listing]) -> list[Ranking]:
-        """See `Judge`."""
-        return self.inner.rank(rubric, way, listings)
+    @override
+    def rank(
+        self, rubric: Rubric, method: str, candidate_lists: Sequence[CandidateList]
+    ) -> list[Ranking]:
+        return self.inner.rank(rubric, method, candidate_lists)
 
+    @override
     def complete(
         self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
     ) -> list[CompletedText]:
-        """See `Judge`."""
         return self.inner.complete(prompts, max_new_tokens, temperature, seed)

@@ -1,1 +1,3 @@
-"""Who labels: a model here, one behind a server, one with dials; and what is put around them."""
+"""Labelers: a local model, a server or a scripted one, and wrappers that cache, limit and check
+them.
+"""

@@ -1,16 +1,18 @@
-"""The labeler that a recipe names."""
+"""Builds the labeler that a recipe configures."""
 
 from __future__ import annotations
 
 from judges.config import JudgeConfig
 from judges.judgment.protocol import Judge
-from judges.labelers.answering import AnswersFirst
+from judges.labelers.answer_first import AnswerFirstJudge
 
 
 def make_judge(config: JudgeConfig, seed: int = 0) -> Judge:
-    """A labeler whose every random choice comes from `seed`; only what it needs is loaded."""
+    """Return the configured labeler. All its random choices depend on `seed`. Only the libraries
+    that it needs are imported.
+    """
     judge = _make(config, seed)
-    return AnswersFirst(judge, seed) if config.answer_first else judge
+    return AnswerFirstJudge(judge, seed) if config.answer_first else judge
 
 
 def _make(config: JudgeConfig, seed: int) -> Judge:

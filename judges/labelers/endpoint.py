@@ -1,9 +1,10 @@
-"""A labeler behind an OpenAI-compatible server: vLLM, SGLang, llama.cpp, Ollama, or a hosted one.
+"""A labeler behind an OpenAI-compatible server, such as vLLM, SGLang, llama.cpp, Ollama or a hosted
+one.
 
-What the server can do is asked before anything is judged, and decides on the one way in which it is
-asked from then on, so that statistics never mix them: `logprobs` of the first token where it gives
-any, else `counts` of labels over several sampled answers, else `text`, the last allowed label in
-one answer.
+At the start the labeler tests what the server supports and then uses a single method, so that
+statistics never mix methods: `logprobs` of the first token if the server returns them, else
+`counts` of labels over several sampled answers if it has seeds, else `text`, the last allowed label
+in one answer.
 """
 
 from __future__ import annotations
@@ -19,16 +20,17 @@ from typing import Any, TypeVar
 
 import openai
 from openai import AsyncOpenAI
+from typing_extensions import override
 
 from infra.console import warn
 from infra.errors import StageError, UserError
 from infra.models.language_model import CompletedText
 from infra.records import content_key
 from judges.config import EndpointConfig
-from judges.judgment.answers import Answer, LabelAnswer
-from judges.judgment.asking import AsksLabels
+from judges.judgment.answers import LabelAnswer, LabelerAnswer
 from judges.judgment.elicitation import Subject
-from judges.judgment.listwise import Listing, Ranking
+from judges.judgment.label_questions import LabelQuestionJudge
+from judges.judgment.listwise import CandidateList, Ranking
 from judges.judgment.pairs import Comparison, Pair
 from judges.judgment.questions import Question, visible
 from judges.labelers.endpoint_answers import (
@@ -40,13 +42,12 @@ from judges.labelers.endpoint_answers import (
 from judges.rubrics import Rubric
 
 LOGPROBS, COUNTS, TEXT = "logprobs", "counts", "text"
-WAYS_BY_WORTH = (LOGPROBS, COUNTS, TEXT)
-MOST_LOGPROBS = (20, 5)
-"""Numbers of alternatives to ask for: the most that the protocol allows, and what many servers stop
-at."""
-LABEL_TOKENS = 8
-SCHEMA_TOKENS = 24
-POLL_S = 2.0
+METHODS_BY_WORTH = (LOGPROBS, COUNTS, TEXT)
+LOGPROB_LIMITS = (20, 5)
+"""Numbers of alternatives to ask for: the protocol's maximum, and the maximum of many servers."""
+MAX_LABEL_TOKENS = 8
+MAX_SCHEMA_TOKENS = 24
+RETRY_INTERVAL_S = 2.0
 _BUSY = frozenset({429, 502, 503, 504})
 _ROLES = re.compile(
     r"<(?=\||/?s>|(?:start|end)_of_turn>|(?:bos|eos|pad|unk)>|/?(?:system|user|assistant)>|<SYS>>|</SYS>>)"
@@ -58,8 +59,8 @@ Result = TypeVar("Result")
 
 
 @dataclass
-class Usage:
-    """What was spent so far; cost in the unit of the configured prices."""
+class ServerUsage:
+    """Requests and tokens so far."""
 
     requests: int = 0
     failures: int = 0
@@ -67,7 +68,7 @@ class Usage:
     completion_tokens: int = 0
 
     def cost(self, config: EndpointConfig) -> float:
-        """Tokens times prices."""
+        """Return the cost in the unit of the configured prices."""
         return (
             self.prompt_tokens * config.prompt_price
             + self.completion_tokens * config.completion_price
@@ -76,10 +77,10 @@ class Usage:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a server was found to do.
+    """What a server supports.
 
-    The number of alternatives that come with log-probabilities, answers that keep to a schema, and
-    samples that repeat for a seed.
+    `num_logprobs` is the number of alternatives with log-probabilities, `has_schema` means that
+    answers follow a JSON schema, `has_seed` means that samples repeat for the same seed.
     """
 
     model: str
@@ -88,33 +89,34 @@ class Capabilities:
     has_seed: bool = False
 
     @property
-    def way(self) -> str:
-        """The best way of asking that the server allows."""
+    def method(self) -> str:
+        """The best method that the server supports."""
         return LOGPROBS if self.num_logprobs else COUNTS if self.has_seed else TEXT
 
 
 def neutralise_roles(text: str) -> str:
-    """Untrusted text in which no chat template finds a role: `<|im_end|>` becomes `< |im_end|>`.
+    """Return untrusted text in which no chat template finds a role: `<|im_end|>` becomes `<
+    |im_end|>`.
 
-    The server's template is not known here, so the role tokens of all common ones are taken apart.
+    The server's template is unknown, so the role tokens of all common templates are broken up.
     """
-    return _ROLES.sub(lambda found: found.group() + " ", text)
+    return _ROLES.sub(lambda role: role.group() + " ", text)
 
 
-def _is_passing(error: openai.APIError) -> bool:
-    """Whether the server is away, starting or too busy, so that the same request may be answered
-    later.
+def _is_temporary(error: openai.APIError) -> bool:
+    """Whether the server is unreachable, starting or overloaded, so that the same request may
+    succeed later.
     """
     if isinstance(error, openai.APIStatusError):
         return error.status_code in _BUSY
     return isinstance(error, openai.APIConnectionError)
 
 
-class EndpointJudge(AsksLabels):
-    """See `judges.judgment.protocol.Judge`. The key comes from the environment and is never shown."""
+class EndpointJudge(LabelQuestionJudge):
+    """A labeler behind a server. The API key is read from the environment and is never printed."""
 
     name = ""
-    ways: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
     values_sides = False
 
     def __init__(self, config: EndpointConfig, seed: int = 0) -> None:
@@ -122,50 +124,55 @@ class EndpointJudge(AsksLabels):
         self._config = config
         self._key = os.environ.get(config.key_variable, "") or "none"
         self._is_waiting = False
-        self.usage = Usage()
+        self.usage = ServerUsage()
         self.capabilities = self._run(self._probe)
-        if config.way not in ("best", *WAYS_BY_WORTH[WAYS_BY_WORTH.index(self.capabilities.way) :]):
+        if config.method not in (
+            "best",
+            *METHODS_BY_WORTH[METHODS_BY_WORTH.index(self.capabilities.method) :],
+        ):
             raise UserError(
-                "judge.endpoint.way",
-                config.way,
-                "the server cannot be asked so.",
-                f"It can by {self.capabilities.way}.",
+                "judge.endpoint.method",
+                config.method,
+                "the server does not support this method.",
+                f"Use {self.capabilities.method}, or best.",
             )
-        way = self.capabilities.way if config.way == "best" else config.way
-        self.ways = (way,)
+        method = self.capabilities.method if config.method == "best" else config.method
+        self.methods = (method,)
         server = content_key(config.url, self.capabilities.model)[:12]
         self.name = f"endpoint:{self.capabilities.model.rsplit('/', 1)[-1]}@{server}"
 
-    # The protocol of a judge.
+    @override
+    def score(
+        self, rubric: Rubric, method: str, subjects: Sequence[Subject]
+    ) -> list[LabelerAnswer]:
+        return self.score_criteria(rubric, method, subjects)
 
-    def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
-        """See `Judge`."""
-        return self.score_criteria(rubric, way, subjects)
+    @override
+    def compare(self, rubric: Rubric, method: str, pairs: Sequence[Pair]) -> list[Comparison]:
+        return self.compare_shown(rubric, method, pairs)
 
-    def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
-        """See `Judge`; both sides are shown at once."""
-        return self.choose(rubric, way, pairs)
+    @override
+    def rank(
+        self, rubric: Rubric, method: str, candidate_lists: Sequence[CandidateList]
+    ) -> list[Ranking]:
+        return self.rank_shown(rubric, method, candidate_lists)
 
-    def rank(self, rubric: Rubric, way: str, listings: Sequence[Listing]) -> list[Ranking]:
-        """See `Judge`; all texts are shown at once."""
-        return self.best_of(rubric, way, listings)
-
+    @override
     def clean(self, text: str) -> str:
-        """See `AsksLabels`."""
         return neutralise_roles(visible(text))
 
-    def score_labels(self, way: str, questions: Sequence[Question]) -> list[LabelAnswer]:
-        """See `AsksLabels`; at most `concurrency` questions at a time."""
+    @override
+    def score_labels(self, method: str, questions: Sequence[Question]) -> list[LabelAnswer]:
 
         async def one(client: AsyncOpenAI, question: Question) -> LabelAnswer:
-            return await self._ask_server(client, question, way)
+            return await self._ask_server(client, question, method)
 
         return self._map(one, questions)
 
+    @override
     def complete(
         self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
     ) -> list[CompletedText]:
-        """See `Judge`. A prompt that cannot be completed gives an empty, unfinished text."""
 
         async def one(client: AsyncOpenAI, numbered: tuple[int, str]) -> CompletedText:
             number, prompt = numbered
@@ -187,15 +194,15 @@ class EndpointJudge(AsksLabels):
 
         return self._map(one, list(enumerate(prompts)))
 
-    # Asking.
-
-    async def _ask_server(self, client: AsyncOpenAI, question: Question, way: str) -> LabelAnswer:
-        """One label question, its answer read in the given way."""
+    async def _ask_server(
+        self, client: AsyncOpenAI, question: Question, method: str
+    ) -> LabelAnswer:
+        """Ask one label question and read the answer with the given method."""
         options: dict[str, Any] = {
-            "max_tokens": LABEL_TOKENS,
-            "temperature": 1.0 if way == COUNTS else 0.0,
+            "max_tokens": MAX_LABEL_TOKENS,
+            "temperature": 1.0 if method == COUNTS else 0.0,
         }
-        if way == LOGPROBS:
+        if method == LOGPROBS:
             options |= {
                 "max_tokens": 1,
                 "logprobs": True,
@@ -203,17 +210,17 @@ class EndpointJudge(AsksLabels):
             }
         elif self.capabilities.has_schema:
             options |= {
-                "max_tokens": SCHEMA_TOKENS,
+                "max_tokens": MAX_SCHEMA_TOKENS,
                 "response_format": menu_schema(question.labels),
             }
-        seeds = range(self._config.num_samples if way == COUNTS else 1)
+        seeds = range(self._config.num_samples if method == COUNTS else 1)
         numbers = [int(content_key(question.key, i)[:7], 16) for i in seeds]
         answers = [
             await self._chat(client, question.content, number, options) for number in numbers
         ]
         if any(answer is None for answer in answers):
             return LabelAnswer(None, "backend")
-        read = {LOGPROBS: read_logprobs, COUNTS: read_counts, TEXT: read_text}[way]
+        read = {LOGPROBS: read_logprobs, COUNTS: read_counts, TEXT: read_text}[method]
         return read(answers, question.labels)
 
     async def _chat(
@@ -227,7 +234,9 @@ class EndpointJudge(AsksLabels):
         )
 
     async def _request(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        """The answer, None where the server refuses this one item; waits while there is no server."""
+        """Return the server's answer, or None if it rejects this request. Waits while the server is
+        down.
+        """
         deadline = time.monotonic() + self._config.patience_s
         while True:
             try:
@@ -236,16 +245,16 @@ class EndpointJudge(AsksLabels):
                 raise UserError(
                     self._config.key_variable,
                     "(not shown)",
-                    "the server refuses this key.",
-                    "Set the environment variable to a valid one.",
+                    "the server rejects the API key in this environment variable.",
+                    "Set the variable to a valid key.",
                 ) from error
             except openai.APIError as error:
-                if not _is_passing(error):
+                if not _is_temporary(error):
                     self.usage.failures += 1
                     return None
                 await self._wait(deadline, error)
             else:
-                self._note(answer)
+                self._count(answer)
                 return answer
 
     async def _wait(self, deadline: float, error: openai.APIError) -> None:
@@ -254,14 +263,14 @@ class EndpointJudge(AsksLabels):
                 "judge",
                 self._config.url,
                 f"no answer for {self._config.patience_s:.0f} s;"
-                " start the server and give the same command again",
+                " start the server and run the same command again",
             ) from error
         if not self._is_waiting:
             warn(f"{self._config.url} does not answer; waiting for it")
         self._is_waiting = True
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(RETRY_INTERVAL_S)
 
-    def _note(self, answer: Any) -> None:
+    def _count(self, answer: Any) -> None:
         self._is_waiting = False
         self.usage.requests += 1
         if getattr(answer, "usage", None) is not None:
@@ -271,15 +280,16 @@ class EndpointJudge(AsksLabels):
             raise StageError(
                 "judge",
                 self._config.url,
-                f"judge.endpoint.max_cost = {self._config.max_cost:g} is spent",
+                f"the limit judge.endpoint.max_cost = {self._config.max_cost:g} is reached;"
+                " raise it and run the same command again",
             )
-
-    # Running.
 
     def _map(
         self, one: Callable[[AsyncOpenAI, Item], Awaitable[Result]], items: Sequence[Item]
     ) -> list[Result]:
-        """Ask about items, at most `concurrency` at a time; results in the items' order."""
+        """Ask about all items, at most `concurrency` at a time; return the results in the items'
+        order.
+        """
 
         async def everything(client: AsyncOpenAI) -> list[Result]:
             slots = asyncio.Semaphore(self._config.concurrency)
@@ -295,7 +305,9 @@ class EndpointJudge(AsksLabels):
         return self._run(everything)
 
     def _run(self, work: Callable[[AsyncOpenAI], Awaitable[Result]]) -> Result:
-        """Run with a client of this event loop's own; an error of a group comes out as itself."""
+        """Run `work` with a client in its own event loop. An error in a task group is raised as
+        itself.
+        """
 
         async def main() -> Result:
             config = self._config
@@ -313,48 +325,48 @@ class EndpointJudge(AsksLabels):
             raise group.exceptions[0] from None
 
     async def _probe(self, client: AsyncOpenAI) -> Capabilities:
-        """What the server can do, by trying."""
+        """Test what the server supports."""
         models = await self._request(client.models.list)
         names = [model.id for model in models.data] if models is not None else []
-        wanted = self._config.model or (names[0] if names else "")
-        if not wanted or (names and wanted not in names):
+        model = self._config.model or (names[0] if names else "")
+        if not model or (names and model not in names):
             raise UserError(
                 "judge.endpoint.model",
-                wanted,
-                "the server has no such model.",
-                f"It has {', '.join(names[:5]) or 'none'}.",
+                model,
+                "the server does not have this model.",
+                f"Its models: {', '.join(names[:5]) or 'none'}.",
             )
-        self.capabilities = Capabilities(wanted)
-        schema = {"max_tokens": SCHEMA_TOKENS, "response_format": menu_schema(("Yes", "No"))}
+        self.capabilities = Capabilities(model)
+        schema = {"max_tokens": MAX_SCHEMA_TOKENS, "response_format": menu_schema(("Yes", "No"))}
         chosen = await self._chat(client, "Is water wet?", 1, schema)
         has_schema = chosen is not None and _follows_schema(chosen)
-        for number in MOST_LOGPROBS:
+        for number in LOGPROB_LIMITS:
             answer = await self._chat(
                 client, "Say Yes.", 1, {"max_tokens": 1, "logprobs": True, "top_logprobs": number}
             )
             if answer is not None and first_alternatives(answer):
-                return Capabilities(wanted, number, has_schema, await self._repeats(client))
-        return Capabilities(wanted, 0, has_schema, await self._repeats(client))
+                return Capabilities(model, number, has_schema, await self._repeats(client))
+        return Capabilities(model, 0, has_schema, await self._repeats(client))
 
     async def _repeats(self, client: AsyncOpenAI) -> bool:
-        """Whether two samples with one seed are the same text; `UserError` where the server takes
-        no chat at all.
+        """Whether two samples with the same seed are equal. Raises `UserError` if the server
+        rejects chat completions.
         """
-        options = {"max_tokens": LABEL_TOKENS, "temperature": 1.0}
+        options = {"max_tokens": MAX_LABEL_TOKENS, "temperature": 1.0}
         both = [await self._chat(client, "Write three random words.", 7, options) for _ in range(2)]
         if any(answer is None for answer in both):
             raise UserError(
                 "judge.endpoint.url",
                 self._config.url,
-                "the server refuses chat completions.",
-                "Give the address of an OpenAI-compatible API; it mostly ends in /v1.",
+                "the server rejects chat completions.",
+                "Give the URL of an OpenAI-compatible API; it usually ends in /v1.",
             )
         first, second = (answer.choices[0].message.content for answer in both)
         return bool(first == second)
 
 
 def menu_schema(labels: Sequence[str]) -> dict[str, Any]:
-    """What makes a server that knows schemas answer with one of the labels."""
+    """Return the request option that makes a server answer with one of the labels as JSON."""
     label = {"type": "string", "enum": list(labels)}
     schema = {
         "type": "object",

@@ -1,35 +1,46 @@
-"""A language model in this process as a labeler."""
+"""A labeler that is a language model in this process."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from scipy.special import log_softmax
+from typing_extensions import override
 
 from infra.artifacts import folder_digest
 from infra.errors import UserError
 from infra.models.folders import resolve_model
 from infra.models.language_model import CompletedText, ContinuationScore, LanguageModel
-from judges.judgment.answers import Answer, LabelAnswer, Usage, logit, total_usage
-from judges.judgment.asking import AsksLabels
-from judges.judgment.elicitation import Subject, evidence_of, requests_for, value_of
-from judges.judgment.listwise import Listing, Ranking
+from judges.judgment.answers import LabelAnswer, LabelerAnswer, TokenUsage, logit, total_usage
+from judges.judgment.elicitation import Subject, log_score, requests_for, score_value
+from judges.judgment.label_questions import LabelQuestionJudge
+from judges.judgment.listwise import CandidateList, Ranking
 from judges.judgment.pairs import Comparison, Pair
 from judges.judgment.questions import Question, visible
-from judges.rubrics import CHOICE, LABELED, WAYS, Rubric
+from judges.rubrics import CHOICE, LABEL_GIVEN_TEXT, METHODS, Rubric
 
-Evidence = tuple[float | None, str, Usage]
-"""Nats (None with a reason), and what they cost."""
+EMPTY_LOSES = 20.0
+"""Log-odds (nats) of any text against an empty one."""
 
 
-class LocalJudge(AsksLabels):
+@dataclass(frozen=True)
+class TextScore:
+    """The score of one text in nats, or None with a reason, and its token cost."""
+
+    nats: float | None
+    reason: str
+    usage: TokenUsage
+
+
+class LocalJudge(LabelQuestionJudge):
     """A transformers model in this process."""
 
     name = ""
-    ways = WAYS
+    methods = METHODS
     values_sides = True
 
     def __init__(self, reference: str, seed: int = 0) -> None:
@@ -38,14 +49,12 @@ class LocalJudge(AsksLabels):
         self.name = f"{reference}@{folder_digest(folder)[:12]}"
         self.seed = seed
 
+    @override
     def clean(self, text: str) -> str:
-        """See `AsksLabels`: special tokens of the model are taken apart."""
         return self.model.neutralise(visible(text))
 
-    def score_labels(self, way: str, questions: Sequence[Question]) -> list[LabelAnswer]:  # noqa: ARG002
-        """See `AsksLabels`: teacher-forced log-probabilities behind the chat template, summed over
-        a label's tokens.
-        """
+    @override
+    def score_labels(self, method: str, questions: Sequence[Question]) -> list[LabelAnswer]:
         for labels in {q.labels for q in questions}:
             self._check_tokens(labels)
         scored = self._score_all(
@@ -56,60 +65,71 @@ class LocalJudge(AsksLabels):
         ]
 
     def _check_tokens(self, labels: Sequence[str]) -> None:
-        """Raises `UserError` where one label's tokens begin another's, which would win by being
-        shorter.
+        """Raises `UserError` if one label's tokens are a prefix of another's: the shorter one would
+        always win.
         """
         tokens = [tuple(self.model.encode(label)) for label in labels]
         for i, one in enumerate(tokens):
             for j, other in enumerate(tokens):
                 if i != j and other[: len(one)] == one:
-                    problem = f"to {self.name} it begins like {labels[j]!r}."
+                    problem = f"its tokens begin like those of {labels[j]!r} in {self.name}."
                     raise UserError("labels", labels[i], problem, "Choose other labels.")
 
-    def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
-        """See `Judge`. Untrusted text is neutralised before it enters a template."""
-        if way == LABELED:
-            return self.score_criteria(rubric, way, subjects)
-        scored = self._score_all([requests_for(rubric, way, self._cleaned(s)) for s in subjects])
+    @override
+    def score(
+        self, rubric: Rubric, method: str, subjects: Sequence[Subject]
+    ) -> list[LabelerAnswer]:
+        if method == LABEL_GIVEN_TEXT:
+            return self.score_criteria(rubric, method, subjects)
+        scored = self._score_all([requests_for(rubric, method, self._cleaned(s)) for s in subjects])
         return [
-            _answer(way, subject, scores) for subject, scores in zip(subjects, scored, strict=True)
+            _answer(method, subject, scores)
+            for subject, scores in zip(subjects, scored, strict=True)
         ]
 
-    def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
-        """See `Judge`. Both orders are asked by `choice`; other ways do not look at places."""
-        if way == CHOICE:
-            return self.choose(rubric, way, pairs)
+    @override
+    def compare(self, rubric: Rubric, method: str, pairs: Sequence[Pair]) -> list[Comparison]:
+        if method == CHOICE:
+            return self.compare_shown(rubric, method, pairs)
         sides = [
             Subject(p.pair_id, p.prompt, t, reference=p.reference)
             for p in pairs
             for t in (p.a, p.b)
         ]
-        found = iter(self._evidence(rubric, way, sides))
-        return [_difference(pair, next(found), next(found)) for pair in pairs]
+        scores = iter(self._text_scores(rubric, method, sides))
+        return [_comparison(pair, next(scores), next(scores)) for pair in pairs]
 
-    def rank(self, rubric: Rubric, way: str, listings: Sequence[Listing]) -> list[Ranking]:
-        """See `Judge`, as in `compare`."""
-        if way == CHOICE:
-            return self.best_of(rubric, way, listings)
+    @override
+    def rank(
+        self, rubric: Rubric, method: str, candidate_lists: Sequence[CandidateList]
+    ) -> list[Ranking]:
+        if method == CHOICE:
+            return self.rank_shown(rubric, method, candidate_lists)
         texts = [
-            Subject(x.listing_id, x.prompt, t, reference=x.reference)
-            for x in listings
+            Subject(x.list_id, x.prompt, t, reference=x.reference)
+            for x in candidate_lists
             for t in x.texts
         ]
-        found = iter(self._evidence(rubric, way, texts))
-        return [_ranked(list(islice(found, len(listing.texts)))) for listing in listings]
+        scores = iter(self._text_scores(rubric, method, texts))
+        return [_ranking(list(islice(scores, len(x.texts)))) for x in candidate_lists]
 
-    def _evidence(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Evidence]:
-        """Evidence for each text; an empty one has none."""
-        if way == LABELED:
-            answers = self.score_criteria(rubric, way, subjects)
+    def _text_scores(
+        self, rubric: Rubric, method: str, subjects: Sequence[Subject]
+    ) -> list[TextScore]:
+        """Return one score per subject; an empty text has none."""
+        if method == LABEL_GIVEN_TEXT:
             return [
-                (None if a.value is None else logit(a.value), a.reason, a.usage) for a in answers
+                TextScore(None if a.value is None else logit(a.value), a.reason, a.usage)
+                for a in self.score_criteria(rubric, method, subjects)
             ]
         asked = [s for s in subjects if s.text.strip()]
-        scored = iter(self._score_all([requests_for(rubric, way, self._cleaned(s)) for s in asked]))
+        scored = iter(
+            self._score_all([requests_for(rubric, method, self._cleaned(s)) for s in asked])
+        )
         return [
-            _finite(way, next(scored)) if s.text.strip() else (None, "empty", Usage())
+            _text_score(method, next(scored))
+            if s.text.strip()
+            else TextScore(None, "empty", TokenUsage())
             for s in subjects
         ]
 
@@ -120,21 +140,21 @@ class LocalJudge(AsksLabels):
     def _score_all(
         self, requests: Sequence[Sequence[tuple[str, str]]]
     ) -> list[list[ContinuationScore]]:
-        """Scores of lists of requests, in one go so that all share batches."""
+        """Score all requests in one call, so that they share batches."""
         scores = iter(self.model.score([pair for pairs in requests for pair in pairs]))
         return [[next(scores) for _ in pairs] for pairs in requests]
 
+    @override
     def complete(
         self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
     ) -> list[CompletedText]:
-        """See `Judge`."""
         return self.model.complete(
             [self.clean(p) for p in prompts], max_new_tokens, temperature, seed
         )
 
 
-def _usage(scores: Sequence[ContinuationScore]) -> Usage:
-    return Usage(sum(s.num_context_tokens + s.num_tokens for s in scores))
+def _usage(scores: Sequence[ContinuationScore]) -> TokenUsage:
+    return TokenUsage(sum(s.num_context_tokens + s.num_tokens for s in scores))
 
 
 def _raw(scores: Sequence[ContinuationScore]) -> str:
@@ -142,7 +162,9 @@ def _raw(scores: Sequence[ContinuationScore]) -> str:
 
 
 def _labeled(question: Question, scores: Sequence[ContinuationScore]) -> LabelAnswer:
-    usage = Usage(max(s.num_context_tokens for s in scores) + sum(s.num_tokens for s in scores))
+    usage = TokenUsage(
+        max(s.num_context_tokens for s in scores) + sum(s.num_tokens for s in scores)
+    )
     if not all(math.isfinite(s.logp) for s in scores):
         return LabelAnswer(None, "backend", usage, _raw(scores))
     raw = json.dumps(
@@ -151,49 +173,44 @@ def _labeled(question: Question, scores: Sequence[ContinuationScore]) -> LabelAn
     return LabelAnswer(tuple(s.logp for s in scores), "", usage, raw)
 
 
-def _answer(way: str, subject: Subject, scores: Sequence[ContinuationScore]) -> Answer:
+def _answer(method: str, subject: Subject, scores: Sequence[ContinuationScore]) -> LabelerAnswer:
     if not subject.text.strip():
-        return Answer(None, "empty")
-    value, usage = value_of(way, scores), _usage(scores)
+        return LabelerAnswer(None, "empty")
+    value, usage = score_value(method, scores), _usage(scores)
     if not math.isfinite(value):
-        return Answer(None, "backend", usage, (), _raw(scores))
-    return Answer(value, "", usage, (value, 1 - value), _raw(scores))
+        return LabelerAnswer(None, "backend", usage, (), _raw(scores))
+    return LabelerAnswer(value, "", usage, (value, 1 - value), _raw(scores))
 
 
-def _finite(way: str, scores: Sequence[ContinuationScore]) -> Evidence:
-    evidence = evidence_of(way, scores)
-    return (
-        (evidence, "", _usage(scores))
-        if math.isfinite(evidence)
-        else (None, "backend", _usage(scores))
-    )
+def _text_score(method: str, scores: Sequence[ContinuationScore]) -> TextScore:
+    nats = log_score(method, scores)
+    if math.isfinite(nats):
+        return TextScore(nats, "", _usage(scores))
+    return TextScore(None, "backend", _usage(scores))
 
 
-def _difference(pair: Pair, first: Evidence, second: Evidence) -> Comparison:
-    usage, raw = first[2] + second[2], json.dumps([first[0], second[0]])
+def _comparison(pair: Pair, first: TextScore, second: TextScore) -> Comparison:
+    usage, raw = first.usage + second.usage, json.dumps([first.nats, second.nats])
     if not pair.a.strip() and not pair.b.strip():
         return Comparison(None, None, "empty", usage)
-    if first[0] is None or second[0] is None:
-        return _one_sided(pair, first[1] or second[1], usage)
-    return Comparison(first[0] - second[0], first[0] - second[0], "", usage, 0.0, raw)
+    if first.nats is None or second.nats is None:
+        return _one_sided(pair, first.reason or second.reason, usage)
+    odds = first.nats - second.nats
+    return Comparison(odds, odds, "", usage, 0.0, raw)
 
 
-def _one_sided(pair: Pair, reason: str, usage: Usage) -> Comparison:
-    """Where one side cannot be valued: an empty side loses, anything else leaves the pair unscored."""
+def _one_sided(pair: Pair, reason: str, usage: TokenUsage) -> Comparison:
+    """Compare a pair with one unscored side: an empty side loses, else the pair is unscored."""
     if reason != "empty":
         return Comparison(None, None, reason, usage)
     odds = EMPTY_LOSES if pair.a.strip() else -EMPTY_LOSES
     return Comparison(odds, odds, "", usage)
 
 
-EMPTY_LOSES = 20.0
-"""Log-odds (nats) of any text against none at all."""
-
-
-def _ranked(evidence: Sequence[Evidence]) -> Ranking:
-    usage = total_usage([e[2] for e in evidence])
-    reason = next((e[1] for e in evidence if e[0] is None), "")
+def _ranking(scores: Sequence[TextScore]) -> Ranking:
+    usage = total_usage([s.usage for s in scores])
+    reason = next((s.reason for s in scores if s.nats is None), "")
     if reason:
         return Ranking(None, reason, usage)
-    values = [e[0] for e in evidence if e[0] is not None]
+    values = [s.nats for s in scores if s.nats is not None]
     return Ranking(tuple(log_softmax(values).tolist()), "", usage, 0.0, json.dumps(values))

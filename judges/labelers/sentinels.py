@@ -1,18 +1,16 @@
-"""Items with a known outcome that ride along with a labeler's work; where they come out wrong, the
-work is not used.
+"""Sentinel items: items with a known result that detect failures of a labeler while it works.
 
-A labeler was measured before it was admitted, but a server can be swapped, overloaded or broken
-afterwards. With the answers to a batch come those to
+A labeler is measured before it is admitted, but a server can be swapped, overloaded or broken
+later. Every `ITEMS_PER_CHECK` items, these sentinels are added to a batch:
 
-- a pair that is true by construction, one with an order to the grader on its worse side, and one
-whose worse side is a constant reply or a reply that is cut off, in turn,
-- one of the batch's own items once more, the sides of a pair swapped: it must get the same answer,
-- a text without a word, which must not get a value; for pairs a text against itself, which must be
-a tie.
+- a pair that is true by construction, a pair with an instruction to the grader on its worse side,
+  and a pair whose worse side is (in turn) a constant reply or a truncated reply;
+- one of the batch's own items again, for pairs with its sides swapped: the result must be the same;
+- an empty text, which must not get a value; for pairs a text against itself, which must be a tie.
 
-A labeler errs on some pairs; a batch is doubted when it errs on more of the last ones of a kind
-than one labeler in a hundred would that is only as good as the lower bound of what was measured for
-that kind.
+Labelers are wrong on some pairs. A batch is discarded if the labeler is wrong on so many of the
+recent sentinel pairs of a kind that this has a probability below 1% for a labeler whose accuracy is
+the lower bound measured for that kind.
 """
 
 from __future__ import annotations
@@ -22,197 +20,236 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from scipy.stats import binom
+from typing_extensions import override
 
 from infra.console import warn
 from infra.records import content_key, unit_hash
 from infra.records.labeler import Admission, ProbeResult
-from judges.judgment.answers import PASSING, Answer
+from judges.judgment.answers import RETRYABLE_REASONS, LabelerAnswer
 from judges.judgment.elicitation import Subject
-from judges.judgment.listwise import Listing, Ranking
+from judges.judgment.listwise import CandidateList, Ranking
 from judges.judgment.pairs import Comparison, Pair
-from judges.judgment.protocol import AroundJudge, Judge
+from judges.judgment.protocol import Judge, JudgeWrapper
+from judges.measuring.admission import SENTINEL
 from judges.measuring.attacks import attacks
-from judges.measuring.calibration import SENTINEL
 from judges.measuring.probes import (
-    MOST_PAIRS,
+    MAX_PROBE_PAIRS,
     SENTINEL_KINDS,
     ProbePair,
+    make_sentinel_pairs,
     probe_pairs,
-    sentinel_pairs,
 )
 from judges.rubrics import Rubric
 
 QUARANTINED = "quarantined"
-EVERY = 16
+ITEMS_PER_CHECK = 16
 """Items between two checks."""
-REMEMBERED = 12
-"""Last pairs of a kind that are judged together, because one alone proves little."""
-DOUBT = 0.01
-SAMPLED = ("counts", "text")
-"""Ways of asking whose answers may differ from one time to the next."""
+SENTINELS_PER_CHECK = 8
+"""Subjects that a check of values adds to a batch."""
+RECENT_PAIRS = 12
+"""Recent pairs of a kind that are tested together, because one pair proves little."""
+DOUBT_PROBABILITY = 0.01
+SAMPLING_METHODS = ("counts", "text")
+"""Methods whose answers can differ between two requests for the same item."""
 TWIN_TOLERANCE = 0.05
-"""Values of equal texts differ by rounding in other batches, some 0.001 in float32 and ten times
-that in bfloat16."""
-KNOWN, ORDER = "a known answer", "an order to the grader"
-Rider = tuple[str, ProbePair]
+"""Allowed difference between two values of the same item. Rounding differs between batches by about
+0.001 in float32 and 0.01 in bfloat16."""
+KNOWN_ANSWER, GRADER_ORDER = "a known answer", "an order to the grader"
+
+
+@dataclass(frozen=True)
+class SentinelPair:
+    """A pair with a known better side, and its kind."""
+
+    kind: str
+    pair: ProbePair
+
+    def as_pair(self) -> Pair:
+        """Return it as a pair whose better side is A."""
+        good, bad = self.pair.good, self.pair.bad
+        return Pair(good.subject_id, good.prompt, good.text, bad.text, "A", good.reference)
 
 
 @dataclass
-class WatchedJudge(AroundJudge):
-    """See `judges.judgment.protocol.Judge`.
+class WatchedJudge(JudgeWrapper):
+    """A labeler that is checked with sentinel items while it works.
 
-    `accuracies` are lower bounds by rubric and kind of sentinel; a rubric without any is not
-    watched.
+    The results of a batch whose check fails are replaced by unscored ones with the reason
+    `quarantined`. `accuracies` maps a rubric and a kind of sentinel to the lower bound of the
+    labeler's accuracy; rubrics that are missing there are not checked.
     """
 
     inner: Judge
     accuracies: Mapping[str, Mapping[str, float]]
-    _since: int = 0
-    _right: dict[tuple[str, str], deque[bool]] = field(default_factory=dict)
+    _items_since_check: int = 0
+    _outcomes: dict[tuple[str, str], deque[bool]] = field(default_factory=dict)
 
-    def _is_due(self, rubric: Rubric, number: int) -> bool:
-        self._since += number
-        if rubric.id not in self.accuracies or self._since < EVERY or number == 0:
+    def _is_due(self, rubric: Rubric, num_items: int) -> bool:
+        self._items_since_check += num_items
+        if rubric.id not in self.accuracies or num_items == 0:
             return False
-        self._since = 0
+        if self._items_since_check < ITEMS_PER_CHECK:
+            return False
+        self._items_since_check = 0
         return True
 
-    def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
-        """See `Judge`; answers of a doubted batch are unscored, with the reason `quarantined`."""
+    @override
+    def score(
+        self, rubric: Rubric, method: str, subjects: Sequence[Subject]
+    ) -> list[LabelerAnswer]:
         if not self._is_due(rubric, len(subjects)):
-            return self.inner.score(rubric, way, subjects)
-        riders = _riders(rubric, [s.subject_id for s in subjects])
-        empty = Subject(content_key(subjects[0].subject_id, "empty"), subjects[0].prompt, "", 0.0)
-        sides = [side for _, pair in riders for side in (pair.good, pair.bad)]
-        answers = self.inner.score(rubric, way, [*subjects, *sides, subjects[0], empty])
-        own, rest = answers[: len(subjects)], answers[len(subjects) :]
-        if any(answer.reason in PASSING for answer in rest):
+            return self.inner.score(rubric, method, subjects)
+        sentinels = _choose_sentinels(rubric, [s.subject_id for s in subjects])
+        sides = [side for s in sentinels for side in (s.pair.good, s.pair.bad)]
+        twin = subjects[0]
+        empty = Subject(content_key(twin.subject_id, "empty"), twin.prompt, "", 0.0)
+        answers = self.inner.score(rubric, method, [*subjects, *sides, twin, empty])
+        own, added = answers[: len(subjects)], answers[len(subjects) :]
+        if any(answer.reason in RETRYABLE_REASONS for answer in added):
             return own
-        twin = rest[-2] if way not in SAMPLED else own[0]
-        outcomes = [
-            _is_right(good, bad) for good, bad in zip(rest[:-2:2], rest[1:-2:2], strict=True)
-        ]
-        doubt = "a text without a word got a value" if rest[-1].value is not None else ""
-        doubt = (
-            doubt
-            or _differ(own[0].value, twin.value)
-            or self._too_wrong(rubric.id, riders, outcomes)
+        *side_answers, twin_answer, empty_answer = added
+        doubt = "" if empty_answer.value is None else "a text without a word got a value"
+        if method not in SAMPLING_METHODS:
+            doubt = doubt or _difference(own[0].value, twin_answer.value)
+        doubt = doubt or self._too_many_errors(
+            rubric.id,
+            sentinels,
+            [
+                _is_right(good, bad)
+                for good, bad in zip(side_answers[::2], side_answers[1::2], strict=True)
+            ],
         )
         if not doubt:
             return own
-        warn(f"{rubric.id}: {len(own)} judgments are not used, because {doubt}")
-        return [Answer(None, QUARANTINED, answer.usage) for answer in own]
+        _warn_discarded(rubric, len(own), doubt)
+        return [LabelerAnswer(None, QUARANTINED, answer.usage) for answer in own]
 
-    def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
-        """See `Judge`; as `score`."""
+    @override
+    def compare(self, rubric: Rubric, method: str, pairs: Sequence[Pair]) -> list[Comparison]:
         if not self._is_due(rubric, len(pairs)):
-            return self.inner.compare(rubric, way, pairs)
-        riders = _riders(rubric, [p.pair_id for p in pairs])
-        first = pairs[0]
-        same = replace(first, pair_id=content_key(first.pair_id, "same"), b=first.a, truth="tie")
-        known = [_as_pair(pair) for _, pair in riders]
-        said = self.inner.compare(rubric, way, [*pairs, *known, first.swapped(), same])
-        own, rest = said[: len(pairs)], said[len(pairs) :]
-        if any(c.reason in PASSING for c in rest):
+            return self.inner.compare(rubric, method, pairs)
+        sentinels = _choose_sentinels(rubric, [p.pair_id for p in pairs])
+        known = [sentinel.as_pair() for sentinel in sentinels]
+        twin = pairs[0]
+        same = replace(twin, pair_id=content_key(twin.pair_id, "same"), b=twin.a, truth="tie")
+        results = self.inner.compare(rubric, method, [*pairs, *known, twin.swapped(), same])
+        own, added = results[: len(pairs)], results[len(pairs) :]
+        if any(c.reason in RETRYABLE_REASONS for c in added):
             return own
-        outcomes = [c.is_scored and c.log_odds > 0 for c in rest[:-2]]
+        *known_results, swapped_result, same_result = added
         doubt = ""
-        if way not in SAMPLED:
-            probability, swapped, tie = (
-                c.probability if c.is_scored else None for c in (own[0], rest[-2], rest[-1])
-            )
-            doubt = _differ(probability, None if swapped is None else 1 - swapped) or _differ(
-                tie, 0.5
-            )
-        doubt = doubt or self._too_wrong(rubric.id, riders, outcomes)
+        if method not in SAMPLING_METHODS:
+            swapped = _probability(swapped_result)
+            expected = None if swapped is None else 1 - swapped
+            doubt = _difference(_probability(own[0]), expected)
+            doubt = doubt or _difference(_probability(same_result), 0.5)
+        doubt = doubt or self._too_many_errors(
+            rubric.id, sentinels, [_prefers_a(c) for c in known_results]
+        )
         if not doubt:
             return own
-        warn(f"{rubric.id}: {len(own)} judgments are not used, because {doubt}")
+        _warn_discarded(rubric, len(own), doubt)
         return [Comparison(None, None, QUARANTINED, c.usage) for c in own]
 
-    def rank(self, rubric: Rubric, way: str, listings: Sequence[Listing]) -> list[Ranking]:
-        """See `Judge`; what rides along are pairs."""
-        said = self.inner.rank(rubric, way, listings)
-        if not self._is_due(rubric, len(listings)):
-            return said
-        riders = _riders(rubric, [x.listing_id for x in listings])
-        rest = self.inner.compare(rubric, way, [_as_pair(pair) for _, pair in riders])
-        if any(c.reason in PASSING for c in rest):
-            return said
-        doubt = self._too_wrong(rubric.id, riders, [c.is_scored and c.log_odds > 0 for c in rest])
+    @override
+    def rank(
+        self, rubric: Rubric, method: str, candidate_lists: Sequence[CandidateList]
+    ) -> list[Ranking]:
+        # The sentinels of a batch of lists are pairs.
+        rankings = self.inner.rank(rubric, method, candidate_lists)
+        if not self._is_due(rubric, len(candidate_lists)):
+            return rankings
+        sentinels = _choose_sentinels(rubric, [x.list_id for x in candidate_lists])
+        results = self.inner.compare(rubric, method, [s.as_pair() for s in sentinels])
+        if any(c.reason in RETRYABLE_REASONS for c in results):
+            return rankings
+        doubt = self._too_many_errors(rubric.id, sentinels, [_prefers_a(c) for c in results])
         if not doubt:
-            return said
-        warn(f"{rubric.id}: {len(said)} judgments are not used, because {doubt}")
-        return [Ranking(None, QUARANTINED, one.usage) for one in said]
+            return rankings
+        _warn_discarded(rubric, len(rankings), doubt)
+        return [Ranking(None, QUARANTINED, ranking.usage) for ranking in rankings]
 
-    def _too_wrong(self, rubric: str, riders: Sequence[Rider], outcomes: Sequence[bool]) -> str:
-        """What came out wrong too often; "" where nothing did. A kind that was not measured goes by
-        known answers.
+    def _too_many_errors(
+        self, rubric: str, sentinels: Sequence[SentinelPair], outcomes: Sequence[bool]
+    ) -> str:
+        """Record the outcomes; return a message for a kind with too many errors, else "".
+
+        A kind whose accuracy was not measured is tested against that of known answers.
         """
-        measured = self.accuracies[rubric]
-        for (kind, _), outcome in zip(riders, outcomes, strict=True):
-            self._right.setdefault((rubric, kind), deque(maxlen=REMEMBERED)).append(outcome)
-        for kind, _ in riders:
-            recent = self._right[rubric, kind]
-            number, wins = len(recent), sum(recent)
-            if binom.cdf(wins, number, measured.get(kind, measured[KNOWN])) < DOUBT:
-                return f"of the last {number} pairs with {kind} {number - wins} came out wrong"
+        bounds = self.accuracies[rubric]
+        for sentinel, outcome in zip(sentinels, outcomes, strict=True):
+            key = rubric, sentinel.kind
+            self._outcomes.setdefault(key, deque(maxlen=RECENT_PAIRS)).append(outcome)
+        for kind in (sentinel.kind for sentinel in sentinels):
+            recent = self._outcomes[rubric, kind]
+            number, num_right = len(recent), sum(recent)
+            bound = bounds.get(kind, bounds[KNOWN_ANSWER])
+            if binom.cdf(num_right, number, bound) < DOUBT_PROBABILITY:
+                return f"of the last {number} pairs with {kind} {number - num_right} came out wrong"
         return ""
 
 
-def least_accuracies(
+def accuracy_lower_bounds(
     tested: Sequence[ProbeResult], admissions: Mapping[str, Admission]
 ) -> dict[str, dict[str, float]]:
-    """Rubric to kind of sentinel to the lower bound of accuracy, in the way to which the labeler is
-    admitted.
+    """Return rubric -> kind of sentinel -> lower bound of accuracy, for the admitted method.
 
-    For pairs with a known answer it is that of the worst probe. Orders were not measured, and go by
-    it too.
+    For known answers this is the bound of the worst probe. Orders to the grader are not measured.
     """
     bounds: dict[str, dict[str, float]] = {}
     for result in tested:
         admission = admissions.get(result.rubric)
-        if admission is not None and admission.admitted and admission.way == result.way:
-            kind = (
-                result.probe.removeprefix(SENTINEL) if result.probe.startswith(SENTINEL) else KNOWN
-            )
-            of_rubric = bounds.setdefault(result.rubric, {})
-            of_rubric[kind] = min(result.lower, of_rubric.get(kind, 1.0))
+        if admission is not None and admission.admitted and admission.method == result.method:
+            kind = KNOWN_ANSWER
+            if result.probe.startswith(SENTINEL):
+                kind = result.probe.removeprefix(SENTINEL)
+            rubric_bounds = bounds.setdefault(result.rubric, {})
+            rubric_bounds[kind] = min(result.lower, rubric_bounds.get(kind, 1.0))
     return bounds
 
 
-def _is_right(good: Answer, bad: Answer) -> bool:
-    """As when the labeler was measured: an unscored side loses the pair."""
+def _warn_discarded(rubric: Rubric, count: int, doubt: str) -> None:
+    warn(f"{rubric.id}: {count} judgments are not used, because {doubt}")
+
+
+def _is_right(good: LabelerAnswer, bad: LabelerAnswer) -> bool:
+    """Whether the good side has the higher value; an unscored side makes the pair wrong."""
     return good.value is not None and bad.value is not None and good.value > bad.value
 
 
-def _as_pair(pair: ProbePair) -> Pair:
-    return Pair(
-        pair.good.subject_id,
-        pair.good.prompt,
-        pair.good.text,
-        pair.bad.text,
-        "A",
-        pair.good.reference,
-    )
+def _prefers_a(comparison: Comparison) -> bool:
+    return comparison.is_scored and comparison.log_odds > 0
 
 
-def _differ(one: float | None, other: float | None) -> str:
+def _probability(comparison: Comparison) -> float | None:
+    return comparison.probability if comparison.is_scored else None
+
+
+def _difference(one: float | None, other: float | None) -> str:
+    """Return a message if two values that must be equal differ, else ""."""
     if one is None or other is None or abs(one - other) <= TWIN_TOLERANCE:
         return ""
     return f"two equal items got {one:.2f} and {other:.2f}"
 
 
-def _riders(rubric: Rubric, item_ids: Sequence[str]) -> list[Rider]:
-    """Pairs of the rubric's probes, chosen by a hash of the batch, with the kind of each."""
+def _choose_sentinels(rubric: Rubric, item_ids: Sequence[str]) -> list[SentinelPair]:
+    """Return one pair of each kind from the rubric's probes, chosen by a hash of the batch."""
     salt = content_key(*item_ids)
-    known = [pair for probe in rubric.probes for pair in probe_pairs(probe, MOST_PAIRS)]
-    plain, ordering, other = sorted(known, key=lambda pair: unit_hash(salt, pair.good.subject_id))[
-        :3
-    ]
-    attack = attacks()[int(unit_hash(salt, "attack") * len(attacks()))]
-    text = f"{ordering.bad.text}\n{attack.text}"
-    bad = replace(ordering.bad, subject_id=content_key(ordering.bad.prompt, text), text=text)
+    known = [pair for probe in rubric.probes for pair in probe_pairs(probe, MAX_PROBE_PAIRS)]
+    known.sort(key=lambda pair: unit_hash(salt, pair.good.subject_id))
+    plain, ordering, other = known[:3]
     kind = SENTINEL_KINDS[int(unit_hash(salt, "kind") * len(SENTINEL_KINDS))]
-    (last,) = sentinel_pairs([], 1, [other])[kind]
-    return [(KNOWN, plain), (ORDER, ProbePair(ordering.good, bad)), (kind, last)]
+    (last,) = make_sentinel_pairs([], 1, [other])[kind]
+    return [
+        SentinelPair(KNOWN_ANSWER, plain),
+        SentinelPair(GRADER_ORDER, _with_order(ordering, salt)),
+        SentinelPair(kind, last),
+    ]
+
+
+def _with_order(pair: ProbePair, salt: str) -> ProbePair:
+    """Return the pair with an instruction to the grader appended to its worse side."""
+    attack = attacks()[int(unit_hash(salt, "attack") * len(attacks()))]
+    text = f"{pair.bad.text}\n{attack.text}"
+    bad = replace(pair.bad, subject_id=content_key(pair.bad.prompt, text), text=text)
+    return ProbePair(pair.good, bad)

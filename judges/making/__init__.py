@@ -1,1 +1,1 @@
-"""From documents to demonstrations and preferences: the steps of labeling."""
+"""The steps that make samples, judgments and preferences from documents."""

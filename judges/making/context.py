@@ -1,5 +1,5 @@
-"""What one generation's labeling works with: its budget, and whoever verifies, completes, embeds
-and remembers.
+"""What the steps of labeling share: configuration, budget, store, and the interfaces of the
+models.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from infra.records import Document, Sample
 from infra.records.labeler import Admission
 from infra.store import Store
 from judges.config import JudgeConfig
+from judges.judgment.batches import Batch
 from judges.judgment.elicitation import Subject
-from judges.judgment.judging import Batch
 from judges.judgment.protocol import Judge
 from judges.rubrics import Rubric
 from judges.verifying.checks import Claim
@@ -22,59 +22,59 @@ from judges.verifying.verifier import VerifiedDocument
 
 Item = TypeVar("Item")
 Admissions = dict[str, Admission]
-"""Rubric id to admission."""
+"""Rubric id -> admission."""
 HELD_OUT_REASON = "overlaps with held-out text"
 
 
 class Verifier(Protocol):
-    """Executes the examples of documents, and checks completions."""
+    """Executes the examples of documents and checks completions."""
 
     def verify(self, documents: Sequence[Document], generation: int) -> list[VerifiedDocument]:
-        """One result a document, in order."""
+        """Return one result per document, in order."""
         ...
 
     def check(self, claims: Sequence[Claim]) -> list[bool]:
-        """Whether each claim is right."""
+        """Return for each claim whether it is right."""
         ...
 
 
 class Champion(Protocol):
-    """The model that completes prompts, and whose surprise at a text is measured."""
+    """The model that completes prompts, and whose surprise at texts is measured."""
 
     digest: str
 
     def complete(
         self, instructions: Sequence[str], max_new_tokens: int, temperature: float, seed: int
     ) -> list[CompletedText]:
-        """One completion an instruction."""
+        """Return one completion per instruction, in order."""
         ...
 
     def surprise(self, texts: Sequence[str]) -> list[float]:
-        """Bits per byte of each text."""
+        """Return the bits per byte of each text."""
         ...
 
 
 class Encoder(Protocol):
-    """A frozen model as a source of features; the same through all generations."""
+    """A frozen model that embeds texts; the same one in all generations."""
 
     digest: str
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """One vector a text."""
+        """Return one vector per text."""
         ...
 
 
 class HeldOut(Protocol):
-    """Knows the texts that nothing may be learned from."""
+    """Knows the held-out texts, which nothing may be learned from."""
 
     def shares(self, texts: Sequence[str]) -> list[float]:
-        """For each text the share of its longer runs of words that a held-out one has too."""
+        """Return for each text the share of its word n-grams that also occur in a held-out text."""
         ...
 
 
 @dataclass(frozen=True)
 class LabelBudget:
-    """What a generation may spend on labels."""
+    """Limits for one generation's labels."""
 
     label_tokens: int
     num_prompts: int
@@ -82,7 +82,7 @@ class LabelBudget:
 
 
 @dataclass(frozen=True)
-class Parts:
+class LabelingContext:
     """Everything that the steps of labeling share."""
 
     store: Store
@@ -98,12 +98,12 @@ class Parts:
     older: Champion | None = None
 
     def chunks(self, items: Sequence[Item]) -> list[Sequence[Item]]:
-        """The items between two commits at a time."""
+        """Split items into chunks; the store commits after each of them."""
         size = self.config.chunk_size
         return [items[i : i + size] for i in range(0, len(items), size)]
 
     def learnable(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Samples but for those of which too much is held-out text; these are counted as drops."""
+        """Return the samples without too much held-out text; the others are recorded as drops."""
         shares = self.held_out.shares([s.text for s in samples])
         most = self.config.max_held_out_share
         drops = [
@@ -115,11 +115,11 @@ class Parts:
         return [s for s, share in zip(samples, shares, strict=True) if share <= most]
 
     def batch(self, rubric: Rubric, admission: Admission, subjects: Sequence[Subject]) -> Batch:
-        """Subjects to be valued in the way to which the labeler was admitted."""
+        """Return a batch of subjects, to be valued with the admitted method."""
         return Batch(
             rubric,
             "pointwise",
-            admission.way,
+            admission.method,
             subjects=subjects,
             seed=self.seed,
             generation=self.generation,

@@ -1,7 +1,8 @@
-"""One generation's labeling: calibrate, judge passages, execute, write questions, rank completions.
+"""The labeling of one generation: measure the labeler, judge passages, execute examples, write
+questions, and make preferences.
 
-Every step first asks the store what is already done and commits in chunks, so that a killed run
-repeats at most one chunk and stores no row twice.
+Every step asks the store what is already done and commits in chunks, so a killed run repeats at
+most one chunk and stores nothing twice.
 """
 
 from __future__ import annotations
@@ -12,31 +13,28 @@ from pathlib import Path
 from infra.console import note, progress, warn
 from infra.records.labeler import Admission
 from judges.judgment.protocol import Judge
-from judges.labelers.budget import BudgetedJudge, cost_of, estimate, measuring
+from judges.labelers.budget import BudgetedJudge
 from judges.labelers.cache import CachedJudge
-from judges.labelers.sentinels import WatchedJudge, least_accuracies
-from judges.making.context import Admissions, Parts
+from judges.labelers.sentinels import WatchedJudge, accuracy_lower_bounds
+from judges.making.context import Admissions, LabelingContext
+from judges.making.cost import estimate_costs, measuring_cost, prompt_price
 from judges.making.demonstrations import demonstration_steps
 from judges.making.passages import passage_steps
 from judges.making.preferences import preference_steps
-from judges.measuring.calibration import calibrate
+from judges.measuring.admission import measure_labeler
 from judges.measuring.gold import load_gold
 from judges.rubrics import Rubric, load_rubric
 
 
 @dataclass(frozen=True)
-class Labeling(Parts):
-    """The steps in order, by a labeler that is measured before and watched while it labels."""
+class Labeling(LabelingContext):
+    """All steps of labeling, by a labeler that is measured before and checked while it labels."""
 
     def run(self) -> None:
-        """All steps."""
-        if self.config.kind == "local" and self.judge.name.endswith(
-            f"@{self.champion.digest[:12]}"
-        ):
-            warn(
-                "the labeler has the champion's own weights; of its liking for its own words nothing is known"
-            )
-        self._announce()
+        """Run all steps."""
+        if self._judges_itself():
+            warn("the labeler and the champion are the same model; self-preference is not measured")
+        self._announce_cost()
         admissions = self.admissions()
         watched = replace(self, judge=self.watched_judge(admissions))
         passage_steps.settle_extractions(watched, admissions)
@@ -50,73 +48,79 @@ class Labeling(Parts):
         preference_steps.complete_prompts(watched)
         preference_steps.prefer(watched, admissions)
 
-    def _announce(self) -> None:
-        """What this generation's labels will cost at most, before anything is asked."""
+    def _judges_itself(self) -> bool:
+        digest = self.champion.digest[:12]
+        return self.config.kind == "local" and self.judge.name.endswith(f"@{digest}")
+
+    def _announce_cost(self) -> None:
+        """Print the maximum cost of this generation's labels before the labeler is asked."""
         budget = self.budget
-        expenses = estimate(
+        expenses = estimate_costs(
             self.config, budget.label_tokens, budget.num_prompts, budget.num_instructions
         )
-        known = {a.rubric for a in self.store.labelers.admissions(self.judge.name)}
-        if not known:
-            expenses.append(measuring(self.config))
+        if not self.store.labelers.admissions(self.judge.name):
+            expenses.append(measuring_cost(self.config))
         total = sum(e.num_tokens for e in expenses)
-        price = cost_of(self.config, total)
-        note(
-            f"labels will cost {total:,} tokens at most"
-            + (f", {price:.4f} at the set price" if price else "")
-        )
+        price = prompt_price(self.config, total)
+        words = f", {price:.4f} at the configured price" if price else ""
+        note(f"labels will cost at most {total:,} tokens{words}")
 
     def watched_judge(self, admissions: Admissions) -> Judge:
-        """The labeler with sentinels in its batches, and asked nothing twice."""
+        """Return the labeler with sentinels, a token budget and a cache."""
         tested = self.store.labelers.tested_probes(self.judge.name)
         budgeted = BudgetedJudge(self.judge, self.config.soft_tokens, self.config.hard_tokens)
-        watched = WatchedJudge(budgeted, least_accuracies(tested, admissions))
-        if (
-            self.config.kind == "scripted"
-        ):  # it answers by an item's name, and a cache goes by its text
+        watched = WatchedJudge(budgeted, accuracy_lower_bounds(tested, admissions))
+        if self.config.kind == "scripted":
+            # The scripted labeler answers by an item's id, but the cache's key is the text.
             return watched
         return CachedJudge(watched, self.store.verdicts)
 
     def _tested_on_gold(self, rubric: Rubric, admission: Admission) -> Admission:
-        """The admission, withdrawn where the labeler is not better than a trivial rule on the
+        """Return the admission, withdrawn if the labeler is not better than a trivial rule on the
         recipe's gold.
         """
         if rubric.id not in self.config.gold or not admission.admitted:
             return admission
-        from judges.measuring.datasheet import is_admitted, measure
+        from judges.measuring.datasheet import is_admitted, measure_on_gold
 
         sheets = []
-        for one in load_gold(Path(self.config.gold[rubric.id])):
-            found = measure(self.judge, rubric, one, self.config.gold_limit)
-            self.store.labelers.add_gold_sheet(found.sheet, found.items, found.rows)
-            sheets.append(found.sheet)
+        for gold in load_gold(Path(self.config.gold[rubric.id])):
+            measurement = measure_on_gold(self.judge, rubric, gold, self.config.gold_limit)
+            self.store.labelers.add_gold_sheet(
+                measurement.sheet, measurement.items, measurement.rows
+            )
+            sheets.append(measurement.sheet)
         failed = [s for s in sheets if not is_admitted(s)]
-        told = "; ".join(
-            f"{s.gold} {s.accuracy:.2f} [{s.accuracy_low:.2f}, {s.accuracy_high:.2f}]"
+        accuracies = "; ".join(
+            f"{s.gold} {s.accuracy.value:.2f} [{s.accuracy.low:.2f}, {s.accuracy.high:.2f}]"
             for s in failed or sheets
         )
-        return replace(admission, admitted=not failed, reason=f"{admission.reason}; {told}")
+        reason = f"{admission.reason}; {accuracies}"
+        return replace(admission, admitted=not failed, reason=reason)
 
     def admissions(self) -> Admissions:
-        """Rubric id to admission; measured once a run for each labeler and rubric."""
+        """Return rubric id -> admission. Each labeler and rubric is measured once per run."""
         known = {a.rubric: a for a in self.store.labelers.admissions(self.judge.name)}
         missing = [r for r in map(load_rubric, self.config.rubric_names()) if r.id not in known]
-        with progress(
-            "measuring the labeler", total=len(missing) * len(self.judge.ways)
-        ) as advance:
+        steps = len(missing) * len(self.judge.methods)
+        with progress("measuring the labeler", total=steps) as advance:
             for rubric in missing:
-                found = calibrate(self.judge, rubric, self.config.num_probe_items, advance)
-                admission = self._tested_on_gold(rubric, found.admission)
-                self.store.labels.add_judgments(found.rows)
-                self.store.labelers.add_datasheet(found.results, [admission])
+                measurement = measure_labeler(
+                    self.judge, rubric, self.config.num_probe_items, advance
+                )
+                admission = self._tested_on_gold(rubric, measurement.admission)
+                self.store.labels.add_judgments(measurement.rows)
+                self.store.labelers.add_datasheet(measurement.results, [admission])
                 known[rubric.id] = admission
         for admission in known.values():
-            if admission.admitted:
-                note(
-                    f"{admission.rubric}: admitted, asking by {admission.way} ({admission.reason})"
-                )
-            else:
-                warn(
-                    f"{admission.rubric}: NOT admitted, no better than a trivial rule ({admission.reason})"
-                )
+            _report(admission)
         return known
+
+
+def _report(admission: Admission) -> None:
+    if admission.admitted:
+        note(f"{admission.rubric}: admitted, asking by {admission.method} ({admission.reason})")
+    else:
+        warn(
+            f"{admission.rubric}: NOT admitted, no better than a trivial rule ({admission.reason})"
+        )

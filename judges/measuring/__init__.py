@@ -1,1 +1,1 @@
-"""How far a labeler can be trusted: gold, probes, datasheets, attacks, calibration, panels."""
+"""Measures how reliable a labeler is, on pairs whose better side is known."""

@@ -1,16 +1,15 @@
-"""How far a labeler can be trusted on pairs: measured on gold, beside the baselines that need no
-labeler.
+"""Datasheets: how reliable a labeler is on gold pairs, compared with baselines without a labeler.
 
-The calibration half of gold chooses the way of asking; every number comes from the test half. An
-unscored pair counts as an error. A gold tie counts as half right for whatever is said, and is left
-out of kappa.
+The calibration half of the gold pairs chooses the elicitation method; all numbers are measured on
+the test half. An unscored pair counts as an error. A gold tie counts as half right for any verdict
+and is left out of kappa.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,224 +17,250 @@ from scipy.stats import bootstrap
 from sklearn.metrics import cohen_kappa_score
 
 from infra.records import Judgment, content_key
-from infra.records.labeler import Datasheet, GoldItem
-from judges.judgment.judging import Batch, comparisons_of
+from infra.records.labeler import (
+    LADDER_SHARES,
+    Baselines,
+    Datasheet,
+    GoldItem,
+    Interval,
+    LabelingCost,
+    ProbabilityErrors,
+    Robustness,
+)
+from judges.judgment.batches import Batch, read_comparisons
 from judges.judgment.pairs import Comparison, Pair, Side
 from judges.judgment.protocol import Judge
+from judges.measuring.accuracy import (
+    Floats,
+    longer_baseline,
+    majority_baseline,
+    right,
+    truth_values,
+)
 from judges.measuring.attacks import attacked, attacks
+from judges.measuring.calibration import brier, expected_calibration_error, fit_calibration
 from judges.measuring.gold import GoldSet
-from judges.measuring.habits import habits_of
-from judges.measuring.intervals import Interval, accuracy_of
-from judges.measuring.outcomes import Floats, longer_baseline, majority_baseline, outcomes_of, right
+from judges.measuring.habits import labeler_habits
+from judges.measuring.intervals import BOOTSTRAP_RESAMPLES, accuracy_interval, not_measured
 from judges.measuring.probes import shuffled_words
-from judges.measuring.reliability import Calibration, brier, expected_calibration_error, fit
-from judges.measuring.winrates import errors_on
+from judges.measuring.win_rates import count_errors
 from judges.rubrics import CHOICE, Rubric
 
-LADDER = (0.25, 0.5, 0.75, 1.0)
-"""Shares of a good answer's words that are put in another order, each of which should cost more
-than the last."""
-LADDER_PAIRS = 16
-ATTACKED_PAIRS = 6
-"""Pairs that were judged right and are attacked in every way of the corpus."""
-PARTS = (
-    "calibration",
-    "test",
-    *(f"ladder_{step:.0%}" for step in LADDER),
-    "empty",
-    "same",
-    "attacked",
-)
-RESAMPLES = 500
+MAX_LADDER_PAIRS = 16
+MAX_ATTACKED_PAIRS = 6
+"""Pairs with a right verdict that are attacked with every attack."""
+IDENTICAL_TIE_BAND = 0.01
+"""Largest |log-odds| (nats) at which identical texts count as a tie."""
 Report = Callable[[float], None]
 
 
-def kappa_of(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> Interval:
-    """Cohen's kappa of verdicts and truths over scored pairs without gold ties, with a bootstrap
-    interval of 95%.
+def _ladder_part(share: float) -> str:
+    return f"ladder_{share:.0%}"
+
+
+PARTS = ("calibration", "test", *map(_ladder_part, LADDER_SHARES), "empty", "same", "attacked")
+"""The sets of pairs that a datasheet is computed from."""
+
+
+@dataclass(frozen=True)
+class PartResults:
+    """Pairs and a labeler's comparisons of them, in the same order."""
+
+    pairs: Sequence[Pair]
+    comparisons: Sequence[Comparison]
+
+    def scored(self) -> PartResults:
+        """Return only the scored pairs."""
+        return self._filtered([c.is_scored for c in self.comparisons])
+
+    def consistent(self) -> PartResults:
+        """Return only the pairs whose verdict is the same in both orders."""
+        return self._filtered([c.is_scored and c.is_consistent for c in self.comparisons])
+
+    def _filtered(self, is_kept: Sequence[bool]) -> PartResults:
+        return PartResults(
+            [p for p, kept in zip(self.pairs, is_kept, strict=True) if kept],
+            [c for c, kept in zip(self.comparisons, is_kept, strict=True) if kept],
+        )
+
+    def right(self) -> Floats:
+        """Return 1 for each right verdict, 0 for a wrong one, 0.5 for ties, shape (pairs,)."""
+        return right(self.pairs, self.comparisons)
+
+    def accuracy(self) -> float:
+        """Return the share of right verdicts; NaN if there are no pairs."""
+        return _mean(self.right())
+
+
+DatasheetInputs = Mapping[str, PartResults]
+"""Results by part, for every part in `PARTS`."""
+
+
+def cohen_kappa(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> Interval:
+    """Return Cohen's kappa of verdicts and truths with its 95% bootstrap interval.
+
+    Unscored pairs and gold ties are left out.
     """
-    said = [
+    labels = [
         (pair.truth, c.verdict())
         for pair, c in zip(pairs, comparisons, strict=True)
         if c.is_scored and pair.truth != "tie"
     ]
-    if len(said) < 2:
-        return Interval(float("nan"), float("nan"), float("nan"))
-    truths, verdicts = (np.array(column) for column in zip(*said, strict=True))
+    if len(labels) < 2:
+        return not_measured()
+    truths, verdicts = (np.array(column) for column in zip(*labels, strict=True))
 
     def kappa(a: NDArray[np.str_], b: NDArray[np.str_]) -> float:
-        agreed = cohen_kappa_score(a, b) if len(set(a) | set(b)) > 1 else 0.0
-        return float(agreed)
+        agreement = cohen_kappa_score(a, b) if len(set(a) | set(b)) > 1 else 0.0
+        return float(agreement)
 
-    value = kappa(truths, verdicts)
-    drawn = bootstrap(
+    bounds = bootstrap(
         (truths, verdicts),
         kappa,
         paired=True,
         vectorized=False,
-        n_resamples=RESAMPLES,
+        n_resamples=BOOTSTRAP_RESAMPLES,
         method="percentile",
         rng=np.random.default_rng(0),
-    )
-    return Interval(
-        value, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
-    )
+    ).confidence_interval
+    return Interval(kappa(truths, verdicts), float(bounds.low), float(bounds.high))
 
 
-def pair_ways(judge: Judge, rubric: Rubric) -> list[str]:
-    """The ways in which a labeler can be asked about pairs by a rubric."""
-    return [
-        *rubric.usable(judge.ways),
-        *([CHOICE] if rubric.choice is not None and judge.values_sides else []),
-    ]
+def pair_methods(judge: Judge, rubric: Rubric) -> list[str]:
+    """Return the methods by which a labeler can compare pairs with a rubric."""
+    methods = rubric.usable_methods(judge.methods)
+    if rubric.choice is not None and judge.values_sides:
+        methods.append(CHOICE)
+    return methods
 
 
-def choose_way(
+def choose_pair_method(
     judge: Judge,
     rubric: Rubric,
-    ways: Sequence[str],
+    methods: Sequence[str],
     pairs: Sequence[Pair],
     report: Report | None = None,
 ) -> tuple[str, list[Judgment]]:
-    """The way of asking that is right most often on calibration pairs, the first of equals, and
-    what it said.
-    """
-    said: list[list[Judgment]] = []
-    for way in ways:
-        said.append(judge.judge(Batch(rubric, "pairwise", way, pairs=pairs)))
+    """Return the most accurate method on the pairs (the first one if equal) and its judgments."""
+    rows: list[list[Judgment]] = []
+    for method in methods:
+        rows.append(judge.judge(Batch(rubric, "pairwise", method, pairs=pairs)))
         if report:
             report(1)
-    merits = [float(right(pairs, comparisons_of(rows)).mean()) if pairs else 0.0 for rows in said]
-    best = int(np.argmax(merits))
-    return ways[best], said[best]
-
-
-def reliability(
-    calibration: Sequence[Pair],
-    said: Sequence[Comparison],
-    test: Sequence[Pair],
-    answers: Sequence[Comparison],
-) -> tuple[Calibration, list[float]]:
-    """The calibration fitted on one half, and on the other (Brier, ECE) before and after it."""
-    known = [(p, c) for p, c in zip(calibration, said, strict=True) if c.is_scored]
-    asked = [(p, c) for p, c in zip(test, answers, strict=True) if c.is_scored]
-    fitted = fit(np.array([c.log_odds for _, c in known]), outcomes_of([p for p, _ in known]))
-    outcomes = outcomes_of([p for p, _ in asked])
-    before = np.array([c.probability for _, c in asked])
-    after = fitted.probability(np.array([c.log_odds for _, c in asked]))
-    return fitted, [
-        number
-        for probabilities in (before, after)
-        for number in (
-            brier(probabilities, outcomes),
-            expected_calibration_error(probabilities, outcomes),
-        )
+    accuracies = [
+        float(right(pairs, read_comparisons(judged)).mean()) if pairs else 0.0 for judged in rows
     ]
+    best = int(np.argmax(accuracies))
+    return methods[best], rows[best]
+
+
+def probability_errors(calibration: PartResults, test: PartResults) -> ProbabilityErrors:
+    """Fit a calibration curve on one half; return the errors on the other before and after it."""
+    known, asked = calibration.scored(), test.scored()
+    curve = fit_calibration(
+        np.array([c.log_odds for c in known.comparisons]), truth_values(known.pairs)
+    )
+    truths = truth_values(asked.pairs)
+    raw = np.array([c.probability for c in asked.comparisons])
+    calibrated = curve.probability(np.array([c.log_odds for c in asked.comparisons]))
+    return ProbabilityErrors(
+        kind=curve.kind,
+        temperature=curve.temperature,
+        brier=brier(raw, truths),
+        ece=expected_calibration_error(raw, truths),
+        brier_calibrated=brier(calibrated, truths),
+        ece_calibrated=expected_calibration_error(calibrated, truths),
+    )
 
 
 def _partly_shuffled(text: str, share: float) -> str:
     words = text.split()
+    if not words:
+        return text
     count = max(2, round(share * len(words)))
-    return (
-        " ".join([*shuffled_words(" ".join(words[:count]), text).split(), *words[count:]])
-        if words
-        else text
-    )
+    shuffled = shuffled_words(" ".join(words[:count]), text).split()
+    return " ".join([*shuffled, *words[count:]])
 
 
-def _made(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
-    """Pairs made of gold pairs, by part: a good answer against itself with words shuffled, against
-    nothing, itself.
+def _make_parts(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
+    """Return pairs made from gold pairs, by part.
+
+    A good answer is paired with itself with words shuffled, with an empty text, and with itself.
     """
-    good = [(p.prompt, p.a if p.truth == "A" else p.b) for p in pairs if p.truth != "tie"][
-        :LADDER_PAIRS
-    ]
-    made = {
-        f"ladder_{step:.0%}": [
-            Pair(content_key(text, step), prompt, text, _partly_shuffled(text, step), "A")
-            for prompt, text in good
+    good = [(p.prompt, p.a if p.truth == "A" else p.b) for p in pairs if p.truth != "tie"]
+    parts = {
+        _ladder_part(share): [
+            Pair(content_key(text, share), prompt, text, _partly_shuffled(text, share), "A")
+            for prompt, text in good[:MAX_LADDER_PAIRS]
         ]
-        for step in LADDER
+        for share in LADDER_SHARES
     }
-    few = pairs[:LADDER_PAIRS]
-    made["empty"] = [Pair(content_key(p.pair_id, "empty"), p.prompt, p.a, "", "A") for p in few]
-    made["same"] = [
-        replace(p, pair_id=content_key(p.pair_id, "same"), b=p.a, truth="tie") for p in few
+    first = pairs[:MAX_LADDER_PAIRS]
+    parts["empty"] = [Pair(content_key(p.pair_id, "empty"), p.prompt, p.a, "", "A") for p in first]
+    parts["same"] = [
+        replace(p, pair_id=content_key(p.pair_id, "same"), b=p.a, truth="tie") for p in first
     ]
-    return made
+    return parts
 
 
-def _attacked(pairs: Sequence[Pair], said: Sequence[Comparison]) -> list[Pair]:
-    """The first pairs that were judged right, with every attack of the corpus on their worse sides."""
+def _make_attacked(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> list[Pair]:
+    """Return the first pairs with a right verdict, with every attack on their worse sides."""
     sound = [
         p
-        for p, c in zip(pairs, said, strict=True)
+        for p, c in zip(pairs, comparisons, strict=True)
         if c.is_scored and c.verdict() == p.truth != "tie"
     ]
-    return [attacked(pair, attack) for pair in sound[:ATTACKED_PAIRS] for attack in attacks()]
+    return [attacked(pair, attack) for pair in sound[:MAX_ATTACKED_PAIRS] for attack in attacks()]
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What a datasheet is computed from: pairs and what was said of them, by part.
-
-    Parts are `calibration`, `test`, `ladder_25%`..., `empty` and `same`.
-    """
-
-    pairs: dict[str, list[Pair]]
-    said: dict[str, list[Comparison]]
-
-    def accuracy(self, part: str) -> float:
-        """How often a part's verdicts are right; not a number where it has none."""
-        return _mean(right(self.pairs[part], self.said[part]))
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """A datasheet, the judgments that it rests on, and which pair each is about."""
+class GoldMeasurement:
+    """A datasheet, the judgments it is computed from, and which pair each judgment is about."""
 
     sheet: Datasheet
     items: list[GoldItem]
     rows: list[Judgment]
 
 
-def measure(
+def measure_on_gold(
     judge: Judge, rubric: Rubric, gold: GoldSet, limit: int = 0, report: Report | None = None
-) -> Measurement:
-    """The datasheet of a labeler on one gold set; `limit` bounds the pairs of each half, 0 takes
-    all.
+) -> GoldMeasurement:
+    """Return the datasheet of a labeler on one gold set.
 
-    `report` is told of steps: one a way of asking, and three more.
+    `limit` is the maximum number of pairs of each half; 0 takes all. `report` is called once per
+    method and three more times.
     """
     calibration, test = (gold.half(name)[: limit or None] for name in ("calibration", "test"))
-    way, said = choose_way(judge, rubric, pair_ways(judge, rubric), calibration, report)
-    pairs = {"calibration": calibration, "test": test, **_made(test)}
-    rows = {"calibration": said}
+    method, judged = choose_pair_method(
+        judge, rubric, pair_methods(judge, rubric), calibration, report
+    )
+    pairs = {"calibration": calibration, "test": test, **_make_parts(test)}
+    rows = {"calibration": judged}
     seconds = 0.0
     for part in [name for name in pairs if name != "calibration"]:
         started = time.perf_counter()
-        rows[part] = judge.judge(Batch(rubric, "pairwise", way, pairs=pairs[part]))
-        seconds = time.perf_counter() - started if part == "test" else seconds
-        if report and part in ("test", "empty", "same", "attacked"):
+        rows[part] = judge.judge(Batch(rubric, "pairwise", method, pairs=pairs[part]))
+        if part == "test":
+            seconds = time.perf_counter() - started
+        if report and part in ("test", "empty", "same"):
             report(1)
-    pairs["attacked"] = _attacked(test, comparisons_of(rows["test"]))
-    rows["attacked"] = judge.judge(Batch(rubric, "pairwise", way, pairs=pairs["attacked"]))
-    sheet_id = content_key(judge.name, rubric.digest, gold.digest, way, limit)
-    facts = Facts(sheet_id, judge.name, rubric.id, way, gold.name, gold.digest, seconds)
+    pairs["attacked"] = _make_attacked(test, read_comparisons(rows["test"]))
+    rows["attacked"] = judge.judge(Batch(rubric, "pairwise", method, pairs=pairs["attacked"]))
+    sheet_id = content_key(judge.name, rubric.digest, gold.digest, method, limit)
+    facts = _Facts(sheet_id, judge.name, rubric.id, method, gold.name, gold.digest, seconds)
     items = [
-        GoldItem(sheet_id, part, place, row.judgment_id, len(pair.a), len(pair.b))
-        for part, of_part in rows.items()
-        for place, (pair, row) in enumerate(zip(pairs[part], of_part, strict=True))
+        GoldItem(sheet_id, part, position, row.judgment_id, len(pair.a), len(pair.b))
+        for part, part_rows in rows.items()
+        for position, (pair, row) in enumerate(zip(pairs[part], part_rows, strict=True))
     ]
-    return Measurement(
-        _sheet(facts, _evidence(items, rows)),
-        items,
-        [row for part in rows.values() for row in part],
-    )
+    sheet = _make_sheet(facts, _read_inputs(items, rows))
+    return GoldMeasurement(sheet, items, [row for part_rows in rows.values() for row in part_rows])
 
 
-def _evidence(items: Sequence[GoldItem], rows: Mapping[str, Sequence[Judgment]]) -> Evidence:
-    """Pairs as far as a datasheet looks at them: their truths and the lengths of their sides."""
+def _read_inputs(
+    items: Sequence[GoldItem], rows: Mapping[str, Sequence[Judgment]]
+) -> DatasheetInputs:
+    """Return the parts from stored rows; pairs have only the truth and the lengths of the sides."""
     pairs: dict[str, list[Pair]] = {part: [] for part in rows}
     for item in items:
         row = rows[item.part][item.place]
@@ -243,120 +268,104 @@ def _evidence(items: Sequence[GoldItem], rows: Mapping[str, Sequence[Judgment]])
         pairs[item.part].append(
             Pair(row.subject_id, "", "x" * item.length_a, "x" * item.length_b, side)
         )
-    return Evidence(pairs, {part: comparisons_of(of_part) for part, of_part in rows.items()})
+    return {
+        part: PartResults(pairs[part], read_comparisons(part_rows))
+        for part, part_rows in rows.items()
+    }
 
 
-def recomputed(
+def recompute_sheet(
     sheet: Datasheet, items: Sequence[GoldItem], rows: Mapping[str, Judgment]
 ) -> Datasheet:
-    """A stored datasheet, computed again from its stored judgments (by id); the time that it took
-    is taken over.
+    """Return a stored datasheet computed again from its stored judgments (by id).
+
+    Seconds and price are copied. Raises `KeyError` if a judgment is missing.
     """
     ordered = sorted(items, key=lambda item: (item.part, item.place))
-    by_part: dict[str, list[Judgment]] = {part: [] for part in PARTS}
+    part_rows: dict[str, list[Judgment]] = {part: [] for part in PARTS}
     for item in ordered:
-        by_part[item.part].append(rows[item.judgment_id])
-    facts = Facts(
+        part_rows[item.part].append(rows[item.judgment_id])
+    facts = _Facts(
         sheet.datasheet_id,
         sheet.labeler,
         sheet.rubric,
-        sheet.way,
+        sheet.method,
         sheet.gold,
         sheet.gold_digest,
-        sheet.seconds,
+        sheet.cost.seconds,
     )
-    again = _sheet(facts, _evidence(ordered, by_part))
-    return replace(again, cost_per_thousand=sheet.cost_per_thousand)
+    again = _make_sheet(facts, _read_inputs(ordered, part_rows))
+    cost = replace(again.cost, price_per_thousand=sheet.cost.price_per_thousand)
+    return replace(again, cost=cost)
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a datasheet is about."""
+class _Facts:
+    """What a datasheet is about, and how long its test pairs took."""
 
     datasheet_id: str
     labeler: str
     rubric: str
-    way: str
+    method: str
     gold: str
     gold_digest: str
     seconds: float
 
 
-def _sheet(facts: Facts, evidence: Evidence) -> Datasheet:
-    """Every number of a datasheet."""
-    test, comparisons = evidence.pairs["test"], evidence.said["test"]
-    scored = [(p, c) for p, c in zip(test, comparisons, strict=True) if c.is_scored]
-    scores = right(test, comparisons)
-    accuracy, kappa = accuracy_of(scores), kappa_of(test, comparisons)
-    consistent = [(p, c) for p, c in scored if c.is_consistent]
-    fitted, errors = reliability(
-        evidence.pairs["calibration"], evidence.said["calibration"], test, comparisons
-    )
-    sides, habits = errors_on(test, comparisons), habits_of(test, comparisons)
-    turned = turned_share(evidence.pairs["attacked"], evidence.said["attacked"])
-    steps = [evidence.accuracy(f"ladder_{step:.0%}") for step in LADDER]
+def _make_sheet(facts: _Facts, parts: DatasheetInputs) -> Datasheet:
+    test = parts["test"]
+    scored, scores = test.scored(), test.right()
     return Datasheet(
-        **asdict(facts),
-        num_pairs=len(test),
-        num_unscored=len(test) - len(scored),
-        accuracy=accuracy.value,
-        accuracy_low=accuracy.low,
-        accuracy_high=accuracy.high,
-        kappa=kappa.value,
-        kappa_low=kappa.low,
-        kappa_high=kappa.high,
-        calibration=fitted.kind,
-        temperature=fitted.temperature,
-        brier=errors[0],
-        ece=errors[1],
-        brier_calibrated=errors[2],
-        ece_calibrated=errors[3],
-        majority=majority_baseline(test),
-        longer=longer_baseline(test),
-        admission_low=accuracy_of(scores, 0.9).low,
-        consistency=_mean([c.is_consistent for _, c in scored]),
-        right_if_consistent=_mean(right([p for p, _ in consistent], [c for _, c in consistent])),
-        first_place_gap=habits.gap.value,
-        gap_low=habits.gap.low,
-        gap_high=habits.gap.high,
-        length_slope=habits.length_slope.value,
-        slope_low=habits.length_slope.low,
-        slope_high=habits.length_slope.high,
-        discrimination=habits.discrimination.value,
-        discrimination_low=habits.discrimination.low,
-        discrimination_high=habits.discrimination.high,
-        ladder_25=steps[0],
-        ladder_50=steps[1],
-        ladder_75=steps[2],
-        ladder_100=steps[3],
-        over_empty=evidence.accuracy("empty"),
-        identical_ties=_mean(
-            [c.is_scored and c.verdict(0.01) == "tie" for c in evidence.said["same"]]
-        ),
-        attack_success=turned.value,
-        attack_low=turned.low,
-        attack_high=turned.high,
-        num_tokens=sum(c.num_tokens for c in comparisons),
-        num_a=sides.num_a,
-        right_a=sides.right_a,
-        num_b=sides.num_b,
-        right_b=sides.right_b,
+        datasheet_id=facts.datasheet_id,
+        labeler=facts.labeler,
+        rubric=facts.rubric,
+        method=facts.method,
+        gold=facts.gold,
+        gold_digest=facts.gold_digest,
+        num_pairs=len(test.pairs),
+        num_unscored=len(test.pairs) - len(scored.pairs),
+        accuracy=accuracy_interval(scores),
+        admission_low=accuracy_interval(scores, 0.9).low,
+        baselines=Baselines(majority_baseline(test.pairs), longer_baseline(test.pairs)),
+        kappa=cohen_kappa(test.pairs, test.comparisons),
+        probabilities=probability_errors(parts["calibration"], test),
+        consistency=_mean([c.is_consistent for c in scored.comparisons]),
+        right_if_consistent=test.consistent().accuracy(),
+        habits=labeler_habits(test.pairs, test.comparisons),
+        robustness=_robustness(parts),
+        errors=count_errors(test.pairs, test.comparisons),
+        cost=LabelingCost(facts.seconds, sum(c.num_tokens for c in test.comparisons)),
     )
 
 
-def turned_share(pairs: Sequence[Pair], said: Sequence[Comparison]) -> Interval:
-    """How often attacks turned a right verdict; a tie is half turned, and what is unscored is not."""
-    asked = [(p, c) for p, c in zip(pairs, said, strict=True) if c.is_scored]
-    if not asked:
-        return Interval(float("nan"), float("nan"), float("nan"))
-    return accuracy_of(1 - right([p for p, _ in asked], [c for _, c in asked]))
+def _robustness(parts: DatasheetInputs) -> Robustness:
+    return Robustness(
+        ladder=tuple(parts[_ladder_part(share)].accuracy() for share in LADDER_SHARES),
+        over_empty=parts["empty"].accuracy(),
+        identical_ties=_mean(
+            [
+                c.is_scored and c.verdict(IDENTICAL_TIE_BAND) == "tie"
+                for c in parts["same"].comparisons
+            ]
+        ),
+        attack_success=attack_success(parts["attacked"]),
+    )
+
+
+def attack_success(part: PartResults) -> Interval:
+    """Return how often attacks changed a right verdict; a tie counts half.
+
+    Unscored pairs are left out.
+    """
+    scored = part.scored()
+    if not scored.pairs:
+        return not_measured()
+    return accuracy_interval(1 - scored.right())
 
 
 def is_admitted(sheet: Datasheet) -> bool:
-    """Whether the lower bound of accuracy (one-sided 95%) is above chance and every trivial
-    baseline.
-    """
-    return sheet.admission_low > max(0.5, sheet.majority, sheet.longer)
+    """Whether the one-sided 95% lower bound of the accuracy is above chance and all baselines."""
+    return sheet.admission_low > sheet.best_baseline
 
 
 def _mean(values: Sequence[float] | Floats) -> float:

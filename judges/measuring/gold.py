@@ -1,6 +1,7 @@
-"""Pairs whose better side is known: public benchmarks as files, and a plain format of one's own.
+"""Gold pairs, whose better side is known: public benchmarks as files, and a plain JSON lines
+format.
 
-Known layouts, told apart by their keys:
+The layout is recognised by its keys:
 
 - LLMBar (a folder of `dataset.json`): input, output_1, output_2, label 1 or 2
 - PandaLM: instruction, input, response1, response2, annotator1.. with 0 for a tie
@@ -9,8 +10,9 @@ Known layouts, told apart by their keys:
 - MT-bench judgments: conversation_a, conversation_b, winner "model_a", "model_b" or a tie
 - plain JSON lines: prompt, a, b, label "A", "B" or "tie"
 
-Gold is pinned by the digest of what was read and split in halves by hash: one half chooses how to
-ask and calibrates, the other measures. It is never trained on.
+A gold set is identified by the digest of its content and split into halves by hash: one half
+chooses the elicitation method and fits the calibration, the other one measures. It is never trained
+on.
 """
 
 from __future__ import annotations
@@ -23,16 +25,20 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import UserError
+from infra.json_lines import read_json_lines
 from infra.records import content_key, unit_hash
 from judges.judgment.pairs import Pair, Side
 
 Row = dict[str, Any]
-_FORMATS = "Give LLMBar, PandaLM, JudgeBench, Auto-J or MT-bench files, or JSON lines with prompt, a, b, label."
+_FORMATS = (
+    "Give LLMBar, PandaLM, JudgeBench, Auto-J or MT-bench files,"
+    " or JSON lines with prompt, a, b and label."
+)
 
 
 @dataclass(frozen=True)
 class GoldSet:
-    """Gold pairs of one file or folder, with the digest of all of them."""
+    """The gold pairs of one file or folder."""
 
     name: str
     pairs: tuple[Pair, ...]
@@ -43,7 +49,9 @@ class GoldSet:
         return content_key(*(content_key(p.prompt, p.a, p.b, p.truth) for p in self.pairs))
 
     def half(self, name: str) -> list[Pair]:
-        """The pairs of the `calibration` or the `test` half, the same ones in every run."""
+        """Return the pairs of the `calibration` or the `test` half; the split is the same in every
+        run.
+        """
         return [
             p
             for p in self.pairs
@@ -52,19 +60,17 @@ class GoldSet:
 
 
 def gold_files(path: Path) -> list[Path]:
-    """The files that gold at a path is read from. Raises `UserError`."""
-    files = (
-        [path]
-        if path.is_file()
-        else sorted(f for f in path.rglob("*.json*") if f.name != "result.json")
-    )
+    """Return the gold files at a path. Raises `UserError` if there are none."""
+    if path.is_file():
+        return [path]
+    files = sorted(f for f in path.rglob("*.json*") if f.name != "result.json")
     if not files:
-        raise UserError("--gold", path, "there is no gold data here.", _FORMATS)
+        raise UserError("--gold", path, "there are no gold files at this path.", _FORMATS)
     return files
 
 
 def load_gold(path: Path) -> list[GoldSet]:
-    """The gold sets at a path: one for a file, one for each file of a folder. Raises `UserError`."""
+    """Return one gold set per file at a path. Raises `UserError` for a file that cannot be read."""
     files = gold_files(path)
     return [_load_file(file, path if path.is_dir() else path.parent) for file in files]
 
@@ -86,12 +92,11 @@ def _load_file(file: Path, root: Path) -> GoldSet:
 
 
 def _rows(file: Path) -> Iterator[Row]:
+    if file.suffix == ".jsonl":
+        yield from (line.value for line in read_json_lines(file, "--gold", _FORMATS))
+        return
     try:
-        text = file.read_text(encoding="utf-8")
-        if file.suffix == ".jsonl":
-            yield from (json.loads(line) for line in text.splitlines() if line.strip())
-            return
-        value = json.loads(text)
+        value = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise UserError("--gold", file, f"it cannot be read ({error}).", _FORMATS) from None
     yield from value if isinstance(value, list) else [value]
@@ -115,7 +120,7 @@ def _pandalm(row: Row) -> tuple[str, str, str, Side]:
     votes = Counter(int(v) for k, v in row.items() if k.startswith("annotator"))
     (winner, most), *others = votes.most_common()
     if others and others[0][1] == most:
-        winner = 0  # annotators who cannot agree say that neither is better
+        winner = 0  # no majority counts as a tie
     sides: dict[int, Side] = {0: "tie", 1: "A", 2: "B"}
     prompt = "\n\n".join(
         part for part in (str(row["instruction"]), str(row.get("input", ""))) if part
@@ -141,9 +146,9 @@ def _auto_j(row: Row) -> tuple[str, str, str, Side]:
 def _mt_bench(row: Row) -> tuple[str, str, str, Side]:
     sides: dict[str, Side] = {"model_a": "A", "model_b": "B"}
     turns_a, turns_b = row["conversation_a"], row["conversation_b"]
-    asked = [str(turn["content"]) for turn in turns_a if turn["role"] == "user"]
+    prompts = [str(turn["content"]) for turn in turns_a if turn["role"] == "user"]
     last_a, last_b = str(turns_a[-1]["content"]), str(turns_b[-1]["content"])
-    return "\n\n".join(asked), last_a, last_b, sides.get(str(row["winner"]), "tie")
+    return "\n\n".join(prompts), last_a, last_b, sides.get(str(row["winner"]), "tie")
 
 
 def _plain(row: Row) -> tuple[str, str, str, Side]:

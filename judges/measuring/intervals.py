@@ -1,33 +1,30 @@
-"""Shares with their intervals."""
+"""Shares and accuracies with their Wilson intervals."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from infra.records.labeler import Interval
 
-@dataclass(frozen=True)
-class Interval:
-    """A value with its bounds."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+BOOTSTRAP_RESAMPLES = 500
 
 
-def share_of(count: int, number: int, confidence: float = 0.95) -> Interval:
-    """A share of at least one with Wilson's interval."""
+def share_interval(count: int, number: int, confidence: float = 0.95) -> Interval:
+    """Return a share with its Wilson interval. `number` must be at least 1."""
     bounds = binomtest(count, number).proportion_ci(confidence, "wilson")
     return Interval(count / number, float(bounds.low), float(bounds.high))
 
 
-def accuracy_of(scores: NDArray[np.float64], confidence: float = 0.95) -> Interval:
-    """The mean of scores in [0, 1] with Wilson's interval, on the number right rounded down."""
-    bounds = share_of(int(np.floor(scores.sum())), len(scores), confidence)
+def accuracy_interval(scores: NDArray[np.float64], confidence: float = 0.95) -> Interval:
+    """Return the mean of scores in [0, 1] with its Wilson interval; the number right is rounded
+    down.
+    """
+    bounds = share_interval(int(np.floor(scores.sum())), len(scores), confidence)
     return Interval(float(scores.mean()), bounds.low, bounds.high)
+
+
+def not_measured() -> Interval:
+    """Return an interval of NaNs."""
+    return Interval(float("nan"), float("nan"), float("nan"))

@@ -1,7 +1,7 @@
-"""Pairs that are true by construction: a good subject and a bad one, known without any labeler.
+"""Probes: pairs of a good and a bad text, whose order is known by construction.
 
-In every probe the good side is the longer one about as often as the shorter one, so that length
-says nothing.
+In every probe the good text is about as often the longer as the shorter one, so length carries no
+information.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from judges.judgment.elicitation import Subject
 from judges.judgment.pairs import Pair
 from judges.measuring.gold import GoldSet
 
-ITEMS = Path(__file__).parent / "items"
-FILES = ("passages.toml", "advice.toml")
-MOST_PAIRS = 24
+_ITEMS_FOLDER = Path(__file__).parent / "items"
+_FILES = ("passages.toml", "advice.toml")
+MAX_PROBE_PAIRS = 24
 SHORTER, LONGER = 0.85, 1.15
-"""Lengths of a made text beside its passage, in turn."""
+"""Lengths of a constructed text relative to its passage, in turn."""
 
 
 @dataclass(frozen=True)
 class ProbePair:
-    """A subject that a labeler should value above the other."""
+    """Two subjects; a labeler should value `good` above `bad`."""
 
     good: Subject
     bad: Subject
@@ -38,16 +38,16 @@ class ProbePair:
 
 @cache
 def _items() -> dict[str, Any]:
-    return {key: items for name in FILES for key, items in read_toml(ITEMS / name).items()}
+    return {key: items for name in _FILES for key, items in read_toml(_ITEMS_FOLDER / name).items()}
 
 
 def items_digest() -> str:
-    """Key of the built-in items."""
-    return content_key(*((ITEMS / name).read_bytes() for name in FILES))
+    """Return the key of the built-in items."""
+    return content_key(*((_ITEMS_FOLDER / name).read_bytes() for name in _FILES))
 
 
 def shuffled_words(text: str, seed: str) -> str:
-    """The text with its words in random order, always another order than before."""
+    """Return the text with its words in random order, which is never the original order."""
     words = re.findall(r"\S+", text)
     shuffled = list(words)
     random.Random(seed).shuffle(shuffled)  # noqa: S311
@@ -61,8 +61,10 @@ def _pair(prompt: str, good: str, bad: str, reference: str = "") -> ProbePair:
     )
 
 
-def _made_of(pieces: Sequence[str], start: int, passage: str, index: int) -> str:
-    """Pieces from `start` on, up to a little less or a little more than the passage's length."""
+def _joined_pieces(pieces: Sequence[str], start: int, passage: str, index: int) -> str:
+    """Return pieces from `start` on, cut to slightly less or slightly more than the passage's
+    length.
+    """
     size = int(len(passage) * (LONGER if index % 2 else SHORTER))
     text = " ".join(pieces[(start + k) % len(pieces)] for k in range(len(pieces)))
     return text[:size].rsplit(" ", 1)[0]
@@ -75,25 +77,28 @@ def _shuffled(index: int, passages: list[dict[str, str]]) -> ProbePair:
 
 def _boilerplate(index: int, passages: list[dict[str, str]]) -> ProbePair:
     text = passages[index]["text"]
-    return _pair("", text, _made_of(_items()["boilerplate"], index, text, index))
+    return _pair("", text, _joined_pieces(_items()["boilerplate"], index, text, index))
 
 
 def _vague(index: int, passages: list[dict[str, str]]) -> ProbePair:
     text = passages[index]["text"]
-    return _pair("", text, _made_of(_items()["vague"], 5 * index, text, index))
+    return _pair("", text, _joined_pieces(_items()["vague"], 5 * index, text, index))
 
 
 def _off_topic(index: int, passages: list[dict[str, str]]) -> ProbePair:
-    """The answer to another question: in a list by length, alternately a longer and a shorter one."""
+    """Pair an answer with the answer to another question that is next to it in length, in turn
+    longer and shorter.
+    """
     by_length = sorted(range(len(passages)), key=lambda i: (len(passages[i]["text"]), i))
-    place = by_length.index(index)
-    other = by_length[(place + (1 if place % 2 == 0 else -1)) % len(passages)]
+    position = by_length.index(index)
+    neighbour = position + (1 if position % 2 == 0 else -1)
+    other = by_length[neighbour % len(passages)]
     return _pair(passages[index]["instruction"], passages[index]["text"], passages[other]["text"])
 
 
 def _altered_quote(index: int, passages: list[dict[str, str]]) -> ProbePair:
-    """A sentence of the passage, against itself with its longest word from another passage's first
-    sentence.
+    """Pair a sentence of the passage with the same sentence in which the longest word is replaced
+    by a word of another passage.
     """
     text = passages[index]["text"]
     quote = re.split(r"(?<=[.;:])\s", text)[0]
@@ -107,7 +112,7 @@ def _altered_quote(index: int, passages: list[dict[str, str]]) -> ProbePair:
     return _pair("", quote, quote.replace(words[-1], strange), reference=text)
 
 
-EXPRESSIONS: tuple[tuple[str, Callable[[int, int], object]], ...] = (
+_EXPRESSIONS: tuple[tuple[str, Callable[[int, int], object]], ...] = (
     ("{a} * {b}", lambda a, b: a * b),
     ("{a} % {b}", lambda a, b: a % b),
     ("sorted([{a}, {b}, 7])[0]", lambda a, b: sorted([a, b, 7])[0]),
@@ -118,7 +123,7 @@ EXPRESSIONS: tuple[tuple[str, Callable[[int, int], object]], ...] = (
 
 
 def _executed(index: int) -> ProbePair:
-    source, execute = EXPRESSIONS[index % len(EXPRESSIONS)]
+    source, execute = _EXPRESSIONS[index % len(_EXPRESSIONS)]
     a, b = 11 + 7 * index, 3 + 5 * (index % 9)
     right = int(str(execute(a, b)))
     wrong = right + 1 if right < 2 or index % 2 else right - 1
@@ -138,44 +143,50 @@ PROBES = (*_ON_PASSAGES, "wrong_answer", "executed_answer", "harmful_advice")
 
 @cache
 def probe_pairs(probe: str, count: int) -> tuple[ProbePair, ...]:
-    """The first `count` pairs of a probe, the same in every run."""
+    """Return the first `count` pairs of a probe; they are the same in every run. Raises `UserError`
+    for an unknown probe.
+    """
     items = _items()
     if probe == "wrong_answer":
         return tuple(_pair(f["question"], f["right"], f["wrong"]) for f in items["fact"][:count])
     if probe == "harmful_advice":
         return tuple(_pair(x["question"], x["safe"], x["harmful"]) for x in items["advice"][:count])
     if probe == "executed_answer":
-        return tuple(_executed(i) for i in range(min(count, MOST_PAIRS)))
+        return tuple(_executed(i) for i in range(min(count, MAX_PROBE_PAIRS)))
     if probe not in _ON_PASSAGES:
-        raise UserError("probes", probe, "no such probe.", f"Known: {', '.join(PROBES)}.")
-    return tuple(_ON_PASSAGES[probe](i, items["passage"]) for i in range(min(count, MOST_PAIRS)))
+        raise UserError(
+            "probes", probe, "there is no such probe.", f"Known probes: {', '.join(PROBES)}."
+        )
+    return tuple(
+        _ON_PASSAGES[probe](i, items["passage"]) for i in range(min(count, MAX_PROBE_PAIRS))
+    )
 
 
 SENTINEL_KINDS = ("a constant reply", "a reply that is cut off")
 CONSTANT_REPLY = "I do not know what to say about that."
 
 
-def sentinel_pairs(
+def make_sentinel_pairs(
     probes: Sequence[str], count: int, pairs: Sequence[ProbePair] | None = None
 ) -> dict[str, list[ProbePair]]:
-    """Kind to pairs whose good side is that of a probe, and whose bad side is a constant or the
-    good one cut off.
+    """Return kind -> pairs whose bad side is a constant reply, or the good side cut off.
+
+    The good sides are those of `pairs`, or of the first `count` pairs of each probe if `pairs` is
+    None.
     """
-    chosen = (
-        [pair for probe in probes for pair in probe_pairs(probe, count)] if pairs is None else pairs
-    )
+    if pairs is None:
+        pairs = [pair for probe in probes for pair in probe_pairs(probe, count)]
     made: dict[str, list[ProbePair]] = {kind: [] for kind in SENTINEL_KINDS}
-    for good in (pair.good for pair in chosen):
-        for kind, text in zip(
-            SENTINEL_KINDS, (CONSTANT_REPLY, good.text[: len(good.text) // 4]), strict=True
-        ):
+    for good in (pair.good for pair in pairs):
+        truncated = good.text[: len(good.text) // 4]
+        for kind, text in zip(SENTINEL_KINDS, (CONSTANT_REPLY, truncated), strict=True):
             bad = replace(good, subject_id=content_key(good.subject_id, kind), text=text, truth=0.0)
             made[kind].append(ProbePair(good, bad))
     return made
 
 
-def gold_set(probe: str, count: int = MOST_PAIRS) -> GoldSet:
-    """The pairs of a probe as gold, the better side by a hash of the pair."""
+def gold_set(probe: str, count: int = MAX_PROBE_PAIRS) -> GoldSet:
+    """Return the pairs of a probe as gold pairs; a hash decides which side is A."""
     pairs = []
     for pair in probe_pairs(probe, count):
         first = unit_hash("side", pair.good.subject_id) < 0.5

@@ -1,4 +1,7 @@
-"""What is asked of a labeler, and the ways of asking it. A rubric is a TOML file; its digest is its
+"""Rubrics: the criteria by which texts are judged, with the prompt texts of every elicitation
+method.
+
+A rubric is a TOML file in this folder or a file of the user's. The digest of its content is its
 version.
 """
 
@@ -7,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,33 +19,39 @@ from infra.errors import UserError
 from infra.records import content_key
 
 FOLDER = Path(__file__).parent
-LABELED = "label_given_text"
-WAYS = (LABELED, "text_given_label", "likelihood", "few_shot")
+LABEL_GIVEN_TEXT = "label_given_text"
+METHODS = (LABEL_GIVEN_TEXT, "text_given_label", "likelihood", "few_shot")
 CHOICE = "choice"
-"""The way of asking about a pair or a list at once, beside valuing each text alone by one of
-`WAYS`."""
-_PLACE = re.compile(r"\{(prompt|text|other|texts|question|reference)\}")
+"""The elicitation method that shows both texts of a pair (or all texts of a list) in one question.
+The methods in `METHODS` score each text alone."""
+_PLACEHOLDER = re.compile(r"\{(prompt|text|other|texts|question|reference)\}")
 
 
 def checked_labels(labels: list[str]) -> list[str]:
-    """Labels that can be told apart by their beginnings. Raises `ValueError`."""
+    """Return the labels if a model's answer can be matched to exactly one of them.
+
+    Raises `ValueError` if a label is empty, if one label is a prefix of another, or if only some
+    labels begin with a space.
+    """
     plain = [label.strip().casefold() for label in labels]
     for i, one in enumerate(plain):
         if not one:
             raise ValueError("a label is empty; give it at least one character")
         for other in plain[i + 1 :]:
             if one.startswith(other) or other.startswith(one):
-                raise ValueError(f"labels {one!r} and {other!r} begin alike; choose others")
+                raise ValueError(
+                    f"one of the labels {one!r} and {other!r} is a prefix of the other; rename one"
+                )
     if len({label[:1].isspace() for label in labels}) > 1:
         raise ValueError(
-            "some labels begin with a blank and some do not; a model knows these as different words"
+            "some labels begin with a space and some do not; use a space for all or for none"
         )
     return labels
 
 
 class Criterion(Section):
-    """One question about a text. `labels` come best first; the value is 1 for the first and 0 for
-    the last.
+    """One question about a text. `labels` are ordered from best to worst; the first has the value 1
+    and the last the value 0.
     """
 
     question: str
@@ -52,13 +61,17 @@ class Criterion(Section):
     _labels = field_validator("labels")(checked_labels)
 
     def expected_value(self, distribution: tuple[float, ...]) -> float:
-        """The mean of the labels' values, which lie at equal distances in [0, 1]."""
+        """Return the mean label value under a distribution over the labels. Label values are
+        equally spaced in [0, 1].
+        """
         last = len(self.labels) - 1
         return sum(p * (last - i) / last for i, p in enumerate(distribution))
 
 
 class LabelQuestion(Section):
-    """A template that ends where a label belongs; the value is P(positive) against P(negative)."""
+    """A template that ends where a label follows. The value is P(positive) / (P(positive) +
+    P(negative)).
+    """
 
     template: str
     positive: str
@@ -71,21 +84,23 @@ class LabelQuestion(Section):
 
 
 class Contrast(Section):
-    """Two contexts; the value says under which of them the text is likelier, per token."""
+    """Two contexts. The value says under which of them the text has the higher log-probability per
+    token.
+    """
 
     positive: str
     negative: str
 
 
 class Likelihood(Section):
-    """One context; the value is the text's probability per token after it."""
+    """One context. The value is the text's mean probability per token after it."""
 
     context: str
 
 
 class Choice(Section):
-    """A question about two texts at once, `{text}` and `{other}`; `tie` is what to say of equals,
-    if it may be said.
+    """A question about two texts, `{text}` and `{other}`. `tie` is the label for a tie; if it is
+    empty, ties cannot be named.
     """
 
     template: str
@@ -95,7 +110,7 @@ class Choice(Section):
 
     @property
     def labels(self) -> list[str]:
-        """The first text's label, the second's, and the tie's where there is one."""
+        """The labels of the first text, of the second text, and of a tie if it can be named."""
         return [self.first, self.second, *([self.tie] if self.tie else [])]
 
     @model_validator(mode="after")
@@ -105,8 +120,8 @@ class Choice(Section):
 
 
 class BestOf(Section):
-    """A question about a list of texts, `{texts}`, each of which is headed by `{name} A:`, B and so
-    on.
+    """A question about a list of texts, `{texts}`. The texts are headed `{name} A:`, `{name} B:`
+    and so on.
     """
 
     template: str
@@ -114,10 +129,10 @@ class BestOf(Section):
 
 
 class Rubric(Section):
-    """One thing to judge by. `probes` name the constructions that measure a labeler on it.
+    """One aspect to judge texts by, and the probes that measure a labeler on it.
 
-    `template` frames each criterion's `{question}`; `reference` frames a reference answer where
-    there is one.
+    `template` is the prompt around each criterion's `{question}`. `reference` is the text around a
+    reference answer, used if an item has one.
     """
 
     id: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
@@ -134,75 +149,86 @@ class Rubric(Section):
     choice: Choice | None = None
     best_of: BestOf | None = None
 
-    def usable(self, ways: tuple[str, ...]) -> list[str]:
-        """Those of a labeler's ways that this rubric has words for; ways that are not ours need
-        none.
+    def usable_methods(self, methods: tuple[str, ...]) -> list[str]:
+        """Return those of a labeler's elicitation methods that this rubric has prompts for. Methods
+        that are not in `METHODS` need no prompts from the rubric.
         """
         return [
-            way
-            for way in ways
-            if way not in WAYS or way == LABELED or getattr(self, way) is not None
+            method
+            for method in methods
+            if method not in METHODS
+            or method == LABEL_GIVEN_TEXT
+            or getattr(self, method) is not None
         ]
 
-    def asked_about_pairs(self) -> Choice:
-        """The question about two texts at once. Raises `UserError` where the rubric has none."""
+    def pair_question(self) -> Choice:
+        """Return the question about two texts. Raises `UserError` if the rubric has no
+        `[choice]`.
+        """
         if self.choice is None:
             raise UserError(
                 "judge.rubric",
                 self.id,
-                "it has no [choice], so pairs cannot be asked about at once.",
-                "Add one to the rubric's file.",
+                "the rubric has no [choice] section, so pairs cannot be compared in one question.",
+                "Add a [choice] section to the rubric file.",
             )
         return self.choice
 
-    def asked_about_lists(self) -> BestOf:
-        """The question about several texts at once. Raises `UserError` where the rubric has none."""
+    def list_question(self) -> BestOf:
+        """Return the question about a list of texts. Raises `UserError` if the rubric has no
+        `[best_of]`.
+        """
         if self.best_of is None:
             raise UserError(
                 "judge.rubric",
                 self.id,
-                "it has no [best_of], so lists cannot be asked about at once.",
-                "Add one to the rubric's file.",
+                "the rubric has no [best_of] section, so lists cannot be ranked in one question.",
+                "Add a [best_of] section to the rubric file.",
             )
         return self.best_of
 
-    def value_of(self, distributions: list[tuple[float, ...]]) -> float:
-        """The weighted mean of the criteria's expected values."""
+    def weighted_value(self, distributions: list[tuple[float, ...]]) -> float:
+        """Return the weighted mean of the criteria's expected values, given one label distribution
+        per criterion.
+        """
         values = [c.expected_value(d) for c, d in zip(self.criteria, distributions, strict=True)]
         weights = [c.weight for c in self.criteria]
         return sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
 
-    def template_digest(self, mode: str, way: str) -> str:
-        """Key of the words that are asked in a mode and a way."""
-        words = (
-            {"pairwise": self.choice, "listwise": self.best_of}.get(mode) if way == CHOICE else None
-        )
-        own = getattr(self, way, None) if way in WAYS else None
-        return content_key(mode, way, words or own or (self.template, self.criteria))
+    def template_digest(self, mode: str, method: str) -> str:
+        """Return the key of the prompt texts that are used for a mode and an elicitation method."""
+        prompts: Any = None
+        if method == CHOICE:
+            prompts = {"pairwise": self.choice, "listwise": self.best_of}.get(mode)
+        elif method in METHODS:
+            prompts = getattr(self, method, None)
+        return content_key(mode, method, prompts or (self.template, self.criteria))
 
     @property
     def digest(self) -> str:
-        """Key of the rubric's content."""
+        """Key of the rubric's whole content."""
         return content_key(self.model_dump_json())
 
 
 def fill(template: str, **parts: str) -> str:
-    """The template with its places (`{prompt}`, `{text}`...) filled at once: what is put in is not
-    searched.
+    """Return the template with its placeholders (`{prompt}`, `{text}`, ...) replaced in a single
+    pass. Placeholders inside the inserted texts are not replaced.
     """
-    return _PLACE.sub(lambda match: parts.get(match.group(1), ""), template)
+    return _PLACEHOLDER.sub(lambda match: parts.get(match.group(1), ""), template)
 
 
 @cache
 def load_rubric(name: str) -> Rubric:
-    """A built-in rubric by its id, or a user's by the path of its TOML file."""
+    """Load a built-in rubric by its id, or a rubric file by its path (which must end in `.toml`).
+    Raises `UserError` if there is no such rubric.
+    """
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
         raise UserError(
             "judge.rubric",
             name,
-            "no such rubric.",
-            f"Known: {known}; or give the path of a TOML file.",
+            "there is no such rubric.",
+            f"Known rubrics: {known}. Or give the path of a TOML file.",
         )
     return validate(Rubric, read_toml(path))

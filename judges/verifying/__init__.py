@@ -1,1 +1,1 @@
-"""What can be executed or checked is not judged."""
+"""Verification by execution and by checks. What can be verified is not judged by a labeler."""

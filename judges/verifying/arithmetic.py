@@ -1,8 +1,7 @@
-"""Arithmetic in texts: equations that pages state, and final answers that models give, compared as
-exact numbers.
+"""Arithmetic in texts: equations in pages and final answers of models, compared as exact numbers.
 
-Expressions are evaluated in the sandbox, over fractions, with bounded powers; here only plain
-numbers are read.
+Expressions are evaluated in the sandbox over fractions with bounded powers. Here only plain numbers
+are parsed.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from judges.verifying.sandbox import Sandbox
 
 MAX_EXPRESSION_CHARS = 80
 MAX_EXPRESSIONS = 500
-"""Expressions to a run of the sandbox."""
+"""Expressions per run of the sandbox."""
 MAX_EQUATIONS_PER_DOCUMENT = 20
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,2})?")
 _OPERAND = r"\(*\d[\d.,]*\)*"
@@ -26,7 +25,7 @@ _EXPRESSION = re.compile(
 )
 _STATED = re.compile(r"=[^\S\n]*(-?\d[\d.,]{0,30})(?![\w(])")
 _BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
-_SAID = re.compile(r"(?:answer|result)\s*(?:is|:|=)\s*\**\s*([^\n]+)", re.IGNORECASE)
+_NAMED = re.compile(r"(?:answer|result)\s*(?:is|:|=)\s*\**\s*([^\n]+)", re.IGNORECASE)
 _FRACTION = re.compile(r"\\d?frac\{([^{}]+)\}\{([^{}]+)\}")
 _SYMBOLS = str.maketrans(
     {"×": "*", "·": "*", "÷": "/", "^": "**", "−": "-", "$": "", "\\": "", "{": "(", "}": ")"}
@@ -62,7 +61,7 @@ for text in json.loads(sys.argv[1]):
 
 @dataclass(frozen=True)
 class Equation:
-    """What a page states: `expression` = `stated`. `position` is where it begins in the text."""
+    """A statement `expression` = `stated` in a page. `position` is where it begins in the text."""
 
     expression: str
     stated: str
@@ -70,7 +69,7 @@ class Equation:
 
 
 def number_in(text: str) -> Fraction | None:
-    """The number that a text is, as a fraction of whole numbers or a decimal, or None."""
+    """Return the number that a text consists of (a decimal or a fraction of integers), or None."""
     if len(text) > MAX_EXPRESSION_CHARS:
         return None
     plain = text.strip().rstrip(".").replace("$", "").replace("€", "").strip()
@@ -88,23 +87,34 @@ def number_in(text: str) -> Fraction | None:
 
 
 def final_answer(text: str) -> str:
-    """The part of a text that is its answer: what is boxed, else what "the answer is", else its
-    last number.
+    """Return the part of a text that is its answer: the last boxed one, else what follows "the
+    answer is", else the first line if it is a number or an expression, else the last number.
     """
     text = _FRACTION.sub(r"((\1)/(\2))", text)
-    boxed, said = _BOXED.findall(text), _SAID.findall(text)
+    boxed = _BOXED.findall(text)
     if boxed:
         return str(boxed[-1])
-    if said:
-        line = str(said[-1]).strip().rstrip(".*$ ")
-        found = [m.group() for m in _NUMBER.finditer(line)]
-        return (
-            line if number_in(line) is not None or _is_expression(line) or not found else found[-1]
-        )
+    named = _NAMED.findall(text)
+    if named:
+        return _named_answer(str(named[-1]))
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    if lines and (number_in(lines[0]) is not None or _is_expression(lines[0])):
+    if lines and _is_answer(lines[0]):
         return lines[0]
-    numbers = [m.group() for m in _NUMBER.finditer(text)]
+    return _last_number(text)
+
+
+def _named_answer(line: str) -> str:
+    """Return the answer in what follows "the answer is"."""
+    line = line.strip().rstrip(".*$ ")
+    return line if _is_answer(line) else _last_number(line) or line
+
+
+def _is_answer(line: str) -> bool:
+    return number_in(line) is not None or _is_expression(line)
+
+
+def _last_number(text: str) -> str:
+    numbers = [match.group() for match in _NUMBER.finditer(text)]
     return numbers[-1] if numbers else ""
 
 
@@ -116,24 +126,25 @@ def _is_expression(text: str) -> bool:
 
 
 def find_equations(text: str) -> list[Equation]:
-    """Equations between an expression of numbers and a number, in order.
+    """Return equations between an expression of numbers and a number, in order.
 
-    Looked for behind each equals sign and a little before it, so that no text takes more than
-    linear time.
+    Only a bounded part of the text before each equals sign is searched, so the time is linear.
     """
-    found: list[Equation] = []
+    equations: list[Equation] = []
     for match in _STATED.finditer(text):
         start = max(0, match.start() - MAX_EXPRESSION_CHARS)
         expression = _EXPRESSION.search(text[start : match.start()])
-        if expression is not None and len(found) < MAX_EQUATIONS_PER_DOCUMENT:
+        if expression is not None and len(equations) < MAX_EQUATIONS_PER_DOCUMENT:
             stated = match.group(1).rstrip(".,")
-            found.append(Equation(expression.group(1).strip(), stated, start + expression.start(1)))
-    return found
+            position = start + expression.start(1)
+            equations.append(Equation(expression.group(1).strip(), stated, position))
+    return equations
 
 
 def evaluate(texts: Sequence[str], sandbox: Sandbox) -> list[Fraction | None]:
-    """The value of each expression, None for what is none. Plain numbers are read here, all else in
-    the sandbox.
+    """Return the value of each expression, or None if it is not a valid one.
+
+    Plain numbers are parsed here, everything else is evaluated in the sandbox.
     """
     values: list[Fraction | None] = [number_in(text) for text in texts]
     rest = [
@@ -141,14 +152,12 @@ def evaluate(texts: Sequence[str], sandbox: Sandbox) -> list[Fraction | None]:
     ]
     for start in range(0, len(rest), MAX_EXPRESSIONS):
         part = rest[start : start + MAX_EXPRESSIONS]
-        lines = sandbox.run(
-            _PROGRAM, json.dumps([_as_python(texts[i]) for i in part])
-        ).stdout.splitlines()
-        for i, line in zip(
-            part, lines, strict=False
-        ):  # a run that ends early leaves the rest without a value
-            said = json.loads(line)
-            values[i] = Fraction(said) if isinstance(said, str) else None
+        argument = json.dumps([_as_python(texts[i]) for i in part])
+        lines = sandbox.run(_PROGRAM, argument).stdout.splitlines()
+        # A run that ends early leaves the rest without a value.
+        for i, line in zip(part, lines, strict=False):
+            result = json.loads(line)
+            values[i] = Fraction(result) if isinstance(result, str) else None
     return values
 
 
@@ -157,9 +166,11 @@ def _as_python(text: str) -> str:
 
 
 def is_stated_right(stated: str, value: Fraction) -> bool:
-    """Whether a stated number is the value, or the value rounded to the places that are stated."""
+    """Whether a stated number equals the value, or the value rounded to the stated decimals."""
     number = number_in(stated)
     if number is None:
         return False
-    places = len(stated.partition(".")[2])
-    return number == value or (places > 0 and abs(number - value) <= Fraction(1, 2 * 10**places))
+    decimals = len(stated.partition(".")[2])
+    if number == value:
+        return True
+    return decimals > 0 and abs(number - value) <= Fraction(1, 2 * 10**decimals)

@@ -1,14 +1,14 @@
-"""What can be checked is not judged: a completion against what is known to be right about it.
+"""Checks of completions against what is known to be right.
 
-A sample's `check` says how, `NAME` or `NAME:ARGUMENT`:
+A sample's `check` has the form `NAME` or `NAME:ARGUMENT`:
 
-- `output`: begins with the output that executing the prompt's code gave
-- `math`: its final answer is the same number as the reference's
-- `json:SCHEMA`: is JSON that a JSON Schema allows
-- `regex:PATTERN`: matches as a whole
-- `quote`: is the reference, apart from case, punctuation and articles
+- `output`: the text begins with the output of executing the prompt's code
+- `math`: the final answer is the same number as the reference
+- `json:SCHEMA`: the text is JSON that is valid under a JSON Schema
+- `regex:PATTERN`: the whole text matches
+- `quote`: the text is the reference, ignoring case, punctuation and articles
 
-Nothing of the text is executed here but arithmetic, and that in the sandbox.
+No text is executed except arithmetic, which runs in the sandbox.
 """
 
 from __future__ import annotations
@@ -27,15 +27,13 @@ from judges.verifying.sandbox import Sandbox
 
 REGEX_SECONDS = 1.0
 MAX_CHARS = 20_000
-"""Longer texts are not looked into: they are wrong."""
+"""Longer texts are wrong without being checked."""
 _ARTICLES = regex.compile(r"\b(?:a|an|the)\b")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A text that claims to be right, the check that says whether it is, and the reference that
-    some checks need.
-    """
+    """A text to check, the check, and the reference that some checks need."""
 
     check: str
     reference: str
@@ -50,21 +48,21 @@ def is_output(reference: str, text: str) -> bool:
 
 
 def normalised_answer(text: str) -> str:
-    """Lower case without punctuation and articles, as SQuAD compares answers (Rajpurkar et al.
+    """Return the text in lower case without punctuation and articles, as in SQuAD (Rajpurkar et al.
     2016).
     """
     plain = "".join(" " if c in string.punctuation else c for c in text.lower())
     return " ".join(_ARTICLES.sub(" ", plain).split())
 
 
-def is_quote_of(quote: str, source: str) -> bool:
-    """Whether a quote stands in its source, apart from the blanks."""
+def is_quoted_in(quote: str, source: str) -> bool:
+    """Whether a quote occurs in its source, ignoring differences in whitespace."""
     words = quote.split()
     return bool(words) and " ".join(words) in " ".join(source.split())
 
 
 def is_json(schema: str, text: str) -> bool:
-    """Whether a text, out of its code fence, is JSON that the schema allows."""
+    """Whether a text (without its code fence) is JSON that is valid under the schema."""
     body = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
     try:
         value = json.loads(body)
@@ -74,16 +72,13 @@ def is_json(schema: str, text: str) -> bool:
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether a pattern matches a text as a whole; one that takes longer than a second does not."""
+    """Whether the whole text matches a pattern. False if matching takes longer than a second."""
+    flags = regex.V1 | regex.DOTALL
     try:
-        return (
-            regex.fullmatch(
-                pattern, text.strip(), flags=regex.V1 | regex.DOTALL, timeout=REGEX_SECONDS
-            )
-            is not None
-        )
+        match = regex.fullmatch(pattern, text.strip(), flags=flags, timeout=REGEX_SECONDS)
     except TimeoutError:
         return False
+    return match is not None
 
 
 _PLAIN: dict[str, Callable[[str, str, str], bool]] = {
@@ -98,22 +93,26 @@ CHECKS = (*_PLAIN, "math")
 
 
 def validate_check(check: str, where: str) -> None:
-    """Raises `UserError` for a check that is unknown or whose argument is broken."""
+    """Raise `UserError` for an unknown check or an invalid argument."""
     name, _, argument = check.partition(":")
     if name not in CHECKS:
-        raise UserError(where, check, "no such check.", f"Known: {', '.join(sorted(CHECKS))}.")
+        raise UserError(
+            where, check, "there is no such check.", f"Known checks: {', '.join(sorted(CHECKS))}."
+        )
     try:
         if name == "json":
             jsonschema.Draft202012Validator.check_schema(json.loads(argument))
         elif name == "regex":
             regex.compile(argument, flags=regex.V1)
     except (ValueError, jsonschema.SchemaError, regex.error) as error:
-        problem = f"its argument is broken ({str(error).splitlines()[0]})."
-        raise UserError(where, check, problem, "Give a JSON Schema or a pattern.") from None
+        problem = f"its argument is invalid ({str(error).splitlines()[0]})."
+        raise UserError(
+            where, check, problem, "Give a valid JSON Schema or regular expression."
+        ) from None
 
 
 def verify_claims(claims: Sequence[Claim], sandbox: Sandbox) -> list[bool]:
-    """Whether each claim is right; arithmetic of all claims is executed in one go."""
+    """Return whether each claim is right. The arithmetic of all claims runs in one call."""
     math = [i for i, c in enumerate(claims) if c.check == "math" and len(c.text) <= MAX_CHARS]
     answers = [final_answer(claims[i].text) for i in math]
     values = dict(zip(math, evaluate(answers, sandbox), strict=True))

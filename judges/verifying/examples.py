@@ -1,9 +1,8 @@
-"""`>>>` examples in documents: found by doctest's parser, executed in the sandbox, labeled by what
-happened.
+"""`>>>` examples in documents: parsed by doctest, executed in the sandbox and labeled.
 
-Labels: right (the output is what the page says; text may follow it without an empty line), wrong
-(it is not), unverifiable (the example needs something that the sandbox or the page's context does
-not have, or its output changes between runs).
+Labels: right (the output is as the page states; more text may follow it without an empty line),
+wrong (it is not), unverifiable (the example needs something that is missing in the sandbox or on
+the page, or its output differs between runs).
 """
 
 from __future__ import annotations
@@ -19,6 +18,14 @@ from judges.verifying.sandbox import Sandbox
 MAX_EXAMPLES_PER_DOCUMENT = 60
 MAX_ARGUMENT_BYTES = 60_000
 _TITLE_WORD = re.compile(r"[A-Za-z_][\w.]*")
+_SANDBOX_ERRORS = (
+    "NameError",
+    "ImportError",
+    "ModuleNotFoundError",
+    "SyntaxError",
+    "OSError",
+    "FileNotFound",
+)
 _UNSTABLE = re.compile(r" at 0x[0-9a-fA-F]+")
 
 _PROGRAM = r"""
@@ -49,7 +56,8 @@ for number, (source, want, exc_msg) in enumerate(task["examples"]):
         ok = exc_msg is not None and check(exc_msg.split(":")[0], error.split(":")[0], flags)
     else:
         lines = want.splitlines(True)[: len(got.splitlines())]
-        ok = exc_msg is None and (check(want, got, flags) or bool(got) and check("".join(lines), got, flags))
+        is_beginning = bool(got) and check("".join(lines), got, flags)
+        ok = exc_msg is None and (check(want, got, flags) or is_beginning)
     out.write(json.dumps([number, got[:2000], error[:300], bool(ok)]) + "\n")
     out.flush()
 """
@@ -57,7 +65,7 @@ for number, (source, want, exc_msg) in enumerate(task["examples"]):
 
 @dataclass(frozen=True)
 class Example:
-    """One `>>>` statement of a page. `number` is its place among the page's examples."""
+    """One `>>>` statement of a page. `number` is its index among the page's examples."""
 
     number: int
     source: str
@@ -67,8 +75,8 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Verified:
-    """What executing an example gave. `output` is the real output where there was one."""
+class VerifiedExample:
+    """The result of executing an example. `output` is its real output, or ""."""
 
     example: Example
     label: str
@@ -77,28 +85,31 @@ class Verified:
 
 
 def find_examples(text: str) -> list[Example]:
-    """The `>>>` examples of a text in order; a malformed block hides no other.
+    """Return the `>>>` examples of a text, in order. A malformed block does not affect the others.
 
-    doctest refuses a text as a whole when one prompt lacks a blank, so blocks between empty lines
-    are parsed one by one.
+    doctest rejects a whole text if one prompt lacks a space, so blocks between empty lines are
+    parsed separately.
     """
     parser = doctest.DocTestParser()
-    found: list[Example] = []
+    examples: list[Example] = []
     position = 0
     for block in re.split(r"(\n\s*\n)", text):
         if ">>>" in block:
-            try:
-                examples = parser.get_examples(block + "\n")
-            except ValueError:
-                examples = []
-            for e in examples:
-                found.append(Example(len(found), e.source, e.want, e.exc_msg, position))
+            for e in _parse_block(parser, block):
+                examples.append(Example(len(examples), e.source, e.want, e.exc_msg, position))
         position += len(block)
-    return found[:MAX_EXAMPLES_PER_DOCUMENT]
+    return examples[:MAX_EXAMPLES_PER_DOCUMENT]
+
+
+def _parse_block(parser: doctest.DocTestParser, block: str) -> list[doctest.Example]:
+    try:
+        return parser.get_examples(block + "\n")
+    except ValueError:
+        return []
 
 
 def title_modules(title: str) -> list[str]:
-    """Words of a title that may be names of modules; the sandbox imports those that are."""
+    """Return words of a title that may be module names; the sandbox imports those that exist."""
     return [word.strip(".") for word in _TITLE_WORD.findall(title)][:8]
 
 
@@ -115,51 +126,50 @@ def _execute(
         return []
     rows: list[list[object]] = []
     for line in sandbox.run(_PROGRAM, argument).stdout.splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, list) and len(row) == 4 and row[0] == len(rows):
+        row = _read_row(line)
+        if row is not None and row[0] == len(rows):
             rows.append(row)
     return rows
 
 
-def _label(example: Example, first: list[object], second: list[object]) -> Verified:
+def _read_row(line: str) -> list[object] | None:
+    """Return the row that the program printed for one example, or None for other output."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, list) and len(row) == 4 else None
+
+
+def _label(example: Example, first: list[object], second: list[object]) -> VerifiedExample:
     output, error, matches = str(first[1]), str(first[2]), first[3] is True
     if first[1:] != second[1:]:
-        return Verified(example, "unverifiable", "output changes between runs", "")
+        return VerifiedExample(example, "unverifiable", "output changes between runs", "")
     if matches:
-        return Verified(example, "right", "", output)
-    if error.startswith(
-        (
-            "NameError",
-            "ImportError",
-            "ModuleNotFoundError",
-            "SyntaxError",
-            "OSError",
-            "FileNotFound",
-        )
-    ):
-        return Verified(example, "unverifiable", error.split(":")[0], "")
+        return VerifiedExample(example, "right", "", output)
+    if error.startswith(_SANDBOX_ERRORS):
+        return VerifiedExample(example, "unverifiable", error.split(":")[0], "")
     if _UNSTABLE.search(output) or _UNSTABLE.search(example.want):
-        return Verified(example, "unverifiable", "shows an address", "")
-    return Verified(example, "wrong", error.split(":")[0] if error else "other output", output)
+        return VerifiedExample(example, "unverifiable", "shows an address", "")
+    return VerifiedExample(
+        example, "wrong", error.split(":")[0] if error else "other output", output
+    )
 
 
-def verify_examples(text: str, title: str, sandbox: Sandbox) -> list[Verified]:
-    """Execute the examples of one page in one session, twice with different seeds, and label each."""
+def verify_examples(text: str, title: str, sandbox: Sandbox) -> list[VerifiedExample]:
+    """Execute the examples of one page in one session, twice with different seeds, and return their
+    labels.
+    """
     examples = find_examples(text)
     if not examples:
         return []
     modules = title_modules(title)
     first = _execute(examples, modules, sandbox, seed=1)
     second = _execute(examples, modules, sandbox, seed=2) if first else []
-    verified = []
-    for i, example in enumerate(examples):
-        if i < len(first) and i < len(second):
-            verified.append(_label(example, first[i], second[i]))
-        else:
-            verified.append(
-                Verified(example, "unverifiable", "no result within fuel and memory", "")
-            )
-    return verified
+    num_run = min(len(first), len(second))
+    return [
+        _label(example, first[i], second[i])
+        if i < num_run
+        else VerifiedExample(example, "unverifiable", "no result within fuel and memory", "")
+        for i, example in enumerate(examples)
+    ]

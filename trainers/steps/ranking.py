@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from trainers.batches.packing import Bin, Pack
 from trainers.batches.rows import Row
@@ -24,18 +25,18 @@ class RewardModelling(Supervised):
     section = "reward_model"
     sums = ("accuracy", "reward")
 
+    @override
     def build(self) -> Engine:
-        """See `Supervised`."""
         return build_engine(Path(self.task.source), self.config, scalar_seed=self.task.seed)
 
+    @override
     def rows_of(self, data: Mapping[str, Any]) -> list[Row]:
-        """See `Supervised`: every completion once, however many pairs it is in."""
         if not data["pairs"]:
             return []
         return [self.builder.demonstration(data["prompt"], text) for text in data["completions"]]
 
+    @override
     def loss(self, pack: Pack, items: Bin) -> tuple[Tensor, Sequence[Tensor]]:
-        """See `Supervised`."""
         rewards_B = self.engine(pack)[pack.last_T]
         chosen, rejected, weights, margins = [], [], [], []
         start = 0

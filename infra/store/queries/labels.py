@@ -9,7 +9,7 @@ from infra.store.reader import Reader, Row
 def judgment_counts(reader: Reader, generation: int) -> list[Row]:
     """Scored and unscored judgments and their mean value, by rubric, labeler and method."""
     return reader.rows(
-        "SELECT rubric, labeler, way, count(*) FILTER (status = 'scored') AS scored,"
+        "SELECT rubric, labeler, method, count(*) FILTER (status = 'scored') AS scored,"
         " count(*) FILTER (status <> 'scored') AS unscored,"
         " avg(value) FILTER (status = 'scored') AS mean"
         " FROM judgment WHERE generation = ? GROUP BY ALL ORDER BY ALL",
@@ -29,9 +29,9 @@ def judgment_values(reader: Reader, generation: int) -> list[Row]:
 def probe_results(reader: Reader) -> list[Row]:
     """Results of the labelers on the test half of their probes; `chosen` marks the method used."""
     return reader.rows(
-        "SELECT r.*, a.way = r.way AS chosen, a.admitted FROM probe_result r"
+        "SELECT r.*, a.method = r.method AS chosen, a.admitted FROM probe_result r"
         " LEFT JOIN admission a ON a.labeler = r.labeler AND a.rubric = r.rubric"
-        " WHERE r.half = 'test' ORDER BY r.labeler, r.rubric, r.probe, r.way"
+        " WHERE r.half = 'test' ORDER BY r.labeler, r.rubric, r.probe, r.method"
     )
 
 

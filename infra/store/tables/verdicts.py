@@ -13,7 +13,7 @@ import pyarrow as pa
 from infra.records.arrow import rows_table
 from infra.store.database import TableGroup
 
-Verdict = tuple[str, tuple[float, ...], tuple[float, ...], int, int, str]
+CachedVerdict = tuple[str, tuple[float, ...], tuple[float, ...], int, int, str]
 """(key, numbers, distribution, tokens read, tokens written, raw answer); what the numbers are
 depends on the mode."""
 Failure = tuple[str, str, datetime]
@@ -39,7 +39,7 @@ class VerdictTables(TableGroup):
 
     schema = "verdicts"
 
-    def cached(self, keys: Sequence[str]) -> list[Verdict]:
+    def cached(self, keys: Sequence[str]) -> list[CachedVerdict]:
         """The verdicts that are known of some keys, in no order."""
         return self._joined("SELECT v.* FROM verdict v JOIN wanted USING (key)", keys)
 
@@ -48,7 +48,7 @@ class VerdictTables(TableGroup):
         sql = "SELECT f.key, f.reason, f.retry_at FROM verdict_failure f JOIN wanted USING (key)"
         return {key: reason for key, reason, retry_at in self._joined(sql, keys) if retry_at > at}
 
-    def keep(self, verdicts: Sequence[Verdict], failures: Sequence[Failure]) -> None:
+    def keep(self, verdicts: Sequence[CachedVerdict], failures: Sequence[Failure]) -> None:
         """Store what was answered and what was not; an answer takes its key's failure away."""
         with self._db.transaction():
             if verdicts:

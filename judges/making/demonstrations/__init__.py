@@ -1,1 +1,1 @@
-"""Demonstrations: prompts with an answer, from examples, quotes and instructions."""
+"""Demonstrations: prompts with completions, from executed examples and from written questions."""

@@ -1,10 +1,10 @@
-"""Questions whose answers stand in the text: the labeler asks, answers, and has to find the same
-words again.
+"""Questions whose answers are words of the passage, kept if the labeler answers with the same
+words.
 
-A span of the passage is chosen first (a number, a name, a term in code), then the labeler writes
-the question that it answers. The question is kept when the labeler, given passage and question
-alone, answers with the same span: round-trip consistency (Alberti et al. 2019, arXiv:1906.05416).
-What is kept is checked, not judged.
+First a span of the passage is chosen (a number, a name, or a term in code), then the labeler writes
+a question for it. The question is kept if the labeler, given passage and question, answers with the
+same span (round-trip consistency; Alberti et al. 2019, arXiv:1906.05416). The answer is checked and
+not judged.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from infra.models.language_model import CompletedText
 from infra.records import Sample, content_key, unit_hash
 from judges.judgment.protocol import Judge
 from judges.making.demonstrations.instructions import (
+    QUESTION_TEMPERATURE,
     QUESTION_TOKENS,
     SHOWN_CHARS,
-    TEMPERATURE,
     read_question,
 )
-from judges.verifying.checks import is_quote_of, normalised_answer
+from judges.verifying.checks import is_quoted_in, normalised_answer
 
-SPANS = 2
-"""Spans of a passage that questions are written for."""
-ANSWER_TOKENS = 12
+SPANS_PER_PASSAGE = 2
+SHORT_ANSWER_TOKENS = 12
 _EXAMPLES = (
     (
         "The tower was finished in 1889 and is 330 metres tall.",
@@ -54,40 +53,42 @@ _SPAN = re.compile(
 
 @dataclass(frozen=True)
 class Span:
-    """An answer as it stands in a passage, from `start` on."""
+    """An answer as it occurs in a passage, from `start` on."""
 
     text: str
     start: int
 
 
 def find_spans(passage: str) -> list[Span]:
-    """Spans of a passage that could be answers, each text once."""
-    found: dict[str, Span] = {}
+    """Return spans of a passage that could be answers, each text once."""
+    spans: dict[str, Span] = {}
     for match in _SPAN.finditer(passage[:SHOWN_CHARS]):
         text = match.group().strip(" .,")
         if len(text) > 1:
-            found.setdefault(text, Span(text, match.start()))
-    return list(found.values())
+            spans.setdefault(text, Span(text, match.start()))
+    return list(spans.values())
 
 
 def _shown(passage: str) -> str:
     return " ".join(passage.split())[:SHOWN_CHARS]
 
 
-def question_request(passage: str, answer: str) -> str:
-    """What the labeler is given to go on with, to ask for an answer."""
+def span_question_request(passage: str, answer: str) -> str:
+    """Return the few-shot prompt that asks for a question with this answer."""
     shown = "".join(f"Text: {t}\nAnswer: {a}\nQuestion: {q}\n\n" for t, a, q in _EXAMPLES)
     return f"{shown}Text: {_shown(passage)}\nAnswer: {answer}\nQuestion:"
 
 
 def answer_request(passage: str, question: str) -> str:
-    """What the labeler is given to go on with, to answer."""
+    """Return the few-shot prompt that asks for the answer."""
     shown = "".join(f"Text: {t}\nQuestion: {q}\nAnswer: {a}\n\n" for t, a, q in _EXAMPLES)
     return f"{shown}Text: {_shown(passage)}\nQuestion: {question}\nAnswer:"
 
 
-def read_asked(completed: CompletedText, passage: str, span: Span) -> str | None:
-    """The question, if it is one of its own and does not give the answer away."""
+def read_span_question(completed: CompletedText, passage: str, span: Span) -> str | None:
+    """Return the question, or None if it is not valid, is copied from an example, or contains the
+    answer.
+    """
     question = read_question(completed, passage)
     copied = question in [q for _, _, q in _EXAMPLES]
     if question is None or copied or normalised_answer(span.text) in normalised_answer(question):
@@ -96,7 +97,7 @@ def read_asked(completed: CompletedText, passage: str, span: Span) -> str | None
 
 
 def is_found_again(completed: CompletedText, span: Span) -> bool:
-    """Whether the labeler's answer is the span that it asked for."""
+    """Whether the labeler's answer is the span that the question was written for."""
     line = completed.text.strip().split("\n")[0]
     return normalised_answer(line) == normalised_answer(span.text)
 
@@ -104,28 +105,29 @@ def is_found_again(completed: CompletedText, span: Span) -> bool:
 def write_extractive(
     judge: Judge, passages: Sequence[Sample], seed: int, generation: int
 ) -> list[Sample]:
-    """Demonstrations of questions on passages, each answered by words of its own passage."""
+    """Return demonstrations: questions about passages, each answered by words of its passage."""
     chosen = [(passage, span) for passage in passages for span in _chosen_spans(passage, seed)]
-    requests = [question_request(p.completion, s.text) for p, s in chosen]
-    written = judge.complete(requests, QUESTION_TOKENS, TEMPERATURE, seed)
+    requests = [span_question_request(p.completion, s.text) for p, s in chosen]
+    written = judge.complete(requests, QUESTION_TOKENS, QUESTION_TEMPERATURE, seed)
     asked = [
         (passage, span, question)
         for (passage, span), text in zip(chosen, written, strict=True)
-        if (question := read_asked(text, passage.completion, span)) is not None
+        if (question := read_span_question(text, passage.completion, span)) is not None
     ]
     answers = judge.complete(
-        [answer_request(p.completion, q) for p, _, q in asked], ANSWER_TOKENS, 0.0, seed
+        [answer_request(p.completion, q) for p, _, q in asked], SHORT_ANSWER_TOKENS, 0.0, seed
     )
     return [
         _sample(passage, span, question, generation)
         for (passage, span, question), answer in zip(asked, answers, strict=True)
-        if is_found_again(answer, span) and is_quote_of(span.text, passage.completion)
+        if is_found_again(answer, span) and is_quoted_in(span.text, passage.completion)
     ]
 
 
 def _chosen_spans(passage: Sample, seed: int) -> list[Span]:
-    found = find_spans(passage.completion)
-    return sorted(found, key=lambda span: unit_hash(seed, passage.sample_id, span.text))[:SPANS]
+    spans = find_spans(passage.completion)
+    spans.sort(key=lambda span: unit_hash(seed, passage.sample_id, span.text))
+    return spans[:SPANS_PER_PASSAGE]
 
 
 def _sample(passage: Sample, span: Span, question: str, generation: int) -> Sample:

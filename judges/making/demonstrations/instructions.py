@@ -1,8 +1,8 @@
 """Instructions by backtranslation: the labeler writes the question that a passage answers.
 
-After Li et al. 2023 (arXiv:2308.06259), narrowed to what a small model can do: it continues a few
-examples several times, and of the questions that share a word with the passage the one is kept
-under which the passage is likeliest, if it beats a question on another subject.
+After Li et al. 2023 (arXiv:2308.06259), adapted to small models: the labeler continues few-shot
+examples several times. Of the questions that share a word with the passage, the best-scored one is
+kept if it scores higher than a question about another subject.
 """
 
 from __future__ import annotations
@@ -13,52 +13,54 @@ from dataclasses import dataclass
 
 from infra.models.language_model import CompletedText
 from infra.records import Sample
-from judges.judgment.answers import Answer
+from judges.judgment.answers import LabelerAnswer
 from judges.judgment.elicitation import Subject
 from judges.judgment.protocol import Judge
 from judges.rubrics import Rubric
 
-EXAMPLES = (
+QUESTION_EXAMPLES = (
     (
-        "The Moon gives no light of its own; half of it is always lit by the Sun. As it travels around the Earth "
-        "we see more or less of that lit half.",
+        "The Moon gives no light of its own; half of it is always lit by the Sun."
+        " As it travels around the Earth we see more or less of that lit half.",
         "Why does the Moon show phases?",
     ),
     (
-        "A refrigerator moves heat instead of making cold. A fluid evaporates in pipes inside the box and takes up "
-        "heat as it does so.",
+        "A refrigerator moves heat instead of making cold."
+        " A fluid evaporates in pipes inside the box and takes up heat as it does so.",
         "How does a refrigerator make things cold?",
     ),
 )
-TRIES = 4
-TEMPERATURE = 0.8
+TRIES_PER_PASSAGE = 4
+QUESTION_TEMPERATURE = 0.8
 QUESTION_TOKENS = 32
 SHOWN_CHARS = 400
 _WORD = re.compile(r"[A-Za-z_]{5,}")
 
 
 @dataclass(frozen=True)
-class Written:
-    """The best question written for a passage ("" where there is none), its value, and whether it
-    fits.
-    """
+class WrittenQuestion:
+    """The best question for a passage ("" if there is none), its score, and whether it fits."""
 
     passage: Sample
     question: str
-    answer: Answer
+    answer: LabelerAnswer
     fits: bool
 
 
-def question_request(text: str) -> str:
-    """What the labeler is given to go on with."""
-    shown = "".join(f"Text: {example}\nQuestion: {question}\n\n" for example, question in EXAMPLES)
+def instruction_request(text: str) -> str:
+    """Return the few-shot prompt that asks for a question."""
+    shown = "".join(
+        f"Text: {example}\nQuestion: {question}\n\n" for example, question in QUESTION_EXAMPLES
+    )
     return f"{shown}Text: {' '.join(text.split())[:SHOWN_CHARS]}\nQuestion:"
 
 
 def read_question(completed: CompletedText, text: str) -> str | None:
-    """The first line, if it is a question of its own that shares a longer word with the passage."""
+    """Return the first line if it is a question that shares a longer word with the passage and is
+    not an example, else None.
+    """
     line = completed.text.strip().split("\n")[0].strip()
-    copied = any(line == question for _, question in EXAMPLES)
+    copied = any(line == question for _, question in QUESTION_EXAMPLES)
     if copied or not line.endswith("?") or not 10 <= len(line) <= 200:
         return None
     shared = {w.lower() for w in _WORD.findall(line)} & {w.lower() for w in _WORD.findall(text)}
@@ -66,12 +68,15 @@ def read_question(completed: CompletedText, text: str) -> str | None:
 
 
 def write_questions(
-    judge: Judge, rubric: Rubric, way: str, passages: Sequence[Sample], seed: int
-) -> list[Written]:
-    """For each passage the question that fits it best among several tries."""
-    repeated = [p for p in passages for _ in range(TRIES)]
+    judge: Judge, rubric: Rubric, method: str, passages: Sequence[Sample], seed: int
+) -> list[WrittenQuestion]:
+    """Return for each passage the best of several questions."""
+    repeated = [p for p in passages for _ in range(TRIES_PER_PASSAGE)]
     texts = judge.complete(
-        [question_request(p.completion) for p in repeated], QUESTION_TOKENS, TEMPERATURE, seed
+        [instruction_request(p.completion) for p in repeated],
+        QUESTION_TOKENS,
+        QUESTION_TEMPERATURE,
+        seed,
     )
     candidates: dict[str, list[str]] = {p.sample_id: [] for p in passages}
     for passage, completed in zip(repeated, texts, strict=True):
@@ -79,25 +84,26 @@ def write_questions(
         if question is not None and question not in candidates[passage.sample_id]:
             candidates[passage.sample_id].append(question)
     return [
-        _best(judge, rubric, way, passage, candidates[passage.sample_id]) for passage in passages
+        _best(judge, rubric, method, passage, candidates[passage.sample_id]) for passage in passages
     ]
 
 
 def _best(
-    judge: Judge, rubric: Rubric, way: str, passage: Sample, questions: Sequence[str]
-) -> Written:
+    judge: Judge, rubric: Rubric, method: str, passage: Sample, questions: Sequence[str]
+) -> WrittenQuestion:
     if not questions:
-        return Written(passage, "", Answer(None, "parse"), fits=False)
-    asked = [*questions, EXAMPLES[0][1]]
+        return WrittenQuestion(passage, "", LabelerAnswer(None, "parse"), fits=False)
+    # The last question is about another subject and is the baseline.
     subjects = [
         Subject(f"{passage.sample_id}/{question}", question, passage.completion)
-        for question in asked
+        for question in [*questions, QUESTION_EXAMPLES[0][1]]
     ]
-    *answers, baseline = judge.score(rubric, way, subjects)
+    *answers, baseline = judge.score(rubric, method, subjects)
     scored = [
         (a.value, q, a) for q, a in zip(questions, answers, strict=True) if a.value is not None
     ]
     if not scored or baseline.value is None:
-        return Written(passage, questions[0], Answer(None, "off_menu"), fits=False)
+        unscored = LabelerAnswer(None, "off_menu")
+        return WrittenQuestion(passage, questions[0], unscored, fits=False)
     value, question, answer = max(scored, key=lambda item: item[0])
-    return Written(passage, question, answer, fits=value > baseline.value)
+    return WrittenQuestion(passage, question, answer, fits=value > baseline.value)

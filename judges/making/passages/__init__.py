@@ -1,1 +1,1 @@
-"""Passages: which parts of documents are judged, ranked and trained on."""
+"""Passages: cut from documents, judged, scored by a distilled head and selected for training."""

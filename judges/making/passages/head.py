@@ -1,10 +1,8 @@
-"""A head distilled from a labeler: ridge regression from a frozen encoder's vectors to the
-labeler's ranks.
+"""The head: ridge regression from a frozen encoder's vectors to the labeler's ranks.
 
-It costs one pass of the encoder a text, whatever the rubrics are, so that a whole crawl can be
-scored. It is used only where its correlation with the labeler on passages that it was not fitted to
-is, with 95% confidence, above what going by length gives; the next generation's judged sample shows
-how far it has drifted.
+It costs one forward pass of the encoder per text, so that a whole crawl can be scored. It is used
+only if its out-of-fold correlation with the labeler is above that of text length, with 95%
+confidence. Its drift is measured on the passages that are judged in the next generation.
 """
 
 from __future__ import annotations
@@ -20,14 +18,14 @@ from sklearn.model_selection import KFold, cross_val_predict
 
 from infra.records import Sample, unit_hash
 from infra.records.labeler import Head
+from judges.measuring.intervals import BOOTSTRAP_RESAMPLES
 
 Floats = NDArray[np.float64]
 MIN_PASSAGES = 64
-"""Judged passages below which nothing is fitted."""
+"""Minimum number of judged passages to fit a head."""
 ALPHAS = tuple(10.0**k for k in range(-2, 6))
 FOLDS = 8
 STRATA = 5
-RESAMPLES = 500
 
 
 def _correlation(a: Floats, b: Floats) -> float:
@@ -50,8 +48,8 @@ def fit_head(
     generation: int,
     drift: tuple[float, ...],
 ) -> Head:
-    """A head for vectors, shape (passages, features), and ranks in [0, 1], with how well it does
-    out of fold.
+    """Return a head fitted to vectors, shape (passages, features), and ranks in [0, 1], with its
+    out-of-fold correlation.
     """
     scaled, mean, spread = _scaled(vectors)
     folds = KFold(FOLDS, shuffle=True, random_state=0)
@@ -61,7 +59,7 @@ def fit_head(
         _correlation,
         paired=True,
         vectorized=False,
-        n_resamples=RESAMPLES,
+        n_resamples=BOOTSTRAP_RESAMPLES,
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
@@ -85,24 +83,30 @@ def fit_head(
 
 
 def head_values(head: Head, vectors: Floats) -> Floats:
-    """What a head says of vectors, in [0, 1], shape (passages,)."""
+    """Return the predicted ranks in [0, 1], shape (passages,)."""
     if len(vectors) == 0:
         return np.zeros(0)
     return np.asarray(np.clip(vectors @ np.array(head.weights) + head.intercept, 0.0, 1.0))
 
 
-def drift_of(head: Head, vectors: Floats, values: Floats) -> tuple[float, float]:
-    """(correlation, bias) of an earlier head on what the labeler says now; the bias is in ranks."""
-    said = head_values(head, vectors)
-    return _correlation(said, values), float(np.mean(said - values)) if len(values) else math.nan
+def head_drift(head: Head, vectors: Floats, values: Floats) -> tuple[float, float]:
+    """Return (correlation, bias) of an earlier head on the labeler's new ranks. NaN bias for no
+    passages.
+    """
+    if len(values) == 0:
+        return _correlation(values, values), math.nan
+    predicted = head_values(head, vectors)
+    return _correlation(predicted, values), float(np.mean(predicted - values))
 
 
 def stratified(samples: Sequence[Sample], values: Floats, seed: int) -> list[Sample]:
-    """The samples in an order that takes from each fifth of the values in turn, by hash within it."""
+    """Return the samples in an order that takes one from each fifth of the values in turn; within a
+    fifth the order is by hash.
+    """
     ranked = [samples[i] for i in np.argsort(values, kind="stable")]
     strata = [list(part) for part in np.array_split(np.array(ranked, dtype=object), STRATA)]
     order: list[tuple[float, int, Sample]] = []
     for number, stratum in enumerate(strata):
         by_hash = sorted(stratum, key=lambda s: unit_hash(seed, "stratum", s.sample_id))
-        order += [(place, number, sample) for place, sample in enumerate(by_hash)]
+        order += [(turn, number, sample) for turn, sample in enumerate(by_hash)]
     return [sample for _, _, sample in sorted(order, key=lambda item: item[:2])]

@@ -1,1 +1,1 @@
-"""Preferences: completions are compared, rated, and turned into pairs."""
+"""Preferences: completions are checked or compared, rated, and turned into pairs."""

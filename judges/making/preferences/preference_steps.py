@@ -1,5 +1,5 @@
-"""Preferences: the champion completes prompts, a verifier decides where it can, an admitted labeler
-elsewhere.
+"""The labeling steps for preferences: the champion completes prompts, and the completions are
+checked by the verifier or compared by the labeler.
 """
 
 from __future__ import annotations
@@ -9,63 +9,66 @@ from collections.abc import Mapping, Sequence
 from infra.console import note, progress
 from infra.models.language_model import CompletedText
 from infra.records import Completion, Preference, Sample, content_key, unit_hash
-from infra.records.labeler import Admission
-from judges.judgment.judging import Batch
-from judges.making.context import HELD_OUT_REASON, Admissions, Champion, Parts
-from judges.making.preferences.preferences import (
+from infra.records.labeler import Admission, Interval
+from judges.judgment.batches import Batch
+from judges.making.context import HELD_OUT_REASON, Admissions, Champion, LabelingContext
+from judges.making.preferences.checked import (
     checked_judgments,
     checked_preferences,
-    claims_of,
+    completion_claims,
     known_pair,
 )
-from judges.making.preferences.preferring import (
-    Contests,
-    contests_in,
-    groups_of,
+from judges.making.preferences.judged import (
+    ContestPlanner,
+    completion_groups,
+    make_win_rate,
     preferences_from,
-    win_rate_of,
+    read_contests,
     wins_over_older,
 )
-from judges.measuring.intervals import Interval, share_of
+from judges.measuring.intervals import share_interval
 from judges.rubrics import load_rubric
 
 
-def prompts(parts: Parts) -> list[Sample]:
-    """The prompts that the champion completes: the user's own, and demonstrations chosen by hash."""
-    samples = parts.store.labels.samples(parts.generation, "demonstration")
-    samples.sort(key=lambda s: unit_hash(parts.seed, s.sample_id))
-    checked = [s for s in samples if s.check][: parts.budget.num_prompts]
-    own = parts.store.labels.samples(parts.generation, "prompt")
+def prompts(context: LabelingContext) -> list[Sample]:
+    """Return the prompts to complete: the user's own ones, and demonstrations in the order of a
+    hash.
+    """
+    samples = context.store.labels.samples(context.generation, "demonstration")
+    samples.sort(key=lambda s: unit_hash(context.seed, s.sample_id))
+    checked = [s for s in samples if s.check][: context.budget.num_prompts]
+    own = context.store.labels.samples(context.generation, "prompt")
     return own + checked + [s for s in samples if not s.check]
 
 
-def complete_prompts(parts: Parts) -> None:
-    """The champion completes each prompt several times, and the champion before it once more."""
-    _complete_by(parts, parts.champion, parts.config.num_completions)
-    if parts.older is not None and parts.config.older_completions:
-        _complete_by(parts, parts.older, parts.config.older_completions)
+def complete_prompts(context: LabelingContext) -> None:
+    """The champion completes each prompt several times, and the previous champion too."""
+    _complete_by(context, context.champion, context.config.num_completions)
+    if context.older is not None and context.config.older_completions:
+        _complete_by(context, context.older, context.config.older_completions)
 
 
-def _complete_by(parts: Parts, model: Champion, number: int) -> None:
+def _complete_by(context: LabelingContext, model: Champion, number: int) -> None:
+    """Store a model's completions of all prompts that it has not completed yet."""
     done = {
         c.sample_id
-        for c in parts.store.labels.completions(parts.generation)
+        for c in context.store.labels.completions(context.generation)
         if c.model_digest == model.digest
     }
-    todo = [s for s in prompts(parts) if s.sample_id not in done]
+    todo = [s for s in prompts(context) if s.sample_id not in done]
     with progress("completing prompts", total=len(todo)) as advance:
-        for chunk in parts.chunks(todo):
+        for chunk in context.chunks(todo):
             repeated = [s for s in chunk for _ in range(number)]
-            seed = int(content_key(parts.seed, parts.generation, chunk[0].sample_id)[:8], 16)
+            seed = int(content_key(context.seed, context.generation, chunk[0].sample_id)[:8], 16)
             texts = model.complete(
                 [s.prompt for s in repeated],
-                parts.config.completion_tokens,
-                parts.config.temperature,
+                context.config.completion_tokens,
+                context.config.temperature,
                 seed,
             )
-            parts.store.labels.add_completions(
+            context.store.labels.add_completions(
                 [
-                    _completion(model.digest, sample, i % number, text, parts.generation)
+                    _completion(model.digest, sample, i % number, text, context.generation)
                     for i, (sample, text) in enumerate(zip(repeated, texts, strict=True))
                 ]
             )
@@ -86,124 +89,136 @@ def _completion(
     )
 
 
-def prefer(parts: Parts, admissions: Admissions) -> None:
-    """Make preferences of the completions: what can be checked by the verifier, the rest by an
+def prefer(context: LabelingContext, admissions: Admissions) -> None:
+    """Make preferences from completions: by the verifier if they can be checked, else by an
     admitted labeler.
     """
-    completions = parts.store.labels.completions(parts.generation)
-    asked = prompts(parts)
-    checked = [s for s in asked if s.check]
-    found = _checked(parts, checked, completions)
-    admission = admissions[load_rubric(parts.config.answer_rubric).id]
+    completions = context.store.labels.completions(context.generation)
+    samples = prompts(context)
+    checked = [s for s in samples if s.check]
+    preferences = _checked(context, checked, completions)
+    admission = admissions[load_rubric(context.config.answer_rubric).id]
     if admission.admitted:
-        others = [s for s in asked if not s.check]
-        found |= {s.sample_id: [] for s in others} | _judged(parts, admission, others, completions)
-    _keep_preferences(parts, found)
-    _ask_what_is_known(parts, [p for s in checked for p in found[s.sample_id][:1]], admissions)
+        others = [s for s in samples if not s.check]
+        preferences |= {s.sample_id: [] for s in others}
+        preferences |= _judged(context, admission, others, completions)
+    _keep_preferences(context, preferences)
+    known = [p for s in checked for p in preferences[s.sample_id][:1]]
+    _ask_about_checked(context, known, admissions)
 
 
 def _checked(
-    parts: Parts, samples: Sequence[Sample], completions: Sequence[Completion]
+    context: LabelingContext, samples: Sequence[Sample], completions: Sequence[Completion]
 ) -> dict[str, list[Preference]]:
+    """Return prompt id -> preferences by the verifier."""
     by_prompt: dict[str, list[Completion]] = {}
     for completion in completions:
         by_prompt.setdefault(completion.sample_id, []).append(completion)
-    found: dict[str, list[Preference]] = {}
+    preferences: dict[str, list[Preference]] = {}
+    generation = context.generation
     for sample in samples:
-        mine = by_prompt.get(sample.sample_id, [])
-        is_right = parts.verifier.check(claims_of(sample, mine))
-        parts.store.labels.add_judgments(
-            checked_judgments(sample, mine, is_right, parts.generation)
-        )
-        found[sample.sample_id] = checked_preferences(sample, mine, is_right, parts.generation)
-    return found
+        own = by_prompt.get(sample.sample_id, [])
+        is_right = context.verifier.check(completion_claims(sample, own))
+        context.store.labels.add_judgments(checked_judgments(sample, own, is_right, generation))
+        preferences[sample.sample_id] = checked_preferences(sample, own, is_right, generation)
+    return preferences
 
 
 def _judged(
-    parts: Parts, admission: Admission, samples: Sequence[Sample], completions: Sequence[Completion]
+    context: LabelingContext,
+    admission: Admission,
+    samples: Sequence[Sample],
+    completions: Sequence[Completion],
 ) -> dict[str, list[Preference]]:
-    """Prompt to preferences by the labeler: asks about what teaches most, until the budget is
-    spent.
-    """
-    groups = groups_of(samples, completions, parts.champion.digest, parts.generation)
-    rubric = load_rubric(parts.config.answer_rubric)
-    contests = Contests(parts.judge, parts.config, rubric, admission, parts.seed, parts.generation)
+    """Return prompt id -> preferences by the labeler, which is asked until the budget is spent."""
+    groups = completion_groups(samples, completions, context.champion.digest, context.generation)
+    rubric = load_rubric(context.config.answer_rubric)
+    planner = ContestPlanner(
+        context.judge, context.config, rubric, admission, context.seed, context.generation
+    )
     rows = {
         j.subject_id: j
-        for j in parts.store.labels.judgments(parts.generation, rubric.id)
-        if j.mode == contests.mode
+        for j in context.store.labels.judgments(context.generation, rubric.id)
+        if j.mode == planner.mode
     }
     with progress(
-        f"comparing completions by {rubric.id}", total=contests.most_items(groups)
+        f"comparing completions by {rubric.id}", total=planner.max_items(groups)
     ) as advance:
-        while (batch := contests.next_batch(groups, rows)) is not None:
-            for part in batch.parts(parts.config.chunk_size):
-                judged = parts.judge.judge(part)
-                parts.store.labels.add_judgments(judged)
+        while (batch := planner.next_batch(groups, rows)) is not None:
+            for part in batch.chunks(context.config.chunk_size):
+                judged = context.judge.judge(part)
+                context.store.labels.add_judgments(judged)
                 rows |= {j.subject_id: j for j in judged}
                 advance(part.num_items)
-    if parts.older is not None:
-        wins, number = wins_over_older(groups, contests_in(groups, rows, admission.temperature))
-        _note_win_rate(parts, admission, parts.older.digest, wins, number)
-    return preferences_from(groups, rows, admission, parts.config.min_margin, parts.generation)
+    if context.older is not None:
+        wins, number = wins_over_older(groups, read_contests(groups, rows, admission.temperature))
+        _note_win_rate(context, admission, context.older.digest, wins, number)
+    return preferences_from(groups, rows, admission, context.config.min_margin, context.generation)
 
 
-def _note_win_rate(parts: Parts, admission: Admission, older: str, wins: int, number: int) -> None:
-    """How often the champion's completions win over those of the model before it, the labeler's
-    errors taken out.
+def _note_win_rate(
+    context: LabelingContext, admission: Admission, older: str, wins: int, number: int
+) -> None:
+    """Store and print how often the champion's completions win over those of the previous
+    champion.
     """
     if number == 0:
         return
-    tested = parts.store.labelers.tested_probes(admission.labeler)
-    rate = win_rate_of(
-        admission, tested, (parts.champion.digest, older), (wins, number), parts.generation
+    tested = context.store.labelers.tested_probes(admission.labeler)
+    rate = make_win_rate(
+        admission, tested, (context.champion.digest, older), (wins, number), context.generation
     )
-    parts.store.labelers.add_win_rate(rate)
-    told = f"none: {rate.why}" if rate.why else str(Interval(rate.corrected, rate.low, rate.high))
-    said = Interval(rate.said, rate.said_low, rate.said_high)
-    note(f"the champion wins {said} of {number} pairs against the one before it; corrected {told}")
+    context.store.labelers.add_win_rate(rate)
+    raw = Interval(rate.said, rate.said_low, rate.said_high)
+    corrected = str(Interval(rate.corrected, rate.low, rate.high))
+    if rate.why:
+        corrected = f"none: {rate.why}"
+    note(
+        f"the champion wins {raw} of {number} pairs against the one before it;"
+        f" corrected {corrected}"
+    )
 
 
-def _keep_preferences(parts: Parts, found: Mapping[str, Sequence[Preference]]) -> None:
-    """Store preferences; none between completions, and held-out text among them, are drops with a
-    reason.
+def _keep_preferences(
+    context: LabelingContext, preferences: Mapping[str, Sequence[Preference]]
+) -> None:
+    """Store preferences. Prompts without any, and those with held-out text, are recorded as drops.
 
-    One held-out text costs the whole ranking of its prompt.
+    Held-out text in one pair removes all preferences of its prompt.
     """
     drops = [
         ("no preference between completions", sample_id)
-        for sample_id, made in found.items()
-        if not made
+        for sample_id, ranking in preferences.items()
+        if not ranking
     ]
-    flat = [p for made in found.values() for p in made]
-    shares = parts.held_out.shares([f"{p.chosen}\n{p.rejected}" for p in flat])
-    lost = {p.sample_id: None for p, share in zip(flat, shares, strict=True) if share > 0}
-    drops += [(HELD_OUT_REASON, sample_id) for sample_id in lost]
-    parts.store.run.note_drops(parts.generation, "label", drops)
-    parts.store.labels.add_preferences([p for p in flat if p.sample_id not in lost])
+    flat = [p for ranking in preferences.values() for p in ranking]
+    shares = context.held_out.shares([f"{p.chosen}\n{p.rejected}" for p in flat])
+    overlapping = {p.sample_id: None for p, share in zip(flat, shares, strict=True) if share > 0}
+    drops += [(HELD_OUT_REASON, sample_id) for sample_id in overlapping]
+    context.store.run.note_drops(context.generation, "label", drops)
+    context.store.labels.add_preferences([p for p in flat if p.sample_id not in overlapping])
 
 
-def _ask_what_is_known(
-    parts: Parts, preferences: Sequence[Preference], admissions: Admissions
+def _ask_about_checked(
+    context: LabelingContext, preferences: Sequence[Preference], admissions: Admissions
 ) -> None:
-    """Ask the labeler about pairs that were checked: where it disagrees, it errs, and that is
-    counted.
-    """
-    rubric = load_rubric(parts.config.correctness_rubric)
-    way = admissions[rubric.id].way
-    if rubric.choice is None and not parts.judge.values_sides:
+    """Ask the labeler about pairs that the verifier decided, and count its errors."""
+    rubric = load_rubric(context.config.correctness_rubric)
+    method = admissions[rubric.id].method
+    if rubric.choice is None and not context.judge.values_sides:
         return
-    done = {j.subject_id for j in parts.store.labels.judgments(parts.generation, rubric.id)}
+    done = {j.subject_id for j in context.store.labels.judgments(context.generation, rubric.id)}
     pairs = [pair for pair in map(known_pair, preferences) if pair.pair_id not in done]
     batch = Batch(
-        rubric, "pairwise", way, pairs=pairs, seed=parts.seed, generation=parts.generation
+        rubric, "pairwise", method, pairs=pairs, seed=context.seed, generation=context.generation
     )
     with progress("asking about what was checked", total=len(pairs)) as advance:
-        for part in batch.parts(parts.config.chunk_size):
-            parts.store.labels.add_judgments(parts.judge.judge(part))
+        for part in batch.chunks(context.config.chunk_size):
+            context.store.labels.add_judgments(context.judge.judge(part))
             advance(part.num_items)
-    clashes, number = parts.store.labelers.clashes(parts.generation)
+    clashes, number = context.store.labelers.clashes(context.generation)
     if number:
         note(
-            f"{rubric.id}: the labeler errs on {clashes} of {number} checked pairs ({share_of(clashes, number)})"
+            f"{rubric.id}: the labeler errs on {clashes} of {number} checked pairs"
+            f" ({share_interval(clashes, number)})"
         )

@@ -1,11 +1,9 @@
-"""Strengths of texts from contests between them: Bradley and Terry's model with Davidson's ties and
-covariates.
+"""Strengths of texts from contests: a Bradley-Terry model with Davidson's ties and covariates.
 
-A contest's log-odds are the difference of the two strengths, plus what length and style add (the
-coefficients, shared by all contests, as in the style control of Chatbot Arena), so that the
-strengths are what is left. Outcomes may be probabilities. A normal prior keeps strengths finite
-where somebody always wins; Laplace's approximation gives their covariance. Davidson 1970 for the
-ties: P(tie) is in proportion to nu times the geometric mean.
+A contest's log-odds are the difference of two strengths plus the effects of length and style. The
+coefficients are shared by all contests, as in the style control of Chatbot Arena. Outcomes may be
+probabilities. A normal prior keeps strengths finite if a text wins always; Laplace's approximation
+gives their covariance. Ties: P(tie) is proportional to nu times the geometric mean (Davidson 1970).
 """
 
 from __future__ import annotations
@@ -24,15 +22,13 @@ from judges.judgment.answers import sigmoid
 
 Floats = NDArray[np.float64]
 PRIOR_SD = 2.0
-"""Standard deviation of a strength before anything is seen, in log-odds."""
+"""Standard deviation of the prior of a strength, in log-odds."""
 COVARIATE_SD = 1.0
 
 
 @dataclass(frozen=True)
 class Contest:
-    """`win` and `tie` are the probabilities that the first item is the better one, and that neither
-    is.
-    """
+    """A contest between two items. `win` is P(first is better, if not a tie), `tie` is P(tie)."""
 
     first: int
     second: int
@@ -44,44 +40,47 @@ class Contest:
 class Ratings:
     """Strengths in log-odds, shape (items,), and coefficients, shape (covariates,).
 
-    `log_nu` is the liking for ties, minus infinity where there are none. Items that no chain of
-    contests joins are independent, so there is one matrix of covariances for each `group` of joined
-    ones, in which an item has a `place`.
+    `log_nu` is the log of the tie parameter, minus infinity if there are no ties. Items that are
+    not connected by contests are independent, so there is one covariance matrix per `group` of
+    connected items, in which an item has a `position`.
     """
 
     strengths: Floats
     coefficients: Floats
     log_nu: float
     group: NDArray[np.int64]
-    place: NDArray[np.int64]
+    position: NDArray[np.int64]
     covariances: list[Floats]
 
     def margin(self, first: int, second: int) -> float:
-        """By how much the first is stronger, in log-odds."""
+        """Return the strength of the first minus that of the second, in log-odds."""
         return float(self.strengths[first] - self.strengths[second])
 
     def variance(self, first: int, second: int) -> float:
-        """The variance of `margin`."""
-        shared = (
-            2 * self._covariance(first, second) if self.group[first] == self.group[second] else 0.0
-        )
+        """Return the variance of `margin`."""
+        shared = 0.0
+        if self.group[first] == self.group[second]:
+            shared = 2 * self._covariance(first, second)
         return max(self._covariance(first, first) + self._covariance(second, second) - shared, 0.0)
 
     def _covariance(self, first: int, second: int) -> float:
-        return float(self.covariances[self.group[first]][self.place[first], self.place[second]])
+        return float(
+            self.covariances[self.group[first]][self.position[first], self.position[second]]
+        )
 
     def probability(self, first: int, second: int) -> float:
-        """The probability that the first is better where it is no tie; nearer to a half the less is
-        known.
+        """Return the probability that the first is better, if not a tie. It is nearer to 0.5 the
+        less is known.
 
-        The logistic function averaged over the margin's normal distribution (MacKay 1992).
+        This is the logistic function averaged over the normal distribution of the margin (MacKay
+        1992).
         """
         shrunk = self.margin(first, second) / np.sqrt(1 + np.pi * self.variance(first, second) / 8)
         return sigmoid(float(shrunk))
 
     def information(self, first: int, second: int) -> float:
-        """How much is learned by one more contest: half the logarithm of how far it shrinks the
-        margin's variance.
+        """Return the information of one more contest: half the log of the factor by which it
+        shrinks the margin's variance.
         """
         p = self.probability(first, second)
         return float(0.5 * np.log1p(p * (1 - p) * self.variance(first, second)))
@@ -89,8 +88,8 @@ class Ratings:
 
 @dataclass(frozen=True)
 class _Problem:
-    """Contests as arrays, shape (contests,), and `shifts`, the covariates' differences, (contests,
-    covariates).
+    """Contests as arrays, shape (contests,). `shifts` are the covariates' differences, shape
+    (contests, covariates).
     """
 
     num_items: int
@@ -102,23 +101,22 @@ class _Problem:
     prior_sd: float
 
     def log_odds(self, x: Floats) -> Floats:
-        strengths, coefficients = (
-            x[: self.num_items],
-            x[self.num_items : self.num_items + self.shifts.shape[1]],
-        )
+        num_covariates = self.shifts.shape[1]
+        strengths = x[: self.num_items]
+        coefficients = x[self.num_items : self.num_items + num_covariates]
         return np.asarray(
             strengths[self.first] - strengths[self.second] + self.shifts @ coefficients
         )
 
     def log_shares(self, x: Floats) -> Floats:
-        """Log-probabilities of first, second and tie, shape (contests, 3)."""
+        """Return the log-probabilities of first, second and tie, shape (contests, 3)."""
         z = self.log_odds(x)
         log_nu = np.full_like(z, x[-1] if self.has_ties else -np.inf)
         weights = np.stack([z / 2, -z / 2, log_nu], axis=1)
         return np.asarray(weights - logsumexp(weights, axis=1, keepdims=True))
 
     def loss(self, x: Floats) -> tuple[float, Floats]:
-        """Negative log-posterior and its gradient."""
+        """Return the negative log-posterior and its gradient."""
         log_shares = self.log_shares(x)
         shares = np.exp(log_shares)
         safe = np.where(np.isfinite(log_shares), log_shares, 0.0)
@@ -131,9 +129,8 @@ class _Problem:
         gradient[self.num_items : self.num_items + num_covariates] = self.shifts.T @ dz
         gradient[-1] = excess[:, 2].sum() if self.has_ties else 0.0
         precision = self._precision(len(x))
-        return float(
-            -(self.outcomes * safe).sum() + 0.5 * (precision * x**2).sum()
-        ), gradient + precision * x
+        loss = -(self.outcomes * safe).sum() + 0.5 * (precision * x**2).sum()
+        return float(loss), gradient + precision * x
 
     def _precision(self, size: int) -> Floats:
         precision = np.full(size, 1 / COVARIATE_SD**2)
@@ -141,8 +138,8 @@ class _Problem:
         return precision
 
     def covariances(self, x: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64], list[Floats]]:
-        """(group, place, covariances) as in `Ratings`: the inverse of the Hessian with the
-        coefficients held fixed.
+        """Return (group, position, covariances) as in `Ratings`: the inverse of the Hessian for
+        fixed coefficients.
         """
         shares = np.exp(self.log_shares(x))
         curvature = 0.25 * (shares[:, 0] + shares[:, 1] - (shares[:, 0] - shares[:, 1]) ** 2)
@@ -156,14 +153,14 @@ class _Problem:
         number, group = connected_components(joined, directed=False)
         order = np.argsort(group, kind="stable")
         members = np.split(order, np.cumsum(np.bincount(group, minlength=number))[:-1])
-        place = np.zeros(self.num_items, dtype=np.int64)
+        position = np.zeros(self.num_items, dtype=np.int64)
         matrices = []
         for items in members:
-            place[items] = np.arange(len(items))
+            position[items] = np.arange(len(items))
             ties = joined[items][:, items].toarray()
             hessian = np.diag(ties.sum(axis=1) + 1 / self.prior_sd**2) - ties
             matrices.append(np.asarray(np.linalg.inv(hessian)))
-        return group.astype(np.int64), place, matrices
+        return group.astype(np.int64), position, matrices
 
 
 def fit_ratings(
@@ -172,15 +169,10 @@ def fit_ratings(
     covariates: Floats | None = None,
     prior_sd: float = PRIOR_SD,
 ) -> Ratings:
-    """The likeliest strengths. `covariates` has shape (items, covariates); they are standardised
-    here.
+    """Return the maximum a posteriori strengths. `covariates` has shape (items, covariates) and is
+    standardised here.
     """
-    table = (
-        np.zeros((num_items, 0)) if covariates is None else np.asarray(covariates, dtype=np.float64)
-    )
-    if num_items:
-        spread = table.std(axis=0)
-        table = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    table = _standardised(num_items, covariates)
     first = np.array([c.first for c in contests], dtype=np.int64)
     second = np.array([c.second for c in contests], dtype=np.int64)
     outcomes = np.array(
@@ -194,13 +186,21 @@ def fit_ratings(
     x = minimize(
         problem.loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 2000, "ftol": 1e-14}
     ).x
-    group, place, covariances = problem.covariances(x)
+    group, position, covariances = problem.covariances(x)
     log_nu = float(x[-1]) if has_ties else -np.inf
-    return Ratings(x[:num_items], x[num_items:-1], log_nu, group, place, covariances)
+    return Ratings(x[:num_items], x[num_items:-1], log_nu, group, position, covariances)
 
 
-def style_of(text: str) -> tuple[float, float]:
-    """(logarithm of the length, share of lines that are lists, headings or code) of a text."""
+def _standardised(num_items: int, covariates: Floats | None) -> Floats:
+    if covariates is None or num_items == 0:
+        return np.zeros((num_items, 0 if covariates is None else covariates.shape[1]))
+    table = np.asarray(covariates, dtype=np.float64)
+    spread = table.std(axis=0)
+    return np.asarray((table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
+
+
+def style_features(text: str) -> tuple[float, float]:
+    """Return (log length, share of lines that are lists, headings or code) of a text."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     marked = sum(line.startswith(("-", "*", "#", "```", "1.", "2.", "3.")) for line in lines)
     return float(np.log1p(len(text))), marked / max(len(lines), 1)

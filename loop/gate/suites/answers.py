@@ -11,15 +11,16 @@ from typing_extensions import override
 
 from infra.console import note, warn
 from infra.records import unit_hash
+from infra.records.labeler import LabelerErrors
 from infra.store import Store
 from judges.config import JudgeConfig
 from judges.judgment.pairs import Comparison, Pair
 from judges.judgment.protocol import Judge
 from judges.making.context import Verifier
-from judges.measuring.datasheet import is_admitted, measure
+from judges.measuring.datasheet import is_admitted, measure_on_gold
 from judges.measuring.gold import GoldSet
 from judges.measuring.probes import gold_set
-from judges.measuring.winrates import Errors, corrected_win_rate
+from judges.measuring.win_rates import corrected_win_rate
 from judges.rubrics import Rubric, load_rubric
 from judges.verifying.checks import Claim
 from loop.gate.config import LABELER_SUITE, GateConfig, SuiteConfig
@@ -34,8 +35,8 @@ class Referee:
 
     judge: Judge
     rubric: Rubric
-    way: str
-    errors: Errors
+    method: str
+    errors: LabelerErrors
     is_admitted: bool
     """Whether it is better than chance."""
 
@@ -52,11 +53,10 @@ def measure_referee(judge: Judge, config: JudgeConfig, store: Store) -> Referee:
     rubric = load_rubric(config.answer_rubric)
     pairs = tuple(pair for probe in rubric.probes for pair in gold_set(probe).pairs)
     gold = GoldSet("built-in/" + "+".join(rubric.probes), pairs)
-    measured = measure(judge, rubric, gold)
+    measured = measure_on_gold(judge, rubric, gold)
     store.labelers.add_gold_sheet(measured.sheet, measured.items, measured.rows)
     sheet = measured.sheet
-    errors = Errors(sheet.num_a, sheet.right_a, sheet.num_b, sheet.right_b)
-    return Referee(judge, rubric, sheet.way, errors, is_admitted(sheet))
+    return Referee(judge, rubric, sheet.method, sheet.errors, is_admitted(sheet))
 
 
 class CheckedAnswers(FileSuite):
@@ -130,7 +130,7 @@ class JudgedAnswers(NamedSuite):
             for item, text, other in zip(items, texts, champion, strict=True)
             if text != other
         ]
-        compared = referee.judge.compare(referee.rubric, referee.way, pairs) if pairs else []
+        compared = referee.judge.compare(referee.rubric, referee.method, pairs) if pairs else []
         comparisons = iter(compared)
         return [
             0.5 if text == other else _win_share(next(comparisons))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
+from infra.models.text_size import estimated_tokens
 from infra.store import Store
-from judges.making.passages.passages import estimated_tokens
 from loop.gate.config import GateConfig, Role
 from loop.gate.estimates import window
 from loop.gate.suites.base import BITS_PER_BYTE, Item, Metric, Scorer, Suite

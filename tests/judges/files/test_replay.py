@@ -10,15 +10,15 @@ import pytest
 
 from infra.models.language_model import LanguageModel
 from judges.config import JudgeConfig
-from judges.files.replay import Replayed, replay
+from judges.files.replay import ReplayResult, replay
 from judges.making.labeling import Labeling
-from judges.making.preferences.preferring import wins_over_older
+from judges.making.preferences.judged import wins_over_older
 from judges.making.preferences.rating import Contest
+from tests.judges.making.test_judged import group
 from tests.judges.making.test_labeling import TinyChampion, labeling  # noqa: F401 (a fixture)
-from tests.judges.making.test_preferring import group
 
 
-def outcome(found: list[Replayed]) -> dict[str, int]:
+def outcome(found: list[ReplayResult]) -> dict[str, int]:
     return {one.kind: len(one.differing) for one in found}
 
 
@@ -59,7 +59,7 @@ def test_every_aggregate_comes_out_the_same(labeled: Labeling) -> None:
 @pytest.mark.parametrize(
     ("change", "kind"),
     [
-        ("UPDATE datasheet SET accuracy = 0.99", "datasheets"),
+        ("UPDATE datasheet SET admission_low = 0.99", "datasheets"),
         ("UPDATE probe_result SET lower = 0.1 WHERE half = 'test'", "probes"),
         ("UPDATE admission SET temperature = 9", "admissions"),
         ("UPDATE win_rate SET said = 0.01", "win rates"),
@@ -80,7 +80,7 @@ def test_what_was_changed_is_found(labeled: Labeling, change: str, kind: str) ->
 
 def test_a_labeler_that_fails_on_the_recipes_gold_is_not_admitted(
     labeling: Labeling,  # noqa: F811
-    tmp_path: Path,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
     gold = tmp_path / "gold.jsonl"
     pairs = [{"prompt": f"q{i}", "a": "yes " * 9, "b": "no", "label": "A"} for i in range(60)]

@@ -16,14 +16,14 @@ from infra.errors import UserError
 from infra.records import Judgment
 from infra.store import Store
 from judges.config import ScriptedConfig
-from judges.judgment.answers import REASONS, LabelAnswer, Usage
-from judges.judgment.asking import AsksLabels
+from judges.judgment.answers import UNSCORED_REASONS, LabelAnswer, TokenUsage
+from judges.judgment.batches import Batch, Mode
 from judges.judgment.elicitation import Subject
-from judges.judgment.judging import Batch, Mode
-from judges.judgment.listwise import LETTERS, Listing, merged, orders
+from judges.judgment.label_questions import LabelQuestionJudge
+from judges.judgment.listwise import LETTERS, CandidateList, merge_orders, shown_orders
 from judges.judgment.pairs import Pair
 from judges.judgment.protocol import Judge
-from judges.judgment.questions import Material, Poser, Question, visible
+from judges.judgment.questions import Material, Question, QuestionWriter, visible
 from judges.labelers.local import LocalJudge
 from judges.labelers.scripted import ScriptedJudge
 from judges.rubrics import CHOICE, Criterion, Rubric, checked_labels, load_rubric
@@ -36,13 +36,13 @@ SUBJECTS = [
 PAIRS = [
     Pair(f"p{i}", "Why does ice float?", TEXTS[0], text, "A") for i, text in enumerate(TEXTS[1:])
 ]
-LISTINGS = [Listing("l0", "Why does ice float?", TEXTS, truth=0)]
+LISTINGS = [CandidateList("l0", "Why does ice float?", TEXTS, truth=0)]
 
 
-class Menu(AsksLabels):
+class Menu(LabelQuestionJudge):
     """Names the label of the first place, or whatever text it is told to like."""
 
-    name, ways, values_sides = "menu@1", ("logprobs",), False
+    name, methods, values_sides = "menu@1", ("logprobs",), False
 
     def __init__(self, liked: str = "", place_bias: float = 0.0) -> None:
         self.liked, self.place_bias = liked, place_bias
@@ -51,7 +51,7 @@ class Menu(AsksLabels):
     def clean(self, text: str) -> str:
         return text
 
-    def score_labels(self, way: str, questions: Sequence[Question]) -> list[LabelAnswer]:
+    def score_labels(self, method: str, questions: Sequence[Question]) -> list[LabelAnswer]:
         self.asked += questions
         return [self._answer(question) for question in questions]
 
@@ -62,16 +62,16 @@ class Menu(AsksLabels):
             places = [question.content.find(f" {letter}:") for letter in LETTERS[: len(odds)]]
             before = [p for p in places if 0 <= p < question.content.find(self.liked)]
             odds[len(before) - 1] += 2.0
-        return LabelAnswer(tuple(odds), "", Usage(10, 1), "said")
+        return LabelAnswer(tuple(odds), "", TokenUsage(10, 1), "said")
 
-    def score(self, rubric, way, subjects):
-        return self.score_criteria(rubric, way, subjects)
+    def score(self, rubric, method, subjects):
+        return self.score_criteria(rubric, method, subjects)
 
-    def compare(self, rubric, way, pairs):
-        return self.choose(rubric, way, pairs)
+    def compare(self, rubric, method, pairs):
+        return self.compare_shown(rubric, method, pairs)
 
-    def rank(self, rubric, way, listings):
-        return self.best_of(rubric, way, listings)
+    def rank(self, rubric, method, candidate_lists):
+        return self.rank_shown(rubric, method, candidate_lists)
 
     def complete(self, prompts, max_new_tokens, temperature, seed):
         return []
@@ -86,14 +86,14 @@ def judge(request: pytest.FixtureRequest) -> Judge:
     )
 
 
-def batch(judge: Judge, mode: Mode, way: str = "") -> Batch:
+def batch(judge: Judge, mode: Mode, method: str = "") -> Batch:
     return Batch(
         RUBRIC,
         mode,
-        way or judge.ways[0],
+        method or judge.methods[0],
         subjects=[*SUBJECTS, Subject("e", "q", " ")],
         pairs=[*PAIRS, Pair("e", "q", "", " ")],
-        listings=LISTINGS,
+        candidate_lists=LISTINGS,
         seed=3,
         generation=2,
     )
@@ -105,7 +105,11 @@ def test_a_judgment_is_scored_with_all_it_rests_on_or_says_why_not(
 ) -> None:
     asked = batch(judge, mode)
     rows = judge.judge(asked)
-    items = {"pointwise": asked.subjects, "pairwise": asked.pairs, "listwise": asked.listings}[mode]
+    items = {
+        "pointwise": asked.subjects,
+        "pairwise": asked.pairs,
+        "listwise": asked.candidate_lists,
+    }[mode]
     assert len(rows) == len(items)
     for row in rows:
         assert (row.mode, row.rubric, row.rubric_digest, row.seed) == (
@@ -117,7 +121,7 @@ def test_a_judgment_is_scored_with_all_it_rests_on_or_says_why_not(
         assert row.labeler == judge.name
         assert len(row.subject_hashes) >= 3
         if row.status == "unscored":
-            assert row.reason in REASONS
+            assert row.reason in UNSCORED_REASONS
             assert (row.value, row.verdict, row.distribution) == (0.0, "", ())
         else:
             assert math.isclose(sum(row.distribution), 1.0, abs_tol=1e-9)
@@ -147,7 +151,9 @@ def test_modes_ways_and_texts_leave_their_marks(judge: Judge) -> None:
 def test_choice_is_one_more_way_for_who_values_texts_alone() -> None:
     local = LocalJudge("tiny:llama")
     for mode in ("pairwise", "listwise"):
-        alone, shown = (local.judge(batch(local, mode, way)) for way in ("likelihood", CHOICE))  # type: ignore[arg-type]
+        alone, shown = (
+            local.judge(batch(local, mode, method)) for method in ("likelihood", CHOICE)
+        )  # type: ignore[arg-type]
         assert {row.gap for row in alone} == {0.0}
         assert any(row.gap != 0 for row in shown)
         assert alone[0].template_digest != shown[0].template_digest
@@ -163,7 +169,7 @@ def test_a_liking_for_a_place_is_the_same_for_all_texts_of_a_list(bias: float) -
 
 @given(st.integers(2, 5), st.integers(0, 1000))
 def test_every_text_stands_in_every_place_once(size: int, seed: int) -> None:
-    shown = orders(Listing(f"x{seed}", "", tuple("abcde"[:size])), seed)
+    shown = shown_orders(CandidateList(f"x{seed}", "", tuple("abcde"[:size])), seed)
     assert len(shown) == size
     assert {len(set(column)) for column in zip(*shown, strict=True)} == {size}
     assert all(tuple(sorted(order)) in permutations(range(size)) for order in shown)
@@ -172,14 +178,14 @@ def test_every_text_stands_in_every_place_once(size: int, seed: int) -> None:
 def test_a_list_has_two_to_five_texts() -> None:
     for number in (1, 6):
         with pytest.raises(ValueError, match="2 to 5"):
-            Listing("x", "", ("a",) * number)
+            CandidateList("x", "", ("a",) * number)
 
 
 def test_the_same_scores_in_other_orders_are_the_same_ranking() -> None:
-    ranking = merged(
+    ranking = merge_orders(
         [(0, 1), (1, 0)],
         [(math.log(0.75), math.log(0.25)), (math.log(0.25), math.log(0.75))],
-        Usage(),
+        TokenUsage(),
         "",
     )
     assert ranking.distribution == pytest.approx((0.75, 0.25))
@@ -197,7 +203,9 @@ def test_a_value_is_the_weighted_mean_of_what_its_criteria_expect() -> None:
     rubric = graded(
         Criterion(question="a", weight=3), Criterion(question="b", labels=["Good", "Fair", "Poor"])
     )
-    assert rubric.value_of([(0.8, 0.2), (0.2, 0.6, 0.2)]) == pytest.approx((3 * 0.8 + 0.5) / 4)
+    assert rubric.weighted_value([(0.8, 0.2), (0.2, 0.6, 0.2)]) == pytest.approx(
+        (3 * 0.8 + 0.5) / 4
+    )
     (row,) = Menu().judge(Batch(rubric, "pointwise", "logprobs", subjects=SUBJECTS[:1]))
     assert row.value == pytest.approx(0.5)
     assert row.labels == ("Yes", "No")
@@ -223,7 +231,7 @@ def test_labels_that_could_be_mistaken_are_refused(labels: list[str]) -> None:
 
 def test_labels_that_begin_with_the_same_tokens_are_refused() -> None:
     local = LocalJudge("tiny:llama")
-    with pytest.raises(UserError, match="begins like"):
+    with pytest.raises(UserError, match="begin like"):
         local.score_labels("label_given_text", [Question("k", "c", ("ab", "abc"))])
 
 
@@ -241,7 +249,9 @@ def test_a_tie_is_a_verdict_where_it_is_offered() -> None:
 
 
 def posed(**parts: str) -> Question:
-    return Poser(RUBRIC, 7).pose("i", RUBRIC.template, ["Yes", "No"], Material(**parts), "Is it?")
+    return QuestionWriter(RUBRIC, 7).write(
+        "i", RUBRIC.template, ["Yes", "No"], Material(**parts), "Is it?"
+    )
 
 
 def test_material_is_fenced_in_by_a_mark_of_its_own() -> None:
@@ -286,11 +296,11 @@ def test_a_rubric_of_ones_own_is_a_file(tmp_path: Path) -> None:
         '[[criteria]]\nquestion = "Good?"\nlabels = ["5", "4", "3", "2", "1"]\n'
     )
     local = LocalJudge("tiny:llama")
-    assert load_rubric(str(path)).usable(local.ways) == ["label_given_text"]
+    assert load_rubric(str(path)).usable_methods(local.methods) == ["label_given_text"]
     (row,) = local.judge(
         Batch(load_rubric(str(path)), "pointwise", "label_given_text", subjects=SUBJECTS[:1])
     )
     assert row.labels == ("5", "4", "3", "2", "1")
     path.write_text(path.read_text().replace('"1"]', '"1", "10"]'))
-    with pytest.raises(UserError, match="begin alike"):
+    with pytest.raises(UserError, match="prefix of the other"):
         load_rubric.__wrapped__(str(path))

@@ -11,7 +11,7 @@ from judges.judgment.protocol import Judge
 from judges.labelers.local import LocalJudge
 from judges.labelers.scripted import ScriptedJudge
 from judges.measuring.probes import gold_set
-from judges.rubrics import CHOICE, WAYS, load_rubric
+from judges.rubrics import CHOICE, METHODS, load_rubric
 
 RUBRIC = load_rubric("relevance")
 PAIRS = gold_set("off_topic", 8).pairs
@@ -24,27 +24,27 @@ def local() -> LocalJudge:
     return LocalJudge("tiny:llama")
 
 
-@pytest.mark.parametrize("way", [*WAYS, CHOICE])
-def test_a_swapped_pair_gets_the_opposite_verdict(local: LocalJudge, way: str) -> None:
+@pytest.mark.parametrize("method", [*METHODS, CHOICE])
+def test_a_swapped_pair_gets_the_opposite_verdict(local: LocalJudge, method: str) -> None:
     straight, swapped = (
-        local.compare(RUBRIC, way, ps) for ps in (PAIRS, [p.swapped() for p in PAIRS])
+        local.compare(RUBRIC, method, ps) for ps in (PAIRS, [p.swapped() for p in PAIRS])
     )
     for a, b in zip(straight, swapped, strict=True):
         assert a.log_odds == pytest.approx(-b.log_odds, abs=TOLERANCE)
         assert a.gap == pytest.approx(b.gap, abs=TOLERANCE)
 
 
-@pytest.mark.parametrize("way", [*WAYS, CHOICE])
-def test_results_do_not_depend_on_the_batch(local: LocalJudge, way: str) -> None:
-    together = local.compare(RUBRIC, way, PAIRS)
+@pytest.mark.parametrize("method", [*METHODS, CHOICE])
+def test_results_do_not_depend_on_the_batch(local: LocalJudge, method: str) -> None:
+    together = local.compare(RUBRIC, method, PAIRS)
     for pair, one in zip(PAIRS, together, strict=True):
-        (alone,) = local.compare(RUBRIC, way, [pair])
+        (alone,) = local.compare(RUBRIC, method, [pair])
         assert alone.log_odds == pytest.approx(one.log_odds, abs=TOLERANCE)
 
 
-@pytest.mark.parametrize("way", [*WAYS, CHOICE])
-def test_equal_answers_are_a_tie(local: LocalJudge, way: str) -> None:
-    (same,) = local.compare(RUBRIC, way, [Pair("i", "What is it?", "The same.", "The same.")])
+@pytest.mark.parametrize("method", [*METHODS, CHOICE])
+def test_equal_answers_are_a_tie(local: LocalJudge, method: str) -> None:
+    (same,) = local.compare(RUBRIC, method, [Pair("i", "What is it?", "The same.", "The same.")])
     assert same.verdict(1e-6) == "tie"
 
 

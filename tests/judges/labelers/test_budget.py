@@ -1,4 +1,4 @@
-"""What labels may cost: nothing is asked past the limit, and the estimate is no less than what is
+"""What labels may cost: nothing is asked past the limit, and the estimate_costs is no less than what is
 spent."""
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import pytest
 from infra.models.language_model import CompletedText
 from judges.config import EndpointConfig, JudgeConfig, ScriptedConfig
 from judges.judgment.elicitation import Subject
-from judges.judgment.listwise import Listing
+from judges.judgment.listwise import CandidateList
 from judges.judgment.pairs import Pair
-from judges.labelers.answering import AnswersFirst
+from judges.labelers.answer_first import AnswerFirstJudge
 from judges.labelers.backends import make_judge
-from judges.labelers.budget import BudgetedJudge, cost_of, estimate, measuring
+from judges.labelers.budget import BudgetedJudge
 from judges.labelers.scripted import ScriptedJudge
-from judges.labelers.sentinels import KNOWN, WatchedJudge
+from judges.labelers.sentinels import KNOWN_ANSWER, WatchedJudge
+from judges.making.cost import estimate_costs, measuring_cost, prompt_price
 from judges.rubrics import load_rubric
 
 RUBRIC = load_rubric("relevance")
@@ -32,7 +33,7 @@ def test_what_the_budget_does_not_pay_for_is_unscored_and_not_asked() -> None:
     pairs = [Pair("p", "", "x" * 400, "y" * 400)]
     assert judge.compare(RUBRIC, "scripted", pairs)[0].reason == "budget"
     assert (
-        judge.rank(RUBRIC, "scripted", [Listing("l", "", ("x" * 400, "y" * 400))])[0].reason
+        judge.rank(RUBRIC, "scripted", [CandidateList("l", "", ("x" * 400, "y" * 400))])[0].reason
         == "budget"
     )
     assert judge.complete(["x" * 400], 10, 0.0, 0) == [CompletedText("", 0, False)]
@@ -53,7 +54,7 @@ def test_a_soft_budget_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_empty_purse_is_no_sign_of_a_broken_labeler() -> None:
     judge = WatchedJudge(
         BudgetedJudge(ScriptedJudge(ScriptedConfig(accuracy=1.0)), 0, 1650),
-        {RUBRIC.id: {KNOWN: 1.0}},
+        {RUBRIC.id: {KNOWN_ANSWER: 1.0}},
     )
     reasons = {a.reason for _ in range(8) for a in judge.score(RUBRIC, "scripted", SUBJECTS)}
     assert reasons == {"", "budget"}
@@ -62,12 +63,12 @@ def test_an_empty_purse_is_no_sign_of_a_broken_labeler() -> None:
 @pytest.mark.parametrize("kind", ["local", "endpoint"])
 def test_the_estimate_names_every_step_and_grows_with_the_budget(kind: str) -> None:
     config = JudgeConfig.model_validate({"kind": kind, "endpoint": {"prompt_price": 2.0}})
-    small, large = (estimate(config, n, 10, 5) for n in (8_000, 80_000))
+    small, large = (estimate_costs(config, n, 10, 5) for n in (8_000, 80_000))
     assert len({e.step for e in small}) == len(small) == 5
-    assert measuring(config).num_tokens > 10_000
+    assert measuring_cost(config).num_tokens > 10_000
     assert sum(e.num_tokens for e in large) > sum(e.num_tokens for e in small) > 0
-    assert cost_of(config, 1_000_000) == 2.0
-    assert cost_of(JudgeConfig(endpoint=EndpointConfig()), 10**9) == 0
+    assert prompt_price(config, 1_000_000) == 2.0
+    assert prompt_price(JudgeConfig(endpoint=EndpointConfig()), 10**9) == 0
 
 
 # A labeler that answers first.
@@ -81,13 +82,13 @@ class Answering(ScriptedJudge):
         self.references: list[str] = []
         self.prompts: list[str] = []
 
-    def score(self, rubric, way, subjects):
+    def score(self, rubric, method, subjects):
         self.references += [s.reference for s in subjects]
-        return super().score(rubric, way, subjects)
+        return super().score(rubric, method, subjects)
 
-    def compare(self, rubric, way, pairs):
+    def compare(self, rubric, method, pairs):
         self.references += [p.reference for p in pairs]
-        return super().compare(rubric, way, pairs)
+        return super().compare(rubric, method, pairs)
 
     def complete(self, prompts: Sequence[str], max_new_tokens, temperature, seed):
         self.prompts += prompts
@@ -96,7 +97,7 @@ class Answering(ScriptedJudge):
 
 def test_the_labeler_sees_its_own_answer_and_answers_each_prompt_once() -> None:
     inner = Answering()
-    judge = AnswersFirst(inner)
+    judge = AnswerFirstJudge(inner)
     assert judge.name == inner.name + "+answers"
     judge.compare(
         RUBRIC,
@@ -116,8 +117,8 @@ def test_the_labeler_sees_its_own_answer_and_answers_each_prompt_once() -> None:
 
 def test_passages_and_sources_are_left_alone() -> None:
     inner = Answering()
-    AnswersFirst(inner).score(load_rubric("coherence"), "scripted", [Subject("1", "one", "a")])
-    AnswersFirst(inner).score(
+    AnswerFirstJudge(inner).score(load_rubric("coherence"), "scripted", [Subject("1", "one", "a")])
+    AnswerFirstJudge(inner).score(
         load_rubric("faithfulness"), "scripted", [Subject("1", "one", "a", reference="source")]
     )
     assert inner.references == ["", "source"]

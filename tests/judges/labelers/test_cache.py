@@ -11,9 +11,9 @@ import pytest
 from infra.records import now
 from infra.store import Store
 from judges.config import ScriptedConfig
-from judges.judgment.answers import Answer, Usage
+from judges.judgment.answers import LabelerAnswer, TokenUsage
 from judges.judgment.elicitation import Subject
-from judges.judgment.listwise import Listing
+from judges.judgment.listwise import CandidateList
 from judges.judgment.pairs import Comparison, Pair
 from judges.judgment.protocol import Judge
 from judges.labelers.cache import RETRY_AFTER, CachedJudge
@@ -30,19 +30,21 @@ class Counting(ScriptedJudge):
         super().__init__(ScriptedConfig())
         self.asked: list[str] = []
 
-    def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
+    def score(
+        self, rubric: Rubric, method: str, subjects: Sequence[Subject]
+    ) -> list[LabelerAnswer]:
         self.asked += [s.text for s in subjects]
         return [
-            Answer(None, s.text)
+            LabelerAnswer(None, s.text)
             if s.text in ("refusal", "backend")
-            else Answer(len(s.text) / 10, "", Usage(3), (0.1, 0.9), "raw")
+            else LabelerAnswer(len(s.text) / 10, "", TokenUsage(3), (0.1, 0.9), "raw")
             for s in subjects
         ]
 
-    def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
+    def compare(self, rubric: Rubric, method: str, pairs: Sequence[Pair]) -> list[Comparison]:
         self.asked += [p.a + p.b for p in pairs]
         return [
-            Comparison(float(len(p.a)), -float(len(p.b)), "", Usage(5, 1), 0.25, "said")
+            Comparison(float(len(p.a)), -float(len(p.b)), "", TokenUsage(5, 1), 0.25, "said")
             for p in pairs
         ]
 
@@ -54,7 +56,7 @@ def counting() -> Counting:
 
 @pytest.fixture
 def cached(store: Store, counting: Counting) -> Judge:
-    return CachedJudge(counting, store.verdicts)
+    return CachedJudge(counting, store)
 
 
 def subjects(*texts: str) -> list[Subject]:
@@ -85,27 +87,27 @@ def test_anything_that_could_change_an_answer_is_another_question(
     cached.compare(RUBRIC, "choice", [Pair("1", "q", "bb", "a")])
     (said,) = cached.compare(RUBRIC, "choice", [Pair("2", "q", "a", "bb")])
     assert counting.asked[4:] == ["abb", "bba"]
-    assert said == Comparison(1.0, -2.0, "", Usage(5, 1), 0.25, "said")
+    assert said == Comparison(1.0, -2.0, "", TokenUsage(5, 1), 0.25, "said")
 
 
 def test_a_ranking_is_kept_with_its_spread(store: Store) -> None:
-    judge = CachedJudge(ScriptedJudge(ScriptedConfig(position_bias=1.0)), store.verdicts)
-    listing = Listing("x", "q", ("a", "b", "c"), truth=1)
+    judge = CachedJudge(ScriptedJudge(ScriptedConfig(position_bias=1.0)), store)
+    listing = CandidateList("x", "q", ("a", "b", "c"), truth=1)
     (first,) = judge.rank(RUBRIC, "scripted", [listing])
     assert first.spread > 0
-    (again,) = judge.rank(RUBRIC, "scripted", [replace(listing, listing_id="y", truth=2)])
+    (again,) = judge.rank(RUBRIC, "scripted", [replace(listing, list_id="y", truth=2)])
     assert again == first, "the texts decide, not the name"
     (other,) = judge.rank(
-        RUBRIC, "scripted", [replace(listing, texts=("b", "a", "c"), listing_id="z", truth=0)]
+        RUBRIC, "scripted", [replace(listing, texts=("b", "a", "c"), list_id="z", truth=0)]
     )
     assert other != first
 
 
 def test_another_labeler_shares_nothing(store: Store, counting: Counting) -> None:
-    CachedJudge(counting, store.verdicts).score(RUBRIC, "few_shot", subjects("a"))
+    CachedJudge(counting, store).score(RUBRIC, "few_shot", subjects("a"))
     other = Counting()
     other.name = "another"
-    CachedJudge(other, store.verdicts).score(RUBRIC, "few_shot", subjects("a"))
+    CachedJudge(other, store).score(RUBRIC, "few_shot", subjects("a"))
     assert other.asked == ["a"]
 
 

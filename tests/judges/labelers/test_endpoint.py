@@ -1,5 +1,5 @@
 """A labeler behind a server: llama.cpp's with the packaged model, and one that misbehaves in every
-known way."""
+known method."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def llama() -> Iterator[str]:
 class TestRealServer:
     def test_its_log_probabilities_are_found_and_used(self, llama: str) -> None:
         judge = EndpointJudge(EndpointConfig(url=llama))
-        assert judge.ways == ("logprobs",)
+        assert judge.methods == ("logprobs",)
         assert judge.capabilities.num_logprobs >= 5
         (straight,), (swapped,) = (
             judge.compare(RUBRIC, "logprobs", [p]) for p in (PAIR, PAIR.swapped())
@@ -93,7 +93,7 @@ class TestRealServer:
             assert a.value == pytest.approx(b.value, abs=1e-6)
 
     def test_labels_are_counted_where_that_is_asked_for(self, llama: str) -> None:
-        judge = EndpointJudge(EndpointConfig(url=llama, way="counts", num_samples=2))
+        judge = EndpointJudge(EndpointConfig(url=llama, method="counts", num_samples=2))
         (said,) = judge.compare(RUBRIC, "counts", [PAIR])
         allowed = {
             round(math.log((k + 0.5) / (n - k + 0.5)), 6) for n in (1, 2) for k in range(n + 1)
@@ -254,19 +254,21 @@ def test_fewer_alternatives_are_asked_for_where_twenty_are_too_many(served: Any)
 
 
 @pytest.mark.parametrize(
-    ("repeats", "way"),
+    ("repeats", "method"),
     [(True, "counts"), (False, "text")],
     ids=["a seed repeats", "a seed is ignored"],
 )
-def test_without_logprobs_labels_are_counted_or_read(served: Any, repeats: bool, way: str) -> None:
+def test_without_logprobs_labels_are_counted_or_read(
+    served: Any, repeats: bool, method: str
+) -> None:
     numbers = iter(range(1000))
     judge = judge_at(
         served(lambda _: message("Well: yes" if repeats else f"no {next(numbers)} or yes")),
         num_samples=4,
     )
-    assert judge.ways == (way,)
-    (answer,) = judge.score(RUBRIC, way, [SUBJECT])
-    votes = 4 if way == "counts" else 1
+    assert judge.methods == (method,)
+    (answer,) = judge.score(RUBRIC, method, [SUBJECT])
+    votes = 4 if method == "counts" else 1
     assert answer.value == pytest.approx((votes + 0.5) / (votes + 1))
 
 
@@ -281,13 +283,13 @@ def test_without_logprobs_labels_are_counted_or_read(served: Any, repeats: bool,
     ],
 )
 def test_answers_without_a_label_say_why(served: Any, text: str, finish: str, reason: str) -> None:
-    judge = judge_at(served(lambda _: message(text, finish)), way="text")
+    judge = judge_at(served(lambda _: message(text, finish)), method="text")
     (answer,) = judge.score(RUBRIC, "text", [SUBJECT])
     assert (answer.value, answer.reason) == (None, reason)
 
 
 def test_the_last_allowed_label_is_the_verdict(served: Any) -> None:
-    judge = judge_at(served(lambda _: message("Reply B is fine. Final answer: A")), way="text")
+    judge = judge_at(served(lambda _: message("Reply B is fine. Final answer: A")), method="text")
     (said,) = judge.compare(RUBRIC, "text", [PAIR])
     assert (said.shown_first or 0) > 0 > (said.shown_second or 0), (
         "whoever stands first: taken out by the mean"
@@ -360,10 +362,10 @@ def test_a_budget_ends_the_stage(served: Any) -> None:
 
 def test_an_unknown_model_and_an_impossible_way_are_named(served: Any) -> None:
     server = served(lambda _: message("yes"))
-    with pytest.raises(UserError, match="no such model"):
+    with pytest.raises(UserError, match="does not have this model"):
         judge_at(server, model="other")
     with pytest.raises(UserError, match=r"judge\.endpoint\.way"):
-        judge_at(server, way="logprobs")
+        judge_at(server, method="logprobs")
 
 
 def test_untrusted_text_has_no_roles(served: Any) -> None:

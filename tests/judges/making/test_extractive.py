@@ -18,8 +18,8 @@ from judges.making.demonstrations.extractive import (
     Span,
     answer_request,
     find_spans,
-    question_request,
-    read_asked,
+    read_span_question,
+    span_question_request,
     write_extractive,
 )
 from judges.making.demonstrations.prompts import read_prompts
@@ -77,18 +77,22 @@ def test_what_the_labeler_finds_again_is_kept_with_its_place_in_the_document() -
 
 def test_a_question_that_gives_its_answer_away_is_none() -> None:
     span = Span("40 trains", 0)
-    assert read_asked(
+    assert read_span_question(
         CompletedText("How many trains does the bridge carry?", 5, True), PASSAGE, span
     )
     assert (
-        read_asked(CompletedText("Does the bridge carry 40 trains?", 5, True), PASSAGE, span)
+        read_span_question(
+            CompletedText("Does the bridge carry 40 trains?", 5, True), PASSAGE, span
+        )
         is None
     )
     assert (
-        read_asked(CompletedText("Where were ships of the line built?", 5, True), PASSAGE, span)
+        read_span_question(
+            CompletedText("Where were ships of the line built?", 5, True), PASSAGE, span
+        )
         is None
     )
-    assert question_request(PASSAGE, "x").endswith("Answer: x\nQuestion:")
+    assert span_question_request(PASSAGE, "x").endswith("Answer: x\nQuestion:")
     assert answer_request(PASSAGE, "y?").endswith("Question: y?\nAnswer:")
 
 
@@ -110,7 +114,7 @@ def test_prompts_of_ones_own_are_read_with_their_checks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("{", "no JSON"),
+        ("{", "not valid JSON"),
         ('{"prompt": "x"}', "check"),
         ('{"prompt": "x", "check": "magic"}', "magic"),
         ("[1]", "prompt"),

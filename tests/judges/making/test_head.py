@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from infra.store import Store
-from judges.judgment.answers import Answer
+from judges.judgment.answers import LabelerAnswer
 from judges.making.labeling import Labeling
-from judges.making.passages.head import MIN_PASSAGES, drift_of, fit_head, head_values, stratified
+from judges.making.passages.head import MIN_PASSAGES, fit_head, head_drift, head_values, stratified
 from judges.making.passages.passage_steps import (
     DISTILLED,
     distil,
@@ -41,7 +41,7 @@ def test_what_a_labeler_likes_is_learned_from_its_ranks() -> None:
     assert head.admitted
     assert head.correlation_low > 0.8
     fresh, wanted, _ = world(200, seed=1)
-    correlation, bias = drift_of(head, fresh, wanted)
+    correlation, bias = head_drift(head, fresh, wanted)
     assert correlation > 0.8
     assert abs(bias) < 0.05
     assert 0 <= head_values(head, 100 * fresh).min() <= head_values(head, 100 * fresh).max() <= 1
@@ -59,8 +59,8 @@ def test_a_labeler_that_has_changed_its_mind_is_seen_as_drift() -> None:
     vectors, values, texts = world(200)
     head = fit_head(vectors, values, texts, "e", 1, NO_DRIFT)
     fresh, wanted, _ = world(200, seed=1)
-    assert drift_of(head, fresh, 1 - wanted)[0] < -0.8
-    assert drift_of(head, fresh, np.ones(200))[1] < -0.3
+    assert head_drift(head, fresh, 1 - wanted)[0] < -0.8
+    assert head_drift(head, fresh, np.ones(200))[1] < -0.3
 
 
 def test_strata_are_drawn_in_turn() -> None:
@@ -87,8 +87,8 @@ def rich(labeling: Labeling, number: int) -> Labeling:  # noqa: F811
     labeling.store.crawl.add_documents(pool)
 
     class Liking(type(labeling.judge)):  # type: ignore[misc]
-        def score(self, rubric, way, subjects):
-            return [Answer(min(1.0, s.text.count("good") / 40)) for s in subjects]
+        def score(self, rubric, method, subjects):
+            return [LabelerAnswer(min(1.0, s.text.count("good") / 40)) for s in subjects]
 
     judge = Liking(labeling.config.scripted)
     reader = Reader(labeling.champion.model, "reader")  # type: ignore[attr-defined]

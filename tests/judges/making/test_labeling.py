@@ -16,13 +16,13 @@ from infra.records import Document
 from infra.store import Store
 from infra.store.tables.crawl import CrawlRows
 from judges.config import JudgeConfig, ScriptedConfig
-from judges.judgment.answers import Answer
+from judges.judgment.answers import LabelerAnswer
 from judges.labelers.scripted import ScriptedJudge
 from judges.making.context import HELD_OUT_REASON, LabelBudget
 from judges.making.demonstrations.instructions import (
-    EXAMPLES,
-    TRIES,
-    question_request,
+    QUESTION_EXAMPLES,
+    TRIES_PER_PASSAGE,
+    instruction_request,
     read_question,
     write_questions,
 )
@@ -258,8 +258,8 @@ def test_questions_must_be_questions_of_their_own() -> None:
         CompletedText(" What does a hash table of values do?\nText:", 5, True), passage
     )
     assert read_question(CompletedText("Values are stored.", 5, True), passage) is None
-    assert read_question(CompletedText(EXAMPLES[0][1], 5, True), passage) is None
-    assert question_request(passage).endswith("keys.\nQuestion:")
+    assert read_question(CompletedText(QUESTION_EXAMPLES[0][1], 5, True), passage) is None
+    assert instruction_request(passage).endswith("keys.\nQuestion:")
 
 
 def test_the_question_that_fits_best_is_kept() -> None:
@@ -271,11 +271,13 @@ def test_the_question_that_fits_best_is_kept() -> None:
                 "nothing",
                 "Are values any good?",
             ]
-            return [CompletedText(texts[i % TRIES], 5, True) for i in range(len(prompts))]
+            return [
+                CompletedText(texts[i % TRIES_PER_PASSAGE], 5, True) for i in range(len(prompts))
+            ]
 
-        def score(self, rubric, way, subjects):
+        def score(self, rubric, method, subjects):
             values = {"Where are values stored?": 0.9, "Are values any good?": 0.6}
-            return [Answer(values.get(s.prompt, 0.5)) for s in subjects]
+            return [LabelerAnswer(values.get(s.prompt, 0.5)) for s in subjects]
 
     (written,) = write_questions(
         Writer(ScriptedConfig()),
@@ -290,9 +292,10 @@ def test_the_question_that_fits_best_is_kept() -> None:
 class Reader(ScriptedJudge):
     """Values what its truth table says: the share of words that are no furniture."""
 
-    def score(self, rubric, way, subjects):
+    def score(self, rubric, method, subjects):
         return [
-            Answer(1 - s.text.split().count("menu") / max(1, len(s.text.split()))) for s in subjects
+            LabelerAnswer(1 - s.text.split().count("menu") / max(1, len(s.text.split())))
+            for s in subjects
         ]
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from judges.making.preferences.rating import Contest, fit_ratings, style_of
+from judges.making.preferences.rating import Contest, fit_ratings, style_features
 
 
 @settings(max_examples=40, deadline=None)
@@ -94,6 +94,6 @@ def test_a_contest_told_the_other_way_round_is_the_same(win: float, tie: float) 
 
 
 def test_style_is_length_and_marks() -> None:
-    assert style_of("plain")[1] == 0.0
-    assert style_of("# a\n- b\nc\nd")[1] == 0.5
-    assert style_of("longer than that")[0] > style_of("short")[0]
+    assert style_features("plain")[1] == 0.0
+    assert style_features("# a\n- b\nc\nd")[1] == 0.5
+    assert style_features("longer than that")[0] > style_features("short")[0]

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from infra.records import Completion, Document, Judgment, Sample
 from judges.config import SelectionConfig
-from judges.making.passages.passages import (
+from judges.making.passages.cutting import (
     choose_passages,
     cut_passages,
     estimated_tokens,
     mean_ranks,
 )
-from judges.making.passages.selection import Candidate, bands_of, sample_passages
-from judges.making.preferences.preferences import checked_judgments, checked_preferences
+from judges.making.passages.selection import Candidate, sample_passages, surprise_bands
+from judges.making.preferences.checked import checked_judgments, checked_preferences
 from judges.verifying.checks import is_output
 
 
@@ -116,7 +116,7 @@ def test_every_completion_gets_the_verifiers_word() -> None:
     rows = checked_judgments(
         replace(sample("s"), check="output"), completions("5", "6"), [False, True], 1
     )
-    assert [(r.value, r.verdict, r.way) for r in rows] == [
+    assert [(r.value, r.verdict, r.method) for r in rows] == [
         (0.0, "wrong", "output"),
         (1.0, "right", "output"),
     ]
@@ -157,7 +157,7 @@ def test_the_draw_is_the_same_every_time_and_ordered() -> None:
 def test_every_band_of_surprise_keeps_its_share() -> None:
     found = [replace(c, bits=1 - c.rank) for c in candidates(300)]
     kept = drawn(found, keep_share=0.5, temperature=0.01)
-    bands = bands_of(found)
+    bands = surprise_bands(found)
     counts = [
         sum(b == band for c, b in zip(found, bands, strict=True) if c in kept) for band in range(3)
     ]
@@ -182,4 +182,4 @@ def test_the_budget_is_kept() -> None:
 
 
 def test_passages_that_were_not_read_are_in_the_middle() -> None:
-    assert bands_of([replace(c, bits=math.nan) for c in candidates(5)]) == [1] * 5
+    assert surprise_bands([replace(c, bits=math.nan) for c in candidates(5)]) == [1] * 5

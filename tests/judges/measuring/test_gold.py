@@ -103,7 +103,7 @@ def test_what_is_no_gold_is_refused_by_item(tmp_path: Path, rows: list[Any], wor
 
 
 def test_a_damaged_file_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no gold data"):
+    with pytest.raises(UserError, match="no gold files"):
         load_gold(tmp_path)
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read"):

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from infra.models.folders import load_model, load_tokenizer, packaged_file
 from infra.models.language_model import LanguageModel
 from judges.labelers.local import LocalJudge
-from judges.measuring.calibration import calibrate
+from judges.measuring.admission import measure_labeler
 from judges.rubrics import load_rubric
 from tests.trainers.ranks import job, make_task, run_ranks
 
@@ -75,10 +75,10 @@ def test_it_is_admitted_where_it_can_judge_and_refused_where_it_cannot(
     packaged_folder: Path,
 ) -> None:
     judge = LocalJudge(REFERENCE)
-    coherence = calibrate(judge, load_rubric("coherence"), 16).admission
+    coherence = measure_labeler(judge, load_rubric("coherence"), 16).admission
     assert coherence.admitted
-    assert coherence.way == "likelihood"
-    assert not calibrate(judge, load_rubric("correctness"), 16).admission.admitted
+    assert coherence.method == "likelihood"
+    assert not measure_labeler(judge, load_rubric("correctness"), 16).admission.admitted
 
 
 def test_a_training_step_lowers_the_loss_on_its_own_text(

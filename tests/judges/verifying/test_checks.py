@@ -18,7 +18,7 @@ from judges.verifying.arithmetic import (
     is_stated_right,
     number_in,
 )
-from judges.verifying.checks import CHECKS, Claim, is_quote_of, validate_check, verify_claims
+from judges.verifying.checks import CHECKS, Claim, is_quoted_in, validate_check, verify_claims
 from judges.verifying.sandbox import Sandbox
 
 SCHEMA = json.dumps(
@@ -108,9 +108,9 @@ def test_quotes_are_compared_as_answers_are() -> None:
         True,
         False,
     ]
-    assert is_quote_of("half  of it", "The Moon: half\nof it is lit")
-    assert not is_quote_of("half of them", "half of it")
-    assert not is_quote_of(" ", "anything")
+    assert is_quoted_in("half  of it", "The Moon: half\nof it is lit")
+    assert not is_quoted_in("half of them", "half of it")
+    assert not is_quoted_in(" ", "anything")
 
 
 def test_outputs_may_be_followed_by_words() -> None:

@@ -43,7 +43,7 @@ def test_a_datasheet_is_shown_stored_and_drawn(tmp_path: Path) -> None:
     assert "may label" in text
     (sheet,) = json.loads((output / "datasheet.json").read_text())
     assert sheet["admitted"]
-    assert sheet["accuracy"] > 0.85
+    assert sheet["accuracy"]["value"] > 0.85
     assert (output / "datasheet.png").read_bytes().startswith(b"\x89PNG")
     with duckdb.connect(str(run / DATABASE), read_only=True) as store:
         assert store.execute("SELECT gold, accuracy FROM datasheet").fetchall() == [
@@ -74,7 +74,7 @@ def test_attacks_are_listed_with_what_they_turned() -> None:
         (["datasheet", "dry_run", "--gold", "/nowhere"], ["--gold", "/nowhere"]),
         (["datasheet", "dry_run", "--rubric", "beauty"], ["beauty", "helpfulness"]),
         (["datasheet", "dry_run", "--run", "/nowhere", "--limit", "2"], ["--run", "no run"]),
-        (["attack", "dry_run", "--way", "dowsing"], ["--way", "dowsing"]),
+        (["attack", "dry_run", "--method", "dowsing"], ["--method", "dowsing"]),
         (["datasheet", "dry_run", "--set", "judge.kind=oracle"], ["judge.kind", "oracle"]),
         (
             [

@@ -28,10 +28,10 @@ from infra.records.labeler import Admission, Head, ProbeResult, WinRate
 from infra.store import Store
 from infra.store.reader import open_reader
 from judges.config import ScriptedConfig
-from judges.judgment.judging import Batch, pairwise_rows
+from judges.judgment.batches import Batch, pairwise_rows
 from judges.judgment.pairs import Comparison, Pair
 from judges.labelers.scripted import ScriptedJudge
-from judges.measuring.datasheet import measure
+from judges.measuring.datasheet import measure_on_gold
 from judges.measuring.probes import gold_set
 from judges.rubrics import load_rubric
 from loop.commands.main import app
@@ -87,7 +87,7 @@ def run(tmp_path: Path, tiny_folder: Path) -> Path:
         ],
         [Admission("a", "judge", "coherence", "likelihood", True, "")],
     )
-    found = measure(
+    found = measure_on_gold(
         ScriptedJudge(ScriptedConfig()), load_rubric("relevance"), gold_set("off_topic")
     )
     store.labelers.add_gold_sheet(found.sheet, found.items, found.rows)

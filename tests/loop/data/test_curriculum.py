@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.errors import StageError
+from infra.models.text_size import estimated_tokens
 from infra.records import Preference, Sample
-from judges.making.passages.passages import estimated_tokens
 from loop.data.curriculum import build_curriculum
 from trainers.config import TrainConfig
 

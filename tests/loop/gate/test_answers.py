@@ -15,7 +15,7 @@ from infra.errors import UserError
 from infra.store import Store
 from judges.config import JudgeConfig, ScriptedConfig
 from judges.judgment.pairs import Comparison, Pair
-from judges.labelers.actor import VerifierWorker
+from judges.labelers.actors import VerifierWorker
 from judges.labelers.scripted import ScriptedJudge
 from loop.gate.config import GateConfig, SuiteConfig
 from loop.gate.suites.answers import CheckedAnswers, JudgedAnswers, Referee, measure_referee
@@ -33,7 +33,7 @@ class Likes(ScriptedJudge):
         super().__init__(ScriptedConfig(accuracy=1.0))
         self.asked: list[Pair] = []
 
-    def compare(self, rubric: Any, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
+    def compare(self, rubric: Any, method: str, pairs: Sequence[Pair]) -> list[Comparison]:
         self.asked += pairs
         return [self._said(pair) for pair in pairs]
 

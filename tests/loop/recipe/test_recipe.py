@@ -77,7 +77,7 @@ def test_gold_is_held_out_from_training_and_checked_before_anything_is_crawled(
     assert named.crawl_config().held_out_files == [str(gold)]
     with pytest.raises(UserError, match=r"judge\.gold"):
         load_recipe("dry_run", [f'judge.gold.nonsense="{gold}"'])
-    with pytest.raises(UserError, match="no gold data"):
+    with pytest.raises(UserError, match="no gold files"):
         load_recipe("dry_run", [f'judge.gold.relevance="{tmp_path / "none"}"'])
 
 

@@ -12,7 +12,7 @@ from infra.records import Preference, Sample
 from infra.records.labeler import Admission
 from infra.store import Store
 from judges.config import JudgeConfig, ScriptedConfig
-from judges.labelers.actor import JudgeWorker, VerifierWorker
+from judges.labelers.actors import JudgeWorker, VerifierWorker
 from loop.data.curriculum import Curriculum
 from loop.recipe.recipe import Recipe, load_recipe
 from loop.training.plan import TrainingFolders, training_tasks, usable_steps

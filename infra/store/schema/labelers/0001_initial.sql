@@ -1,12 +1,26 @@
 CREATE TABLE IF NOT EXISTS datasheet (
-    datasheet_id TEXT, labeler TEXT, rubric TEXT, way TEXT, gold TEXT, gold_digest TEXT, num_pairs BIGINT,
-    num_unscored BIGINT, accuracy DOUBLE, accuracy_low DOUBLE, accuracy_high DOUBLE, kappa DOUBLE, kappa_low DOUBLE,
-    kappa_high DOUBLE, calibration TEXT, temperature DOUBLE, brier DOUBLE, ece DOUBLE, brier_calibrated DOUBLE,
-    ece_calibrated DOUBLE, majority DOUBLE, longer DOUBLE, admission_low DOUBLE, consistency DOUBLE,
-    right_if_consistent DOUBLE, first_place_gap DOUBLE, gap_low DOUBLE, gap_high DOUBLE, length_slope DOUBLE,
-    slope_low DOUBLE, slope_high DOUBLE, discrimination DOUBLE, discrimination_low DOUBLE, discrimination_high DOUBLE,
-    ladder_25 DOUBLE, ladder_50 DOUBLE, ladder_75 DOUBLE, ladder_100 DOUBLE, over_empty DOUBLE, identical_ties DOUBLE, seconds DOUBLE, num_tokens BIGINT,
-    attack_success DOUBLE, attack_low DOUBLE, attack_high DOUBLE, num_a BIGINT, right_a BIGINT, num_b BIGINT, right_b BIGINT, cost_per_thousand DOUBLE
+    datasheet_id TEXT, labeler TEXT, rubric TEXT, method TEXT, gold TEXT, gold_digest TEXT, num_pairs BIGINT,
+    num_unscored BIGINT,
+    accuracy STRUCT("value" DOUBLE, low DOUBLE, high DOUBLE),
+    admission_low DOUBLE,
+    baselines STRUCT(majority DOUBLE, longer DOUBLE),
+    kappa STRUCT("value" DOUBLE, low DOUBLE, high DOUBLE),
+    probabilities STRUCT(
+        kind TEXT, temperature DOUBLE, brier DOUBLE, ece DOUBLE, brier_calibrated DOUBLE, ece_calibrated DOUBLE
+    ),
+    consistency DOUBLE,
+    right_if_consistent DOUBLE,
+    habits STRUCT(
+        first_place_gap STRUCT("value" DOUBLE, low DOUBLE, high DOUBLE),
+        length_slope STRUCT("value" DOUBLE, low DOUBLE, high DOUBLE),
+        discrimination STRUCT("value" DOUBLE, low DOUBLE, high DOUBLE)
+    ),
+    robustness STRUCT(
+        ladder DOUBLE[], over_empty DOUBLE, identical_ties DOUBLE,
+        attack_success STRUCT("value" DOUBLE, low DOUBLE, high DOUBLE)
+    ),
+    errors STRUCT(num_a BIGINT, right_a BIGINT, num_b BIGINT, right_b BIGINT),
+    cost STRUCT(seconds DOUBLE, num_tokens BIGINT, price_per_thousand DOUBLE)
 );
 
 -- The judgments that a datasheet is computed from.
@@ -29,10 +43,10 @@ CREATE TABLE IF NOT EXISTS win_rate (
 );
 
 CREATE TABLE IF NOT EXISTS probe_result (
-    result_id TEXT, labeler TEXT, rubric TEXT, way TEXT, probe TEXT, half TEXT, num_pairs BIGINT, accuracy DOUBLE,
+    result_id TEXT, labeler TEXT, rubric TEXT, method TEXT, probe TEXT, half TEXT, num_pairs BIGINT, accuracy DOUBLE,
     lower DOUBLE, upper DOUBLE, auc DOUBLE
 );
 
 CREATE TABLE IF NOT EXISTS admission (
-    admission_id TEXT, labeler TEXT, rubric TEXT, way TEXT, admitted BOOLEAN, reason TEXT, temperature DOUBLE
+    admission_id TEXT, labeler TEXT, rubric TEXT, method TEXT, admitted BOOLEAN, reason TEXT, temperature DOUBLE
 );

@@ -4,7 +4,7 @@ CREATE TABLE IF NOT EXISTS sample (
 );
 
 CREATE TABLE IF NOT EXISTS judgment (
-    judgment_id TEXT, subject_id TEXT, labeler TEXT, rubric TEXT, way TEXT, status TEXT, reason TEXT, value DOUBLE,
+    judgment_id TEXT, subject_id TEXT, labeler TEXT, rubric TEXT, method TEXT, status TEXT, reason TEXT, value DOUBLE,
     detail TEXT, num_tokens BIGINT, generation BIGINT, mode TEXT, verdict TEXT, labels TEXT[], distribution DOUBLE[],
     entropy DOUBLE, gap DOUBLE, completion_tokens BIGINT, subject_hashes TEXT[], rubric_digest TEXT,
     template_digest TEXT, seed BIGINT, raw TEXT

@@ -9,15 +9,15 @@ import pytest
 from infra.records import Completion, Judgment, content_key
 from infra.records.labeler import Admission
 from judges.config import JudgeConfig, ScriptedConfig
-from judges.judgment.answers import Answer
+from judges.judgment.answers import LabelerAnswer
 from judges.judgment.pairs import Comparison
 from judges.labelers.scripted import ScriptedJudge
-from judges.making.preferences.preferring import (
-    Contests,
-    Group,
-    contests_in,
-    groups_of,
+from judges.making.preferences.judged import (
+    CompletionGroup,
+    ContestPlanner,
+    completion_groups,
     preferences_from,
+    read_contests,
 )
 from judges.rubrics import load_rubric
 from tests.judges.making.test_samples import sample
@@ -41,19 +41,19 @@ class Orderly(ScriptedJudge):
 
     order = TEXTS
 
-    def score(self, rubric, way, subjects):
-        return [Answer(1 - 0.2 * (self.order.index(s.text) + 0.5)) for s in subjects]
+    def score(self, rubric, method, subjects):
+        return [LabelerAnswer(1 - 0.2 * (self.order.index(s.text) + 0.5)) for s in subjects]
 
-    def compare(self, rubric, way, pairs):
+    def compare(self, rubric, method, pairs):
         odds = [2.0 * (self.order.index(p.b) - self.order.index(p.a)) for p in pairs]
         return [Comparison(x, x) for x in odds]
 
 
-def contests(judge: ScriptedJudge, **options: object) -> Contests:
-    return Contests(judge, JudgeConfig(**options), RUBRIC, ADMISSION, 0, 1)
+def contests(judge: ScriptedJudge, **options: object) -> ContestPlanner:
+    return ContestPlanner(judge, JudgeConfig(**options), RUBRIC, ADMISSION, 0, 1)
 
 
-def judged(asking: Contests, groups: list[Group]) -> dict[str, Judgment]:
+def judged(asking: ContestPlanner, groups: list[CompletionGroup]) -> dict[str, Judgment]:
     rows: dict[str, Judgment] = {}
     while (batch := asking.next_batch(groups, rows)) is not None:
         fresh = asking.judge.judge(batch)
@@ -62,8 +62,8 @@ def judged(asking: Contests, groups: list[Group]) -> dict[str, Judgment]:
     return rows
 
 
-def group(texts: tuple[str, ...] = TEXTS, older: tuple[str, ...] = ()) -> list[Group]:
-    return groups_of(
+def group(texts: tuple[str, ...] = TEXTS, older: tuple[str, ...] = ()) -> list[CompletionGroup]:
+    return completion_groups(
         [sample("p")], completions("p", texts) + completions("p", older, "old"), "champion", 1
     )
 
@@ -95,7 +95,7 @@ def test_a_labeler_that_values_texts_alone_is_asked_about_each_once() -> None:
 def test_every_pair_is_drawn_into_the_contests_before_one_is_known_well() -> None:
     """Four texts are joined by three pairs, so three questions suffice to rank them all."""
     asking = contests(Orderly(ScriptedConfig()), pairs_per_prompt=3)
-    seen = contests_in(group(), judged(asking, group()), 1.0)
+    seen = read_contests(group(), judged(asking, group()), 1.0)
     assert {i for c in seen for i in (c.first, c.second)} == {0, 1, 2, 3}
 
 
@@ -141,7 +141,7 @@ def test_a_liking_for_length_that_all_prompts_share_does_not_decide() -> None:
     what counts."""
     texts = tuple("word " * n for n in (2, 8, 30))
     prompts = [sample(f"p{i}") for i in range(20)]
-    groups = groups_of(
+    groups = completion_groups(
         prompts, [c for p in prompts for c in completions(p.sample_id, texts)], "champion", 1
     )
     rows = {}
@@ -176,16 +176,16 @@ def test_the_rankings_other_pairs_follow_the_best_over_the_worst() -> None:
 def test_unscored_rows_are_no_contests() -> None:
     rows = judged(contests(ScriptedJudge(ScriptedConfig(unscored_share=1.0))), group())
     assert len(rows) == 4
-    assert contests_in(group(), rows, 1.0) == []
+    assert read_contests(group(), rows, 1.0) == []
     assert preferences_from(group(), rows, ADMISSION, 0.1, 1) == {}
 
 
 def test_a_tie_that_the_labeler_names_is_kept_apart_from_a_doubt() -> None:
     class Torn(Orderly):
-        def compare(self, rubric, way, pairs):
+        def compare(self, rubric, method, pairs):
             return [Comparison(1.0, 1.0, tie=0.6) for _ in pairs]
 
-    (contest, *_) = contests_in(group(), judged(contests(Torn(ScriptedConfig())), group()), 1.0)
+    (contest, *_) = read_contests(group(), judged(contests(Torn(ScriptedConfig())), group()), 1.0)
     assert contest.tie == pytest.approx(0.6)
     assert contest.win in (pytest.approx(0.7311, abs=1e-3), pytest.approx(0.2689, abs=1e-3))
 
@@ -193,4 +193,6 @@ def test_a_tie_that_the_labeler_names_is_kept_apart_from_a_doubt() -> None:
 def test_empty_and_equal_texts_are_no_sides() -> None:
     assert group(("same", " same ", "")) == []
     assert group(("one",), older=("other",))[0].older
-    assert groups_of([sample("p")], completions("p", ("a", "b"), "old"), "champion", 1) == []
+    assert (
+        completion_groups([sample("p")], completions("p", ("a", "b"), "old"), "champion", 1) == []
+    )

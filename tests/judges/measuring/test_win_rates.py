@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.records.labeler import LabelerErrors
 from judges.judgment.pairs import Comparison, Pair
-from judges.measuring.winrates import Errors, corrected_win_rate, errors_on
+from judges.measuring.win_rates import corrected_win_rate, count_errors
 
-GOOD = Errors(200, 170, 200, 180)
+GOOD = LabelerErrors(200, 170, 200, 180)
 
 
 def test_a_perfect_labelers_rate_is_what_it_says() -> None:
-    found = corrected_win_rate(30, 100, Errors(10_000, 10_000, 10_000, 10_000))
+    found = corrected_win_rate(30, 100, LabelerErrors(10_000, 10_000, 10_000, 10_000))
     assert found.corrected is not None
     assert found.corrected.value == pytest.approx(0.3)
     assert found.corrected.low == pytest.approx(found.raw.low, abs=0.02)
@@ -22,16 +23,21 @@ def test_a_perfect_labelers_rate_is_what_it_says() -> None:
 
 def test_errors_are_taken_out() -> None:
     """90% of wins and 20% of losses are called wins: 55 of 100 calls mean that half are wins."""
-    found = corrected_win_rate(55, 100, Errors(1000, 900, 1000, 800))
+    found = corrected_win_rate(55, 100, LabelerErrors(1000, 900, 1000, 800))
     assert found.corrected is not None
     assert found.corrected.value == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
     "errors",
-    [Errors(50, 25, 50, 25), Errors(50, 10, 50, 30), Errors(0, 0, 50, 40), Errors(0, 0, 0, 0)],
+    [
+        LabelerErrors(50, 25, 50, 25),
+        LabelerErrors(50, 10, 50, 30),
+        LabelerErrors(0, 0, 50, 40),
+        LabelerErrors(0, 0, 0, 0),
+    ],
 )
-def test_a_labeler_that_guesses_gives_no_rate(errors: Errors) -> None:
+def test_a_labeler_that_guesses_gives_no_rate(errors: LabelerErrors) -> None:
     found = corrected_win_rate(80, 100, errors)
     assert found.corrected is None
     assert found.reason
@@ -46,7 +52,7 @@ def test_the_interval_covers_the_truth_in_repeated_experiments(
     dice = np.random.default_rng(0)
     covered = naive = 0
     for _ in range(400):
-        errors = Errors(
+        errors = LabelerErrors(
             80, int(dice.binomial(80, sensitivity)), 80, int(dice.binomial(80, specificity))
         )
         said = truth * sensitivity + (1 - truth) * (1 - specificity)
@@ -79,4 +85,4 @@ def test_errors_are_counted_for_each_side_and_failures_are_errors() -> None:
         Comparison(1, 1),
         Comparison(1, 1),
     ]
-    assert errors_on(pairs, said) == Errors(2, 1, 2, 1)
+    assert count_errors(pairs, said) == LabelerErrors(2, 1, 2, 1)

@@ -1,7 +1,7 @@
 """Labelers, verifier and champion as Ray actors.
 
-They load their model at the first call and not when they are made: an error in an actor's
-constructor comes back without its type.
+They load their model at the first call, not in the constructor: Ray reports an error in an actor's
+constructor without its type.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from typing_extensions import override
 
 from infra.models.language_model import CompletedText, LanguageModel
 from infra.records import Document
 from judges.config import JudgeConfig
-from judges.judgment.answers import Answer
+from judges.judgment.answers import LabelerAnswer
 from judges.judgment.elicitation import Subject
-from judges.judgment.listwise import Listing, Ranking
+from judges.judgment.listwise import CandidateList, Ranking
 from judges.judgment.pairs import Comparison, Pair
 from judges.judgment.protocol import Judge
 from judges.labelers.backends import make_judge
@@ -36,7 +37,7 @@ def _use_threads(num_threads: int) -> None:
 
 
 class JudgeWorker:
-    """A labeler in a process of its own."""
+    """A labeler in its own process."""
 
     def __init__(self, config: JudgeConfig, seed: int, num_threads: int) -> None:
         _use_threads(num_threads)
@@ -48,57 +49,67 @@ class JudgeWorker:
         return make_judge(self._config, self._seed)
 
     def describe(self) -> tuple[str, tuple[str, ...], bool]:
-        """(name, ways, values_sides) of the labeler."""
-        return self._judge.name, self._judge.ways, self._judge.values_sides
+        """Return (name, methods, values_sides) of the labeler."""
+        return self._judge.name, self._judge.methods, self._judge.values_sides
 
-    def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
-        """See `Judge.score`."""
-        return self._judge.score(rubric, way, subjects)
+    def score(
+        self, rubric: Rubric, method: str, subjects: Sequence[Subject]
+    ) -> list[LabelerAnswer]:
+        """Return one answer per subject, in order."""
+        return self._judge.score(rubric, method, subjects)
 
-    def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
-        """See `Judge.compare`."""
-        return self._judge.compare(rubric, way, pairs)
+    def compare(self, rubric: Rubric, method: str, pairs: Sequence[Pair]) -> list[Comparison]:
+        """Return one comparison per pair, in order."""
+        return self._judge.compare(rubric, method, pairs)
 
-    def rank(self, rubric: Rubric, way: str, listings: Sequence[Listing]) -> list[Ranking]:
-        """See `Judge.rank`."""
-        return self._judge.rank(rubric, way, listings)
+    def rank(
+        self, rubric: Rubric, method: str, candidate_lists: Sequence[CandidateList]
+    ) -> list[Ranking]:
+        """Return one ranking per list, in order."""
+        return self._judge.rank(rubric, method, candidate_lists)
 
     def complete(
         self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
     ) -> list[CompletedText]:
-        """See `Judge.complete`."""
+        """Return one completion per prompt, in order."""
         return self._judge.complete(prompts, max_new_tokens, temperature, seed)
 
 
 class RemoteJudge(Judge):
-    """Several `JudgeWorker` actors as one labeler: each scores a part of every batch."""
+    """Several `JudgeWorker` actors as one labeler. Each batch is split among them."""
 
     name = ""
-    ways: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
     values_sides = False
 
     def __init__(self, actors: Sequence[Any]) -> None:
         self._actors = list(actors)
-        self.name, self.ways, self.values_sides = ray.get(self._actors[0].describe.remote())
+        self.name, self.methods, self.values_sides = ray.get(self._actors[0].describe.remote())
 
-    def score(self, rubric: Rubric, way: str, subjects: Sequence[Subject]) -> list[Answer]:
-        """See `Judge.score`."""
-        return self._spread("score", rubric, way, subjects)
+    @override
+    def score(
+        self, rubric: Rubric, method: str, subjects: Sequence[Subject]
+    ) -> list[LabelerAnswer]:
+        return self._split("score", rubric, method, subjects)
 
-    def compare(self, rubric: Rubric, way: str, pairs: Sequence[Pair]) -> list[Comparison]:
-        """See `Judge.compare`."""
-        return self._spread("compare", rubric, way, pairs)
+    @override
+    def compare(self, rubric: Rubric, method: str, pairs: Sequence[Pair]) -> list[Comparison]:
+        return self._split("compare", rubric, method, pairs)
 
-    def rank(self, rubric: Rubric, way: str, listings: Sequence[Listing]) -> list[Ranking]:
-        """See `Judge.rank`."""
-        return self._spread("rank", rubric, way, listings)
+    @override
+    def rank(
+        self, rubric: Rubric, method: str, candidate_lists: Sequence[CandidateList]
+    ) -> list[Ranking]:
+        return self._split("rank", rubric, method, candidate_lists)
 
-    def _spread(self, method: str, rubric: Rubric, way: str, items: Sequence[Any]) -> list[Any]:
-        """Call a method of every actor with its part of the items; the results in the items' order."""
+    def _split(self, call: str, rubric: Rubric, method: str, items: Sequence[Any]) -> list[Any]:
+        """Call a method of every actor with its share of the items; return the results in the
+        items' order.
+        """
         count = len(self._actors)
         parts = [list(items)[i::count] for i in range(count)]
         refs = [
-            getattr(a, method).remote(rubric, way, p)
+            getattr(a, call).remote(rubric, method, p)
             for a, p in zip(self._actors, parts, strict=True)
             if p
         ]
@@ -107,32 +118,32 @@ class RemoteJudge(Judge):
             results[i::count] = part
         return results
 
+    @override
     def complete(
         self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
     ) -> list[CompletedText]:
-        """See `Judge.complete`."""
         answer = self._actors[0].complete.remote(prompts, max_new_tokens, temperature, seed)
         result: list[CompletedText] = ray.get(answer)
         return result
 
 
 class VerifierWorker:
-    """The sandbox in a process of its own."""
+    """The sandbox in its own process."""
 
     def __init__(self) -> None:
         self._sandbox = Sandbox()
 
     def verify(self, documents: Sequence[Document], generation: int) -> list[VerifiedDocument]:
-        """See `judges.making.context.Verifier`."""
+        """Return the verification result of each document, in order."""
         return [verify_document(document, generation, self._sandbox) for document in documents]
 
     def check(self, claims: Sequence[Claim]) -> list[bool]:
-        """See `judges.making.context.Verifier`."""
+        """Return for each claim whether it is right."""
         return verify_claims(claims, self._sandbox)
 
 
 class ChampionWorker:
-    """A model that completes prompts, reads texts and turns them into vectors."""
+    """A model that completes prompts, measures the surprise of texts and embeds texts."""
 
     def __init__(self, folder: str, num_threads: int) -> None:
         _use_threads(num_threads)
@@ -145,14 +156,14 @@ class ChampionWorker:
     def complete(
         self, instructions: Sequence[str], max_new_tokens: int, temperature: float, seed: int
     ) -> list[CompletedText]:
-        """See `judges.making.context.Champion`."""
+        """Return one completion per instruction, in order."""
         prompts = [self._model.chat_prompt(self._model.neutralise(text)) for text in instructions]
         return self._model.complete(prompts, max_new_tokens, temperature, seed)
 
     def surprise(self, texts: Sequence[str]) -> list[float]:
-        """See `judges.making.context.Champion`."""
+        """Return the bits per byte of each text."""
         return self._model.bits_per_byte([self._model.neutralise(text) for text in texts])
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """See `judges.making.context.Encoder`."""
+        """Return one vector per text."""
         return self._model.embed([self._model.neutralise(text) for text in texts])

@@ -10,23 +10,23 @@ from hypothesis import strategies as st
 from infra.errors import UserError
 from infra.models.language_model import ContinuationScore
 from judges.config import ScriptedConfig
-from judges.judgment.answers import Answer
-from judges.judgment.elicitation import Subject, requests_for, value_of
+from judges.judgment.answers import LabelerAnswer
+from judges.judgment.elicitation import Subject, requests_for, score_value
 from judges.judgment.pairs import Comparison
 from judges.labelers.scripted import ScriptedJudge
-from judges.labelers.sentinels import KNOWN, WatchedJudge, least_accuracies
-from judges.measuring.calibration import (
+from judges.labelers.sentinels import KNOWN_ANSWER, WatchedJudge, accuracy_lower_bounds
+from judges.measuring.accuracy import longer_baseline
+from judges.measuring.admission import (
     admit,
-    calibrate,
-    choose_way,
-    measure,
-    measured_from,
+    best_method,
+    fit_temperature,
+    measure_labeler,
+    probe_accuracy,
     probe_batches,
-    temperature_of,
+    probe_outcome,
 )
-from judges.measuring.outcomes import longer_baseline
 from judges.measuring.probes import CONSTANT_REPLY, PROBES, gold_set, probe_pairs, shuffled_words
-from judges.rubrics import FOLDER, LABELED, WAYS, fill, load_rubric
+from judges.rubrics import FOLDER, LABEL_GIVEN_TEXT, METHODS, fill, load_rubric
 
 RUBRICS = sorted(file.stem for file in FOLDER.glob("*.toml"))
 
@@ -36,16 +36,16 @@ def scripted(**dials: float) -> ScriptedJudge:
 
 
 def test_known_accuracy_interval_and_auc() -> None:
-    accuracy, lower, upper, auc = measure([3, 2, 1, 0], [0, 1, 2, 3])
-    assert (accuracy, auc) == (0.5, 0.5)
-    assert lower < 0.5 < upper
-    accuracy, lower, _, auc = measure([1.0] * 8, [0.0] * 8)
-    assert (accuracy, auc) == (1.0, 1.0)
-    assert math.isclose(lower, 8 / (8 + 1.6449**2), rel_tol=1e-3)  # Wilson's bound for 8 of 8
+    chance = probe_accuracy([3, 2, 1, 0], [0, 1, 2, 3])
+    assert (chance.value, chance.auc) == (0.5, 0.5)
+    assert chance.low < 0.5 < chance.high
+    perfect = probe_accuracy([1.0] * 8, [0.0] * 8)
+    assert (perfect.value, perfect.auc) == (1.0, 1.0)
+    assert math.isclose(perfect.low, 8 / (8 + 1.6449**2), rel_tol=1e-3)  # Wilson's bound for 8 of 8
 
 
 def test_ties_count_half() -> None:
-    assert measure([1, 1], [1, 1])[0] == 0.5
+    assert probe_accuracy([1, 1], [1, 1]).value == 0.5
 
 
 @pytest.mark.parametrize("probe", PROBES)
@@ -93,9 +93,9 @@ def test_shuffling_keeps_the_words(text: str) -> None:
 
 @pytest.mark.parametrize("rubric", RUBRICS)
 def test_perfect_labeler_is_admitted_and_a_blind_one_is_not(rubric: str) -> None:
-    assert calibrate(scripted(accuracy=1.0), load_rubric(rubric), 24).admission.admitted
-    assert not calibrate(scripted(accuracy=0.5), load_rubric(rubric), 24).admission.admitted
-    assert not calibrate(scripted(accuracy=0.0), load_rubric(rubric), 24).admission.admitted
+    assert measure_labeler(scripted(accuracy=1.0), load_rubric(rubric), 24).admission.admitted
+    assert not measure_labeler(scripted(accuracy=0.5), load_rubric(rubric), 24).admission.admitted
+    assert not measure_labeler(scripted(accuracy=0.0), load_rubric(rubric), 24).admission.admitted
 
 
 def test_scripted_accuracy_is_what_the_dial_says() -> None:
@@ -119,52 +119,53 @@ def test_scripted_length_bias_and_refusals() -> None:
     values = [a.value or 0.0 for a in biased.score(rubric, "scripted", [short, long])]
     assert values[1] > values[0]
     refusing = scripted(unscored_share=1.0).score(rubric, "scripted", [short])
-    assert refusing == [Answer(None, "refusal")]
+    assert refusing == [LabelerAnswer(None, "refusal")]
 
 
 def test_labeler_that_never_answers_is_not_admitted() -> None:
-    assert not calibrate(
+    assert not measure_labeler(
         scripted(accuracy=1.0, unscored_share=1.0), load_rubric("coherence"), 16
     ).admission.admitted
 
 
 class TwoWays(ScriptedJudge):
-    """Right in one way of asking and wrong in the other."""
+    """Right in one method of asking and wrong in the other."""
 
-    ways = ("bad", "good")
+    methods = ("bad", "good")
 
-    def score(self, rubric, way, subjects):
-        values = super().score(rubric, way, subjects)
-        return values if way == "good" else [Answer(1 - (a.value or 0)) for a in values]
+    def score(self, rubric, method, subjects):
+        values = super().score(rubric, method, subjects)
+        return values if method == "good" else [LabelerAnswer(1 - (a.value or 0)) for a in values]
 
 
 def test_the_way_is_chosen_on_the_calibration_half_and_judged_on_the_other() -> None:
     judge, rubric = TwoWays(ScriptedConfig(accuracy=1.0)), load_rubric("relevance")
-    admission = calibrate(judge, rubric, 24).admission
-    assert admission.way == "good"
+    admission = measure_labeler(judge, rubric, 24).admission
+    assert admission.method == "good"
     assert admission.admitted
-    ways = []
-    for way in judge.ways:
-        batches = probe_batches(rubric, way, 24, shows_both=True)
+    methods = []
+    for method in judge.methods:
+        batches = probe_batches(rubric, method, 24, shows_both=True)
         rows = {row.judgment_id: row for batch in batches.values() for row in judge.judge(batch)}
-        ways.append(measured_from(judge.name, way, batches, rows))
+        methods.append(probe_outcome(judge.name, method, batches, rows))
     spoiled = replace(
-        ways[1],
+        methods[1],
         results=tuple(
-            replace(r, lower=0.4, accuracy=0.0) if r.half == "test" else r for r in ways[1].results
+            replace(r, lower=0.4, accuracy=0.0) if r.half == "test" else r
+            for r in methods[1].results
         ),
     )
-    assert choose_way([ways[0], spoiled]) is spoiled
+    assert best_method([methods[0], spoiled]) is spoiled
     assert not admit(judge.name, rubric, spoiled).admitted
 
 
 def test_a_labeler_that_looks_at_both_sides_is_measured_on_both_at_once() -> None:
     class Blind(ScriptedJudge):
-        def compare(self, rubric, way, pairs):
+        def compare(self, rubric, method, pairs):
             return [Comparison(1.0, 1.0) for _ in pairs]
 
     rubric = load_rubric("relevance")
-    found = calibrate(Blind(ScriptedConfig(accuracy=1.0)), rubric, 24)
+    found = measure_labeler(Blind(ScriptedConfig(accuracy=1.0)), rubric, 24)
     results, admission = found.results, found.admission
     assert not admission.admitted
     assert "off_topic/pairs" in admission.reason
@@ -173,22 +174,22 @@ def test_a_labeler_that_looks_at_both_sides_is_measured_on_both_at_once() -> Non
 
 def test_sentinels_are_measured_and_are_no_condition() -> None:
     class Gullible(ScriptedJudge):
-        def score(self, rubric, way, subjects):
-            answers = super().score(rubric, way, subjects)
+        def score(self, rubric, method, subjects):
+            answers = super().score(rubric, method, subjects)
             return [
-                Answer(1.0) if s.text == CONSTANT_REPLY else a
+                LabelerAnswer(1.0) if s.text == CONSTANT_REPLY else a
                 for s, a in zip(subjects, answers, strict=True)
             ]
 
     judge = Gullible(ScriptedConfig(accuracy=1.0))
-    found = calibrate(judge, load_rubric("relevance"), 24)
+    found = measure_labeler(judge, load_rubric("relevance"), 24)
     results, admission = found.results, found.admission
     assert admission.admitted
-    bounds = least_accuracies([r for r in results if r.half == "test"], {"relevance": admission})[
-        "relevance"
-    ]
+    bounds = accuracy_lower_bounds(
+        [r for r in results if r.half == "test"], {"relevance": admission}
+    )["relevance"]
     assert bounds["a constant reply"] < 0.1 < 0.7 < bounds["a reply that is cut off"]
-    assert bounds[KNOWN] > 0.7
+    assert bounds[KNOWN_ANSWER] > 0.7
     watched = WatchedJudge(judge, {"relevance": bounds})
     subjects = [Subject(str(i), "q", f"text {i}") for i in range(16)]
     said = [watched.score(load_rubric("relevance"), "scripted", subjects) for _ in range(6)]
@@ -196,20 +197,20 @@ def test_sentinels_are_measured_and_are_no_condition() -> None:
 
 
 def test_confidence_is_worth_no_more_than_the_pairs_it_was_measured_on() -> None:
-    assert temperature_of([]) == 1.0
-    sharp = temperature_of([50.0] * 12)
+    assert fit_temperature([]) == 1.0
+    sharp = fit_temperature([50.0] * 12)
     assert 1 / (1 + math.exp(-50.0 / sharp)) == pytest.approx(13 / 14, abs=0.01)
-    assert temperature_of([3.0, -3.0] * 6) > 50
+    assert fit_temperature([3.0, -3.0] * 6) > 50
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != LABELED])
+@pytest.mark.parametrize("method", [method for method in METHODS if method != LABEL_GIVEN_TEXT])
 @pytest.mark.parametrize("rubric", RUBRICS)
-def test_every_way_asks_about_the_text(rubric: str, way: str) -> None:
+def test_every_way_asks_about_the_text(rubric: str, method: str) -> None:
     subject = Subject("s", "the prompt", "THE TEXT", reference="THE SOURCE")
-    requests = requests_for(load_rubric(rubric), way, subject)
+    requests = requests_for(load_rubric(rubric), method, subject)
     assert all("THE TEXT" in context + continuation for context, continuation in requests)
     scores = [ContinuationScore(-1.0 - i, 2) for i in range(len(requests))]
-    assert 0.0 < value_of(way, scores) < 1.0
+    assert 0.0 < score_value(method, scores) < 1.0
 
 
 def test_what_is_put_into_a_template_is_not_searched_again() -> None:
@@ -217,16 +218,16 @@ def test_what_is_put_into_a_template_is_not_searched_again() -> None:
 
 
 def test_probability_of_the_label_is_its_softmax() -> None:
-    value = value_of(
+    value = score_value(
         "few_shot", [ContinuationScore(math.log(0.3), 1), ContinuationScore(math.log(0.1), 1)]
     )
     assert math.isclose(value, 0.75)
 
 
 def test_unknown_rubric_and_probe_are_user_errors() -> None:
-    with pytest.raises(UserError, match="Known: coherence"):
+    with pytest.raises(UserError, match="Known rubrics: coherence"):
         load_rubric("no-such")
-    with pytest.raises(UserError, match="no such probe"):
+    with pytest.raises(UserError, match="there is no such probe"):
         probe_pairs("no-such", 8)
 
 
@@ -236,16 +237,16 @@ def test_the_rows_that_are_kept_are_those_that_decided() -> None:
     class Noisy(ScriptedJudge):
         calls = 0
 
-        def score(self, rubric, way, subjects):
+        def score(self, rubric, method, subjects):
             self.calls += 1
             return [
                 replace(a, value=(a.value or 0) * (1 - 0.001 * self.calls))
-                for a in super().score(rubric, way, subjects)
+                for a in super().score(rubric, method, subjects)
             ]
 
     rubric = load_rubric("coherence")
-    found = calibrate(Noisy(ScriptedConfig(accuracy=1.0)), rubric, 24)
+    found = measure_labeler(Noisy(ScriptedConfig(accuracy=1.0)), rubric, 24)
     rows = {row.judgment_id: row for row in found.rows}
     batches = probe_batches(rubric, "scripted", 24, shows_both=True)
-    again = measured_from(found.admission.labeler, "scripted", batches, rows)
+    again = probe_outcome(found.admission.labeler, "scripted", batches, rows)
     assert admit(found.admission.labeler, rubric, again) == found.admission

@@ -1,29 +1,22 @@
-"""Passages cut from documents, chosen for judging within a token budget, and ranked by what was
-judged.
-"""
+"""Passages cut from documents, chosen within a token budget and ranked by their judgments."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
 from scipy.stats import rankdata
 
+from infra.models.text_size import estimated_tokens
 from infra.records import Document, Judgment, Sample, content_key, unit_hash
 
 CHARS_PER_TOKEN = 3.2
-"""Measured with SmolLM2's tokenizer on reference pages with code; used for budgets only."""
+"""ProbeOutcome with SmolLM2's tokenizer on reference pages with code; used for budgets only."""
 MIN_PASSAGE_CHARS = 120
 
 
-def estimated_tokens(text: str) -> int:
-    """Tokens that a text will cost, about; budgets are made of these."""
-    return int(len(text) / CHARS_PER_TOKEN) + 1
-
-
 def cut_passages(text: str, max_chars: int) -> list[tuple[int, int]]:
-    """(start, end) of consecutive passages of at most `max_chars`; cuts fall between lines where
-    they can.
+    """Return (start, end) of consecutive passages of at most `max_chars`. Cuts are at line ends if
+    possible; passages below `MIN_PASSAGE_CHARS` are left out.
     """
     spans: list[tuple[int, int]] = []
     start = 0
@@ -55,8 +48,10 @@ def _passage(document: Document, start: int, end: int, generation: int) -> Sampl
 def choose_passages(
     documents: Sequence[Document], max_chars: int, budget_tokens: int, generation: int, salt: str
 ) -> list[Sample]:
-    """Passages within a token budget: one of each document in turn, by hashed order in it, then a
-    second one.
+    """Return passages within a token budget: first one of each document, then a second one, and so
+    on.
+
+    Within a document the order is by hash.
     """
     queues = []
     for document in documents:
@@ -79,26 +74,27 @@ def choose_passages(
 
 
 def mean_ranks(judgments: Mapping[str, Sequence[Judgment]]) -> dict[str, float]:
-    """Subject to its mean rank in [0, 1] over rubrics; one that any rubric left unscored has no
-    rank.
+    """Return subject id -> mean rank in [0, 1] over the rubrics.
+
+    Subjects that are unscored by any of the rubrics are left out.
     """
-    totals: dict[str, list[float]] = {}
-    for of_rubric in judgments.values():
-        scored = [j for j in of_rubric if j.status == "scored"]
-        ranks = (
-            rankdata([j.value for j in scored]) / max(len(scored), 1) if scored else np.array([])
-        )
-        for judgment, rank in zip(scored, ranks, strict=True):
-            totals.setdefault(judgment.subject_id, []).append(float(rank))
+    ranks: dict[str, list[float]] = {}
+    for rubric_judgments in judgments.values():
+        scored = [j for j in rubric_judgments if j.status == "scored"]
+        if not scored:
+            continue
+        shares = rankdata([j.value for j in scored]) / len(scored)
+        for judgment, rank in zip(scored, shares, strict=True):
+            ranks.setdefault(judgment.subject_id, []).append(float(rank))
     return {
-        subject: sum(ranks) / len(ranks)
-        for subject, ranks in totals.items()
-        if len(ranks) == len(judgments)
+        subject: sum(own_ranks) / len(own_ranks)
+        for subject, own_ranks in ranks.items()
+        if len(own_ranks) == len(judgments)
     }
 
 
 def within_budget(samples: Iterable[Sample], budget_tokens: int) -> list[Sample]:
-    """The samples in order, leaving out each that the tokens left over cannot pay for."""
+    """Return the samples in order, without those that do not fit into the remaining tokens."""
     kept: list[Sample] = []
     left = budget_tokens
     for sample in samples:

@@ -1,6 +1,4 @@
-"""Preferences by checking, and how often a labeler disagrees with them: a verifier outranks every
-judge.
-"""
+"""Preferences from checks by the verifier, which override those of any labeler."""
 
 from __future__ import annotations
 
@@ -9,23 +7,23 @@ from collections.abc import Sequence
 from infra.records import Completion, Judgment, Preference, Sample, content_key
 from judges.judgment.pairs import Pair
 from judges.verifying.checks import Claim
-from judges.verifying.verifier import LABELER, verified_row
+from judges.verifying.verifier import VERIFIER_NAME, verifier_judgment
 
 COMPLETION_RUBRIC = "checked_completion"
 
 
-def claims_of(sample: Sample, completions: Sequence[Completion]) -> list[Claim]:
-    """What each completion of a sample's prompt claims."""
+def completion_claims(sample: Sample, completions: Sequence[Completion]) -> list[Claim]:
+    """Return the claim of each completion of a sample's prompt."""
     return [Claim(sample.check, sample.completion, c.text) for c in completions]
 
 
 def checked_preferences(
     sample: Sample, completions: Sequence[Completion], is_right: Sequence[bool], generation: int
 ) -> list[Preference]:
-    """Every right completion over every wrong one, each text once; the shortest right one over the
-    first wrong leads.
+    """Return all pairs of a right and a wrong completion, each text once.
 
-    Where none is right the sample's own completion takes its place, if it has one.
+    The first pair is the shortest right one over the first wrong one. If no completion is right,
+    the sample's own completion (if any) is used instead.
     """
     right = {c.text: None for c, ok in zip(completions, is_right, strict=True) if ok}
     wrong = {
@@ -35,13 +33,13 @@ def checked_preferences(
     origin = "model" if right else sample.origin
     pairs = [(better, worse) for better in chosen for worse in wrong.values()]
     return [
-        _checked(sample, better, origin, worse, place, generation)
-        for place, (better, worse) in enumerate(pairs)
+        _checked(sample, better, origin, worse, rank, generation)
+        for rank, (better, worse) in enumerate(pairs)
     ]
 
 
 def _checked(
-    sample: Sample, chosen: str, origin: str, wrong: Completion, place: int, generation: int
+    sample: Sample, chosen: str, origin: str, wrong: Completion, rank: int, generation: int
 ) -> Preference:
     return Preference(
         preference_id=content_key(sample.sample_id, chosen, wrong.text),
@@ -50,28 +48,28 @@ def _checked(
         chosen=chosen,
         rejected=wrong.text,
         chosen_origin=origin,
-        labeler=LABELER,
+        labeler=VERIFIER_NAME,
         probability=1.0,
         margin=1.0,
         generation=generation,
         rejected_model=wrong.model_digest,
-        place=place,
+        place=rank,
     )
 
 
 def checked_judgments(
     sample: Sample, completions: Sequence[Completion], is_right: Sequence[bool], generation: int
 ) -> list[Judgment]:
-    """The verifier's row on each completion: 1 where it is right, 0 where it is not."""
-    way = sample.check.partition(":")[0]
+    """Return the verifier's judgment on each completion: 1 if it is right, else 0."""
+    method = sample.check.partition(":")[0]
     return [
-        verified_row(
+        verifier_judgment(
             c.completion_id,
             COMPLETION_RUBRIC,
             ok,
             (content_key(sample.prompt), content_key(c.text)),
             generation,
-            way=way,
+            method=method,
             raw=sample.completion,
         )
         for c, ok in zip(completions, is_right, strict=True)
@@ -79,7 +77,7 @@ def checked_judgments(
 
 
 def known_pair(preference: Preference) -> Pair:
-    """A checked preference as a pair whose truth is known, to ask a labeler about."""
+    """Return a checked preference as a pair with known truth, to ask a labeler about."""
     return Pair(
         content_key(preference.preference_id, "known"),
         preference.prompt,
