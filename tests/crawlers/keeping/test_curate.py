@@ -20,6 +20,7 @@ from infra.records import Document, Page, now
 from infra.store import Store
 from infra.store.tables.crawl import CrawlRows
 from tests.crawlers.texts import WORDS
+from tests.warc_records import body_record
 
 CONFIG = CrawlConfig(policy="lenient-1", min_document_chars=20)
 
@@ -130,7 +131,8 @@ def test_near_duplicates_never_straddle_pools(store: Store) -> None:
         put(store, f"{i}b", edited(base), pool="train" if i % 2 else "sealed")
     curate(store, CONFIG, 1)
     kept = store.database.rows(
-        "SELECT cluster_id, count(*), count(DISTINCT pool) FROM document WHERE status = 'kept' GROUP BY ALL"
+        "SELECT cluster_id, count(*), count(DISTINCT pool) FROM document"
+        " WHERE status = 'kept' GROUP BY ALL"
     )
     assert len(kept) == 30
     assert all((n, pools) == (1, 1) for _, n, pools in kept)
@@ -323,7 +325,7 @@ def test_forgetting_removes_text_samples_and_bodies_and_names_who_learned(tmp_pa
     assert "secretkeep" in target.read_text()
     assert [d.document_id for d in store.crawl.documents("train")] == ["keep"]
     assert store.database.rows("SELECT sample_id FROM sample") == [("s-keep",)]
-    assert store.crawl.body_record("p-more") == b""
+    assert body_record(store, "p-more") == b""
     put(store, "gone2", text_of(7))
     store.crawl.commit(
         CrawlRows(

@@ -10,7 +10,7 @@ from warcio.warcwriter import WARCWriter
 
 from crawlers.keeping import warc
 from infra.records import now
-from tests.crawlers.warc_records import read_record
+from tests.warc_records import read_record
 
 AT = now().replace(microsecond=0)
 headers = st.dictionaries(

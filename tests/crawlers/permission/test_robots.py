@@ -83,13 +83,20 @@ def test_other_agents_are_not_us(agent: str) -> None:
 
 
 def test_groups_of_one_agent_are_merged_and_agent_lines_share_a_group() -> None:
-    text = "User-agent: RatchetBot\nDisallow: /a\n\nUser-agent: x\nUser-agent: RatchetBot\nDisallow: /b\nUser-agent: *\nDisallow: /c"
+    text = (
+        "User-agent: RatchetBot\nDisallow: /a\n\n"
+        "User-agent: x\nUser-agent: RatchetBot\nDisallow: /b\n"
+        "User-agent: *\nDisallow: /c"
+    )
     file = robots(text)
     assert [file.allows(p) for p in ("/a", "/b", "/c")] == [False, False, True]
 
 
 def test_unknown_records_never_split_a_group() -> None:
-    text = "User-agent: RatchetBot\nSitemap: http://h/s.xml\nNoindex: /z\nUser-agent: other\nDisallow: /a\nHost: h\nDisallow: /b"
+    text = (
+        "User-agent: RatchetBot\nSitemap: http://h/s.xml\nNoindex: /z\n"
+        "User-agent: other\nDisallow: /a\nHost: h\nDisallow: /b"
+    )
     file = robots(text)
     assert not file.allows("/a")
     assert not file.allows("/b")

@@ -53,7 +53,8 @@ DENY, ALLOW, UNKNOWN = ["deny", "deny"], ["allow", "allow"], ["unknown", "unknow
         ("User-agent: *\nContent-Signal: ai-train=yes", ALLOW),
         ("User-agent: *\nContent-Signal: search=yes, ai-input=no", UNKNOWN),
         (
-            "User-agent: *\nContent-Signal: ai-train=no\n\nUser-agent: RatchetBot\nContent-Signal: ai-train=yes",
+            "User-agent: *\nContent-Signal: ai-train=no\n\n"
+            "User-agent: RatchetBot\nContent-Signal: ai-train=yes",
             ALLOW,
         ),
         ("User-agent: other\nContent-Signal: ai-train=no", UNKNOWN),

@@ -15,7 +15,7 @@ from infra.errors import UserError
 from infra.records import now
 from infra.store import Store
 from tests.crawlers.reading.test_html_text import ARTICLE
-from tests.crawlers.warc_records import read_record
+from tests.warc_records import body_record, read_record
 
 HEAD = {"content-type": ["text/html; charset=utf-8"]}
 
@@ -111,11 +111,8 @@ def test_a_folder_becomes_documents(folder: Path, store: Store) -> None:
         "file:///three.txt",
     ]
     assert "Sentence 7 about beta" in rows[1][1]
-    assert read_record(
-        store.crawl.body_record(
-            store.database.rows("SELECT page_id FROM page WHERE url LIKE '%one%'")[0][0]
-        )
-    ).body == article("alpha")
+    page_id = store.database.value("SELECT page_id FROM page WHERE url LIKE '%one%'")
+    assert read_record(body_record(store, page_id)).body == article("alpha")
 
 
 def test_warc_files_obey_the_same_permission_rules(tmp_path: Path, store: Store) -> None:
