@@ -1,5 +1,6 @@
 # make run    set up and run the main job          make test   set up and pass the tests
 # make check  linters, types, import contracts     make dry    the whole loop with a tiny model
+# make test-fast    without Ray and model          make test-nightly    heavy tests that go deeper
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,7 +12,7 @@ READY := $(VENV)/.ready
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: setup run dry test test-fast check clean
+.PHONY: setup run dry test test-fast test-nightly check clean
 
 setup: $(READY)
 
@@ -39,7 +40,10 @@ test: $(READY)
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-fast: $(READY)
-	@$(BIN)/python -m pytest -m "not ray and not model" $(ARGS)
+	@$(BIN)/python -m pytest -m "not ray and not model and not nightly" $(ARGS)
+
+test-nightly: $(READY)
+	@$(BIN)/python -m pytest -m nightly $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff check .

@@ -128,7 +128,7 @@ def _ours(urls: list[str], folder: Path, extract: bool) -> int:
 
     config = CrawlConfig(seeds=urls)
     store = Store(str(folder / "ratchet.duckdb"))
-    store.start_crawl(1, seed_links(config, urls), 1)
+    store.crawl.start(1, seed_links(config, urls), 1)
     child = DigestChild(config.product, config.extract_timeout_s, config.extract_memory_bytes)
     intake = Intake(config, urls, "salt", 1, child if extract else Unread())
 
@@ -140,7 +140,7 @@ def _ours(urls: list[str], folder: Path, extract: bool) -> int:
             1,
             config,
             limits,
-            store,
+            store.crawl,
             intake,
             transport,
             SystemResolver(),
@@ -150,7 +150,7 @@ def _ours(urls: list[str], folder: Path, extract: bool) -> int:
 
     crawl(config, socket_policy(urls, [], []), main)
     child.close()
-    number = store.crawl_counts(1)["fetched"]
+    number = store.crawl.counts(1)["fetched"]
     store.close()
     return number
 

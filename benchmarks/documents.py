@@ -100,10 +100,10 @@ def ours(warc_file: str, folder: str) -> None:
 
     config = CrawlConfig(source="warc", paths=[warc_file])
     store = Store(f"{folder}/ratchet.duckdb")
-    store.start_crawl(1, [], 1)
-    IngestWorker(config, "salt", store).ingest([WarcFile(warc_file)], 1, config.limits(10**9))
+    store.crawl.start(1, [], 1)
+    IngestWorker(config, "salt", store.crawl).ingest([WarcFile(warc_file)], 1, config.limits(10**9))
     curate(store, config, 1)
-    kept = store.crawl_counts(1)["documents"]
+    kept = store.crawl.counts(1)["documents"]
     store.close()
     print(json.dumps(kept))
 

@@ -29,7 +29,7 @@ def main() -> None:
                     content_key("verdict", len(keys) + i)
                     for i in range(min(50_000, size - len(keys)))
                 ]
-                store.keep_verdicts(
+                store.verdicts.keep(
                     [(key, (0.5,), (0.5, 0.5), 100, 1, "[-0.7, -0.7]") for key in fresh], []
                 )
                 keys += fresh
@@ -40,7 +40,7 @@ def main() -> None:
                     content_key("unknown", dice.random()) for _ in range(BATCH // 2)
                 ]
                 started = time.perf_counter()
-                found = store.cached_verdicts(wanted)
+                found = store.verdicts.cached(wanted)
                 rates.append(BATCH / (time.perf_counter() - started))
                 assert len(found) == BATCH // 2
             lines.append(

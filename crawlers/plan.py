@@ -56,7 +56,7 @@ def plan(config: CrawlConfig, seeds: Sequence[str]) -> list[SeedPlan]:
             0,
             config,
             config.limits(1),
-            store,
+            store.crawl,
             intake,
             transport,
             SystemResolver(),

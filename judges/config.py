@@ -10,110 +10,124 @@ from infra.config import Section
 
 
 class ScriptedConfig(Section):
-    """The dials of the scripted labeler."""
+    """Settings of the scripted labeler."""
 
     accuracy: float = Field(default=0.9, ge=0, le=1)
-    """How often its verdict on an item is the true one."""
+    """Probability that the verdict on an item is the true one."""
     length_bias: float = 0.0
-    """Added to the value, or to the log-odds of a pair, for every thousand characters."""
+    """Added per 1,000 characters to the value of a text, or to the log-odds of a pair (nats)."""
     position_bias: float = 0.0
-    """Log-odds added to whichever of two answers is shown first."""
+    """Log-odds (nats) added to the text that is shown first."""
     injection_weakness: float = 0.0
-    """Log-odds added to an answer that talks to its grader."""
+    """Log-odds (nats) added to a text that addresses its grader."""
     unscored_share: float = Field(default=0.0, ge=0, le=1)
-    """Share of subjects on which it fails to answer."""
+    """Share of items that the labeler does not answer."""
 
 
 class EndpointConfig(Section):
     """A labeler behind an OpenAI-compatible server."""
 
     url: str = Field(default="http://127.0.0.1:8000/v1", pattern=r"^https?://")
-    """Where its API is; it mostly ends in /v1."""
+    """Base URL of the API; it usually ends in `/v1`."""
     model: str = ""
-    """The model's name there; empty takes the server's first."""
+    """Name of the model on the server; empty uses the first model that the server lists."""
     key_variable: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Z][A-Z0-9_]*$")
-    """The environment variable that holds the key, if the server wants one."""
+    """Name of the environment variable that holds the API key."""
     way: Literal["best", "logprobs", "counts", "text"] = "best"
-    """How to read its answers; best takes the first of the three that the server can do."""
+    """How labels are read: `logprobs` of the first token, `counts` over sampled answers, or the
+    last label in the `text`. `best` takes the first of these that the server supports."""
     num_samples: int = Field(default=5, ge=1)
-    """Answers a question where labels are counted."""
+    """Number of sampled answers per question for `counts`."""
     concurrency: int = Field(default=16, ge=1)
+    """Number of questions that are sent at the same time."""
     timeout_s: float = Field(default=120.0, gt=0)
+    """Time limit of one request, in seconds."""
     max_retries: int = Field(default=4, ge=0)
-    """Tries after a failed request, with growing pauses; a Retry-After is obeyed."""
+    """Number of retries of a failed request, with growing pauses; Retry-After is obeyed."""
     patience_s: float = Field(default=600.0, ge=0)
-    """How long to wait for a server that is gone."""
+    """How long to wait for a server that does not answer or is busy, in seconds."""
     prompt_price: float = Field(default=0.0, ge=0)
-    """Price of a million prompt tokens."""
+    """Price per million prompt tokens, in any currency."""
     completion_price: float = Field(default=0.0, ge=0)
-    """Price of a million completion tokens."""
+    """Price per million completion tokens, in the same currency."""
     max_cost: float = Field(default=0.0, ge=0)
-    """End the stage when this much is spent; 0 sets no limit. It can be taken up again with more.
-    """
+    """Cost at which the stage stops, in the currency of the prices; 0 sets no limit. The same
+    command continues."""
 
 
 class SelectionConfig(Section):
-    """How the passages to learn from are drawn."""
+    """How passages for training are sampled."""
 
     keep_share: float = Field(default=0.8, gt=0, le=1)
-    """Share of the scored passages that may be learned from."""
+    """Share of the scored passages that may be used for training."""
     temperature: float = Field(default=0.2, gt=0)
-    """Ranks are divided by this: near 0 the best share is taken, at large values any share."""
+    """Divisor of the ranks (0 to 1) in the sampling odds exp(rank / temperature): near 0 the best
+    are taken, large values sample uniformly."""
     max_domain_share: float = Field(default=0.25, gt=0, le=1)
-    """Largest share of the tokens from one domain; with fewer domains than that allows, equal
-    shares."""
+    """Largest share of the tokens from one domain; with too few domains for that, each gets an
+    equal share."""
 
 
 class JudgeConfig(Section):
-    """Who labels, by which rubrics, and how samples are cut from documents."""
+    """The labeler, its rubrics, and how training samples are made from documents."""
 
     kind: Literal["local", "endpoint", "scripted"] = "local"
+    """Kind of labeler: a `local` transformers model, an `endpoint` (OpenAI-compatible server), or
+    `scripted` (for dry runs)."""
     model: str = "packaged:smollm2-135m-instruct"
+    """Model of a `local` labeler: `packaged:NAME`, `tiny:NAME`, `hub:ORG/NAME` or a folder."""
     passage_rubrics: list[str] = Field(default=["coherence", "informative"], min_length=1)
-    """Passages are ranked by the mean rank over those of these rubrics to which the labeler is
-    admitted."""
+    """Rubrics for passages, by name or path. A passage's score is its mean rank over those to which
+    the labeler is admitted."""
     answer_rubric: str = "relevance"
+    """Rubric for answers and for questions about passages, by name or path."""
     correctness_rubric: str = "correctness"
+    """Rubric that the labeler is asked by about pairs that a verifier has decided, by name or
+    path."""
     answer_first: bool = False
-    """The labeler answers each prompt itself before it judges answers to it, and sees its own as a
-    reference."""
+    """The labeler first answers each prompt itself and sees its own answer as a reference."""
     gold: dict[str, str] = {}
-    """Rubric to a gold file or folder on which the labeler must be admitted too; held out from
-    training."""
+    """Rubric name to a gold file or folder on which the labeler must also be admitted. Gold is held
+    out from training."""
     gold_limit: int = Field(default=0, ge=0)
-    """Pairs of each half of each gold set; 0 takes all."""
+    """Number of pairs used from each half of each gold set; 0 uses all."""
     soft_tokens: int = Field(default=0, ge=0)
-    """Tokens of labels a generation after which it is said aloud; 0 sets no limit."""
+    """Labeling tokens of one generation after which a warning is printed; 0 sets no limit."""
     hard_tokens: int = Field(default=0, ge=0)
-    """Tokens of labels a generation after which nothing more is asked; 0 sets no limit."""
+    """Labeling tokens of one generation after which nothing more is asked, not counting the
+    measurement of the labeler; 0 sets no limit."""
     num_probe_items: int = Field(default=24, ge=8, le=24)
-    """Items a probe; half chooses the way of asking, half decides on admission."""
+    """Number of items per probe. Half of them choose the elicitation method, the other half decide
+    on admission."""
     passage_chars: int = Field(default=900, ge=100)
-    """Longest passage cut from a document; cuts fall between lines."""
+    """Longest passage cut from a document, in characters; cuts fall between lines where
+    possible."""
     max_held_out_share: float = Field(default=0.2, ge=0, le=1)
-    """Largest share of the runs of ten words in a passage or an executed example that a held-out
-    text may have too; others are left out."""
+    """Share of the 10-word n-grams of a passage or executed example that may occur in held-out
+    text; above it, the text is left out."""
     head_factor: float = Field(default=3.0, ge=0)
-    """Further passages, for each one judged, to score by a head distilled from the labeler; 0 fits
-    none."""
+    """Number of additional passages per judged passage that a distilled head scores; 0 trains no
+    head."""
     prompts: str = ""
-    """A JSON lines file of your own prompts whose completions can be checked: prompt, check,
-    answer."""
+    """JSON Lines file with your own prompts that can be checked (`prompt`, `check`, `answer`);
+    empty for none."""
     num_completions: int = Field(default=4, ge=2)
-    """How often the champion completes each prompt."""
+    """Number of completions of each prompt by the champion."""
     completion_tokens: int = Field(default=32, ge=1)
+    """Longest completion, in tokens."""
     temperature: float = Field(default=0.9, gt=0)
+    """Sampling temperature of completions."""
     min_margin: float = Field(default=0.1, ge=0)
-    """Smallest difference of two strengths (log-odds) that makes a preference; nearer ones go to
-    the shorter text."""
+    """Smallest difference of two Bradley-Terry strengths, in nats, that makes a preference. Among
+    near-equal best completions the shortest is chosen."""
     pairs_per_prompt: int = Field(default=4, ge=1)
-    """Pairs of completions of a prompt to ask about, those that teach most, where the labeler looks
-    at both sides."""
+    """Number of pairs of completions per prompt that are compared, most informative first. Used if
+    the labeler compares pairs directly."""
     older_completions: int = Field(default=1, ge=0)
-    """Completions of each prompt by the champion before this one, which may be rejected and are
-    never chosen."""
+    """Number of completions of each prompt by the previous champion; they can be rejected but never
+    chosen."""
     chunk_size: int = Field(default=16, gt=0)
-    """Subjects judged between two commits."""
+    """Number of items judged between two commits to the store."""
     selection: SelectionConfig = SelectionConfig()
     scripted: ScriptedConfig = ScriptedConfig()
     endpoint: EndpointConfig = EndpointConfig()

@@ -10,49 +10,48 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
 ROOT = Path(__file__).resolve().parent.parent
 if sys.path[0] != str(ROOT):
-    sys.path[0:1] = [
-        str(ROOT)
-    ]  # `python loop/run.py` puts loop/ there, where its files could shadow others
+    # `python loop/run.py` puts loop/ first, where its files could hide other modules.
+    sys.path[0:1] = [str(ROOT)]
 
 import typer  # noqa: E402
 
-from infra.cluster.connection import connect  # noqa: E402
 from loop.commands.exit_codes import exit_on_error, finish  # noqa: E402
-from loop.recipe.recipe import load_recipe  # noqa: E402
-from loop.record.run_folder import open_run  # noqa: E402
-from loop.stages.verbs import crawl, decide, label, train  # noqa: E402
+from loop.commands.options import NewRunOption, RecipeArgument, SetOption  # noqa: E402
 
 EXAMPLES = """
 Examples:
 
-  python loop/run.py                                              the quickstart on the built-in site
+  python loop/run.py                           the quickstart on the built-in site
 
-  python loop/run.py dry_run                                      the whole loop with a tiny model
+  python loop/run.py dry_run                   the whole loop with a tiny model
 
-  python loop/run.py quickstart --set 'crawl.seeds=["https://docs.example.org/"]' --set crawl.contact=me@example.org
+  python loop/run.py quickstart --set 'crawl.seeds=["https://docs.example.org/"]' \\
+      --set crawl.contact=me@example.org       the quickstart on your own site
 
   ray job submit --working-dir . -- python loop/run.py my.toml --run /shared/runs/mine
 """
 
 
 def main(
-    recipe: Annotated[
-        str, typer.Argument(help="A recipe file, or the name of a built-in recipe.")
-    ] = "quickstart",
-    run: Annotated[
-        str | None, typer.Option(help="Folder of the run; resumed if it is there. [runs/NAME]")
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a key: section.key=value (TOML).")
-    ] = None,
+    recipe: RecipeArgument = "quickstart", run: NewRunOption = None, set_: SetOption = None
 ) -> None:
     """Run a recipe, or resume it: crawl, label, train, decide, generation after generation."""
     with exit_on_error():
+        from loop.recipe.recipe import load_recipe
+
         config = load_recipe(recipe, set_ or [])
+        from infra.cluster.connection import connect  # these load Ray and torch
+        from loop.record.input_checks import check_inputs
+        from loop.record.run_folder import open_run
+        from loop.stages.crawl import crawl
+        from loop.stages.decide import decide
+        from loop.stages.label import label
+        from loop.stages.train import train
+
+        check_inputs(config, run)
         with connect(config.cluster) as cluster, open_run(config, run) as current:
             for generation in current.remaining():
                 crawl(cluster, current, generation)
@@ -62,7 +61,8 @@ def main(
             finish(current)
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app.command(epilog=EXAMPLES)(main)
+
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(epilog=EXAMPLES)(main)
     app()

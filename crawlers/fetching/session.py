@@ -49,7 +49,7 @@ Result = TypeVar("Result")
 
 
 class Queue(Protocol):
-    """The store, as a session needs it."""
+    """The part of `store.crawl` that a session needs."""
 
     def lease_hosts(
         self, worker: int, generation: int, num_hosts: int, per_host: int, limits: Limits
@@ -57,11 +57,11 @@ class Queue(Protocol):
         """See `infra.store.Store`."""
         ...
 
-    def crawl_is_finished(self, generation: int, limits: Limits) -> bool:
+    def is_finished(self, generation: int, limits: Limits) -> bool:
         """See `infra.store.Store`."""
         ...
 
-    def crawl_deadline(self, generation: int, limits: Limits) -> float:
+    def deadline(self, generation: int, limits: Limits) -> float:
         """See `infra.store.Store`."""
         ...
 
@@ -69,11 +69,11 @@ class Queue(Protocol):
         """See `infra.store.Store`."""
         ...
 
-    def robots_of(self, origin: str) -> Robots | None:
+    def robots(self, origin: str) -> Robots | None:
         """See `infra.store.Store`."""
         ...
 
-    def commit_crawl(self, rows: CrawlRows) -> None:
+    def commit(self, rows: CrawlRows) -> None:
         """See `infra.store.Store`."""
         ...
 
@@ -163,9 +163,7 @@ class Session:
     async def run(self) -> None:
         """Crawl until nothing is leased, and nothing more may or can be."""
         visits: set[asyncio.Task[None]] = set()
-        self._deadline = await self._store(
-            self._queue.crawl_deadline, self._generation, self._limits
-        )
+        self._deadline = await self._store(self._queue.deadline, self._generation, self._limits)
         while True:
             free = self._config.max_hosts - len(visits)
             leases = await self._lease(free) if free > 0 else []
@@ -183,7 +181,7 @@ class Session:
 
     async def _is_finished(self) -> bool:
         await self._flush()
-        return await self._store(self._queue.crawl_is_finished, self._generation, self._limits)
+        return await self._store(self._queue.is_finished, self._generation, self._limits)
 
     async def _wait(self, visits: set[asyncio.Task[None]]) -> None:
         """Until a visit ends or a moment has passed; what has gathered is stored meanwhile."""
@@ -200,7 +198,7 @@ class Session:
         rows, self._rows = self._rows, self._new_rows()
         self._flushed_at = self._clock.time()
         if rows.requests or rows.outcomes or rows.visits:
-            await self._store(self._queue.commit_crawl, rows)
+            await self._store(self._queue.commit, rows)
 
     # One host.
 
@@ -321,7 +319,7 @@ class Session:
         rules = self._rules.get(origin)
         if rules is not None and self._clock.time() <= rules.until:
             return rules
-        known = await self._store(self._queue.robots_of, origin)
+        known = await self._store(self._queue.robots, origin)
         if known is None or self._clock.time() > known.fetched_at + _kept_s(known):
             known = await self._fetch_robots(origin, known, host, clock)
             self._rows.robots.append(known)

@@ -24,7 +24,7 @@ from crawlers.quality.rules import verdicts
 from crawlers.quality.words import plain_hashes
 from infra.errors import UserError
 from infra.records import content_key
-from infra.store.tables.curation import CurationTables
+from infra.store import Store
 
 CANARY = "canary string"
 OTHER_LANGUAGE = "another language"
@@ -44,15 +44,15 @@ class Mark:
     cluster_size: int = 1
 
 
-def curate(store: CurationTables, config: CrawlConfig, generation: int) -> dict[str, int]:
+def curate(store: Store, config: CrawlConfig, generation: int) -> dict[str, int]:
     """Decide every new document; how many were kept, and how many not by status."""
-    documents = store.undecided_documents()
+    documents = store.curation.undecided_documents()
     if documents.num_rows == 0:
         return {}
-    store.add_held_out_grams(held_out_grams(config.held_out_files))
+    store.curation.add_held_out_grams(held_out_grams(config.held_out_files))
     marks = _quality_marks(store, documents, config)
     candidates = [i for i in documents.column("document_id").to_pylist() if i not in marks]
-    marks |= _cluster_marks(*store.similar_documents(candidates), set(candidates))
+    marks |= _cluster_marks(*store.curation.similar_documents(candidates), set(candidates))
     pools = dict(
         zip(
             documents.column("document_id").to_pylist(),
@@ -63,18 +63,18 @@ def curate(store: CurationTables, config: CrawlConfig, generation: int) -> dict[
     for document_id in _contaminated(store, config, pools, marks):
         mark = marks[document_id]
         marks[document_id] = Mark("contaminated", CONTAMINATED, mark.cluster_id, mark.cluster_size)
-    store.mark_documents(_mark_table(marks), generation)
+    store.curation.mark_documents(_mark_table(marks), generation)
     statuses = [mark.status for document_id, mark in marks.items() if document_id in pools]
     return {status: statuses.count(status) for status in sorted(set(statuses))}
 
 
-def _quality_marks(
-    store: CurationTables, documents: pa.Table, config: CrawlConfig
-) -> dict[str, Mark]:
+def _quality_marks(store: Store, documents: pa.Table, config: CrawlConfig) -> dict[str, Mark]:
     """Documents that canaries, language or policy rule out."""
     marks: dict[str, Mark] = {}
     ids = documents.column("document_id").to_pylist()
-    reasons = verdicts(config.policy, ids, store.signals_of_undecided(), config.min_document_chars)
+    reasons = verdicts(
+        config.policy, ids, store.curation.undecided_signals(), config.min_document_chars
+    )
     for document_id, language in zip(ids, documents.column("language").to_pylist(), strict=True):
         if config.languages and language not in config.languages:
             marks[document_id] = Mark("filtered", OTHER_LANGUAGE)
@@ -82,7 +82,8 @@ def _quality_marks(
             marks[document_id] = Mark("filtered", reasons[document_id])
     if config.canaries:
         marks |= {
-            i: Mark("contaminated", CANARY) for i in store.documents_containing(config.canaries)
+            i: Mark("contaminated", CANARY)
+            for i in store.curation.documents_containing(config.canaries)
         }
     return marks
 
@@ -161,12 +162,12 @@ def _best(
 
 
 def _contaminated(
-    store: CurationTables, config: CrawlConfig, pools: dict[str, str], marks: dict[str, Mark]
+    store: Store, config: CrawlConfig, pools: dict[str, str], marks: dict[str, Mark]
 ) -> set[str]:
     """New training texts that overlap with anything held out, and new held-out ones that overlap
     with old training.
     """
-    old = store.pool_members()
+    old = store.curation.pool_members()
     new = {
         pool: [i for i, p in pools.items() if p == pool and marks[i].status == "kept"]
         for pool in set(pools.values())
@@ -183,14 +184,14 @@ def _contaminated(
 
 
 def overlapping(
-    store: CurationTables, max_overlap: float, documents: list[str], others: list[str]
+    store: Store, max_overlap: float, documents: list[str], others: list[str]
 ) -> set[str]:
     """Which documents have too much of the others in them, by 10-grams and by 13-grams."""
     if not documents or not others:
         return set()
     found: set[str] = set()
     for size, most_own in zip(sorted(GRAM_SIZES), (2 * max_overlap, max_overlap), strict=True):
-        table = store.overlaps(documents, others, size)
+        table = store.curation.overlaps(documents, others, size)
         for document_id, share, most in zip(
             *(table.column(c).to_pylist() for c in table.column_names), strict=True
         ):

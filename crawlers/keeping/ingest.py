@@ -17,9 +17,8 @@ from crawlers.permission.robots import FORBIDDEN, RobotsFile, parse
 from crawlers.reading.reader_process import DigestChild
 from crawlers.sources.sources import Captures
 from crawlers.urls import canonical_url, host_of, origin_of, path_of, registrable_domain
-from infra.store import Store
 from infra.store.frontier.records import HostLease, Lease, Limits
-from infra.store.tables.crawl import CrawlRows
+from infra.store.tables.crawl import CrawlRows, CrawlTables
 
 TOO_LARGE = "body too large"
 LOCAL_HOST = "file"
@@ -30,10 +29,10 @@ class IngestWorker:
     process, stopped.
     """
 
-    def __init__(self, config: CrawlConfig, salt: str, store: Store) -> None:
+    def __init__(self, config: CrawlConfig, salt: str, tables: CrawlTables) -> None:
         self._config = config
         self._salt = salt
-        self._store = store
+        self._tables = tables
 
     def ingest(self, containers: Sequence[Captures], generation: int, limits: Limits) -> int:
         """Read pages and commit them; how many. Stops at `limits.pages`."""
@@ -58,7 +57,7 @@ class IngestWorker:
         number = 0
         robots: dict[str, RobotsFile] = {}
         rows = CrawlRows(generation, limits, opening=intake.opening)
-        start = self._store.ingested_until(container.name)
+        start = self._tables.ingested_until(container.name)
         for capture, position in container.read(start, self._config.max_body_bytes):
             if number >= limits.pages:
                 break
@@ -66,10 +65,10 @@ class IngestWorker:
             if self._take(capture, container, intake, robots, rows):
                 number += 1
             if len(rows.pages) + len(rows.drops) >= FLUSH_ROWS:
-                self._store.commit_crawl(rows)
+                self._tables.commit(rows)
                 rows = CrawlRows(generation, limits, opening=intake.opening)
         if rows.ingested:
-            self._store.commit_crawl(rows)
+            self._tables.commit(rows)
         return number
 
     def _take(

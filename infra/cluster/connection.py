@@ -23,11 +23,11 @@ START_TRIES = 3
 
 
 class ClusterConfig(Section):
-    """The `[cluster]` section of a recipe."""
+    """The Ray cluster."""
 
     address: str = "auto"
-    """`auto` joins a cluster that runs here or that RAY_ADDRESS names, else starts one; `local`
-    always starts one."""
+    """Ray cluster: `auto` joins a running one (also by RAY_ADDRESS) or starts one here, `local`
+    always starts one, or `HOST:PORT`."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,8 @@ def _start_local() -> None:
     import ray
 
     note("starting Ray on this machine")
-    os.environ.setdefault(
-        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0"
-    )  # one's own machine is not taken away
+    # one's own machine is not taken away
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     num_cpus = max(2, os.cpu_count() or 1)
     for attempt in range(1, START_TRIES + 1):
         try:
@@ -200,8 +199,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def in_submitted_job() -> bool:
-    """Whether this process is the driver of `ray job submit`, in a copy of the working directory."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ

@@ -1,7 +1,4 @@
-"""The store as a Ray actor, and a proxy that lets callers use it like the class it wraps.
-
-Stages are written against `Store`. In tests they get the class itself, in a run this proxy.
-"""
+"""The store as a Ray actor. Stages are written against `Store`: a run gives them this proxy."""
 
 from __future__ import annotations
 
@@ -10,44 +7,42 @@ from typing import Any, cast
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from infra.store import Store
-from infra.store.connection import connect
+from infra.cluster.proxy import GroupedActor, GroupProxy
+from infra.store.database import connect
+from infra.store.store import Store
+
+GROUPS = (
+    "run",
+    "crawl",
+    "curation",
+    "forgetting",
+    "labels",
+    "labelers",
+    "verdicts",
+    "training",
+    "registry",
+    "gate",
+)
 
 
-class RemoteProxy:
-    """Calls an actor's methods and waits for the answer. `facts` are attributes that need no call."""
+class StoreProxy(GroupProxy):
+    """An actor that looks like a `Store`: its groups, and the methods of the store itself."""
 
-    def __init__(self, actor: Any, facts: dict[str, Any]) -> None:
-        self._actor = actor
-        self._facts = facts
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        if name in self._facts:
-            return self._facts[name]
-        method = getattr(self._actor, name)
-        return lambda *args, **kwargs: ray.get(method.remote(*args, **kwargs))
+    def __init__(self, actor: Any) -> None:
+        super().__init__(actor, "")
+        for group in GROUPS:
+            setattr(self, group, GroupProxy(actor, group))
 
     def __reduce__(self) -> Any:
-        return (RemoteProxy, (self._actor, self._facts))
-
-
-def remote_proxy(actor: Any, **facts: Any) -> RemoteProxy:
-    """An actor that looks like the class it wraps; cast it to that class or to its protocol."""
-    return RemoteProxy(actor, facts)
+        return (StoreProxy, (self._actor,))
 
 
 def start_store(path: str, snapshot_folder: str) -> Store:
     """Open the store in an actor on this node, where the run's folder is.
 
-    The file is opened here first: an error in an actor's constructor comes back without its type.
+    The file is opened here first: an error in the constructor of an actor loses its type.
     """
     connect(path).close()
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = (
-        ray.remote(Store)
-        .options(num_cpus=0, scheduling_strategy=here)
-        .remote(path, snapshot_folder)
-    )
-    return cast(Store, remote_proxy(actor))
+    actor_class = ray.remote(GroupedActor).options(num_cpus=0, scheduling_strategy=here)
+    return cast(Store, StoreProxy(actor_class.remote(Store, path, snapshot_folder)))

@@ -11,7 +11,6 @@ Items are JSON lines, all of one kind, which is recognised by the keys:
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from infra.errors import UserError
+from infra.json_lines import read_json_lines
 from infra.records import Judgment, content_key
 from infra.records.labeler import Interval, LabelerErrors
 from judges.judgment.batches import Batch, Mode
@@ -69,14 +69,9 @@ class Items:
 
 def read_items(path: Path) -> Items:
     """Return the items of a file. Raises `UserError` with the line that is not valid."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("items", path, f"the file cannot be read ({error}).", _FORM) from None
     items = Items()
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            _add_item(items, line, f"{path}, line {number}")
+    for line in read_json_lines(path, "items", _FORM):
+        _add_item(items, line.value, f"{path}, line {line.number}")
     kinds = [
         kind for kind in (items.subjects, items.pairs, items.candidate_lists, items.claims) if kind
     ]
@@ -86,10 +81,9 @@ def read_items(path: Path) -> Items:
     return items
 
 
-def _add_item(items: Items, line: str, where: str) -> None:
-    """Add the item of one line. Raises `UserError` if it is not valid."""
+def _add_item(items: Items, row: Any, where: str) -> None:
+    """Add the item of one JSON value. Raises `UserError` if it is not valid."""
     try:
-        row = json.loads(line)
         if not isinstance(row, dict):
             raise TypeError("not a JSON object")
         if "check" in row:

@@ -93,21 +93,23 @@ def replay(
 
 def datasheets(store: Store) -> ReplayResult:
     """Recompute every stored datasheet."""
-    stored: dict[str, Datasheet] = {sheet.datasheet_id: sheet for sheet in store.gold_sheets()}
+    stored: dict[str, Datasheet] = {
+        sheet.datasheet_id: sheet for sheet in store.labelers.gold_sheets()
+    }
     again = {}
     for key, sheet in stored.items():
-        items, rows = store.gold_evidence(key)
+        items, rows = store.labelers.gold_evidence(key)
         with suppress(KeyError):  # a judgment is missing: the sheet is reported as different
             again[key] = recompute_sheet(sheet, items, {row.judgment_id: row for row in rows})
     return _compare("datasheets", stored, again)
 
 
 def _probes(store: Store, config: JudgeConfig) -> Iterator[ReplayResult]:
-    rows = {row.judgment_id: row for row in store.judgments_of_generation(0)}
+    rows = {row.judgment_id: row for row in store.labels.all_judgments(0)}
     results: dict[str, ProbeResult] = {}
     admissions: dict[str, Admission] = {}
-    stored = store.probe_results()
-    stored_admissions = {a.admission_id: a for a in store.all_admissions()}
+    stored = store.labelers.probe_results()
+    stored_admissions = {a.admission_id: a for a in store.labelers.all_admissions()}
     for (labeler, rubric), own_results in _grouped(stored).items():
         try:
             again, admission = _measured_again(labeler, rubric, own_results, config, rows)
@@ -189,20 +191,22 @@ def _judged(store: Store, config: JudgeConfig, seed: int, generation: int) -> _J
     rows: dict[str, Judgment] = {}
     right: dict[str, bool] = {}
     rubric = load_rubric(config.answer_rubric)
-    for row in store.judgments_of_generation(generation):
+    for row in store.labels.all_judgments(generation):
         if row.rubric == COMPLETION_RUBRIC:
             right[row.subject_id] = row.value == 1.0
         elif row.rubric == rubric.id:
             rows[row.subject_id] = row
-    completions = store.completions(generation)
+    completions = store.labels.completions(generation)
     completed = {c.sample_id for c in completions}
-    samples = [s for kind in ("demonstration", "prompt") for s in store.samples(generation, kind)]
+    samples = [
+        s for kind in ("demonstration", "prompt") for s in store.labels.samples(generation, kind)
+    ]
     samples = [s for s in samples if s.sample_id in completed]
     samples.sort(key=lambda s: unit_hash(seed, s.sample_id))
     admissions = [
         admission
         for labeler in sorted({row.labeler for row in rows.values()})
-        for admission in store.admissions(labeler)
+        for admission in store.labelers.admissions(labeler)
         if admission.rubric == rubric.id and admission.admitted
     ]
     return _Judged(samples, completions, rows, right, admissions)
@@ -210,7 +214,10 @@ def _judged(store: Store, config: JudgeConfig, seed: int, generation: int) -> _J
 
 def _preferences(store: Store, config: JudgeConfig, seed: int, generation: int) -> ReplayResult:
     """Recompute the preferences of one generation from the judgments of verifier and labeler."""
-    judged, champion = _judged(store, config, seed, generation), store.champion_of(generation)
+    judged, champion = (
+        _judged(store, config, seed, generation),
+        store.labelers.completing_champion(generation),
+    )
     preferences = _checked_preferences(judged, generation)
     if champion is not None:
         groups = judged.groups(champion, generation)
@@ -219,9 +226,9 @@ def _preferences(store: Store, config: JudgeConfig, seed: int, generation: int) 
                 groups, judged.rows, admission, config.min_margin, generation
             )
             preferences += [p for ranking in by_prompt.values() for p in ranking]
-    dropped = store.dropped_subjects(generation, HELD_OUT_REASON)
+    dropped = store.run.dropped_subjects(generation, HELD_OUT_REASON)
     again = {p.preference_id: p for p in preferences if p.sample_id not in dropped}
-    stored = {p.preference_id: p for p in store.preferences(generation)}
+    stored = {p.preference_id: p for p in store.labels.preferences(generation)}
     return _compare(f"preferences of generation {generation}", stored, again)
 
 
@@ -237,7 +244,7 @@ def _checked_preferences(judged: _Judged, generation: int) -> list[Preference]:
 
 def _win_rates(store: Store, config: JudgeConfig, seed: int) -> ReplayResult:
     """Recompute each champion's win rate over the previous one."""
-    stored = {f"generation {r.generation} by {r.labeler}": r for r in store.win_rates()}
+    stored = {f"generation {r.generation} by {r.labeler}": r for r in store.labelers.win_rates()}
     again = {}
     for key, rate in stored.items():
         judged = _judged(store, config, seed, rate.generation)
@@ -246,7 +253,7 @@ def _win_rates(store: Store, config: JudgeConfig, seed: int) -> ReplayResult:
             wins = wins_over_older(
                 groups, read_contests(groups, judged.rows, admission.temperature)
             )
-            tested = store.tested_probes(rate.labeler)
+            tested = store.labelers.tested_probes(rate.labeler)
             if wins[1]:
                 again[key] = make_win_rate(
                     admission, tested, (rate.model, rate.other), wins, rate.generation

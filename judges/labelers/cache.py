@@ -27,7 +27,7 @@ Numbers = tuple[float, ...]
 class VerdictStore(Protocol):
     """The methods of the store that a cache needs."""
 
-    def cached_verdicts(self, keys: Sequence[str]) -> list[CachedVerdict]:
+    def cached(self, keys: Sequence[str]) -> list[CachedVerdict]:
         """Return the stored answers under these keys, in any order."""
         ...
 
@@ -35,7 +35,7 @@ class VerdictStore(Protocol):
         """Return key -> reason for the items that failed and must not be retried before `at`."""
         ...
 
-    def keep_verdicts(self, verdicts: Sequence[CachedVerdict], failures: Sequence[Failure]) -> None:
+    def keep(self, verdicts: Sequence[CachedVerdict], failures: Sequence[Failure]) -> None:
         """Store answers and failures."""
         ...
 
@@ -157,9 +157,7 @@ class CachedJudge(JudgeWrapper):
 
     def _stored(self, keys: Sequence[str], codec: _Codec[Result]) -> dict[str, Result]:
         """Return key -> result for stored answers and recent failures."""
-        results = {
-            verdict[0]: codec.result(verdict) for verdict in self.store.cached_verdicts(keys)
-        }
+        results = {verdict[0]: codec.result(verdict) for verdict in self.store.cached(keys)}
         unknown = [key for key in keys if key not in results]
         failures = self.store.recent_failures(unknown, now())
         return results | {key: codec.failure(reason) for key, reason in failures.items()}
@@ -177,4 +175,4 @@ class CachedJudge(JudgeWrapper):
                 )
             elif result.reason not in RETRYABLE_REASONS:
                 failures.append((key, result.reason, now() + RETRY_AFTER))
-        self.store.keep_verdicts(verdicts, failures)
+        self.store.keep(verdicts, failures)

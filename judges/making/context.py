@@ -111,7 +111,7 @@ class LabelingContext:
             for s, share in zip(samples, shares, strict=True)
             if share > most
         ]
-        self.store.note_drops(self.generation, "label", drops)
+        self.store.run.note_drops(self.generation, "label", drops)
         return [s for s, share in zip(samples, shares, strict=True) if share <= most]
 
     def batch(self, rubric: Rubric, admission: Admission, subjects: Sequence[Subject]) -> Batch:

@@ -58,7 +58,7 @@ class Labeling(LabelingContext):
         expenses = estimate_costs(
             self.config, budget.label_tokens, budget.num_prompts, budget.num_instructions
         )
-        if not self.store.admissions(self.judge.name):
+        if not self.store.labelers.admissions(self.judge.name):
             expenses.append(measuring_cost(self.config))
         total = sum(e.num_tokens for e in expenses)
         price = prompt_price(self.config, total)
@@ -67,13 +67,13 @@ class Labeling(LabelingContext):
 
     def watched_judge(self, admissions: Admissions) -> Judge:
         """Return the labeler with sentinels, a token budget and a cache."""
-        tested = self.store.tested_probes(self.judge.name)
+        tested = self.store.labelers.tested_probes(self.judge.name)
         budgeted = BudgetedJudge(self.judge, self.config.soft_tokens, self.config.hard_tokens)
         watched = WatchedJudge(budgeted, accuracy_lower_bounds(tested, admissions))
         if self.config.kind == "scripted":
             # The scripted labeler answers by an item's id, but the cache's key is the text.
             return watched
-        return CachedJudge(watched, self.store)
+        return CachedJudge(watched, self.store.verdicts)
 
     def _tested_on_gold(self, rubric: Rubric, admission: Admission) -> Admission:
         """Return the admission, withdrawn if the labeler is not better than a trivial rule on the
@@ -86,7 +86,9 @@ class Labeling(LabelingContext):
         sheets = []
         for gold in load_gold(Path(self.config.gold[rubric.id])):
             measurement = measure_on_gold(self.judge, rubric, gold, self.config.gold_limit)
-            self.store.add_gold_sheet(measurement.sheet, measurement.items, measurement.rows)
+            self.store.labelers.add_gold_sheet(
+                measurement.sheet, measurement.items, measurement.rows
+            )
             sheets.append(measurement.sheet)
         failed = [s for s in sheets if not is_admitted(s)]
         accuracies = "; ".join(
@@ -98,7 +100,7 @@ class Labeling(LabelingContext):
 
     def admissions(self) -> Admissions:
         """Return rubric id -> admission. Each labeler and rubric is measured once per run."""
-        known = {a.rubric: a for a in self.store.admissions(self.judge.name)}
+        known = {a.rubric: a for a in self.store.labelers.admissions(self.judge.name)}
         missing = [r for r in map(load_rubric, self.config.rubric_names()) if r.id not in known]
         steps = len(missing) * len(self.judge.methods)
         with progress("measuring the labeler", total=steps) as advance:
@@ -107,8 +109,8 @@ class Labeling(LabelingContext):
                     self.judge, rubric, self.config.num_probe_items, advance
                 )
                 admission = self._tested_on_gold(rubric, measurement.admission)
-                self.store.add_judgments(measurement.rows)
-                self.store.add_datasheet(measurement.results, [admission])
+                self.store.labels.add_judgments(measurement.rows)
+                self.store.labelers.add_datasheet(measurement.results, [admission])
                 known[rubric.id] = admission
         for admission in known.values():
             _report(admission)

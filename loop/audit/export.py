@@ -1,4 +1,4 @@
-"""A model out of a run: as a Hugging Face folder, as GGUF, into an MLflow registry."""
+"""Exporting a model: as a Hugging Face folder, as GGUF, or to an MLflow registry."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ PATIENCE_S = 3600
 
 
 def export_folder(model: Checkpoint, target: Path) -> None:
-    """Copy a model's folder, whole or not at all. Raises `UserError` where it is altered or the
-    target exists.
+    """Copy a model's folder, completely or not at all.
+
+    Raises:
+        UserError: if the target exists, or the model's files were changed.
     """
     if target.exists():
         raise UserError("target", target, "it exists.", "Give a new folder.")
@@ -25,7 +27,7 @@ def export_folder(model: Checkpoint, target: Path) -> None:
         raise UserError(
             "generation",
             model.generation,
-            "its files are not what they were.",
+            "its files were changed.",
             "See 'ratchet verify'.",
         )
     with atomic_folder(target) as scratch:
@@ -35,7 +37,7 @@ def export_folder(model: Checkpoint, target: Path) -> None:
 
 
 def find_converter() -> str:
-    """llama.cpp's converter on the PATH. Raises `UserError`."""
+    """The path of llama.cpp's converter. Raises `UserError` if it is not on the PATH."""
     for name in CONVERTERS:
         if found := shutil.which(name):
             return found
@@ -48,7 +50,7 @@ def find_converter() -> str:
 
 
 def export_gguf(folder: Path) -> Path:
-    """Convert an exported folder with llama.cpp's own script; the file's path."""
+    """Convert an exported folder with llama.cpp's script; returns the path of the GGUF file."""
     converter = find_converter()
     target = folder / "model.gguf"
     command = [converter, str(folder), "--outfile", str(target)]
@@ -64,8 +66,11 @@ def export_gguf(folder: Path) -> Path:
 def register_mlflow(
     model: Checkpoint, folder: Path, server: str, name: str, is_champion: bool
 ) -> str:
-    """Add a version of a registered model with aliases; what was done. Raises `UserError` without
-    mlflow.
+    """Add a version with aliases to a registered model; returns a sentence for the terminal.
+
+    Raises:
+        UserError: if mlflow is not installed.
+        StageError: if the server refuses.
     """
     try:
         from mlflow import MlflowClient

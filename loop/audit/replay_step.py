@@ -1,8 +1,7 @@
-"""One training step computed again: its batch from the store, its loss from the model that the
-generation began with.
+"""Computing one training step again: its batch from the store, and its loss.
 
-Everything before the step is trained again as well, in this process and on one rank; nothing of the
-run is touched.
+All steps before it are trained again too, in this process and on one rank. Nothing in the run is
+changed.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ from infra.store import Store
 from judges.labelers.actors import JudgeWorker, VerifierWorker
 from loop.audit.reproduce import past_training
 from loop.recipe.recipe import Recipe, stored_recipe
-from loop.stages.train import rewarder_of, sources_of
+from loop.training.rewarders import make_rewarder, reward_names
 from trainers.rollouts.rewards import Rewarder
 from trainers.task import Task
 
-TOLERANCE = {"float32": 1e-4, "autocast": 0.02, "bfloat16": 0.02}
-"""How far a loss may come out otherwise on another number of ranks, relative to 1 or to itself."""
+LOSS_TOLERANCE = {"float32": 1e-4, "autocast": 0.02, "bfloat16": 0.02}
+"""Largest difference of a loss on another number of ranks, relative to max(1, loss)."""
 
 
 @dataclass(frozen=True)
 class ReplayedStep:
-    """A step as it was stored and as it comes out again, with its rows."""
+    """A step as it was stored and as it was computed again, with its rows."""
 
     stored: TrainStep
     again: TrainStep
@@ -40,16 +39,18 @@ class ReplayedStep:
 
     @property
     def is_same(self) -> bool:
-        """Whether rows and loss are what they were."""
-        apart = abs(self.stored.loss - self.again.loss) / max(1.0, abs(self.stored.loss))
-        return self.stored.row_ids == self.again.row_ids and apart <= self.tolerance
+        """Whether rows and loss are the same, within the tolerance."""
+        difference = abs(self.stored.loss - self.again.loss) / max(1.0, abs(self.stored.loss))
+        return self.stored.row_ids == self.again.row_ids and difference <= self.tolerance
 
 
 def replay_step(store: Store, generation: int, number: int, kind: str | None) -> ReplayedStep:
-    """Step `number` of a generation, counted through all its kinds, or within `kind`. Raises
-    `UserError`.
+    """Step `number` of a generation, counted over all kinds of steps, or within `kind`.
+
+    Raises:
+        UserError: if there is no such step, or its models or data are gone.
     """
-    recipe = stored_recipe(store.run_facts()["recipe"])
+    recipe = stored_recipe(store.run.facts()["recipe"])
     stored = _stored_step(store, recipe, generation, number, kind)
     past = past_training(store, generation)
     recipe = past.recipe
@@ -63,47 +64,41 @@ def replay_step(store: Store, generation: int, number: int, kind: str | None) ->
         stored,
         again,
         [data[row] for row in again.row_ids if row in data],
-        TOLERANCE[recipe.train.resolved_precision],
+        LOSS_TOLERANCE[recipe.train.resolved_precision],
     )
 
 
 def _stored_step(
     store: Store, recipe: Recipe, generation: int, number: int, kind: str | None
 ) -> TrainStep:
-    steps = store.train_steps(generation)
+    steps = store.training.train_steps(generation)
     steps.sort(key=lambda s: (recipe.train.steps.index(s.kind), s.step))
     chosen = [s for s in steps if kind is None or s.kind == kind]
     if not chosen:
         known = ", ".join(dict.fromkeys(s.kind for s in steps)) or "none"
-        raise UserError(
-            "GENERATION",
-            generation,
-            f"no such training steps; there are {known}.",
-            "Choose one of them.",
-        )
+        problem = f"it has no such training steps (kinds: {known})."
+        raise UserError("GENERATION", generation, problem, "Choose another generation or kind.")
     if not 0 <= number < len(chosen):
-        raise UserError(
-            "STEP",
-            number,
-            f"there are {len(chosen)} steps.",
-            f"Give one from 0 to {len(chosen) - 1}.",
-        )
+        problem, remedy = f"there are {len(chosen)} steps.", f"Give 0 to {len(chosen) - 1}."
+        raise UserError("STEP", number, problem, remedy)
     return chosen[number]
 
 
 def _local_rewarders(store: Store, recipe: Recipe) -> Mapping[str, Rewarder]:
-    """The recipe's sources of rewards, in this process."""
+    """The rewarders of the recipe, in this process."""
     workers = {
         "verifier": VerifierWorker(),
         "judge": JudgeWorker(recipe.judge, recipe.seed, os.cpu_count() or 1),
     }
-    return {name: rewarder_of(name, store, recipe, workers) for name in sources_of(recipe.train)}
+    return {
+        name: make_rewarder(name, store, recipe, workers) for name in reward_names(recipe.train)
+    }
 
 
 def _train_until(
     tasks: Sequence[Task], recipe: Recipe, sources: Mapping[str, Rewarder], stored: TrainStep
 ) -> TrainStep:
-    """The step as it comes out on one rank; what comes before it is trained whole."""
+    """Train on one rank up to this step, and return it."""
     name_accelerator()
     from trainers.engine.engine import one_rank
     from trainers.engine.metrics import MetricsFile

@@ -1,4 +1,4 @@
-"""A generation trained again from what the store holds: is it the same model?"""
+"""Training a generation again from the store, and comparing the models."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from infra.records import Checkpoint
 from infra.store import Store
 from loop.data.curriculum import Curriculum
 from loop.recipe.recipe import Recipe, stored_recipe
-from loop.stages.train import Places, curriculum_of, rewarders, tasks_of, usable_steps
+from loop.training.plan import TrainingFolders, generation_curriculum, training_tasks, usable_steps
+from loop.training.rewarders import rewarders
 from trainers.launch import run_training
 from trainers.task import Task
 
 
 @dataclass(frozen=True)
 class PastTraining:
-    """What a generation was trained with; `recipe` says how many ranks there were."""
+    """What a generation was trained with; `recipe` has the number of ranks that there were."""
 
     recipe: Recipe
     generation: int
@@ -31,56 +32,50 @@ class PastTraining:
     anchor: Checkpoint
 
     def tasks(self, store: Store, scratch: Path) -> list[Task]:
-        """Its training steps once more, ending in `candidate` below a scratch folder."""
-        places = Places(self.champion.path, self.anchor.path, str(scratch / "candidate"), scratch)
+        """The same training tasks again; the last one writes to `candidate` in `scratch`."""
+        folders = TrainingFolders(
+            self.champion.path, self.anchor.path, str(scratch / "candidate"), scratch
+        )
         kinds = usable_steps(store, self.recipe, self.generation, self.curriculum)
-        return tasks_of(self.recipe, self.generation, self.curriculum, kinds, places)
+        return training_tasks(self.recipe, self.generation, self.curriculum, kinds, folders)
 
 
 def past_training(store: Store, generation: int) -> PastTraining:
-    """Recipe, data and models of a generation that was trained. Raises `UserError` where any is
-    gone.
+    """The recipe, data and models with which a generation was trained.
+
+    Raises:
+        UserError: if it was not trained, or its models or data are gone.
     """
-    recipe = stored_recipe(store.run_facts()["recipe"])
-    made, steps = store.checkpoint(generation), store.train_steps(generation)
+    recipe = stored_recipe(store.run.facts()["recipe"])
+    made, steps = store.training.checkpoint(generation), store.training.train_steps(generation)
     if made is None or not steps:
-        raise UserError(
-            "GENERATION",
-            generation,
-            "it was not trained, or not to its end.",
-            "Resume the run first.",
-        )
-    workers = int(
-        json.loads(steps[0].metrics)["min_items"]
-    )  # the plan of steps depends on how many there could be
-    recipe = recipe.model_copy(
-        update={"train": recipe.train.model_copy(update={"num_workers": workers})}
-    )
-    champion, anchor = store.checkpoint_of(made.parent), store.checkpoint(0)
-    assert champion is not None, "a candidate's parent is recorded before it"
-    assert anchor is not None, "a run begins by recording its anchor"
-    for model in (champion, anchor):
-        if not Path(model.path).exists():
-            raise UserError(
-                "GENERATION",
-                generation,
-                f"the model it began with is gone ({model.path}).",
-                "Put the folder back.",
-            )
-    curriculum = curriculum_of(store, recipe, generation)
+        problem = "its training did not finish, or never began."
+        raise UserError("GENERATION", generation, problem, "Resume the run first.")
+    # The plan of the steps depends on how many workers there could have been.
+    workers = int(json.loads(steps[0].metrics)["min_items"])
+    train = recipe.train.model_copy(update={"num_workers": workers})
+    recipe = recipe.model_copy(update={"train": train})
+    champion = _existing(store.training.checkpoint_by_digest(made.parent), generation)
+    anchor = _existing(store.training.checkpoint(0), generation)
+    curriculum = generation_curriculum(store, recipe, generation)
     if curriculum.digest != made.manifest_digest:
-        raise UserError(
-            "GENERATION",
-            generation,
-            "its data are not all there any more (forgotten pages?).",
-            "Only a generation whose data are all there can be trained again.",
-        )
+        problem = "some of its data are gone (pages were forgotten, perhaps)."
+        remedy = "Only a generation with all its data can be trained again."
+        raise UserError("GENERATION", generation, problem, remedy)
     return PastTraining(recipe, generation, curriculum, made, champion, anchor)
+
+
+def _existing(model: Checkpoint | None, generation: int) -> Checkpoint:
+    assert model is not None, "a parent and the anchor are recorded before a candidate"
+    if not Path(model.path).exists():
+        problem = f"a model that its training started from is gone ({model.path})."
+        raise UserError("GENERATION", generation, problem, "Put the folder back.")
+    return model
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """The digest that was stored, the one that came out again, and the files that differ."""
+    """The stored digest, the digest of the model trained again, and the files that differ."""
 
     stored: str
     again: str
@@ -93,9 +88,10 @@ class Reproduction:
 
 
 def reproduce(store: Store, cluster: Cluster, generation: int) -> Reproduction:
-    """Train a generation again with as many ranks as it had; nothing of the run is touched.
+    """Train a generation again with as many ranks as it had; nothing in the run is changed.
 
-    Bit-equal on the same hardware on CPU in float32; elsewhere kernels may add in another order.
+    On CPU in float32 the result is equal bit for bit if the processor has the same instruction
+    sets. Elsewhere kernels may add in another order.
     """
     past = past_training(store, generation)
     with tempfile.TemporaryDirectory(prefix="ratchet-reproduce-") as scratch:
@@ -112,9 +108,7 @@ def reproduce(store: Store, cluster: Cluster, generation: int) -> Reproduction:
 
 
 def _differing(one: Path, other: Path) -> list[str]:
-    """Names of the second folder's files that are not the same in the first; all of them where that
-    is gone.
-    """
+    """Names of the files in `other` that are missing in `one` or differ there."""
     return [
         path.name
         for path in sorted(other.iterdir())

@@ -1,4 +1,4 @@
-"""Is everything still what its digest says, and what may be thrown away."""
+"""Checking stored models and evidence again, and finding models that may be deleted."""
 
 from __future__ import annotations
 
@@ -17,92 +17,93 @@ from loop.gate.config import GateConfig
 from loop.gate.estimates import by_position, with_scores
 from loop.gate.evidence import Array, clipped_gains, log_evidence_path, unit_means
 
-SAME = 1e-9
+EVIDENCE_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one thing that was checked; `problem` is empty where it is what it was."""
+    """The result of one check; `problem` is empty if nothing has changed."""
 
-    what: str
+    subject: str
     problem: str
 
 
 def verify(store: Store, config: GateConfig) -> list[Finding]:
-    """Hash every model and data manifest again, and compute every test's evidence again from the
-    raw scores.
-    """
-    models = store.checkpoints()
+    """Hash every model and manifest again; compute every test's evidence again from its scores."""
+    models = store.training.checkpoints()
     return [
         *(_check_model(store, model) for model in models),
         *(_check_manifest(store, model) for model in models if model.generation > 0),
-        *(_check_test(store, config, test) for test in store.all_gate_tests()),
+        *(_check_test(store, config, test) for test in store.gate.all_gate_tests()),
     ]
 
 
 def _check_model(store: Store, model: Checkpoint) -> Finding:
-    what = f"model of generation {model.generation}"
-    if store.is_collected(model.digest):
-        return Finding(f"{what} (collected)", "")
+    subject = f"model of generation {model.generation}"
+    if store.registry.is_collected(model.digest):
+        return Finding(f"{subject} (deleted by gc)", "")
     if not Path(model.path).is_dir():
-        return Finding(what, f"its folder is gone ({model.path})")
-    found = folder_digest(Path(model.path))
-    return Finding(
-        what,
-        ""
-        if found == model.digest
-        else f"its files changed: {found[:12]}, not {model.digest[:12]}",
-    )
+        return Finding(subject, f"its folder is gone ({model.path})")
+    digest = folder_digest(Path(model.path))
+    changed = f"its files changed: {digest[:12]}, not {model.digest[:12]}"
+    return Finding(subject, "" if digest == model.digest else changed)
 
 
 def _check_manifest(store: Store, model: Checkpoint) -> Finding:
-    found = manifest_digest(store.manifest(model.generation))
-    what = f"data manifest of generation {model.generation}"
-    return Finding(what, "" if found == model.manifest_digest else "items were added or are gone")
+    subject = f"data manifest of generation {model.generation}"
+    digest = manifest_digest(store.training.manifest(model.generation))
+    is_same = digest == model.manifest_digest
+    return Finding(subject, "" if is_same else "items were added or removed")
 
 
 def _check_test(store: Store, config: GateConfig, test: GateTest) -> Finding:
-    what = f"evidence of attempt {test.attempt} on {test.suite} against the {test.against}"
-    path = evidence_again(store, config, test)
-    same = len(path) == len(test.path) and bool(np.allclose(path, test.path, rtol=0, atol=SAME))
-    return Finding(what, "" if same else "the stored scores give other evidence")
-
-
-def evidence_again(store: Store, config: GateConfig, test: GateTest) -> Array:
-    """A test's log E after each unit, from the scores that the store holds."""
-    candidate = store.candidate_of(test.attempt)
-    rows = with_scores(by_position(store.item_scores(test.attempt, test.suite)))[: test.num_items]
-    own, other = (
-        np.array([values[d] for _, values in rows], dtype=np.float64)
-        for d in (candidate, test.other)
+    subject = f"evidence of attempt {test.attempt} on {test.suite} against the {test.against}"
+    path = recompute_evidence(store, config, test)
+    is_same = len(path) == len(test.path) and bool(
+        np.allclose(path, test.path, rtol=0, atol=EVIDENCE_TOLERANCE)
     )
+    return Finding(subject, "" if is_same else "the stored scores give different evidence")
+
+
+def recompute_evidence(store: Store, config: GateConfig, test: GateTest) -> Array:
+    """Log E of a test after each unit, from the scores in the store."""
+    candidate = store.gate.candidate_digest(test.attempt)
+    scores = by_position(store.gate.item_scores(test.attempt, test.suite))
+    items = with_scores(scores)[: test.num_items]
+    own = np.array([values[candidate] for _, values in items], dtype=np.float64)
+    other = np.array([values[test.other] for _, values in items], dtype=np.float64)
     sign = 1.0 if config.higher_is_better(test.suite) else -1.0
     gains = clipped_gains(sign * own, sign * other, test.clip)
+    means = unit_means(gains, [unit for unit, _ in items])
     bound = test.bound / test.clip
-    return log_evidence_path(
-        unit_means(gains, [unit for unit, _ in rows]) - bound, bound, config.prior_second_moment
-    )
+    return log_evidence_path(means - bound, bound, config.prior_second_moment)
 
 
 def collectable(store: Store, folder: Path, keep: int) -> list[Checkpoint]:
-    """Models in the run's own folder that nothing needs: all but the anchor, the last `keep`
-    champions, what an alias points to, and a candidate that is not decided on.
+    """The models in the run's own folder that are no longer needed.
+
+    Needed are the anchor, the last `keep` champions, the models of all aliases, and a candidate
+    without a decision.
     """
-    champions = [event.digest for event in store.alias_history() if event.alias == CHAMPION]
-    last = list(dict.fromkeys(reversed(champions)))[:keep]
-    named = {event.digest for event in store.aliases() if event.alias != COLLECTED}
-    kept = {store.champion().digest, *last, *named}
-    found = []
-    for model in store.checkpoints():
-        own = (folder / "models").resolve() in Path(model.path).resolve().parents
-        undecided = store.decision(model.generation) is None
-        there = Path(model.path).is_dir() and not store.is_collected(model.digest)
-        if model.generation > 0 and own and there and not undecided and model.digest not in kept:
-            found.append(model)
-    return found
+    events = store.registry.alias_history()
+    champions = [event.digest for event in events if event.alias == CHAMPION]
+    last_champions = list(dict.fromkeys(reversed(champions)))[:keep]
+    aliases = {event.digest for event in store.registry.aliases() if event.alias != COLLECTED}
+    needed = {store.registry.champion().digest, *last_champions, *aliases}
+    models = (folder / "models").resolve()
+    return [
+        model
+        for model in store.training.checkpoints()
+        if model.generation > 0
+        and model.digest not in needed
+        and models in Path(model.path).resolve().parents
+        and store.gate.decision(model.generation) is not None
+        and Path(model.path).is_dir()
+        and not store.registry.is_collected(model.digest)
+    ]
 
 
 def collect(store: Store, model: Checkpoint) -> None:
-    """Note that a model is collected, then delete its folder."""
-    store.move_alias(COLLECTED, model, "nothing points to it")
+    """Note that a model was deleted, then delete its folder."""
+    store.registry.move_alias(COLLECTED, model, "nothing points to it")
     shutil.rmtree(model.path, ignore_errors=True)

@@ -1,5 +1,6 @@
-"""`ratchet crawl`: plan, run, audit, look at, forget and export a crawl, without a model and
-without a cluster.
+"""`ratchet crawl`: plan, run, audit, inspect, forget and export a crawl.
+
+It needs neither a model nor a cluster.
 """
 
 from __future__ import annotations
@@ -8,92 +9,92 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crawlers.fetching.politeness import audit as audit_log
-from crawlers.keeping.curate import curate as curate_documents
-from crawlers.keeping.curate import held_out_grams, overlapping
-from crawlers.plan import cost, plan
-from crawlers.sources.sources import source_of
-from crawlers.urls import canonical_url, registrable_domain
-from infra.cluster.connection import connect
 from infra.console import console, heading, note, plain, warn
 from infra.errors import UserError
-from infra.records import Request
-from infra.records.arrow import from_table
-from infra.store.reading import rows
 from loop.commands.exit_codes import exit_on_error
-from loop.commands.run_option import RunOption, folder_of, look_at, open_store
-from loop.recipe.recipe import load_recipe
-from loop.record.run_folder import Run, open_crawl_run
-from loop.show import tables
-from loop.show.crawl_queries import STATS
-from loop.stages.crawl import crawl_generation
+from loop.commands.open_run import find_folder, open_store, read_run
+from loop.commands.options import NewRunOption, RecipeArgument, RunOption, SetOption
+
+if TYPE_CHECKING:
+    from crawlers.plan import SeedPlan
+    from infra.store import Store
+    from loop.record.run_folder import Run
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
-Recipe = Annotated[str, typer.Argument(help="A recipe file, or the name of a built-in recipe.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a key: section.key=value (TOML).")
-]
+POOLS = ("train", "gate", "sealed")
+MAX_VIOLATIONS_SHOWN = 20
 
 
 @app.command(
     "plan", epilog="Example:  ratchet crawl plan my.toml --set crawl.contact=me@example.org"
 )
-def plan_(recipe: Recipe = "quickstart", set_: SetOption = None) -> None:
-    """What robots.txt and the sites' preferences allow, and what a generation would cost; fetches
-    no page.
+def plan_(recipe: RecipeArgument = "quickstart", set_: SetOption = None) -> None:
+    """What robots.txt and the sites allow, and what a generation would cost.
+
+    Fetches robots.txt, and no page.
     """
     with exit_on_error():
+        from crawlers.plan import cost, plan
+        from crawlers.sources.sources import source_of
+        from loop.recipe.recipe import load_recipe
+        from loop.show import tables
+
         config = load_recipe(recipe, set_ or [])
-        with source_of(config.crawl).open() as opening:
-            if opening.captures:
-                note(
-                    f"{len(opening.captures):,} containers of pages lie there already; nothing is fetched"
-                )
+        with source_of(config.crawl).open() as contents:
+            if contents.captures:
+                count = f"{len(contents.captures):,}"
+                note(f"{count} files of pages are there already; nothing is fetched")
                 return
-            found = plan(config.crawl, opening.seeds)
-        lines = [
-            [
-                p.url,
-                str(p.robots_status or "no answer"),
-                "yes" if p.allowed else f"no ({p.rule or 'unreadable'})",
-                _word(p.train),
-                _word(p.evaluate),
-                f"{p.delay_s:.1f}",
-                str(p.num_sitemaps),
-            ]
-            for p in found
-        ]
+            seeds = plan(config.crawl, contents.seeds)
         names = ["seed", "robots.txt", "may be fetched", "train", "evaluate", "delay s", "sitemaps"]
-        console.print(tables.table("What the sites say", names, lines))
-        price = cost(config.crawl, found, config.budgets()["pages"])
+        console.print(tables.table("Permissions", names, [_seed_line(seed) for seed in seeds]))
+        pages = config.budgets()["pages"]
+        price = cost(config.crawl, seeds, pages)
         note(
-            f"a generation of {config.budgets()['pages']:,} pages: about {price.requests:,} requests, at least"
+            f"a generation of {pages:,} pages: about {price.requests:,} requests, at least"
             f" {price.seconds / 60:,.1f} minutes, about {price.disk_bytes / 1e6:,.0f} MB of bodies"
         )
 
 
-def _word(word: object) -> str:
-    verdict, reason = getattr(word, "verdict", ""), getattr(word, "reason", "")
+def _seed_line(seed: SeedPlan) -> list[str]:
+    return [
+        seed.url,
+        str(seed.robots_status or "no answer"),
+        "yes" if seed.allowed else f"no ({seed.rule or 'unreadable'})",
+        _statement(seed.train),
+        _statement(seed.evaluate),
+        f"{seed.delay_s:.1f}",
+        str(seed.num_sitemaps),
+    ]
+
+
+def _statement(statement: object) -> str:
+    verdict, reason = getattr(statement, "verdict", ""), getattr(statement, "reason", "")
     return f"{verdict} ({reason})" if verdict != "unknown" else "unknown"
 
 
 @app.command(epilog="Example:  ratchet crawl run quickstart --run runs/mine --set budget.pages=50")
 def run(
-    recipe: Recipe = "quickstart",
-    run: Annotated[
-        str | None, typer.Option(help="Folder of the run; resumed if it is there. [runs/NAME]")
-    ] = None,
+    recipe: RecipeArgument = "quickstart",
+    run: NewRunOption = None,
     set_: SetOption = None,
-    actors: Annotated[int, typer.Option(help="Crawl actors in Ray; 0 crawls in this process.")] = 0,
+    actors: Annotated[
+        int, typer.Option(min=0, help="Crawl workers in Ray; 0 crawls in this process.")
+    ] = 0,
 ) -> None:
-    """Crawl the next generation and choose what is kept; the same command resumes, the loop goes on
-    from there.
+    """Crawl the next generation and choose what is kept.
+
+    The same command resumes it; the loop can go on from there.
     """
     with exit_on_error():
+        from infra.cluster.connection import connect
+        from loop.recipe.recipe import load_recipe
+        from loop.record.run_folder import open_crawl_run
+
         config = load_recipe(recipe, set_ or [])
         if actors == 0:
             with open_crawl_run(config, run, in_actor=False) as current:
@@ -104,10 +105,12 @@ def run(
 
 
 def _crawl(current: Run, num_actors: int) -> None:
+    from loop.stages.crawl import crawl_generation
+
     generation = current.next_crawl()
     heading(f"Generation {generation}")
     current.stage(generation, "crawl", lambda: crawl_generation(current, generation, num_actors))
-    for url, state, reason in current.store.frontier_reasons(5):
+    for url, state, reason in current.store.crawl.frontier_reasons(5):
         note(f"{state}: {plain(url)} ({plain(reason)})")
 
 
@@ -115,83 +118,75 @@ def _crawl(current: Run, num_actors: int) -> None:
 def audit(
     run: RunOption = None,
     address_gap: Annotated[
-        float, typer.Option(help="Least seconds between two requests to one address.")
+        float, typer.Option(min=0, help="Minimum seconds between two requests to one address.")
     ] = 0.5,
 ) -> None:
-    """Check the fetch log, and nothing but the log, for politeness; exits with 1 where it was
-    violated.
+    """Check the fetch log for politeness, from the log alone.
+
+    Exits with 1 if a delay was violated.
     """
     with exit_on_error():
-        _, connection = look_at(run)
-        log = from_table(Request, connection.sql("SELECT * FROM request").to_arrow_table())
-        found = audit_log(log, address_gap)
+        _, reader = read_run(run)
+        from crawlers.fetching.politeness import audit as audit_log
+        from infra.store.queries.crawl import requests
+
+        log = requests(reader)
+        violations = audit_log(log, address_gap)
         hosts, workers = len({r.host for r in log}), len({r.worker for r in log})
-        console.print(
-            f"{len(log):,} requests to {hosts:,} hosts by {workers} workers: {len(found)} violations"
-        )
-        for v in found[:20]:
-            warn(
-                plain(
-                    f"{v.rule}: {v.host}, {v.seconds:.3f} s of {v.required_s:.3f} s; {v.first} then {v.second}"
-                )
-            )
-        if found:
+        summary = f"{len(log):,} requests to {hosts:,} hosts by {workers} workers"
+        console.print(f"{summary}: {len(violations)} violations")
+        for one in violations[:MAX_VIOLATIONS_SHOWN]:
+            gap = f"{one.seconds:.3f} s of {one.required_s:.3f} s"
+            warn(plain(f"{one.rule}: {one.host}, {gap}; {one.first} then {one.second}"))
+        if violations:
             sys.exit(1)
 
 
 @app.command(epilog="Example:  ratchet crawl stats")
 def stats(run: RunOption = None) -> None:
-    """Pages, drops by reason, permissions, languages and diversity, generation by generation."""
+    """Pages, drops by reason, permissions, languages and diversity of each generation."""
     with exit_on_error():
-        _, connection = look_at(run)
-        for title, columns, sql in STATS:
-            lines = [[_cell(row[c]) for c in columns] for row in rows(connection, sql)]
-            if lines:
-                console.print(tables.table(title, columns, lines))
+        _, reader = read_run(run)
+        from infra.store.queries.crawl import statistics
+        from loop.show import tables
+
+        for title, rows in statistics(reader).items():
+            if rows:
+                lines = [[_cell(value) for value in row.values()] for row in rows]
+                console.print(tables.table(title, list(rows[0]), lines))
 
 
 def _cell(value: object) -> str:
-    return (
-        f"{value:,.2f}"
-        if isinstance(value, float)
-        else f"{value:,}"
-        if isinstance(value, int)
-        else str(value)
-    )
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 @app.command(
-    epilog="Examples:  ratchet crawl forget https://example.org/page     ratchet crawl forget example.org"
+    epilog="Examples:  ratchet crawl forget https://example.org/page     "
+    "ratchet crawl forget example.org"
 )
 def forget(
-    what: Annotated[
-        str, typer.Argument(metavar="URL|DOMAIN", help="A page, or everything under a domain.")
+    url_or_domain: Annotated[
+        str, typer.Argument(metavar="URL|DOMAIN", help="A page, or everything of a domain.")
     ],
     run: RunOption = None,
-    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; it is kept in the store.")] = "",
 ) -> None:
-    """Remove text from the store, bodies, exports and future training; lists the generations that
-    learned from it.
+    """Remove text from the store, from bodies and exports, and from future training.
+
+    Lists the generations that were trained on it.
     """
     with exit_on_error():
-        url = canonical_url(what) if "://" in what else None
-        domain = None if url else registrable_domain(what.lower())
-        if "://" in what and url is None:
-            raise UserError(
-                "URL",
-                what,
-                "this is not an http or https URL.",
-                "Give the page's address, or a domain.",
-            )
-        folder = folder_of(run)
+        url, domain = _parse_target(url_or_domain)
+        folder = find_folder(run)
         with open_store(folder) as store:
-            removed = store.forget(url, domain, reason)
-            renewed = store.renew_exports()
-            learned = store.learned_from(url, domain)
-        shutil.rmtree(
-            folder / "work", ignore_errors=True
-        )  # training files of earlier generations hold text too
-        note(", ".join(f"{name} {count:,}" for name, count in removed.items()) + " forgotten")
+            removed = store.forgetting.forget(url, domain, reason)
+            renewed = store.forgetting.renew_exports()
+            learned = store.forgetting.learned_from(url, domain)
+        # The training files of earlier generations hold text too.
+        shutil.rmtree(folder / "work", ignore_errors=True)
+        note("forgotten: " + ", ".join(f"{name} {count:,}" for name, count in removed.items()))
         for path in renewed:
             note(f"written again without it: {path}")
         for generation, outcome, items in learned:
@@ -200,60 +195,75 @@ def forget(
             note("no generation was trained on it")
 
 
+def _parse_target(url_or_domain: str) -> tuple[str | None, str | None]:
+    """(canonical URL, None) or (None, registrable domain). Raises `UserError`."""
+    from crawlers.urls import canonical_url, registrable_domain
+
+    if "://" not in url_or_domain:
+        return None, registrable_domain(url_or_domain.lower())
+    url = canonical_url(url_or_domain)
+    if url is None:
+        problem = "this is not an http or https URL."
+        remedy = "Give the address of a page, or a domain."
+        raise UserError("URL", url_or_domain, problem, remedy)
+    return url, None
+
+
 @app.command(epilog="Example:  ratchet crawl export corpus.parquet --held-out benchmark.jsonl")
 def export(
     target: Annotated[Path, typer.Argument(help="A file that ends in .parquet or .jsonl.")],
     run: RunOption = None,
     pool: Annotated[str, typer.Option(help="train, gate or sealed.")] = "train",
     held_out: Annotated[
-        list[Path] | None, typer.Option(help="Benchmark files that the text must not contain.")
+        list[Path] | None, typer.Option(help="Benchmark files whose text must not be exported.")
     ] = None,
 ) -> None:
-    """Write the kept documents of a pool, checked once more against everything held out."""
+    """Write the kept documents of a pool, checked again against all held-out text."""
     with exit_on_error():
         if target.suffix not in (".parquet", ".jsonl", ".json"):
-            raise UserError(
-                "target", target, "the format is not known.", "End it in .parquet or .jsonl."
-            )
-        if pool not in ("train", "gate", "sealed"):
-            raise UserError("--pool", pool, "no such pool.", "Give train, gate or sealed.")
-        folder = folder_of(run)
-        with open_store(folder) as store:
-            store.add_held_out_grams(held_out_grams([str(path) for path in held_out or []]))
-            members = store.pool_members()
-            others = [
-                i for name, ids in members.items() if name != pool and name != "train" for i in ids
-            ]
-            overlap = (
-                json.loads(store.run_facts().get("recipe", "{}"))
-                .get("crawl", {})
-                .get("max_overlap", 0.2)
-            )
-            spoiled = (
-                overlapping(store, overlap, members.get(pool, []), others)
-                if pool == "train"
-                else set()
-            )
-            count = store.export_documents(target.absolute(), pool, sorted(spoiled))
-        note(
-            f"{count:,} documents of pool {pool} in {target}; {len(spoiled):,} left out for overlap with held-out text"
-        )
+            remedy = "Let its name end in .parquet or .jsonl."
+            raise UserError("target", target, "the format is not known.", remedy)
+        if pool not in POOLS:
+            raise UserError("--pool", pool, "no such pool.", f"Give one of {', '.join(POOLS)}.")
+        with open_store(find_folder(run)) as store:
+            left_out = _held_out_overlaps(store, pool, held_out or [])
+            count = store.forgetting.export_documents(target.absolute(), pool, sorted(left_out))
+        note(f"{count:,} documents of pool {pool} in {target}")
+        note(f"{len(left_out):,} left out because they overlap with held-out text")
+
+
+def _held_out_overlaps(store: Store, pool: str, files: list[Path]) -> set[str]:
+    """Documents of the training pool that overlap too much with held-out text."""
+    from crawlers.keeping.curate import held_out_grams, overlapping
+
+    store.curation.add_held_out_grams(held_out_grams([str(path) for path in files]))
+    if pool != "train":
+        return set()
+    members = store.curation.pool_members()
+    held_out = [i for name, ids in members.items() if name != "train" for i in ids]
+    recipe = json.loads(store.run.facts().get("recipe", "{}"))
+    max_overlap = recipe.get("crawl", {}).get("max_overlap", 0.2)
+    return overlapping(store, max_overlap, members.get("train", []), held_out)
 
 
 @app.command(
     epilog="Example:  ratchet crawl curate my.toml --run runs/mine --set crawl.policy=web-1"
 )
-def curate(recipe: Recipe = "quickstart", run: RunOption = None, set_: SetOption = None) -> None:
-    """Decide anew, by the policy of the recipe as it is now, about texts that were filtered;
-    nothing is fetched.
+def curate(
+    recipe: RecipeArgument = "quickstart", run: RunOption = None, set_: SetOption = None
+) -> None:
+    """Decide again about filtered texts, by the policy that the recipe has now.
+
+    Nothing is fetched.
     """
     with exit_on_error():
+        from crawlers.keeping.curate import curate as curate_documents
+        from loop.recipe.recipe import load_recipe
+
         config = load_recipe(recipe, set_ or [])
-        folder = folder_of(run)
-        with open_store(folder) as store:
-            number = store.reconsider_filtered()
-            result = curate_documents(store, config.crawl, store.last_crawled_generation())
-        note(
-            f"{number:,} filtered texts considered again: "
-            + ", ".join(f"{k} {v:,}" for k, v in result.items())
-        )
+        with open_store(find_folder(run)) as store:
+            number = store.curation.reconsider_filtered()
+            generation = store.curation.last_crawled_generation()
+            counts = curate_documents(store, config.crawl, generation)
+        results = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        note(f"{number:,} filtered texts considered again: {results}")

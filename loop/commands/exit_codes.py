@@ -1,4 +1,4 @@
-"""The end of a run: table and report when it went well, a short error and an exit code when not."""
+"""Exit codes and the last lines of a command: a short error, or the table and the report."""
 
 from __future__ import annotations
 
@@ -8,18 +8,40 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import duckdb
-
-from infra.cluster.connection import unwrap_error
 from infra.console import console, heading, note
 from infra.errors import StageError, UserError
-from infra.store.reading import open_for_reading
-from loop.record.run_folder import Run
-from loop.show.report import write_report
-from loop.show.tables import generations_table
 
-USER_ERROR, OUR_ERROR, INTERRUPTED = 2, 1, 130
+if TYPE_CHECKING:
+    from loop.record.run_folder import Run
+
+OUR_ERROR, USER_ERROR, INTERRUPTED = 1, 2, 130
+
+
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """Turn errors into one line and an exit code: 2 for a user's mistake, 1 for ours."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on where it stopped.", INTERRUPTED)
+    except Exception as error:  # the border of the program: every error becomes a message
+        _report(_unwrapped(error))
+
+
+def _report(error: BaseException) -> None:
+    if isinstance(error, UserError):
+        _fail(str(error), USER_ERROR)
+    if _disk_is_full(error):
+        remedy = "Free some space and run the same command again; nothing committed is lost."
+        _fail(f"the disk is full. {remedy}", USER_ERROR)
+    if isinstance(error, StageError):
+        _fail(f"{error}. The same command tries again from there.", OUR_ERROR)
+    traceback.print_exception(error)
+    _fail(
+        "this is a bug in Ratchet. Nothing committed is lost; the same command goes on.", OUR_ERROR
+    )
 
 
 def _fail(message: str, code: int) -> None:
@@ -28,47 +50,36 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
+def _unwrapped(error: BaseException) -> BaseException:
+    """The error without Ray's wrapping, if Ray is loaded at all."""
+    if "ray" not in sys.modules:
+        return error
+    from infra.cluster.connection import unwrap_error
+
+    return unwrap_error(error)
+
+
 def _disk_is_full(error: BaseException) -> bool:
-    """Whether an error, ours or of DuckDB, says that nothing more can be written."""
+    """Whether an error of ours, SQLite's or DuckDB's says that the disk is full."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return True
-    full = ("no space left", "disk is full")
-    kinds = duckdb.Error | sqlite3.Error | StageError
-    return isinstance(error, kinds) and any(words in str(error).lower() for words in full)
-
-
-@contextmanager
-def exit_on_error() -> Iterator[None]:
-    """Turn errors into one line and an exit code: 2 for the user's mistakes, 1 for ours."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on where it stopped.", INTERRUPTED)
-    except Exception as error:  # the border of the program: everything ends as a message
-        cause = unwrap_error(error)
-        if isinstance(cause, UserError):
-            _fail(str(cause), USER_ERROR)
-        if _disk_is_full(cause):
-            _fail(
-                "the disk is full. Free some space and give the same command; nothing committed is lost.",
-                USER_ERROR,
-            )
-        if isinstance(cause, StageError):
-            _fail(f"{cause}. The same command tries again from there.", OUR_ERROR)
-        traceback.print_exception(cause)
-        _fail(
-            "this is a bug in Ratchet. Nothing committed is lost; the same command goes on.",
-            OUR_ERROR,
-        )
+    is_store_error = isinstance(error, sqlite3.Error | StageError) or type(
+        error
+    ).__module__.startswith(("duckdb", "_duckdb"))
+    texts = ("no space left", "disk is full")
+    return is_store_error and any(text in str(error).lower() for text in texts)
 
 
 def finish(run: Run) -> None:
     """Print the table of generations and write the report."""
+    from infra.store.reader import open_reader
+    from loop.show.report import write_report
+    from loop.show.tables import generations_table
+
     run.store.publish_snapshot()
-    connection, _ = open_for_reading(run.folder)
-    with connection:
+    with open_reader(run.folder) as reader:
         heading("Generations")
-        console.print(generations_table(connection))
-        note(f"report: {write_report(run.folder, connection)}")
-    champion = run.store.champion()
+        console.print(generations_table(reader))
+        note(f"report: {write_report(run.folder, reader)}")
+    champion = run.store.registry.champion()
     note(f"champion: generation {champion.generation} in {champion.path}")

@@ -20,9 +20,10 @@ from judges.measuring.attacks import attack_labeler, attacks
 from judges.measuring.gold import GoldSet, load_gold
 from judges.measuring.probes import gold_set
 from judges.rubrics import Rubric, load_rubric
-from loop.commands.crawl import Recipe, SetOption
 from loop.commands.exit_codes import exit_on_error
-from loop.commands.run_option import open_store
+from loop.commands.open_run import open_store
+from loop.commands.options import RecipeArgument as Recipe
+from loop.commands.options import SetOption
 from loop.recipe.recipe import load_recipe
 from loop.show import tables
 from loop.show.judge_plots import sheets_figure
@@ -75,7 +76,7 @@ def datasheet(
         if run is not None:
             with open_store(run) as store:
                 for sheet, m in zip(sheets, found, strict=True):
-                    store.add_gold_sheet(sheet, m.items, m.rows)
+                    store.labelers.add_gold_sheet(sheet, m.items, m.rows)
             note(f"stored in {run}")
         if output is not None:
             output.mkdir(parents=True, exist_ok=True)

@@ -22,13 +22,14 @@ from infra.store import Store
 from judges.config import JudgeConfig
 from judges.judgment.protocol import Judge
 from judges.rubrics import Rubric, load_rubric
-from loop.commands.crawl import Recipe, SetOption
 from loop.commands.exit_codes import exit_on_error
-from loop.commands.judge import GoldOption, LimitOption, RubricOption, app
-from loop.commands.run_option import open_store
+from loop.commands.judge import GoldOption, LimitOption, RubricOption
+from loop.commands.open_run import open_store
+from loop.commands.options import RecipeArgument as Recipe
+from loop.commands.options import SetOption
 from loop.recipe.recipe import Recipe as RecipeModel
 from loop.recipe.recipe import load_recipe, stored_recipe
-from loop.record.run_folder import DATABASE, newest_run
+from loop.record.locations import DATABASE, newest_run
 from loop.show import tables
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ OutputOption = Annotated[
 RunFolder = Annotated[
     Path | None, typer.Option("--run", help="Folder of a run, or of judged items. [newest run]")
 ]
+app = typer.Typer()
 _SUMMARY, _ABOUT = "summary.json", "about.json"
 
 
@@ -111,7 +113,9 @@ def _verify(store: Store, claims: list[Claim], chunk_size: int) -> None:
     with progress("verifying", total=len(claims)) as advance:
         for start in range(0, len(claims), chunk_size):
             part = claims[start : start + chunk_size]
-            store.add_judgments(claim_judgments(part, verify_claims(part, sandbox), generation=1))
+            store.labels.add_judgments(
+                claim_judgments(part, verify_claims(part, sandbox), generation=1)
+            )
             advance(len(part))
 
 
@@ -138,17 +142,17 @@ def _judge(
     budgeted = BudgetedJudge(judge, config.soft_tokens, config.hard_tokens)
     judge = WatchedJudge(budgeted, {rubric.id: {KNOWN_ANSWER: least}})
     if config.kind != "scripted":
-        judge = CachedJudge(judge, store)
+        judge = CachedJudge(judge, store.verdicts)
     batch = replace(items.batch(rubric, method, recipe.seed), generation=1)
-    done = {row.subject_id for row in store.judgments_of_generation(1) if row.status == "scored"}
-    store.drop_unscored(1)
+    done = {row.subject_id for row in store.labels.all_judgments(1) if row.status == "scored"}
+    store.labels.drop_unscored(1)
     todo = batch.without(done)
     heading(f"{batch.num_items:,} items by {rubric.id}, {batch.mode}, asked by {method}")
     if todo.num_items < batch.num_items:
         note(f"{batch.num_items - todo.num_items:,} of them were judged before")
     with progress("judging", total=todo.num_items) as advance:
         for part in todo.chunks(config.chunk_size):
-            store.add_judgments(judge.judge(part))
+            store.labels.add_judgments(judge.judge(part))
             advance(part.num_items)
     return errors
 
@@ -163,7 +167,7 @@ def _measured(
     limit: int,
     anyway: bool,
 ) -> tuple[str, float, LabelerErrors | None]:
-    """(method of asking, lower bound of accuracy, errors on pairs). Raises `UserError` for a labeler
+    """(elicitation method, lower bound of accuracy, errors on pairs). Raises `UserError` for a labeler
     not admitted.
     """
     if items.mode == "pointwise" and gold is None:
@@ -190,18 +194,18 @@ def _by_probes(
 ) -> tuple[str, bool, str, float]:
     from judges.measuring.admission import measure_labeler
 
-    known = [a for a in store.admissions(judge.name) if a.rubric == rubric.id]
+    known = [a for a in store.labelers.admissions(judge.name) if a.rubric == rubric.id]
     if not known:
         with progress(
             "measuring the labeler", total=len(rubric.usable_methods(judge.methods))
         ) as advance:
             found = measure_labeler(judge, rubric, config.num_probe_items, advance)
-        store.add_judgments(found.rows)
-        store.add_datasheet(found.results, [found.admission])
+        store.labels.add_judgments(found.rows)
+        store.labelers.add_datasheet(found.results, [found.admission])
         known = [found.admission]
     tested = [
         r.lower
-        for r in store.tested_probes(judge.name)
+        for r in store.labelers.tested_probes(judge.name)
         if (r.rubric, r.method) == (rubric.id, known[0].method)
     ]
     return known[0].method, known[0].admitted, known[0].reason, min(tested)
@@ -210,7 +214,7 @@ def _by_probes(
 def _by_gold(
     store: Store, judge: Judge, rubric: Rubric, gold: Path | None, limit: int
 ) -> list[Datasheet]:
-    from judges.measuring.datasheet import measure_on_gold, pair_ways
+    from judges.measuring.datasheet import measure_on_gold, pair_methods
     from judges.measuring.gold import load_gold
     from judges.measuring.probes import gold_set
 
@@ -218,17 +222,19 @@ def _by_gold(
     digests = [one.digest for one in sets]
     known = {
         s.gold_digest
-        for s in store.gold_sheets()
+        for s in store.labelers.gold_sheets()
         if (s.rubric, s.labeler) == (rubric.id, judge.name)
     }
     sets = [one for one in sets if one.digest not in known]
     with progress(
-        "measuring the labeler", total=len(sets) * (len(pair_ways(judge, rubric)) + 3)
+        "measuring the labeler", total=len(sets) * (len(pair_methods(judge, rubric)) + 3)
     ) as advance:
         for one in sets:
             found = measure_on_gold(judge, rubric, one, limit, advance)
-            store.add_gold_sheet(found.sheet, found.items, found.rows)
-    mine = [s for s in store.gold_sheets() if (s.rubric, s.labeler) == (rubric.id, judge.name)]
+            store.labelers.add_gold_sheet(found.sheet, found.items, found.rows)
+    mine = [
+        s for s in store.labelers.gold_sheets() if (s.rubric, s.labeler) == (rubric.id, judge.name)
+    ]
     return [s for s in mine if s.gold_digest in digests]
 
 
@@ -249,7 +255,7 @@ def _finish(store: Store, output: Path, about: dict[str, Any]) -> None:
     """Write judgments and summary, and show it."""
     from judges.files.items import summarise
 
-    rows = store.judgments_of_generation(1)
+    rows = store.labels.all_judgments(1)
     summary = asdict(summarise(rows, LabelerErrors(**about["errors"]) if about["errors"] else None))
     pq.write_table(to_table(Judgment, rows), output / "judgments.parquet")
     atomic_write(output / _SUMMARY, json.dumps(summary, indent=1).encode())
@@ -311,8 +317,8 @@ def replay(run: RunFolder = None) -> None:
 def _replay_run(store: Store) -> list[tuple[str, int, tuple[str, ...]]]:
     from judges.files.replay import replay as replay_labels
 
-    recipe = stored_recipe(store.run_facts()["recipe"])
-    generations = store.labeled_generations()
+    recipe = stored_recipe(store.run.facts()["recipe"])
+    generations = store.labels.labeled_generations()
     return [
         (r.kind, r.num_stored, r.differing)
         for r in replay_labels(store, recipe.judge, recipe.seed, generations)
@@ -328,7 +334,7 @@ def _replay_items(store: Store, folder: Path) -> list[tuple[str, int, tuple[str,
         json.dumps(
             asdict(
                 summarise(
-                    store.judgments_of_generation(1), LabelerErrors(**errors) if errors else None
+                    store.labels.all_judgments(1), LabelerErrors(**errors) if errors else None
                 )
             )
         )

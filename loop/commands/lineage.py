@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from infra.cluster.connection import ClusterConfig, connect
 from infra.console import console, note, plain
 from infra.errors import UserError
-from loop.audit import lineage
 from loop.commands.exit_codes import exit_on_error
-from loop.commands.run_option import RunOption, folder_of, look_at, open_store
-from loop.show import queries as views
-from loop.show import tables
+from loop.commands.open_run import find_folder, open_store, read_run
+from loop.commands.options import RunOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from infra.store.reader import Reader, Row
 
 app = typer.Typer()
-Row = lineage.Row
 
 
 @app.command(
     "lineage",
-    epilog="Examples:  ratchet lineage 2    ratchet lineage example.org    ratchet lineage https://example.org/a",
+    epilog="Examples:  ratchet lineage 2    ratchet lineage example.org    "
+    "ratchet lineage https://example.org/a",
 )
 def show_lineage(
     name: Annotated[
@@ -31,136 +33,148 @@ def show_lineage(
         typer.Argument(help="A generation, its digest, a URL, a domain, or the id of any record."),
     ],
     run: RunOption = None,
-    count: Annotated[int, typer.Option(help="Items to list.")] = 10,
+    count: Annotated[int, typer.Option(min=1, help="Maximum number of items to list.")] = 10,
     export: Annotated[
         Path | None, typer.Option(help="Write a generation's data to this folder as Parquet.")
     ] = None,
 ) -> None:
-    """What a generation was made from, down to pages and permissions; or who learned from a page or
-    a site.
-    """
+    """What a generation was made from, or which generations learned from a page or a site."""
     with exit_on_error():
-        _, connection = look_at(run)
-        generation = lineage.generation_of(connection, name)
-        if generation is not None:
-            _show_sources(connection, generation, count)
-            if export is not None:
-                note(f"data in {lineage.export_manifest(connection, generation, export)}")
+        _, reader = read_run(run)
+        from loop.audit.lineage import export_manifest, find_generation
+
+        generation = find_generation(reader, name)
+        if generation is None and export is not None:
+            problem = "only the data of a generation can be exported."
+            raise UserError("--export", name, problem, "Name a generation.")
+        if generation is None:
+            _show_uses(reader, name, count)
             return
+        _show_sources(reader, generation, count)
         if export is not None:
-            raise UserError(
-                "--export", name, "only a generation's data can be exported.", "Name a generation."
-            )
-        if items := lineage.item_of(connection, name):
-            console.print(_items_table(f"Where {escape(plain(name))} was used", items, count))
-            return
-        items, heirs = lineage.descendants(connection, name)
-        if not items and not lineage.known_place(connection, name):
-            raise UserError(
-                "NAME",
-                name,
-                "this run knows no such thing.",
-                "Give a generation, a URL as it was crawled, a domain, or a record's id.",
-            )
-        _show_heirs(name, items, heirs, count)
+            note(f"data in {export_manifest(reader, generation, export)}")
 
 
-def _show_sources(connection: lineage.Connection, generation: int, count: int) -> None:
-    row = views.generation(connection, generation)
-    if row["digest"] is None:
-        console.print(
-            f"generation {generation}, outcome {row['outcome']}: {row['reason']}", markup=False
-        )
+def _show_uses(reader: Reader, name: str, count: int) -> None:
+    """Where a record, a page or a site was used."""
+    from infra.store.queries import lineage as queries
+    from loop.audit.lineage import descendants
+
+    if items := queries.record_items(reader, name):
+        console.print(_items_table(f"Uses of {escape(plain(name))}", items, count))
         return
-    items = lineage.items_of(connection, generation)
+    items, heirs = descendants(reader, name)
+    if not items and not queries.was_visited(reader, name):
+        problem = "nothing of that name is known in this run."
+        remedy = "Give a generation, a URL as it was crawled, a domain, or the id of a record."
+        raise UserError("NAME", name, problem, remedy)
+    _show_heirs(name, items, heirs, count)
+
+
+def _show_sources(reader: Reader, generation: int, count: int) -> None:
+    """The sites, judgments and items that a generation was made from."""
+    from infra.store.queries import lineage as queries
+    from loop.audit.lineage import summarize_sites
+    from loop.show import tables
+    from loop.show.views import generation as generation_row
+
+    row = generation_row(reader, generation)
+    outcome = row["outcome"] or "-"
+    if row["digest"] is None:
+        console.print(f"generation {generation}, outcome {outcome}: {row['reason']}", markup=False)
+        return
     parent = f", trained from {row['parent'][:12]}" if row["parent"] else ""
-    console.print(
-        f"generation {generation}, weights {row['digest'][:12]}{parent}, outcome {row['outcome'] or '-'}"
-    )
+    weights = f"weights {row['digest'][:12]}{parent}"
+    console.print(f"generation {generation}, {weights}, outcome {outcome}")
+    items = queries.generation_items(reader, generation)
     sites = [
         [
-            plain(s["domain"]),
-            str(s["items"]),
-            str(s["documents"]),
-            f"{s['first'] or ''}",
-            f"{s['last'] or ''}",
-            plain("; ".join(s["permission"]) or "-"),
+            plain(site["domain"]),
+            str(site["items"]),
+            str(site["documents"]),
+            f"{site['first'] or ''}",
+            f"{site['last'] or ''}",
+            plain("; ".join(site["permission"]) or "-"),
         ]
-        for s in lineage.sites_of(items)
+        for site in summarize_sites(items)
     ]
-    heads = ["domain", "items", "documents", "first fetched", "last fetched", "permission"]
-    console.print(tables.table("Sources", heads, sites[: max(count, 1)]))
+    columns = ["domain", "items", "documents", "first fetched", "last fetched", "permission"]
+    console.print(tables.table("Sources", columns, sites[:count]))
     judged = [
         [
-            j["rubric"],
-            j["labeler"],
-            j["status"],
-            str(j["count"]),
-            "-" if j["mean"] is None else f"{j['mean']:.3f}",
+            row["rubric"],
+            row["labeler"],
+            row["status"],
+            str(row["count"]),
+            tables.number(row["mean"], 3),
         ]
-        for j in lineage.judgments_of(connection, generation)
+        for row in queries.judgments(reader, generation)
     ]
-    console.print(
-        tables.table("Judgments", ["rubric", "labeler", "status", "count", "mean"], judged)
-    )
+    columns = ["rubric", "labeler", "status", "count", "mean"]
+    console.print(tables.table("Judgments", columns, judged))
     console.print(_items_table("Items", items, count))
 
 
-def _items_table(title: str, items: list[Row], count: int) -> object:
+def _items_table(title: str, items: list[Row], count: int) -> Table:
+    from loop.show import tables
+
     lines = [
         [
-            str(i["generation"]),
-            i["kind"],
-            i["item_id"][:12],
-            plain(i["url"] or "forgotten or made by a model"),
-            f"{i.get('fetched_at') or ''}",
-            plain(f"{i.get('permission') or '-'} {i.get('permission_evidence') or ''}"),
-            f"{i['warc_file']} {i['warc_offset']}" if i.get("warc_file") else "-",
+            str(item["generation"]),
+            item["kind"],
+            item["item_id"][:12],
+            plain(item["url"] or "forgotten or made by a model"),
+            f"{item.get('fetched_at') or ''}",
+            plain(f"{item.get('permission') or '-'} {item.get('permission_evidence') or ''}"),
+            f"{item['warc_file']} {item['warc_offset']}" if item.get("warc_file") else "-",
         ]
-        for i in items[:count]
+        for item in items[:count]
     ]
-    heads = ["generation", "kind", "id", "URL", "fetched (UTC)", "permission", "stored at"]
-    return tables.table(f"{title} ({min(count, len(items))} of {len(items)})", heads, lines)
+    columns = ["generation", "kind", "id", "URL", "fetched (UTC)", "permission", "stored at"]
+    return tables.table(f"{title} ({min(count, len(items))} of {len(items)})", columns, lines)
 
 
 def _show_heirs(name: str, items: list[Row], heirs: list[Row], count: int) -> None:
+    from loop.show import tables
+
     lines = [
         [
-            str(h["generation"]),
-            h["digest"][:12],
-            str(h["items"]),
-            ", ".join(f"generation {g}" for g in h["through"]) or "-",
-            h["outcome"] or "-",
+            str(row["generation"]),
+            row["digest"][:12],
+            str(row["items"]),
+            ", ".join(f"generation {number}" for number in row["through"]) or "-",
+            row["outcome"] or "-",
         ]
-        for h in heirs
+        for row in heirs
     ]
-    title = f"Who learned from {escape(plain(name))}"
-    console.print(
-        tables.table(
-            title, ["generation", "weights", "items of its own", "through", "outcome"], lines
-        )
-    )
+    title = f"Generations that learned from {escape(plain(name))}"
+    columns = ["generation", "weights", "own items", "through", "outcome"]
+    console.print(tables.table(title, columns, lines))
     if not heirs:
-        console.print("nobody: it was crawled, and nothing of it was trained on")
+        console.print("none: it was crawled, and nothing of it was trained on")
     elif items:
         console.print(_items_table("Items", items, count))
 
 
 @app.command("reproduce", epilog="Example:  ratchet reproduce 1 --run runs/quickstart")
 def reproduce_generation(generation: int, run: RunOption = None) -> None:
-    """Train a generation again from the store and compare the weights; ends with 1 where they
-    differ.
+    """Train a generation again from the store and compare the weights.
+
+    Exits with 1 if they differ. Equal bit for bit on the same processor, on CPU in float32.
     """
     with exit_on_error():
-        from loop.audit.reproduce import reproduce  # loads the sandbox
+        folder = find_folder(run)
+        with open_store(folder) as store:
+            from infra.cluster.connection import ClusterConfig, connect
+            from loop.audit.reproduce import reproduce
+            from loop.show import tables
 
-        folder = folder_of(run)
-        with open_store(folder) as store, connect(ClusterConfig()) as cluster:
-            found = reproduce(store, cluster, generation)
-        lines = [["stored", found.stored], ["trained again", found.again]]
+            with connect(ClusterConfig()) as cluster:
+                result = reproduce(store, cluster, generation)
+        lines = [["stored", result.stored], ["trained again", result.again]]
         console.print(tables.table(f"Generation {generation}", ["", "digest"], lines))
-        if found.differing:
-            console.print(f"differ: {', '.join(found.differing)}", markup=False)
-        console.print("the same model, bit for bit" if found.is_same else "another model")
-    if not found.is_same:
+        if result.differing:
+            console.print(f"different files: {', '.join(result.differing)}", markup=False)
+        console.print("the same model, bit for bit" if result.is_same else "a different model")
+    if not result.is_same:
         raise typer.Exit(1)

@@ -1,52 +1,38 @@
-"""Commands on the models of a run: who is champion and was, rollback, verify, gc, export, and the
-plan of a gate.
-"""
+"""Commands on the models of a run: champion, rollback, verify, gc, export, plan."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from infra.artifacts import folder_size
 from infra.console import console, note
 from infra.errors import UserError
-from infra.records import Checkpoint
-from infra.store import Store
-from infra.store.tables.registry import CHAMPION
-from loop.audit.export import export_folder, export_gguf, register_mlflow
-from loop.audit.verify import collect, collectable, verify
 from loop.commands.exit_codes import exit_on_error
-from loop.commands.run_option import RunOption, folder_of, look_at, open_store
-from loop.gate.levels import attempt_level, log_threshold
-from loop.gate.power import units_needed
-from loop.gate.suites.base import documents_of
-from loop.recipe.recipe import Recipe, load_recipe, stored_recipe
-from loop.record.model_folders import link_champion
-from loop.show import queries as views
-from loop.show import tables
+from loop.commands.open_run import find_folder, open_store, read_run
+from loop.commands.options import RecipeArgument, RunOption, SetOption
+
+if TYPE_CHECKING:
+    from infra.records import Checkpoint
+    from infra.store import Store
+    from loop.recipe.recipe import Recipe
 
 app = typer.Typer()
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a key: section.key=value (TOML).")
-]
 
 
 def _model(store: Store, generation: int) -> Checkpoint:
-    """A generation's model that still lies on disk. Raises `UserError`."""
-    model = store.checkpoint(generation)
+    """The model of a generation, if its folder is still on disk. Raises `UserError`."""
+    model = store.training.checkpoint(generation)
     if model is None:
-        known = ", ".join(str(m.generation) for m in store.checkpoints())
-        raise UserError(
-            "generation", generation, "this run has no such generation.", f"There are {known}."
-        )
+        known = ", ".join(str(m.generation) for m in store.training.checkpoints())
+        problem = "this run has no such generation."
+        raise UserError("generation", generation, problem, f"There are {known}.")
     if not Path(model.path).is_dir():
-        raise UserError(
-            "generation", generation, "its model was collected or is gone.", "Choose another."
-        )
+        problem = "its model was deleted."
+        raise UserError("generation", generation, problem, "Choose another generation.")
     return model
 
 
@@ -54,45 +40,47 @@ def _model(store: Store, generation: int) -> Checkpoint:
 def champion(
     run: RunOption = None,
     at: Annotated[
-        str | None, typer.Option(help="Who was it then: a date or time in UTC (ISO 8601).")
+        str | None, typer.Option(help="At this date or time, in UTC (ISO 8601). [now]")
     ] = None,
 ) -> None:
-    """Who is champion, or was, since when and why; and the whole history of all aliases."""
+    """The champion, since when and why; and the history of all aliases."""
     with exit_on_error():
-        _, connection = look_at(run)
-        found = views.champion_event(connection, None if at is None else _moment(at))
+        moment = None if at is None else _parse_time(at)
+        _, reader = read_run(run)
+        from infra.store.queries.generations import alias_events
+        from loop.show import tables
+        from loop.show.views import champion_event
+
         lines = [
             [
-                str(e["number"]),
-                e["alias"],
-                str(e["generation"]),
-                e["digest"][:12],
-                f"{e['moved_at']:%Y-%m-%d %H:%M:%S}",
-                f"attempt {e['attempt']}" if e["attempt"] else "by hand",
-                e["reason"],
+                str(event["number"]),
+                event["alias"],
+                str(event["generation"]),
+                event["digest"][:12],
+                f"{event['moved_at']:%Y-%m-%d %H:%M:%S}",
+                f"attempt {event['attempt']}" if event["attempt"] else "by hand",
+                event["reason"],
             ]
-            for e in views.alias_events(connection)
+            for event in alias_events(reader)
         ]
-        title = ["", "alias", "generation", "weights", "since (UTC)", "evidence", "reason"]
-        console.print(tables.table("History", title, lines))
-        number = found["generation"] if found else 0
-        why = (
-            f"{found['reason']}, {found['moved_at']:%Y-%m-%d %H:%M:%S} UTC"
-            if found
-            else "the anchor"
-        )
+        columns = ["", "alias", "generation", "weights", "since (UTC)", "evidence", "reason"]
+        console.print(tables.table("History", columns, lines))
+        event = champion_event(reader, moment)
+        number, why = 0, "the anchor"
+        if event:
+            since = f"{event['moved_at']:%Y-%m-%d %H:%M:%S} UTC"
+            number, why = event["generation"], f"{event['reason']}, {since}"
         when = "champion" if at is None else f"champion at {at}"
         console.print(f"{when}: generation {number} ({escape(why)})")
 
 
-def _moment(text: str) -> datetime:
-    """A date means its end: who was champion when that day was over."""
+def _parse_time(text: str) -> datetime:
+    """A time in UTC without a zone; a date means the end of that day. Raises `UserError`."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise UserError(
-            "--at", text, "this is no date.", "Write 2026-11-17 or 2026-11-17T12:00."
-        ) from None
+        remedy = "Write 2026-11-17 or 2026-11-17T12:00."
+        raise UserError("--at", text, "this is not a valid date.", remedy) from None
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC).replace(tzinfo=None)
     is_date = len(text) <= len("2026-11-17")
@@ -101,43 +89,46 @@ def _moment(text: str) -> datetime:
 
 @app.command(epilog='Example:  ratchet rollback --to 1 --reason "generation 2 is rude"')
 def rollback(
-    to: Annotated[int, typer.Option(help="The generation that is to be champion.")],
-    reason: Annotated[str, typer.Option(help="Why; it stays in the history.")],
+    to: Annotated[int, typer.Option(help="The generation that becomes the champion again.")],
+    reason: Annotated[str, typer.Option(help="Why; it is kept in the history.")],
     run: RunOption = None,
 ) -> None:
     """Make an earlier model the champion again; the next generation is trained from it."""
     with exit_on_error():
-        folder = folder_of(run)
+        folder = find_folder(run)
         if not reason.strip():
-            raise UserError(
-                "--reason", reason, "a rollback needs one.", "Say in a few words what is wrong."
-            )
+            remedy = "Write in a few words what is wrong."
+            raise UserError("--reason", reason, "a rollback needs a reason.", remedy)
         with open_store(folder) as store:
-            model, before = _model(store, to), store.champion()
+            from infra.store.tables.registry import CHAMPION
+            from loop.record.model_folders import link_champion
+
+            model, before = _model(store, to), store.registry.champion()
             if model.digest == before.digest:
-                raise UserError(
-                    "--to",
-                    to,
-                    "it is champion already.",
-                    f"Champion is generation {before.generation}.",
-                )
-            store.move_alias(CHAMPION, model, reason.strip())
+                remedy = f"The champion is generation {before.generation}."
+                raise UserError("--to", to, "it is the champion already.", remedy)
+            store.registry.move_alias(CHAMPION, model, reason.strip())
             link_champion(folder, model)
-        note(f"champion: generation {to}, before it generation {before.generation}")
+        note(f"champion: generation {to}; before: generation {before.generation}")
 
 
 @app.command("verify", epilog="Example:  ratchet verify --run runs/quickstart")
 def verify_run(run: RunOption = None) -> None:
-    """Hash every model and manifest again and recompute all evidence; ends with 1 where anything
-    differs.
+    """Hash every model and manifest again, and compute all evidence again from the scores.
+
+    Exits with 1 if anything differs from what was stored.
     """
     with exit_on_error():
-        with open_store(folder_of(run)) as store:
-            config = stored_recipe(store.run_facts()["recipe"]).gate
+        with open_store(find_folder(run)) as store:
+            from loop.audit.verify import verify
+            from loop.recipe.recipe import stored_recipe
+            from loop.show import tables
+
+            config = stored_recipe(store.run.facts()["recipe"]).gate
             findings = verify(store, config)
-        lines = [[f.what, f.problem or "as it was"] for f in findings]
+        lines = [[one.subject, one.problem or "unchanged"] for one in findings]
         console.print(tables.table("Verified", ["", ""], lines))
-        wrong = sum(bool(f.problem) for f in findings)
+        wrong = sum(bool(one.problem) for one in findings)
         console.print(f"{len(findings)} checked, {wrong} wrong")
     if wrong:
         raise typer.Exit(1)
@@ -150,24 +141,31 @@ def gc(
         int, typer.Option(min=1, help="Champions to keep, counted back from the present one.")
     ] = 3,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Delete them; without it they are only listed.")
+        bool, typer.Option("--yes", help="Delete them. Without this option they are only listed.")
     ] = False,
 ) -> None:
-    """Delete models that nothing points to. The anchor, the last champions and every alias's model
-    are kept.
+    """Delete models that are no longer needed.
+
+    The anchor, the last champions and the models of all aliases are kept.
     """
     with exit_on_error():
-        folder = folder_of(run)
+        folder = find_folder(run)
         with open_store(folder) as store:
+            from infra.artifacts import folder_size
+            from loop.audit.verify import collect, collectable
+            from loop.show import tables
+
             models = collectable(store, folder, keep)
             lines = [
                 [str(m.generation), m.digest[:12], f"{folder_size(Path(m.path)) / 1e6:,.1f} MB"]
                 for m in models
             ]
-            console.print(tables.table("To be collected", ["generation", "weights", "size"], lines))
+            columns = ["generation", "weights", "size"]
+            console.print(tables.table("Models that are not needed", columns, lines))
             for model in models if yes else []:
                 collect(store, model)
-        console.print(f"{len(models)} {'collected' if yes else 'would go; --yes deletes them'}")
+        action = "deleted" if yes else "would be deleted; add --yes to delete them"
+        console.print(f"{len(models)} {action}")
 
 
 @app.command(
@@ -176,28 +174,34 @@ def gc(
 def export(
     target: Path,
     run: RunOption = None,
-    generation: Annotated[int | None, typer.Option(help="Whose model. [the champion]")] = None,
+    generation: Annotated[
+        int | None, typer.Option(help="The generation to export. [the champion]")
+    ] = None,
     gguf: Annotated[
-        bool, typer.Option("--gguf", help="A GGUF file beside it (needs llama.cpp's converter).")
+        bool, typer.Option("--gguf", help="Also write a GGUF file (needs llama.cpp's converter).")
     ] = False,
     mlflow: Annotated[
-        str | None, typer.Option(help="Register it with this MLflow server too (extra mlflow).")
+        str | None, typer.Option(help="Also register it with this MLflow server (extra mlflow).")
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Its name at the MLflow server. [the recipe's]")
+        str | None, typer.Option(help="Its name at the MLflow server. [the recipe's name]")
     ] = None,
 ) -> None:
-    """Copy a model out as a Hugging Face folder with its card and provenance."""
+    """Copy a model as a Hugging Face folder with its model card and provenance."""
     with exit_on_error():
-        with open_store(folder_of(run)) as store:
-            model = store.champion() if generation is None else _model(store, generation)
-            is_champion = model.digest == store.champion().digest
-            recipe = stored_recipe(store.run_facts()["recipe"])
+        with open_store(find_folder(run)) as store:
+            from loop.audit.export import export_folder, export_gguf, register_mlflow
+            from loop.recipe.recipe import stored_recipe
+
+            current = store.registry.champion()
+            model = current if generation is None else _model(store, generation)
+            recipe = stored_recipe(store.run.facts()["recipe"])
         export_folder(model, target)
         note(f"generation {model.generation} in {target}")
         if gguf:
             note(f"GGUF in {export_gguf(target)}")
         if mlflow is not None:
+            is_champion = model.digest == current.digest
             note(register_mlflow(model, target, mlflow, name or recipe.name, is_champion))
 
 
@@ -205,9 +209,7 @@ def export(
     epilog="Examples:  ratchet plan quickstart    ratchet plan my.toml --gain 0.02 --deviation 0.1"
 )
 def plan(
-    recipe: Annotated[
-        str, typer.Argument(help="A recipe file, or the name of a built-in recipe.")
-    ] = "quickstart",
+    recipe: RecipeArgument = "quickstart",
     gain: Annotated[
         float | None, typer.Option(help="Gain in bits per byte. [gate.aim_bits]")
     ] = None,
@@ -216,54 +218,50 @@ def plan(
     ] = None,
     set_: SetOption = None,
 ) -> None:
-    """How many held-out units a gain needs before the gate believes it, attempt by attempt."""
+    """How many held-out units the gate needs to accept a gain, for each attempt."""
     with exit_on_error():
+        from loop.gate.suites.held_out_text import max_documents
+        from loop.recipe.recipe import load_recipe
+        from loop.show import tables
+
         config = load_recipe(recipe, set_ or [])
         aim = config.gate.aim_bits if gain is None else gain
         spread = 2 * aim if deviation is None else deviation
         if aim <= 0 or spread <= 0:
-            raise UserError(
-                "--gain",
-                f"{aim}, --deviation {spread}",
-                "both must be above 0.",
-                "Give bits per byte.",
-            )
-        there = documents_of(config.gate, config.budgets()["gate_tokens"])
-        lines = [
-            _plan_line(config, attempt, aim, spread, there)
-            for attempt in range(1, config.generations + 1)
-        ]
-        title = f"A gain of {aim:g} bits per byte, deviation {spread:g} between {config.gate.unit}s"
-        heads = ["attempt", "level", "needed without noise", "in nine runs of ten", "paid for", ""]
-        console.print(tables.table(title, heads, lines))
+            values = f"{aim}, --deviation {spread}"
+            raise UserError("--gain", values, "both must be above 0.", "Give bits per byte.")
+        available = max_documents(config.gate, config.budgets()["gate_tokens"])
+        attempts = range(1, config.generations + 1)
+        lines = [_plan_line(config, attempt, aim, spread, available) for attempt in attempts]
+        unit = config.gate.unit
+        title = f"A gain of {aim:g} bits per byte, deviation {spread:g} between {unit}s"
+        columns = ["attempt", "level", "needed without noise", "in 9 runs of 10", "budget", ""]
+        console.print(tables.table(title, columns, lines))
         pages = config.budgets()["pages"]
         fresh = round(pages * config.crawl.gate_share)
         console.print(
-            f"A generation crawls {pages} pages, of which some {fresh} are held out; each is used in one attempt only."
+            f"A generation crawls {pages} pages; about {fresh} are held out. "
+            "Each is used in one attempt only."
         )
 
 
 def _plan_line(
-    config: Recipe, attempt: int, gain: float, deviation: float, there: int
+    config: Recipe, attempt: int, gain: float, deviation: float, available: int
 ) -> list[str]:
-    """A row of the plan: what an attempt needs beside what is paid for."""
+    """A row of the plan: the units that an attempt needs, and those that its budget pays for."""
+    from loop.gate.levels import attempt_level, log_threshold
+    from loop.gate.power import units_needed
+
     level = attempt_level(config.gate.level, config.gate.alpha, attempt, 0)
-    need = units_needed(
-        gain, deviation, config.gate.primary_rule(config.gate.clip_bits), log_threshold(level)
-    )
+    rule = config.gate.primary_rule(config.gate.clip_bits)
+    need = units_needed(gain, deviation, rule, log_threshold(level))
     verdict = "too few"
-    if need.usually is not None and need.usually <= there:
+    if need.usually is not None and need.usually <= available:
         verdict = "enough"
-    elif need.at_least is not None and need.at_least <= there:
+    elif need.at_least is not None and need.at_least <= available:
         verdict = "enough with luck"
-    return [
-        str(attempt),
-        f"{level:.5f}",
-        _count(need.at_least),
-        _count(need.usually),
-        str(there),
-        verdict,
-    ]
+    counts = [_count(need.at_least), _count(need.usually), str(available)]
+    return [str(attempt), f"{level:.5f}", *counts, verdict]
 
 
 def _count(number: int | None) -> str:

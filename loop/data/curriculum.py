@@ -1,10 +1,8 @@
-"""What a generation is trained on: selected passages, demonstrations, preferences and prompts
-within its budget.
-"""
+"""The training data of a generation: passages, demonstrations, preferences and prompts."""
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +25,7 @@ DEMONSTRATION_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Curriculum:
-    """The data of one generation's training steps. `prompts` are what policy gradients complete."""
+    """The data of one generation's training steps. Policy gradients complete the `prompts`."""
 
     samples: list[Sample]
     preferences: list[Preference]
@@ -47,9 +45,9 @@ class Curriculum:
         ]
 
     def rows(self, kind: str, config: TrainConfig) -> list[dict[str, Any]]:
-        """What a training step of this kind reads; see `trainers.task.Task.data`.
+        """The rows that a training step of this kind reads, as `trainers.task.Task.data` has them.
 
-        Passages are for `pretrain`, and for `sft` too where that is no step of the recipe.
+        Passages go to `pretrain`; if the recipe has no such step, they go to `sft`.
         """
         if kind == "pretrain":
             return _language_rows([s for s in self.samples if not s.prompt])
@@ -75,9 +73,7 @@ class Curriculum:
 
 
 def manifest_digest(items: Iterable[tuple[str, str]]) -> str:
-    """Key of a set of (kind, item id), whatever their order; item ids are keys of contents
-    themselves.
-    """
+    """The key of a set of (kind, item id); their order does not matter."""
     return content_key(*(f"{kind} {item}" for kind, item in sorted(set(items))))
 
 
@@ -108,14 +104,14 @@ def _sides(p: Preference) -> list[dict[str, Any]]:
 
 
 def _rankings(preferences: Sequence[Preference]) -> list[dict[str, Any]]:
-    """One row a prompt: each completion once, and all pairs of them that are known."""
+    """One row for each prompt: its completions, and all known pairs of them."""
     by_prompt: dict[str, list[Preference]] = {}
     for p in preferences:
         by_prompt.setdefault(p.sample_id, []).append(p)
     rows = []
     for sample_id, pairs in by_prompt.items():
         texts = list(dict.fromkeys(text for p in pairs for text in (p.chosen, p.rejected)))
-        places = [
+        indices = [
             {
                 "chosen": texts.index(p.chosen),
                 "rejected": texts.index(p.rejected),
@@ -125,7 +121,7 @@ def _rankings(preferences: Sequence[Preference]) -> list[dict[str, Any]]:
             for p in pairs
         ]
         rows.append(
-            {"id": sample_id, "prompt": pairs[0].prompt, "completions": texts, "pairs": places}
+            {"id": sample_id, "prompt": pairs[0].prompt, "completions": texts, "pairs": indices}
         )
     return rows
 
@@ -150,13 +146,15 @@ def build_curriculum(
     generation: int,
     earlier: Sequence[Sample] = (),
 ) -> Curriculum:
-    """Passages first, demonstrations for at most a quarter of the tokens, and every preference and
-    prompt.
+    """Fill a token budget with samples; all preferences and prompts are taken.
 
-    Of the budget, `earlier` samples (what earlier generations learned from) take theirs first.
+    First come `earlier` samples (data of earlier generations), then demonstrations with a check for
+    at most a quarter of the rest, then `passages`, the best first. If a question was written for a
+    passage, the question with its answer takes the place of the passage: the same text twice in one
+    epoch is memorised.
 
-    `passages` come best first. An instruction whose passage is trained on as well is left out: the
-    same text twice in one epoch is memorised sooner than learned from.
+    Raises:
+        StageError: if there is nothing to train on.
     """
     budget_tokens -= sum(estimated_tokens(s.prompt + s.completion) for s in earlier)
     chosen = choose_demonstrations(
@@ -166,7 +164,7 @@ def build_curriculum(
     instructions = {d.completion: d for d in demonstrations if not d.check}
     samples = within_budget((instructions.get(p.completion.strip(), p) for p in passages), left)
     if not (samples or chosen or preferences or prompts):
-        problem = "the labeler left nothing to train on; crawl more pages or lower the bar"
+        problem = "the labeler kept nothing to train on; crawl more pages or select more of them"
         raise StageError("train", f"generation {generation}", problem)
     new = samples + chosen
     known = {s.sample_id for s in new}
@@ -176,13 +174,7 @@ def build_curriculum(
 
 
 def summary(curriculum: Curriculum) -> str:
-    """Counts for the terminal, as JSON-like words."""
-    found = [kind for kind, _ in curriculum.items()]
-    kinds = {
-        kind: found.count(kind) for kind in ("passage", "demonstration", "preference", "prompt")
-    }
-    return (
-        json.dumps({kind: count for kind, count in kinds.items() if count})
-        .strip("{}")
-        .replace('"', "")
-    )
+    """Counts by kind, for the terminal."""
+    counts = Counter(kind for kind, _ in curriculum.items())
+    kinds = ("passage", "demonstration", "preference", "prompt")
+    return ", ".join(f"{kind}: {counts[kind]}" for kind in kinds if counts[kind])

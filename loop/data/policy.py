@@ -1,10 +1,9 @@
-"""What a generation is about to learn from, measured before it is trained: a breach is a veto on
-training it.
+"""The data policy: training data are measured before training, and a breach forbids it.
 
-Models trained on their own output alone lose the tails and then the middle of what they knew
-(Shumailov et al. 2024, Nature 631:755); where real text accumulates and is never replaced, they do
-not (Gerstgrasser et al. 2024, arXiv:2404.01413). So every mix keeps a floor of real text, and some
-of what earlier generations learned from.
+Models trained only on their own output lose rare knowledge first, and more later (Shumailov et al.
+2024, Nature 631:755). They do not if real text accumulates and is never replaced (Gerstgrasser et
+al. 2024, arXiv:2404.01413). So a minimum share of the data is real text, and part of it comes from
+the data of earlier generations.
 """
 
 from __future__ import annotations
@@ -13,89 +12,60 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from pydantic import Field
 
-from infra.config import Section
 from infra.models.text_size import estimated_tokens
 from infra.records import DataFact, Sample, unit_hash
 from infra.store import Store
 from judges.making.passages.cutting import within_budget
 from judges.making.passages.selection import NUM_SURPRISE_BANDS, band_edges
+from loop.data.config import DataConfig
 from loop.data.curriculum import Curriculum
 from loop.data.held_out import HeldOutTexts
 
-MADE = "model"
-
-
-class DataConfig(Section):
-    """The `[data]` section: shares that every generation's training data must keep; tokens are
-    counted.
-    """
-
-    earlier_share: float = Field(default=0.25, ge=0, lt=1)
-    """Share of the training tokens taken, where there is as much, from what earlier generations
-    were trained on."""
-    min_real_share: float = Field(default=0.5, ge=0, le=1)
-    """Smallest share of text that no model wrote."""
-    max_made_share: float = Field(default=0.5, ge=0, le=1)
-    """Largest share of text that the champion or another generation wrote."""
-    max_domain_share: float = Field(default=1.0, gt=0, le=1)
-    """Largest share of one domain; `judge.selection.max_domain_share` already draws passages by one
-    of its own."""
-    min_band_share: float = Field(default=0.0, ge=0, lt=0.33)
-    """Smallest share of each third of the passages by the champion's surprise."""
-    max_held_out_share: float = Field(default=0.05, ge=0, le=1)
-    """Largest share of the text that is held out for the gate as well: of texts of which more than
-    `judge.max_held_out_share` is."""
-    canaries: list[str] = []
-    """Texts that no training data may hold, such as a benchmark's canary string."""
-    min_parse_rate: float = Field(default=0.5, ge=0, le=1)
-    """Smallest share of the labeler's answers that could be read."""
-    min_keep_rate: float = Field(default=0.0, ge=0, le=1)
-    """Smallest share of a crawl's documents that were kept."""
-    max_keep_rate: float = Field(default=1.0, ge=0, le=1)
-    """Largest share of a crawl's documents that were kept: filters that pass everything have
-    stopped filtering."""
+MODEL_ORIGIN = "model"
 
 
 def earlier_samples(
-    store: Store, generation: int, budget_tokens: int, seed: int, most_held_out: float
+    store: Store, generation: int, budget_tokens: int, seed: int, max_held_out: float
 ) -> list[Sample]:
-    """Samples that earlier generations were trained on, in an order of this generation's own,
-    within a budget.
+    """Samples that earlier generations were trained on, within a budget.
 
-    But for those that are too much like text that was crawled and held out since.
+    Their order depends on the generation. Samples are left out if more than `max_held_out` of their
+    n-grams are in text that has been held out since.
     """
-    known = store.trained_samples_before(generation)
+    known = store.training.trained_samples_before(generation)
     shares = HeldOutTexts(store, generation).shares([s.text for s in known])
-    found = [s for s, share in zip(known, shares, strict=True) if share <= most_held_out]
-    found.sort(key=lambda s: unit_hash(seed, "earlier", generation, s.sample_id))
-    return within_budget(found, budget_tokens)
+    samples = [s for s, share in zip(known, shares, strict=True) if share <= max_held_out]
+    samples.sort(key=lambda s: unit_hash(seed, "earlier", generation, s.sample_id))
+    return within_budget(samples, budget_tokens)
 
 
-def measure(
-    store: Store, config: DataConfig, generation: int, curriculum: Curriculum, most_held_out: float
+def measure_data(
+    store: Store, config: DataConfig, generation: int, curriculum: Curriculum, max_held_out: float
 ) -> list[DataFact]:
-    """Every number of the policy with its bounds; `most_held_out` is `judge.max_held_out_share`."""
+    """Every measure of the policy with its bounds.
+
+    `max_held_out` is the recipe's `judge.max_held_out_share`.
+    """
     facts = [
         *_origin_facts(config, generation, curriculum),
-        _held_out_fact(store, config, generation, curriculum, most_held_out),
+        _held_out_fact(store, config, generation, curriculum, max_held_out),
         _domain_fact(
             config,
             generation,
             curriculum,
-            store.sample_domains([s.sample_id for s in curriculum.samples]),
+            store.labels.sample_domains([s.sample_id for s in curriculum.samples]),
         ),
-        *_band_facts(config, generation, curriculum, store.surprise(generation)),
+        *_band_facts(config, generation, curriculum, store.labelers.surprise(generation)),
     ]
     if config.canaries:
         facts.append(
             DataFact(generation, "canary_hits", _canary_hits(config, curriculum), 0.0, 0.0)
         )
-    scored, asked = store.parse_counts(generation)
+    scored, asked = store.training.parse_counts(generation)
     if asked:
         facts.append(DataFact(generation, "parse_rate", scored / asked, config.min_parse_rate, 1.0))
-    kept, read = store.keep_counts(generation)
+    kept, read = store.training.keep_counts(generation)
     if read:
         facts.append(
             DataFact(
@@ -106,7 +76,7 @@ def measure(
 
 
 def breaches(facts: Sequence[DataFact]) -> list[str]:
-    """A sentence for each number outside its bounds; such a generation is not trained."""
+    """One sentence for each measure outside its bounds; such a generation is not trained."""
     return [_breach(fact) for fact in facts if not fact.low <= fact.value <= fact.high]
 
 
@@ -117,7 +87,7 @@ def _breach(fact: DataFact) -> str:
         if is_low
         else (KEYS[fact.name][1], fact.high, "above")
     )
-    return f"{WORDS[fact.name]} is {fact.value:.3f}, {side} {bound:g} (data.{key})"
+    return f"{DESCRIPTIONS[fact.name]} is {fact.value:.3f}, {side} {bound:g} (data.{key})"
 
 
 KEYS = {
@@ -134,8 +104,8 @@ KEYS = {
     "parse_rate": ("min_parse_rate", "min_parse_rate"),
     "keep_rate": ("min_keep_rate", "max_keep_rate"),
 }
-"""The recipe's keys of each number's lower and upper bound."""
-WORDS = {
+"""The keys of the recipe that set the lower and the upper bound of each measure."""
+DESCRIPTIONS = {
     "real_share": "the share of real text",
     "made_share": "the share of text made by models",
     "earlier_share": "the share of text from earlier generations",
@@ -151,7 +121,7 @@ WORDS = {
 
 
 def _tokens(curriculum: Curriculum) -> Counter[str]:
-    """Trained tokens by origin: completions of samples, and what preferences favour."""
+    """Trained tokens by origin: completions of samples, and chosen texts of preferences."""
     counts: Counter[str] = Counter()
     for sample in curriculum.samples:
         counts[sample.origin] += estimated_tokens(sample.completion)
@@ -168,8 +138,12 @@ def _origin_facts(config: DataConfig, generation: int, curriculum: Curriculum) -
         estimated_tokens(s.completion) for s in curriculum.samples if s.generation < generation
     )
     return [
-        DataFact(generation, "real_share", 1 - counts[MADE] / total, config.min_real_share, 1.0),
-        DataFact(generation, "made_share", counts[MADE] / total, 0.0, config.max_made_share),
+        DataFact(
+            generation, "real_share", 1 - counts[MODEL_ORIGIN] / total, config.min_real_share, 1.0
+        ),
+        DataFact(
+            generation, "made_share", counts[MODEL_ORIGIN] / total, 0.0, config.max_made_share
+        ),
         DataFact(generation, "earlier_share", earlier / total, 0.0, 1.0),
     ]
 
@@ -180,12 +154,12 @@ def _texts(curriculum: Curriculum) -> list[str]:
 
 
 def _held_out_fact(
-    store: Store, config: DataConfig, generation: int, curriculum: Curriculum, most_held_out: float
+    store: Store, config: DataConfig, generation: int, curriculum: Curriculum, max_held_out: float
 ) -> DataFact:
     texts = _texts(curriculum)
     tokens = [estimated_tokens(text) for text in texts]
     shares = HeldOutTexts(store, generation).shares(texts)
-    held = sum(n for n, share in zip(tokens, shares, strict=True) if share > most_held_out)
+    held = sum(n for n, share in zip(tokens, shares, strict=True) if share > max_held_out)
     return DataFact(
         generation, "held_out_share", held / max(sum(tokens), 1), 0.0, config.max_held_out_share
     )
@@ -216,7 +190,10 @@ def _domain_fact(
 def _band_facts(
     config: DataConfig, generation: int, curriculum: Curriculum, bits: Mapping[str, float]
 ) -> list[DataFact]:
-    """Shares of the thirds of all passages that were read; none where fewer than three were."""
+    """The share of trained passages in each third of all passages by surprise.
+
+    Empty if fewer than three passages were read.
+    """
     edges = band_edges(list(bits.values()))
     trained = [bits[s.sample_id] for s in curriculum.samples if s.sample_id in bits]
     if edges is None or not trained:

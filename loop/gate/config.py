@@ -14,20 +14,14 @@ from loop.gate.levels import LevelKind
 UnitKind = Literal["document", "page", "domain"]
 Role = Literal["primary", "guard", "report"]
 Kind = Literal[
-    "choice",
-    "pairs",
-    "executed",
-    "judged",
-    "lm_eval",
-    "distinct_2",
-    "self_bleu",
-    "word_entropy",
-    "length",
-    "kl_to_anchor",
-]
+    "choice", "pairs", "executed", "judged", "lm_eval",
+    "distinct_2", "self_bleu", "word_entropy", "length", "kl_to_anchor",
+]  # fmt: skip
 LOWER_IS_BETTER = ("bits_per_byte", "self_bleu", "length", "kl_to_anchor")
 """Measures of which less is better, text that is longer for no reason among them."""
-RESERVED = ("bits_per_byte", "executed_examples", "continuations", "sealed_exam", "labeler")
+LABELER_SUITE = "labeler"
+"""The suite in which the labeler compares a candidate's answers with the champion's."""
+RESERVED = ("bits_per_byte", "executed_examples", "continuations", "sealed_exam", LABELER_SUITE)
 """Names under which the gate stores what every recipe has."""
 
 
@@ -35,81 +29,88 @@ class SuiteConfig(Section):
     """One suite of items from a file, `[gate.suites.NAME]`."""
 
     file: str
-    """JSON lines: `prompt`, `choices`, `answer` (a place in choices); or `good`, `bad`; or `prompt`
-    with a `check`, or alone, perhaps with a `reference`. `unit` ties items together. For `lm_eval`
-    a task's name, or its YAML file."""
+    """JSON Lines with `prompt`, `choices` and `answer` (an index); or `good` and `bad`; or
+    `prompt`, alone or with `check` and `reference`. Items with the same `unit` are not independent.
+    For `lm_eval`, the name of a task or its YAML file."""
     kind: Kind
-    """How an item is scored; of the last five, from samples of the answers to each prompt."""
+    """How an item is scored. The last five kinds are computed from several sampled answers to each
+    prompt."""
     judge: JudgeConfig = JudgeConfig()
-    """Who compares answers of kind `judged`; not who labels."""
+    """Judge for kind `judged`; it must not be the labeler."""
     role: Role = "guard"
-    """A primary suite must show a gain over the champion; a guard, no loss beyond `margin`; or it
-    is only reported."""
+    """`primary`: must show a gain over the champion. `guard`: must show no loss beyond `margin`.
+    `report`: has no influence."""
     margin: float = Field(default=0.2, gt=0, lt=1)
-    """How much worse a mean score, in its own unit, a guard lets pass: than the anchor's, than the
-    best so far."""
+    """How much worse a guard may be than the anchor and than the best model so far, in the unit of
+    the suite's score."""
     items: int = Field(default=200, gt=0)
-    """Items of one attempt, at most."""
+    """Largest number of items per attempt."""
     reuse: bool = True
-    """The same items in every attempt, of which only whether it passed may be used; promotions are
-    stamped weak."""
+    """Use the same items in every attempt; promotions are then marked as weak. Otherwise each item
+    is used once."""
 
 
 class GateConfig(Section):
-    """The `[gate]` section: the tests' constants, what they are made on, and the vetoes."""
+    """Constants of the tests, their data, and the vetoes."""
 
     level: LevelKind = "strict"
-    """`strict`: no false promotion in the life of a run, with chance 1 - alpha. `discovery`: of the
-    promotions at most the share alpha is false, in expectation."""
+    """`strict`: the probability of any false promotion in a run is at most `alpha`. `discovery`:
+    the expected share of false promotions among all promotions is at most `alpha`."""
     alpha: float = Field(default=0.05, gt=0, lt=1)
+    """Error level of the whole run: a probability for `strict`, an expected share for
+    `discovery`."""
     reject_alpha: float = Field(default=0.05, gt=0, lt=1)
-    """Chance, in one attempt, of rejecting a candidate that is better; what is not rejected is
-    held."""
+    """Probability, per test, of rejecting a candidate although its true gain is not below the bound
+    of the test."""
     clip_bits: float = Field(default=0.2, gt=0)
-    """B: gains beyond it, in bits per byte, count as it; near twice the gain aimed for has the most
-    power."""
+    """B, in bits per byte: gains and losses are clipped at this. About twice `aim_bits` gives the
+    most power."""
     delta0: float = Field(default=0.0, ge=0, lt=1)
-    """Smallest mean of the clipped gain, a share of `clip_bits`, that does not count as better."""
+    """The mean clipped gain must be above this to count as better, as a share of `clip_bits`."""
     aim_bits: float = Field(default=0.1, gt=0)
-    """The gain in bits per byte that the recipe aims for; a budget that could never show it is
-    refused."""
+    """Gain that the recipe aims for, in bits per byte. A recipe whose gate budget could never show
+    it is refused."""
     margin_bits: float = Field(default=0.05, gt=0)
-    """Bits per byte by which a candidate may be worse than the anchor, and than the best so far."""
+    """How much worse a candidate may be than the anchor and than the best model so far, in bits per
+    byte."""
     prior_second_moment: float = Field(default=0.1, gt=0, le=1)
+    """q, a guess at the mean square of the clipped gain as a share of `clip_bits`; it stabilises
+    the first bets and does not affect the error bound."""
     unit: UnitKind = "document"
-    """What is independent of the rest: all documents of a page or a domain count as one."""
+    """What counts as one independent observation: a document, or all documents of a page or of a
+    domain."""
     unit_documents: int = Field(default=4, gt=0)
-    """Documents of one unit that are scored, at most."""
+    """Largest number of documents of one unit that are scored."""
     reuse_documents: bool = False
-    """Begin every attempt with the same documents, for sites that bring no new ones; promotions are
-    stamped weak, and each attempt needs more of them. Without it a candidate is held when fresh
+    """Start every attempt with the same documents, for sites without new ones. Promotions are then
+    marked as weak, and later attempts need more evidence. Otherwise a candidate is held when fresh
     documents run out."""
     document_chars: int = Field(default=800, ge=50)
-    """Length of the window of a held-out document that is scored."""
+    """Length of the part of a held-out document that is scored, in characters."""
     chunk_documents: int = Field(default=8, gt=0)
-    """Units drawn and scored between two looks at the evidence."""
+    """Number of units drawn and scored between two looks at the evidence."""
     suites: dict[str, SuiteConfig] = {}
-    """Further suites by name."""
+    """Additional suites by name."""
     labeler_prompts: int = Field(default=16, ge=0)
-    """Prompts on which the labeler compares the candidate with the champion; only for the gap
-    between its word and the measures. A candidate that it finds better and no primary measure does
-    is rejected."""
+    """Number of prompts on which the labeler compares the candidate with the champion; 0 skips it.
+    The result is reported. If the labeler prefers the candidate and no primary measure rose, the
+    candidate is rejected."""
     num_workers: int = Field(default=0, ge=0)
-    """Processes that score; 0: one for each GPU, or one."""
+    """Number of scoring processes; 0 uses one per GPU, or one without GPUs."""
     exam_documents: int = Field(default=40, ge=0)
-    """Sealed documents on which a promoted champion is scored beside the anchor; no decision reads
-    the result."""
+    """Number of sealed documents on which a promoted champion and the anchor are scored; no
+    decision reads the result."""
     veto_prompts: int = Field(default=24, ge=0)
-    """Executed examples of held-out pages; significantly fewer right answers than the champion's
-    are a veto."""
+    """Number of executed examples of held-out pages. Significantly fewer right answers than the
+    champion's are a veto."""
     veto_texts: int = Field(default=8, ge=0)
-    """Held-out texts that all models go on with, to see whether the candidate repeats itself or has
-    left the anchor."""
-    min_distinct_ratio: float = Field(default=0.7, ge=0)
-    """Smallest share of the champion's distinct-2 that a candidate must keep."""
+    """Number of held-out texts that all models continue, to measure repetition and the KL
+    divergence to the anchor."""
+    min_distinct_ratio: float = Field(default=0.7, ge=0, le=1)
+    """Smallest ratio of the candidate's distinct-2 to the champion's; below it is a veto."""
     max_kl: float = Field(default=3.0, gt=0)
-    """Nats a token by which the candidate's continuations may be likelier under it than under the
-    anchor."""
+    """Largest KL divergence to the anchor on the candidate's own continuations, in nats per token;
+    above it is a veto."""
 
     @field_validator("suites")
     @classmethod
@@ -117,8 +118,8 @@ class GateConfig(Section):
         for name in suites:
             if name in RESERVED or not name.replace("_", "").replace("-", "").isalnum():
                 raise ValueError(
-                    f"a suite cannot be called {name!r}; use letters, digits, _ and -, and none of "
-                    + ", ".join(RESERVED)
+                    f"a suite cannot be called {name!r}; use letters, digits, _ and -, "
+                    f"and none of {', '.join(RESERVED)}"
                 )
         return suites
 

@@ -1,4 +1,4 @@
-"""Measures of scored texts, and their errors."""
+"""Measures of scored texts, with their standard errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
-from scipy.stats import binomtest
 
 from infra.records import ItemScore, unit_hash
 
@@ -17,10 +16,10 @@ ScoredItem = tuple[str, dict[str, float]]
 
 def by_position(scores: Sequence[ItemScore]) -> dict[int, ScoredItem]:
     """Items of one suite in one attempt by their position in the order drawn."""
-    found: dict[int, ScoredItem] = {}
+    items: dict[int, ScoredItem] = {}
     for score in scores:
-        found.setdefault(score.position, (score.unit, {}))[1][score.model_digest] = score.value
-    return dict(sorted(found.items()))
+        items.setdefault(score.position, (score.unit, {}))[1][score.model_digest] = score.value
+    return dict(sorted(items.items()))
 
 
 def with_scores(items: Mapping[int, ScoredItem]) -> list[ScoredItem]:
@@ -33,7 +32,7 @@ def with_scores(items: Mapping[int, ScoredItem]) -> list[ScoredItem]:
 
 
 def window(text: str, num_chars: int, key: str) -> str:
-    """A window of a text that begins at a line, at a place that depends on `key` alone."""
+    """A window of a text, from the start of a line; its position depends on `key` alone."""
     if len(text) <= num_chars:
         return text
     start = int(unit_hash("window", key) * (len(text) - num_chars))
@@ -92,7 +91,7 @@ def hundreds_of_words(texts: Sequence[str]) -> float:
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and its standard error over independent units; the error of fewer than two units is NaN."""
+    """Mean and standard error over independent units; with fewer than two the error is NaN."""
     array = np.asarray(values, dtype=np.float64)
     if array.size == 0:
         return float("nan"), float("nan")
@@ -113,8 +112,8 @@ def clustered_mean_and_error(
     if array.size == 0:
         return float("nan"), float("nan")
     first: dict[Hashable, int] = {}
-    places = [first.setdefault(unit, len(first)) for unit in units]
-    sums = np.bincount(places, weights=array - array.mean())
+    indices = [first.setdefault(unit, len(first)) for unit in units]
+    sums = np.bincount(indices, weights=array - array.mean())
     count = len(first)
     if count < 2:
         return float(array.mean()), float("nan")
@@ -126,6 +125,8 @@ def worse_p_value(candidate_right: Sequence[bool], champion_right: Sequence[bool
 
     The chance, if both were equally good, of the candidate losing at least this many.
     """
+    from scipy.stats import binomtest  # slow to import
+
     lost = sum(b and not a for a, b in zip(candidate_right, champion_right, strict=True))
     won = sum(a and not b for a, b in zip(candidate_right, champion_right, strict=True))
     return (

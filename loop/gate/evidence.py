@@ -1,5 +1,4 @@
-"""The gate: paired sequential tests with a bound on false promotions that holds for the life of a
-run.
+"""Paired sequential tests with a bound on false promotions over the life of a run.
 
 A unit is what was drawn independently (a document, a page's or a domain's documents); its gain d in
 [-1, 1] is the mean over its items of clip((s_candidate - s_other) / B, -1, 1), where s is better
@@ -47,10 +46,8 @@ class GateRule:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """How far the evidence of one test goes: pass, fail or open, at the unit where a threshold was
-    first crossed.
-    """
+class EvidenceResult:
+    """The result of one test: pass, fail or open, with the evidence at the first crossing."""
 
     outcome: str
     num_units: int
@@ -69,10 +66,10 @@ def clipped_gains(candidate: Array, other: Array, clip: float) -> Array:
 def unit_means(gains: Array, units: Sequence[Hashable]) -> Array:
     """The mean gain of each unit's items, units in the order in which they first come."""
     first: dict[Hashable, int] = {}
-    places = np.array([first.setdefault(unit, len(first)) for unit in units], dtype=np.intp)
+    indices = np.array([first.setdefault(unit, len(first)) for unit in units], dtype=np.intp)
     if not first:
         return np.zeros(0)
-    return np.bincount(places, weights=gains) / np.bincount(places)
+    return np.bincount(indices, weights=gains) / np.bincount(indices)
 
 
 def log_evidence_path(x: Array, bound: float, prior_second_moment: float) -> Array:
@@ -86,8 +83,8 @@ def log_evidence_path(x: Array, bound: float, prior_second_moment: float) -> Arr
     return np.cumsum(np.log1p(bets * x), axis=-1)
 
 
-def judge_gains(gains: Array, rule: GateRule, log_threshold: float) -> Verdict:
-    """The verdict on the units seen so far; the first crossing decides, whatever comes after it."""
+def judge_gains(gains: Array, rule: GateRule, log_threshold: float) -> EvidenceResult:
+    """The result on the units seen so far; the first crossing of a threshold decides."""
     better = log_evidence_path(gains - rule.bound, rule.bound, rule.prior_second_moment)
     worse = log_evidence_path(rule.bound - gains, -rule.bound, rule.prior_second_moment)
     passed = np.flatnonzero(better >= log_threshold)
@@ -96,10 +93,10 @@ def judge_gains(gains: Array, rule: GateRule, log_threshold: float) -> Verdict:
     first_failed = int(failed[0]) if failed.size else len(gains)
     last = min(first_passed, first_failed, len(gains) - 1)
     if last < 0:
-        return Verdict("open", 0, 0.0, 0.0, log_threshold, ())
+        return EvidenceResult("open", 0, 0.0, 0.0, log_threshold, ())
     if first_passed < first_failed:
         outcome = "pass"
     else:
         outcome = "fail" if first_failed < len(gains) else "open"
     path = tuple(float(value) for value in better)
-    return Verdict(outcome, last + 1, path[last], float(worse[last]), log_threshold, path)
+    return EvidenceResult(outcome, last + 1, path[last], float(worse[last]), log_threshold, path)

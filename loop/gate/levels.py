@@ -1,17 +1,14 @@
-"""At what level each attempt of a run is tested, so that the guarantee holds for all attempts
-together.
+"""The level of each attempt, so that the guarantee holds for all attempts of a run together.
 
-strict      alpha / (k (k + 1)) at attempt k. These sum to alpha, so by the union bound the chance
-of ever promoting
-            a candidate that is not better is at most alpha.
-discovery   alpha (R + 1) / (k (k + 1)), with R promotions before attempt k: e-LOND (Xu and Ramdas
-2024).
-            Of the promotions, at most the share alpha is false, in expectation. A run that makes
-            progress tests the
-            next candidate at a level that grows with what it has found.
+strict: alpha / (k (k + 1)) at attempt k. These levels sum to alpha. By the union bound, the
+probability of ever promoting a candidate that is not better is at most alpha.
 
-Both hold whatever a candidate is made from, the outcomes of earlier attempts included: docs/gate.md
-derives it.
+discovery: alpha (R + 1) / (k (k + 1)), with R promotions before attempt k. This is e-LOND (Xu and
+Ramdas 2024). Of the promotions, the share alpha at most is false, in expectation. The level grows
+with the number of promotions.
+
+Both hold whatever a candidate is made from, also from the outcomes of earlier attempts. The proof
+is in docs/gate.md.
 """
 
 from __future__ import annotations
@@ -23,9 +20,7 @@ LevelKind = Literal["strict", "discovery"]
 
 
 def attempt_weight(attempt: int) -> float:
-    """The share of alpha that is set aside for attempt k = 1, 2, ...: 1 / (k (k + 1)); all shares
-    sum to 1.
-    """
+    """The share of alpha for attempt k = 1, 2, ...: 1 / (k (k + 1)). All shares sum to 1."""
     assert attempt >= 1, attempt
     return 1.0 / (attempt * (attempt + 1))
 
@@ -37,11 +32,11 @@ def attempt_level(kind: LevelKind, alpha: float, attempt: int, num_promoted: int
 
 
 def log_threshold(level: float, num_looks_before: int = 0, num_outcomes: int = 2) -> float:
-    """What log E must reach at a level.
+    """The threshold that log E must reach at a level.
 
-    Where the same units were used for `num_looks_before` decisions, each of which let one of
-    `num_outcomes` out, what is tested now is one of outcomes^looks candidates that this run could
-    have come to; the union bound over them asks for ln(outcomes) more a look (the argument of Dwork
-    et al. 2015, Science 349:636, and of the ladder of Blum and Hardt 2015).
+    If the same units were used for `num_looks_before` earlier decisions, and each of these showed
+    one of `num_outcomes` results, then the candidate of now is one of outcomes^looks candidates
+    that the run could have made. The union bound over them adds ln(outcomes) for each look (Dwork
+    et al. 2015, Science 349:636; Blum and Hardt 2015, the ladder).
     """
     return num_looks_before * math.log(num_outcomes) - math.log(level)

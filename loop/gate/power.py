@@ -1,6 +1,4 @@
-"""How many held-out units a gain needs before the gate believes it, and whether a recipe can come
-by as many.
-"""
+"""How many held-out units the gate needs to accept a gain of a given size."""
 
 from __future__ import annotations
 
@@ -11,25 +9,24 @@ import numpy as np
 from loop.gate.evidence import GateRule, log_evidence_path
 
 NUM_STREAMS = 1000
-LARGEST = 20_000
+MAX_UNITS = 20_000
 POWER = 0.9
 
 
 @dataclass(frozen=True)
 class Need:
-    """Units that an attempt needs: of a gain without any noise, and for nine runs of ten with it."""
+    """Units that an attempt needs: `at_least` without noise, `usually` in nine runs of ten."""
 
     at_least: int | None
     usually: int | None
-    """None: more than `LARGEST`, or not asked for because no deviation was given."""
+    """None if it is more than `MAX_UNITS`, or if no deviation was given."""
 
 
 def units_needed(gain: float, deviation: float, rule: GateRule, log_threshold: float) -> Need:
-    """Units for a test to pass where a unit's gain has this mean and standard deviation, both in
-    the suite's unit.
+    """Units until a test passes, if gains have this mean and standard deviation.
 
-    By simulation with normal gains (1,000 streams, seed 0): the evidence has no closed form with
-    clipped gains.
+    Both are in the unit of the suite. Found by simulation with normal gains (1,000 streams, seed
+    0), since with clipped gains the evidence has no closed form.
     """
     at_least = _noiseless(gain, rule, log_threshold)
     if at_least is None or deviation <= 0:
@@ -39,15 +36,17 @@ def units_needed(gain: float, deviation: float, rule: GateRule, log_threshold: f
 
 def _noiseless(gain: float, rule: GateRule, log_threshold: float) -> int | None:
     d = min(gain / rule.clip, 1.0)
-    path = log_evidence_path(np.full(LARGEST, d - rule.bound), rule.bound, rule.prior_second_moment)
-    found = np.flatnonzero(path >= log_threshold)
-    return int(found[0]) + 1 if found.size else None
+    path = log_evidence_path(
+        np.full(MAX_UNITS, d - rule.bound), rule.bound, rule.prior_second_moment
+    )
+    crossings = np.flatnonzero(path >= log_threshold)
+    return int(crossings[0]) + 1 if crossings.size else None
 
 
 def _usually(gain: float, deviation: float, rule: GateRule, log_threshold: float) -> int | None:
-    """The 90th percentile of the unit of the first crossing; windows grow until it lies within one."""
+    """The 90th percentile of the first crossing; the simulation grows until it reaches it."""
     length = 64
-    while length <= LARGEST:
+    while length <= MAX_UNITS:
         draws = np.random.default_rng(0).normal(gain, deviation, (NUM_STREAMS, length))
         x = np.clip(draws / rule.clip, -1.0, 1.0) - rule.bound
         crossed = log_evidence_path(x, rule.bound, rule.prior_second_moment) >= log_threshold

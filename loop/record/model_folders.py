@@ -1,6 +1,4 @@
-"""Models as immutable folders named by their digest, each with its provenance and its card; and the
-champion's link.
-"""
+"""Model folders: named by digest, read-only, each with its provenance and its model card."""
 
 from __future__ import annotations
 
@@ -32,8 +30,8 @@ PACKAGES = (
     "tokenizers",
     "safetensors",
 )
-NAME_LENGTH = 16
-ROOT = Path(__file__).resolve().parents[2]
+NAME_CHARS = 16
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 _CARD = """---
 library_name: transformers
@@ -48,7 +46,7 @@ Made by Ratchet, without human labels, from `{base}`.
 | | |
 |---|---|
 | outcome at the gate | **{outcome}** ({reason}){weak} |
-| bits per byte on held-out documents | {candidate_bits:.4f}; the champion before it {champion_bits:.4f} |
+| bits per byte, held-out documents | {candidate_bits:.4f}; champion before: {champion_bits:.4f} |
 | evidence | log E = {evidence:.2f} after {documents} documents; {threshold:.2f} was needed |
 | level | {alpha:.4f}, attempt {attempt} |
 | weights | `{digest}` |
@@ -72,36 +70,36 @@ learned from them. A gain in bits per byte on pages like these says nothing abou
 
 
 def file_model(run: Run, generation: int) -> tuple[Path, str]:
-    """Move a generation's new model to the folder of its digest, which nobody may write to:
-    (folder, digest).
+    """Move a generation's new model to a read-only folder named by its digest.
 
-    `models/generation-NNN` becomes a link to it. Doing it again changes nothing.
+    `models/generation-NNN` becomes a link to it. Returns (folder, digest). A second call changes
+    nothing.
     """
-    place = run.model_folder(generation)
-    digest = folder_digest(place)
-    filed = place.parent / digest[:NAME_LENGTH]
-    if not place.is_symlink():
-        if filed.exists():
-            shutil.rmtree(place)
+    made = run.model_folder(generation)
+    digest = folder_digest(made)
+    folder = made.parent / digest[:NAME_CHARS]
+    if not made.is_symlink():
+        if folder.exists():
+            shutil.rmtree(made)
         else:
-            place.rename(filed)
-        _link(place, filed)
-    for path in filed.rglob("*"):
+            made.rename(folder)
+        _link(made, folder)
+    for path in folder.rglob("*"):
         if path.is_file():
             path.chmod(0o444)
-    return filed, digest
+    return folder, digest
 
 
-def _link(place: Path, target: Path) -> None:
-    """Point a link at a folder in one rename."""
-    scratch = place.parent / f".{place.name}-{target.name}"
+def _link(link: Path, target: Path) -> None:
+    """Point a link at a folder, with one rename."""
+    scratch = link.parent / f".{link.name}-{target.name}"
     scratch.unlink(missing_ok=True)
-    scratch.symlink_to(os.path.relpath(target, place.parent))
-    scratch.replace(place)
+    scratch.symlink_to(os.path.relpath(target, link.parent))
+    scratch.replace(link)
 
 
 def _commit() -> str:
-    """Commit of the code that runs, with + where files differ from it; empty outside a repository."""
+    """The commit of the running code; `+` if files differ from it; empty outside a repository."""
     try:
         commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
     except (OSError, subprocess.SubprocessError):
@@ -112,7 +110,7 @@ def _commit() -> str:
 def _git(*arguments: str) -> str:
     done = subprocess.run(  # noqa: S603
         ["git", *arguments],  # noqa: S607
-        cwd=ROOT,
+        cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=True,
@@ -129,7 +127,7 @@ def _version(package: str) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Code, interpreter, packages and machine."""
+    """The versions of code, interpreter and packages, and the machine."""
     return {
         "commit": _commit(),
         "ratchet": _version("ratchet-loop"),
@@ -142,9 +140,9 @@ def environment() -> dict[str, Any]:
 
 
 def provenance(store: Store, candidate: Checkpoint, decision: Decision) -> dict[str, Any]:
-    """What a model was made from and how it did at the gate, from the store."""
-    facts = store.run_facts()
-    steps = store.train_steps(candidate.generation)
+    """What a model was made from, and its results at the gate."""
+    facts = store.run.facts()
+    steps = store.training.train_steps(candidate.generation)
     return {
         "digest": candidate.digest,
         "generation": candidate.generation,
@@ -165,7 +163,7 @@ def provenance(store: Store, candidate: Checkpoint, decision: Decision) -> dict[
             for of_kind in [[s for s in steps if s.kind == kind]]
         },
         "decision": asdict(decision),
-        "tests": [asdict(test) for test in store.gate_tests(decision.attempt)],
+        "tests": [asdict(test) for test in store.gate.gate_tests(decision.attempt)],
     }
 
 
@@ -181,13 +179,13 @@ def write_provenance(store: Store, candidate: Checkpoint, decision: Decision) ->
 
 
 def write_model_card(run: Run, candidate: Checkpoint, decision: Decision) -> None:
-    """Say in the model's folder where it came from and how it did."""
+    """Write the model card: where the model comes from, and its results at the gate."""
     bits = {
         e.model_digest: e.value
-        for e in run.store.evaluations()
+        for e in run.store.gate.evaluations()
         if e.attempt == decision.attempt and e.metric == "bits_per_byte"
     }
-    counts = run.store.sample_counts(candidate.generation)
+    counts = run.store.labels.sample_counts(candidate.generation)
     judge = run.recipe.judge
     card = _CARD.format(
         name=run.recipe.name,
@@ -195,9 +193,7 @@ def write_model_card(run: Run, candidate: Checkpoint, decision: Decision) -> Non
         base=run.recipe.model.base,
         outcome=decision.outcome,
         reason=decision.reason,
-        weak=", on items that earlier attempts were decided on too (weak)"
-        if decision.is_weak
-        else "",
+        weak=", on items that earlier attempts also used (weak)" if decision.is_weak else "",
         candidate_bits=bits.get(candidate.digest, float("nan")),
         champion_bits=bits.get(decision.champion, float("nan")),
         evidence=decision.log_evidence,
@@ -222,5 +218,5 @@ def write_model_card(run: Run, candidate: Checkpoint, decision: Decision) -> Non
 
 
 def link_champion(folder: Path, champion: Checkpoint) -> None:
-    """Point a run's `champion` link at the champion; what counts is the store's history."""
+    """Point the `champion` link of a run at the champion. The store is what decides."""
     _link(folder / "champion", Path(champion.path))

@@ -1,11 +1,8 @@
-"""A run: one folder with its database, models and report; opened by the driver, resumed by the same
-command.
-"""
+"""A run: one folder with its database, models and report, opened and resumed by the driver."""
 
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,55 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from infra.artifacts import folder_digest, folder_size, require_free_space
-from infra.cluster.connection import free_port, in_submitted_job
+from infra.cluster.connection import free_port
 from infra.console import heading, note
 from infra.errors import UserError
-from infra.models.folders import check_model, resolve_model
+from infra.models.folders import resolve_model
 from infra.records import Checkpoint, now
 from infra.store import Store
 from infra.store.actor import start_store
 from loop.recipe.recipe import Recipe, differing_keys
+from loop.record.locations import DATABASE, run_folder
 
 Summary = dict[str, Any]
-"""A stage's numbers by name."""
-DATABASE = "ratchet.duckdb"
+"""The numbers of a stage by name."""
 BYTES_BESIDE_MODELS = 500_000_000
-
-
-def _base() -> Path:
-    """What relative paths are relative to: a submitted job works in a passing copy, so there it is
-    ~/ratchet.
-    """
-    return Path.home() / "ratchet" if in_submitted_job() else Path.cwd()
-
-
-def default_root() -> Path:
-    """Where runs go: $RATCHET_RUNS, else `runs` below the base."""
-    return Path(os.environ.get("RATCHET_RUNS") or _base() / "runs")
-
-
-def run_folder(name: str, folder: str | None) -> Path:
-    """The folder of a run: the one that was given, or the recipe's name below the default root."""
-    return (_base() / folder if folder else default_root() / name).absolute()
-
-
-def newest_run() -> Path:
-    """The run whose database changed last, below ./runs, $RATCHET_RUNS and ~/ratchet/runs."""
-    roots = {default_root(), Path("runs"), Path.home() / "ratchet" / "runs"}
-    found = [file for root in roots for file in root.glob(f"*/{DATABASE}")]
-    if not found:
-        raise UserError(
-            "--run",
-            "",
-            "there is no run yet.",
-            "Start one with 'python loop/run.py', or give --run.",
-        )
-    return max(found, key=lambda file: file.stat().st_mtime).parent
+"""Disk space that a run needs for everything but models."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What every stage works with."""
+    """An open run, as every stage gets it."""
 
     folder: Path
     recipe: Recipe
@@ -72,140 +39,142 @@ class Run:
 
     @property
     def budgets(self) -> dict[str, int]:
-        """What a generation may spend."""
+        """The budgets of one generation by name."""
         return self.recipe.budgets()
 
     @property
     def anchor(self) -> Checkpoint:
         """Generation 0, the base model."""
-        anchor = self.store.checkpoint(0)
+        anchor = self.store.training.checkpoint(0)
         assert anchor is not None, "a run begins by recording its anchor"
         return anchor
 
     def model_folder(self, generation: int) -> Path:
-        """Where the candidate of a generation lies."""
+        """The folder in which a generation's candidate is made."""
         return self.folder / "models" / f"generation-{generation:03d}"
 
     def work_folder(self, generation: int) -> Path:
-        """Scratch space of a generation: manifests, metrics, models between training steps."""
+        """Scratch space of a generation: training data, metrics, models between training steps."""
         return self.folder / "work" / f"generation-{generation:03d}"
 
     def stage(self, generation: int, name: str, work: Callable[[], Summary]) -> Summary:
-        """Do a stage unless it is done; its numbers go to the store and the terminal."""
-        done = self.store.stage_summary(generation, name)
+        """Do a stage unless it is done; its numbers go to the store and to the terminal."""
+        done = self.store.run.stage_summary(generation, name)
         if done is not None:
             note(f"{name}: done before ({json.dumps(done)})")
             return done
         heading(name.capitalize())
-        self.store.start_stage(generation, name)
-        result = work()
-        self.store.finish_stage(generation, name, result)
-        note(
-            f"{name}: "
-            + ", ".join(
-                f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in result.items()
-            )
-        )
-        return result
+        self.store.run.start_stage(generation, name)
+        summary = work()
+        self.store.run.finish_stage(generation, name, summary)
+        note(f"{name}: {_in_words(summary)}")
+        return summary
 
     def next_crawl(self) -> int:
         """The first generation whose crawl has not finished."""
         generation = 1
-        while self.store.stage_summary(generation, "crawl") is not None:
+        while self.store.run.stage_summary(generation, "crawl") is not None:
             generation += 1
         return generation
 
     def remaining(self) -> Iterator[int]:
-        """Generations whose gate has not finished, in order."""
+        """The generations whose gate has not finished, in order."""
         for generation in range(1, self.recipe.generations + 1):
-            if self.store.stage_summary(generation, "gate") is None:
+            if self.store.run.stage_summary(generation, "gate") is None:
                 heading(f"Generation {generation} of {self.recipe.generations}")
                 yield generation
             else:
                 note(f"generation {generation} is decided")
 
 
-def _check_identity(store: Store, recipe: Recipe, folder: Path) -> None:
-    """Note the recipe in a new run; refuse a run that was made by another one."""
-    stored = store.run_facts().get("recipe")
-    if stored is None:
-        store.note_run_fact("recipe", json.dumps(recipe.identity(), sort_keys=True))
-        store.note_run_fact("recipe_digest", recipe.digest)
-        store.note_run_fact("salt", secrets.token_hex(16))
-        store.note_run_fact("builtin_port", str(free_port()))
-        store.note_run_fact("created_at", now().isoformat())
-        return
-    keys = differing_keys(json.loads(stored), recipe.identity())
-    if keys:
-        raise UserError(
-            "--run",
-            folder,
-            f"this run was made by another recipe (differs in {', '.join(keys[:5])}).",
-            "Give the recipe it was made by, or another --run.",
-        )
-
-
-def _install_anchor(store: Store, recipe: Recipe, base: Path) -> None:
-    """Record the base model as generation 0."""
-    if store.checkpoint(0) is None:
-        digest = folder_digest(base)
-        store.add_checkpoint(
-            Checkpoint(digest, str(base), "", 0, "", recipe.digest, recipe.seed, now())
-        )
-
-
-def _needed_bytes(base: Path, recipe: Recipe) -> int:
-    """Disk for the rest of a run: a folder a generation, one between steps, and the crawl."""
-    return (recipe.generations + 1) * folder_size(base) + BYTES_BESIDE_MODELS
-
-
-def _place(recipe: Recipe, folder: str | None) -> Path:
-    place = run_folder(recipe.name, folder)
-    if place.exists() and not place.is_dir():
-        raise UserError("--run", place, "this is a file.", "Give a folder.")
-    return place
-
-
-@contextmanager
-def _opened(store: Store, recipe: Recipe, place: Path) -> Iterator[Run]:
-    """A run around its open store, which is closed in the end; leases of a driver that is gone are
-    given back.
-    """
-    try:
-        _check_identity(store, recipe, place)
-        facts = store.run_facts()
-        store.release_all_leases()
-        heading(f"Run {recipe.name} in {place}")
-        note(
-            "budgets of a generation: "
-            + ", ".join(f"{k} {v:,}" for k, v in recipe.budgets().items())
-        )
-        yield Run(place, recipe, store, facts["salt"], int(facts["builtin_port"]))
-    finally:
-        store.close()
+def _in_words(numbers: Summary) -> str:
+    parts = [f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in numbers.items()]
+    return ", ".join(parts)
 
 
 @contextmanager
 def open_run(recipe: Recipe, folder: str | None) -> Iterator[Run]:
-    """Open or create a run's folder and its store; on leaving, publish a last snapshot."""
-    place = _place(recipe, folder)
+    """Open or create a run with its store in an actor; publish a snapshot at the end.
+
+    Raises:
+        UserError: if the folder belongs to another recipe, or the disk is too full.
+    """
+    path = checked_folder(recipe, folder)
     base = resolve_model(recipe.model.base, "model.base")
-    check_model(base, "model.base")
-    require_free_space(place, _needed_bytes(base, recipe), "--run")
-    with _opened(
-        start_store(str(place / DATABASE), str(place / "snapshots")), recipe, place
-    ) as run:
+    require_free_space(path, _needed_bytes(base, recipe), "--run")
+    store = start_store(str(path / DATABASE), str(path / "snapshots"))
+    with _opened(store, recipe, path) as run:
         _install_anchor(run.store, recipe, base)
         yield run
 
 
 @contextmanager
 def open_crawl_run(recipe: Recipe, folder: str | None, in_actor: bool) -> Iterator[Run]:
-    """A run to crawl in, which needs no model; the store is in this process, or in an actor for
-    others to reach.
+    """Open or create a run for crawling only, without a model.
+
+    The store is in this process, or with `in_actor` in a Ray actor that others can reach.
     """
-    place = _place(recipe, folder)
-    require_free_space(place, BYTES_BESIDE_MODELS, "--run")
-    open_store = start_store if in_actor else Store
-    with _opened(open_store(str(place / DATABASE), str(place / "snapshots")), recipe, place) as run:
+    path = checked_folder(recipe, folder)
+    require_free_space(path, BYTES_BESIDE_MODELS, "--run")
+    make_store = start_store if in_actor else Store
+    store = make_store(str(path / DATABASE), str(path / "snapshots"))
+    with _opened(store, recipe, path) as run:
         yield run
+
+
+def checked_folder(recipe: Recipe, folder: str | None) -> Path:
+    """The folder of a run.
+
+    Raises:
+        UserError: if there is a file of that name.
+    """
+    path = run_folder(recipe.name, folder)
+    if path.exists() and not path.is_dir():
+        raise UserError("--run", path, "this is a file.", "Give a folder.")
+    return path
+
+
+@contextmanager
+def _opened(store: Store, recipe: Recipe, path: Path) -> Iterator[Run]:
+    """A run with its open store, which is closed at the end.
+
+    Leases that an earlier driver did not give back are released.
+    """
+    try:
+        _check_identity(store, recipe, path)
+        facts = store.run.facts()
+        store.crawl.release_all_leases()
+        heading(f"Run {recipe.name} in {path}")
+        note(f"budgets of a generation: {_in_words(dict(recipe.budgets()))}")
+        yield Run(path, recipe, store, facts["salt"], int(facts["builtin_port"]))
+    finally:
+        store.close()
+
+
+def _check_identity(store: Store, recipe: Recipe, path: Path) -> None:
+    """Note the recipe in a new run; refuse a run that another recipe has made."""
+    stored = store.run.facts().get("recipe")
+    if stored is None:
+        store.run.set_fact("recipe", json.dumps(recipe.identity(), sort_keys=True))
+        store.run.set_fact("recipe_digest", recipe.digest)
+        store.run.set_fact("salt", secrets.token_hex(16))
+        store.run.set_fact("builtin_port", str(free_port()))
+        store.run.set_fact("created_at", now().isoformat())
+        return
+    keys = differing_keys(json.loads(stored), recipe.identity())
+    if keys:
+        problem = f"this run was made with another recipe (different: {', '.join(keys[:5])})."
+        raise UserError("--run", path, problem, "Give the recipe of the run, or another --run.")
+
+
+def _install_anchor(store: Store, recipe: Recipe, base: Path) -> None:
+    """Record the base model as generation 0."""
+    if store.training.checkpoint(0) is None:
+        digest = folder_digest(base)
+        anchor = Checkpoint(digest, str(base), "", 0, "", recipe.digest, recipe.seed, now())
+        store.training.add_checkpoint(anchor)
+
+
+def _needed_bytes(base: Path, recipe: Recipe) -> int:
+    """Disk for a run: one model for each generation, one between steps, and the crawl."""
+    return (recipe.generations + 1) * folder_size(base) + BYTES_BESIDE_MODELS

@@ -1,37 +1,52 @@
-"""Views of a run as tables for the terminal."""
+"""Tables for the terminal: the generations, and everything about one generation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-import duckdb
 from rich.markup import escape
 from rich.table import Table
 
 from infra.console import plain
-from loop.show import queries as views
+from infra.store.queries import generations as generation_queries
+from infra.store.queries import labels as label_queries
+from infra.store.queries import training as training_queries
+from infra.store.reader import Reader, Row
+from loop.show import views
 
-TOP_GROUPS = 12
-Connection = duckdb.DuckDBPyConnection
+MAX_GROUPS = 12
+"""Languages or domains shown, the largest first."""
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A number for a table; a dash where there is none."""
+    """A number for a table; a dash for None or NaN."""
     return "-" if value is None or value != value else f"{value:.{digits}f}"
 
 
-def table(title: str, columns: list[str], lines: list[list[str]]) -> Table:
-    """A terminal table; text from the web is shown as text, never as markup."""
+def with_error(value: float | None, error: float | None) -> str:
+    """A number and its standard error; a dash if there is none."""
+    return "-" if value is None else f"{number(value)} ± {number(error, 3)}"
+
+
+def cell(value: object) -> str:
+    """Any value for a table; a dash for None."""
+    if isinstance(value, float):
+        return number(value)
+    return "-" if value is None else str(value)
+
+
+def table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+    """A terminal table. Text from the web is shown as text, never as markup."""
     result = Table(title=title, title_justify="left")
     for column in columns:
         result.add_column(column, overflow="fold")
     for line in lines:
-        result.add_row(*(escape(plain(cell)) for cell in line))
+        result.add_row(*(escape(plain(text)) for text in line))
     return result
 
 
-def generations_table(connection: duckdb.DuckDBPyConnection) -> Table:
-    """The table that a run prints at its end."""
+def generations_table(reader: Reader) -> Table:
+    """The table of generations that a run prints at its end."""
     columns = [
         "gen",
         "outcome",
@@ -43,40 +58,65 @@ def generations_table(connection: duckdb.DuckDBPyConnection) -> Table:
         "examples",
         "distinct-2",
     ]
-    lines = []
-    for row in views.generations(connection):
-        decided = row["outcome"] is not None and row["digest"] is not None
-        lines.append(
-            [
-                str(row["generation"]),
-                "anchor" if row["generation"] == 0 else row["outcome"] or "undecided",
-                f"{number(row['bits'])} ± {number(row['bits_error'], 3)}" if decided else "-",
-                number(row["champion_bits"]),
-                f"{number(row['mean_gain'])} ± {number(row['gain_error'], 3)}" if decided else "-",
-                f"{number(row['log_evidence'], 2)} / {number(row['log_threshold'], 2)}"
-                if decided
-                else "-",
-                str(row["num_documents"]) if decided else "-",
-                number(row["accuracy"], 2),
-                number(row["distinct_2"], 2),
-            ]
-        )
-    return table("", columns, lines)
+    rows = generation_queries.generations(reader)
+    return table("", columns, [_generation_line(row) for row in rows])
 
 
-def generation_tables(connection: Connection, generation: int) -> Iterator[Table]:
-    """Everything about one generation. Raises `UserError` where there is none."""
-    row = views.generation(connection, generation)
-    facts = [
-        [k, number(v) if isinstance(v, float) else str(v)] for k, v in row.items() if v is not None
-    ]
+def _generation_line(row: Row) -> list[str]:
+    outcome = "anchor" if row["generation"] == 0 else row["outcome"] or "undecided"
+    accuracy, distinct = number(row["accuracy"], 2), number(row["distinct_2"], 2)
+    champion_bits = number(row["champion_bits"])
+    if row["outcome"] is None or row["digest"] is None:
+        cells = ["-", champion_bits, "-", "-", "-"]
+    else:
+        cells = [
+            f"{number(row['bits'])} ± {number(row['bits_error'], 3)}",
+            champion_bits,
+            f"{number(row['mean_gain'])} ± {number(row['gain_error'], 3)}",
+            _evidence(row),
+            str(row["num_documents"]),
+        ]
+    return [str(row["generation"]), outcome, *cells, accuracy, distinct]
+
+
+def _evidence(row: Row) -> str:
+    """The log evidence of a test, and the threshold that it must reach."""
+    return f"{number(row['log_evidence'], 2)} / {number(row['log_threshold'], 2)}"
+
+
+def generation_tables(reader: Reader, generation: int) -> Iterator[Table]:
+    """Everything about one generation.
+
+    Raises:
+        UserError: if there is no such generation.
+    """
+    row = views.generation(reader, generation)
+    facts = [[key, cell(value)] for key, value in row.items() if value is not None]
     yield table(f"Generation {generation}", ["", ""], facts)
-    stages = [
-        [r["name"], f"{r['seconds']:.0f}", ", ".join(f"{k} {v}" for k, v in r["summary"].items())]
-        for r in views.stages(connection, generation)
+    yield _stages_table(reader, generation)
+    yield _labels_table(reader, generation)
+    yield _data_table(reader, generation)
+    yield _tests_table(reader, generation)
+    yield _measures_table(reader, generation)
+    for group in ("language", "domain"):
+        yield _groups_table(reader, generation, group)
+    dropped = [
+        [r["stage"], r["reason"], str(r["count"])]
+        for r in generation_queries.drops(reader, generation)
     ]
-    yield table("Stages", ["stage", "seconds", "numbers"], stages)
-    judged = [
+    yield table("Dropped", ["stage", "reason", "count"], dropped)
+
+
+def _stages_table(reader: Reader, generation: int) -> Table:
+    lines = [
+        [r["name"], f"{r['seconds']:.0f}", ", ".join(f"{k} {v}" for k, v in r["summary"].items())]
+        for r in generation_queries.stages(reader, generation)
+    ]
+    return table("Stages", ["stage", "seconds", "numbers"], lines)
+
+
+def _labels_table(reader: Reader, generation: int) -> Table:
+    lines = [
         [
             r["rubric"],
             r["labeler"],
@@ -85,60 +125,55 @@ def generation_tables(connection: Connection, generation: int) -> Iterator[Table
             str(r["unscored"]),
             number(r["mean"], 3),
         ]
-        for r in views.labels(connection, generation)
+        for r in label_queries.judgment_counts(reader, generation)
     ]
-    yield table("Labels", ["rubric", "labeler", "method", "scored", "unscored", "mean"], judged)
-    shares = [
+    columns = ["rubric", "labeler", "method", "scored", "unscored", "mean"]
+    return table("Labels", columns, lines)
+
+
+def _data_table(reader: Reader, generation: int) -> Table:
+    lines = [
         [r["name"].replace("_", " "), number(r["value"], 3), f"{r['low']:g} to {r['high']:g}"]
-        for r in views.data_facts(connection, generation)
+        for r in training_queries.data_facts(reader, generation)
     ]
-    yield table("Training data", ["", "share", "allowed"], shares)
-    yield from _gate_tables(connection, generation)
-    dropped = [
-        [r["stage"], r["reason"], str(r["count"])] for r in views.drops(connection, generation)
-    ]
-    yield table("Dropped", ["stage", "reason", "count"], dropped)
+    return table("Training data", ["", "share", "allowed"], lines)
 
 
-def _gate_tables(connection: Connection, generation: int) -> Iterator[Table]:
-    tests = [
+def _tests_table(reader: Reader, generation: int) -> Table:
+    lines = [
         [
-            t["suite"],
-            t["role"],
-            t["against"],
-            t["outcome"],
-            with_error(t["mean_gain"], t["standard_error"]),
-            f"{number(t['log_evidence'], 2)} / {number(t['log_threshold'], 2)}",
-            str(t["num_units"]),
+            r["suite"],
+            r["role"],
+            r["against"],
+            r["outcome"],
+            with_error(r["mean_gain"], r["standard_error"]),
+            _evidence(r),
+            str(r["num_units"]),
         ]
-        for t in views.tests(connection, generation)
+        for r in generation_queries.gate_tests(reader, generation)
     ]
-    yield table(
-        "Tests",
-        ["suite", "role", "against the", "outcome", "gain", "log E / needed", "units"],
-        tests,
-    )
-    measures = [
+    columns = ["suite", "role", "against the", "outcome", "gain", "log E / needed", "units"]
+    return table("Tests", columns, lines)
+
+
+def _measures_table(reader: Reader, generation: int) -> Table:
+    lines = [
         [
-            m["suite"],
-            m["metric"],
-            *(with_error(m[k], m[f"{k}_error"]) for k in ("own", "champion", "anchor")),
-            str(m["num_items"]),
+            r["suite"],
+            r["metric"],
+            *(with_error(r[who], r[f"{who}_error"]) for who in ("own", "champion", "anchor")),
+            str(r["num_items"]),
         ]
-        for m in views.measures(connection, generation)
+        for r in generation_queries.measures(reader, generation)
     ]
-    yield table(
-        "Measures", ["suite", "measure", "candidate", "champion", "anchor", "items"], measures
-    )
-    for group in ("language", "domain"):
-        by_group = [
-            [r["name"], str(r["documents"]), with_error(*r["bits"]), with_error(*r["gain"])]
-            for r in views.bits_by_group(connection, generation, group)[:TOP_GROUPS]
-        ]
-        heads = [group, "documents", "bits per byte", "gain over the champion"]
-        yield table(f"Bits per byte by {group}", heads, by_group)
+    columns = ["suite", "measure", "candidate", "champion", "anchor", "items"]
+    return table("Measures", columns, lines)
 
 
-def with_error(value: float | None, error: float | None) -> str:
-    """A number and its standard error; a dash where there is none."""
-    return "-" if value is None else f"{number(value)} ± {number(error, 3)}"
+def _groups_table(reader: Reader, generation: int, group: str) -> Table:
+    lines = [
+        [r["name"], str(r["documents"]), with_error(*r["bits"]), with_error(*r["gain"])]
+        for r in views.bits_by_group(reader, generation, group)[:MAX_GROUPS]
+    ]
+    columns = [group, "documents", "bits per byte", "gain over the champion"]
+    return table(f"Bits per byte by {group}", columns, lines)

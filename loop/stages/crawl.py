@@ -1,4 +1,4 @@
-"""The crawl of one generation, over actors or in this process, and the curation of what it brought."""
+"""The verb crawl: fetch or read the pages of a generation, then choose what is kept."""
 
 from __future__ import annotations
 
@@ -17,45 +17,74 @@ from crawlers.keeping.ingest import IngestWorker
 from crawlers.sources.sources import Captures, Source, source_of
 from crawlers.urls import host_of, registrable_domain, section_of
 from crawlers.worker import CrawlWorker
-from infra.cluster.connection import actors
+from infra.cluster.connection import Cluster, actors
+from infra.cluster.proxy import remote_proxy
 from infra.console import Advance, note, progress, warn
-from infra.errors import StageError
+from infra.errors import StageError, UserError
 from infra.store import Store
-from infra.store.actor import remote_proxy
 from infra.store.frontier.records import Link
-from infra.store.tables.crawl import CrawlRows
+from infra.store.tables.crawl import CrawlRows, CrawlTables
 from loop.record.run_folder import Run, Summary
 
 POLL_S = 1.0
 MAX_RESTARTS = 5
 
 
+def crawl(cluster: Cluster, run: Run, generation: int) -> Summary:
+    """Fetch new pages up to the budget, revisit those that are due, then choose what is kept.
+
+    Raises:
+        UserError: if no document at all was kept.
+    """
+
+    def work() -> Summary:
+        num_actors = min(run.recipe.crawl.num_actors, max(1, cluster.num_cpus))
+        counts = crawl_generation(run, generation, num_actors)
+        if sum(run.store.crawl.pool_counts().values()) == 0:
+            raise _nothing_kept(run)
+        return counts
+
+    return run.stage(generation, "crawl", work)
+
+
+def _nothing_kept(run: Run) -> UserError:
+    """Why a crawl kept no document, by what happened to its first URL."""
+    config = run.recipe.crawl
+    key, inputs = ("crawl.seeds", config.seeds) if config.seeds else ("crawl.paths", config.paths)
+    reasons = run.store.crawl.frontier_reasons(1)
+    fallback = (inputs[0] if inputs else config.source, "done", "")
+    url, state, reason = reasons[0] if reasons else fallback
+    if state == "forbidden":
+        problem = "robots.txt forbids this crawler to read it."
+        return UserError(key, url, problem, "Choose another site.")
+    if state == "failed":
+        problem = f"the site could not be read ({reason})."
+        remedy = "Check the address and the network, then use a new --run."
+        return UserError(key, url, problem, remedy)
+    drops = [f"{reason} {count}" for reason, count in run.store.crawl.drop_counts(1)[:4]]
+    problem = f"the crawl kept no document ({', '.join(drops) or 'there was no page'})."
+    remedy = "Choose another site, or set crawl.policy or crawl.min_document_chars."
+    return UserError(key, url, problem, remedy)
+
+
 def seed_links(config: CrawlConfig, seeds: Sequence[str]) -> list[Link]:
-    """Seeds as the frontier takes them, with their weights."""
-    return [
-        Link(
-            url,
-            host_of(url),
-            registrable_domain(host_of(url)),
-            section_of(url),
-            "page",
-            0,
-            config.seed_weights.get(url, 1.0),
-        )
-        for url in seeds
-    ]
+    """The seeds as links for the frontier, with their weights."""
+    links = []
+    for url in seeds:
+        host, weight = host_of(url), config.seed_weights.get(url, 1.0)
+        link = Link(url, host, registrable_domain(host), section_of(url), "page", 0, weight)
+        links.append(link)
+    return links
 
 
 def crawl_generation(run: Run, generation: int, num_actors: int) -> Summary:
-    """Crawl a generation of a run up to its budget and choose what is kept; see `Crawl.run`."""
+    """Crawl one generation of a run up to its budget, and choose what is kept."""
     crawl = Crawl(run.store, run.recipe.crawl_config(), run.salt, generation, run.budgets["pages"])
     return crawl.run(source_of(run.recipe.crawl, run.builtin_port), num_actors)
 
 
 class Crawl:
-    """One generation's crawl: the same for a loop, which has a cluster, and for the command line,
-    which needs none.
-    """
+    """The crawl of one generation, with Ray actors or in this process."""
 
     def __init__(
         self, store: Store, config: CrawlConfig, salt: str, generation: int, pages: int
@@ -67,122 +96,127 @@ class Crawl:
         self.limits = config.limits(pages)
 
     def run(self, source: Source, num_actors: int) -> Summary:
-        """Crawl or read up to the budget, then decide what is kept; the numbers. No actors mean: in
-        this process.
+        """Fetch or read pages up to the budget, then choose what is kept; returns counts.
+
+        With `num_actors` = 0 everything runs in this process, without Ray.
         """
-        with source.open() as opening:
-            if opening.captures:
-                self._ingest(opening.captures, num_actors)
+        with source.open() as contents:
+            if contents.captures:
+                self._ingest(contents.captures, num_actors)
             else:
-                self._crawl(opening.seeds, num_actors)
-        note("choosing what is kept: quality, duplicates, overlap with what is held out")
+                self._fetch(contents.seeds, num_actors)
+        note("choosing what is kept: quality, duplicates, overlap with held-out text")
         curate(self.store, self.config, self.generation)
-        counts: Summary = dict(self.store.crawl_counts(self.generation))
-        varied = self.store.diversity(self.generation)
-        return counts | {name: round(value, 1) for name, value in varied.items()}
+        counts: Summary = dict(self.store.crawl.counts(self.generation))
+        diversity = self.store.curation.diversity(self.generation)
+        return counts | {name: round(value, 1) for name, value in diversity.items()}
 
-    # From the network.
-
-    def _crawl(self, seeds: Sequence[str], num_actors: int) -> None:
-        config = self.config
+    def _fetch(self, seeds: Sequence[str], num_actors: int) -> None:
+        """Crawl the network from these seeds."""
+        config, num_workers = self.config, max(1, num_actors)
         policy = socket_policy(seeds, config.allow_addresses, config.allow_ports)
-        again = self.store.start_crawl(
-            self.generation, seed_links(config, seeds), max(1, num_actors)
-        )
-        if again:
-            note(f"{again:,} pages of earlier generations are due again")
+        links = seed_links(config, seeds)
+        num_due = self.store.crawl.start(self.generation, links, num_workers)
+        if num_due:
+            note(f"{num_due:,} pages of earlier generations are due for a new visit")
         with progress("crawling", total=self.limits.pages) as advance:
             report = self._reporter(advance)
             if num_actors == 0:
-                clock = AddressClock(config.address_gap_s)
-                queue = cast(Queue, _Watched(self.store, report))
-                CrawlWorker(config, seeds, self.salt, queue, clock, policy, 0).crawl(
-                    self.generation, self.limits
-                )
+                self._fetch_here(seeds, policy, report)
                 return
             with actors(AddressClock, 1, config.address_gap_s, num_cpus=0) as clocks:
-                _Team(self, seeds, policy, remote_proxy(clocks[0]), num_actors).work(report)
+                clock = remote_proxy(clocks[0])
+                _CrawlTeam(self, seeds, policy, clock, num_actors).work(report)
+
+    def _fetch_here(
+        self, seeds: Sequence[str], policy: SocketPolicy, report: Callable[[], None]
+    ) -> None:
+        clock = AddressClock(self.config.address_gap_s)
+        queue = cast(Queue, _ReportingQueue(self.store.crawl, report))
+        worker = CrawlWorker(self.config, seeds, self.salt, queue, clock, policy, 0)
+        worker.crawl(self.generation, self.limits)
 
     def _reporter(self, advance: Advance) -> Callable[[], None]:
-        """A function that moves the progress bar to where the frontier is, with rate, kept share
-        and drops.
-        """
+        """A function that updates the progress bar with rate, share kept, and drops by reason."""
+        start_s, start_pages = time.monotonic(), self.store.crawl.progress(self.generation)[0]
         shown = 0
-        began, first = time.monotonic(), self.store.crawl_progress(self.generation)[0]
 
         def report() -> None:
             nonlocal shown
-            pages, _ = self.store.crawl_progress(self.generation)
-            rate = (pages - first) / max(time.monotonic() - began, 1e-9)
-            kept = self.store.crawl_counts(self.generation)["documents"] / max(pages, 1)
-            drops = ", ".join(
-                f"{reason} {count}" for reason, count in self.store.drop_counts(self.generation)[:3]
-            )
-            words = f"{rate:.1f} pages/s, texts from {kept:.0%}"
-            advance(pages - shown, f"{words}; dropped: {drops}" if drops else words)
+            pages, _ = self.store.crawl.progress(self.generation)
+            rate = (pages - start_pages) / max(time.monotonic() - start_s, 1e-9)
+            kept = self.store.crawl.counts(self.generation)["documents"] / max(pages, 1)
+            counts = self.store.crawl.drop_counts(self.generation)[:3]
+            drops = ", ".join(f"{reason} {count}" for reason, count in counts)
+            text = f"{rate:.1f} pages/s, texts from {kept:.0%}"
+            advance(pages - shown, f"{text}; dropped: {drops}" if drops else text)
             shown = pages
 
         return report
 
-    # From files.
-
-    def _ingest(self, containers: Sequence[Captures], num_actors: int) -> None:
-        self.store.start_crawl(self.generation, [], 1)
+    def _ingest(self, captures: Sequence[Captures], num_actors: int) -> None:
+        """Read pages from files."""
+        self.store.crawl.start(self.generation, [], 1)
         with progress("reading pages", total=self.limits.pages) as advance:
             if num_actors == 0:
-                worker = IngestWorker(self.config, self.salt, self.store)
-                advance(worker.ingest(containers, self.generation, self.limits))
-                return
-            share = self.config.limits(max(1, self.limits.pages // num_actors))
-            with actors(
-                IngestWorker, num_actors, self.config, self.salt, self.store, num_cpus=0.5
-            ) as workers:
-                parts = [containers[i::num_actors] for i in range(num_actors)]
-                pending = [
-                    w.ingest.remote(p, self.generation, share)
-                    for w, p in zip(workers, parts, strict=True)
-                ]
-                while pending:
-                    (done,), pending = ray.wait(pending, num_returns=1)
-                    advance(ray.get(done))
+                worker = IngestWorker(self.config, self.salt, self.store.crawl)
+                advance(worker.ingest(captures, self.generation, self.limits))
+            else:
+                self._ingest_with_actors(captures, num_actors, advance)
+
+    def _ingest_with_actors(
+        self, captures: Sequence[Captures], num_actors: int, advance: Advance
+    ) -> None:
+        share = self.config.limits(max(1, self.limits.pages // num_actors))
+        arguments = (self.config, self.salt, self.store.crawl)
+        with actors(IngestWorker, num_actors, *arguments, num_cpus=0.5) as workers:
+            pending = [
+                worker.ingest.remote(captures[i::num_actors], self.generation, share)
+                for i, worker in enumerate(workers)
+            ]
+            while pending:
+                (done,), pending = ray.wait(pending, num_returns=1)
+                advance(ray.get(done))
 
 
-class _Watched:
-    """A store that says when something was committed, for a crawl in this process."""
+class _ReportingQueue:
+    """A queue that reports each commit, for a crawl in this process."""
 
-    def __init__(self, store: Store, report: Callable[[], None]) -> None:
-        self._store = store
+    def __init__(self, queue: CrawlTables, report: Callable[[], None]) -> None:
+        self._queue = queue
         self._report = report
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+        return getattr(self._queue, name)
 
-    def commit_crawl(self, rows: CrawlRows) -> None:
-        """See `Store`."""
-        self._store.commit_crawl(rows)
+    def commit(self, rows: CrawlRows) -> None:
+        """Commit the rows, then report."""
+        self._queue.commit(rows)
         self._report()
 
 
-class _Team:
-    """Crawl workers as actors; one that dies is started anew and what it had leased is given back."""
+class _CrawlTeam:
+    """Crawl workers as actors. A worker that dies is replaced, and its leases are released."""
 
     def __init__(
         self, crawl: Crawl, seeds: Sequence[str], policy: SocketPolicy, clock: Any, size: int
     ) -> None:
         self._crawl = crawl
-        self._arguments = (crawl.config, list(seeds), crawl.salt, crawl.store, clock, policy)
+        self._arguments = (crawl.config, list(seeds), crawl.salt, crawl.store.crawl, clock, policy)
         self._size = size
         self._actors: dict[Any, tuple[int, Any]] = {}
 
     def _start(self, worker: int) -> None:
         actor = ray.remote(CrawlWorker).options(num_cpus=0.5).remote(*self._arguments, worker)
-        self._actors[actor.crawl.remote(self._crawl.generation, self._crawl.limits)] = (
-            worker,
-            actor,
-        )
+        task = actor.crawl.remote(self._crawl.generation, self._crawl.limits)
+        self._actors[task] = (worker, actor)
 
     def work(self, report: Callable[[], None]) -> None:
-        """Until every worker has said that the crawl is over."""
+        """Run until every worker has finished the crawl.
+
+        Raises:
+            StageError: if workers died too often.
+        """
         restarts = 0
         try:
             for worker in range(self._size):
@@ -190,24 +224,23 @@ class _Team:
             while self._actors:
                 ready, _ = ray.wait(list(self._actors), num_returns=1, timeout=POLL_S)
                 report()
-                for task in ready:
-                    restarts += self._collect(task)
-                    if restarts > MAX_RESTARTS * self._size:
-                        raise StageError("crawl", "workers", f"they died {restarts} times")
+                restarts += sum(self._collect(task) for task in ready)
+                if restarts > MAX_RESTARTS * self._size:
+                    raise StageError("crawl", "workers", f"they died {restarts} times")
         finally:
             for _, actor in self._actors.values():
                 ray.kill(actor)
 
-    def _collect(self, task: Any) -> int:
-        """Take a worker's last word; 1 where it died and was started anew."""
+    def _collect(self, task: Any) -> bool:
+        """Collect a worker that has ended; True if it died and was replaced."""
         worker, actor = self._actors.pop(task)
         try:
             ray.get(task)
         except ray.exceptions.RayActorError:
-            warn(f"crawl worker {worker} died; its pages are given back and it is started anew")
-            self._crawl.store.release_worker(worker, self._crawl.config.max_attempts)
+            warn(f"crawl worker {worker} died; its leases are released and it is started again")
+            self._crawl.store.crawl.release_worker(worker, self._crawl.config.max_attempts)
             time.sleep(POLL_S)
             self._start(worker)
-            return 1
+            return True
         ray.kill(actor)
-        return 0
+        return False

@@ -1,6 +1,4 @@
-"""Who scores, answers and judges while the gate decides, each in a process of its own for that
-long.
-"""
+"""The verb decide: the gate tests the candidate, and promotes it only on evidence."""
 
 from __future__ import annotations
 
@@ -8,52 +6,86 @@ from contextlib import ExitStack
 from typing import cast
 
 from infra.cluster.connection import Cluster, actors
+from infra.cluster.proxy import remote_proxy
 from infra.records import Checkpoint, Decision
-from infra.store.actor import remote_proxy
 from judges.config import JudgeConfig
 from judges.judgment.protocol import Judge
 from judges.labelers.actors import JudgeWorker, RemoteJudge, VerifierWorker
 from judges.making.context import Verifier
 from judges.making.preferences.judged import tested_errors
 from judges.rubrics import load_rubric
-from loop.gate.suites.answers import Referee, labeler_suite, labelers_prompts, measured, suites_of
-from loop.gate.suites.base import BITS, Suite
+from loop.gate.suites.answers import Referee, labeler_prompts, labeler_suite, measure_referee
+from loop.gate.suites.base import BITS_PER_BYTE, Suite
+from loop.gate.suites.recipe_suites import SuiteMaker, recipe_suites
 from loop.gate.suites.scorer import ModelScorer, SharedScorer
-from loop.gate.trial.contenders import Rivals
-from loop.gate.trial.sealed_exam import Exam
-from loop.gate.trial.trial import Trial
-from loop.record.run_folder import Run
-from loop.stages.train import answer_admission
+from loop.gate.trial.context import Rivals
+from loop.gate.trial.sealed_exam import SealedExam
+from loop.gate.trial.trial import GateTrial
+from loop.record.model_folders import link_champion, write_model_card, write_provenance
+from loop.record.run_folder import Run, Summary
+from loop.training.rewarders import answer_admission
 
 JUDGES_SHARE = 0.4
-"""Of each GPU, where a judge of the gate runs on this cluster's own."""
+"""Share of each GPU for the judges of the gate that run on this cluster."""
 
 
-def attempt(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -> Decision:
-    """One attempt at promoting the candidate; it is registered before any held-out document is
-    drawn.
+def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint | None) -> Decision:
+    """Test the candidate on held-out documents and promote it only on evidence.
+
+    `candidate` is None if the data policy forbade its training; that decision is stored already.
+    """
+
+    def work() -> Summary:
+        if candidate is None:
+            stopped = run.store.gate.decision(generation)
+            assert stopped is not None, "a generation that was not trained has a decision"
+            return {"outcome": stopped.outcome, "reason": stopped.reason}
+        decision = run.store.gate.decision(generation) or run_gate(
+            cluster, run, generation, candidate
+        )
+        if decision.outcome == "promote":
+            run_sealed_exam(cluster, run, candidate, decision)
+        write_model_card(run, candidate, decision)
+        write_provenance(run.store, candidate, decision)
+        link_champion(run.folder, run.store.registry.champion())
+        return _summary(decision)
+
+    run.stage(generation, "gate", work)
+    decision = run.store.gate.decision(generation)
+    assert decision is not None, "a finished gate stage has stored its decision"
+    return decision
+
+
+def _summary(decision: Decision) -> Summary:
+    return {
+        "outcome": decision.outcome,
+        "reason": decision.reason,
+        "documents": decision.num_documents,
+        "gain in bits per byte": f"{decision.mean_gain:.4f}",
+        "evidence": f"{decision.log_evidence:.2f} of {decision.log_threshold:.2f}",
+    }
+
+
+def run_gate(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -> Decision:
+    """One attempt to promote the candidate.
+
+    The attempt is registered before any held-out document is drawn.
     """
     config, store = run.recipe.gate, run.store
-    best = {name: store.alias(f"best:{name}") for name in (BITS, *config.suites)}
-    rivals = Rivals(
-        store.champion(), run.anchor, {name: model for name, model in best.items() if model}
-    )
-    number = store.register_attempt(generation, candidate.digest, rivals.champion.digest)
+    best = {name: store.registry.alias(f"best:{name}") for name in (BITS_PER_BYTE, *config.suites)}
+    best_models = {name: model for name, model in best.items() if model}
+    rivals = Rivals(store.registry.champion(), run.anchor, best_models)
+    number = store.gate.register_attempt(generation, candidate.digest, rivals.champion.digest)
     with ExitStack() as stack:
-        staff = _Staff(cluster, run, stack, generation)
-        verifier = staff.verifier()
-        judges = {
-            name: staff.referee(suite.judge)
-            for name, suite in config.suites.items()
-            if suite.kind == "judged"
-        }
-        suites = suites_of(store, config, run.budgets["gate_tokens"], run.salt, verifier, judges)
-        return Trial(
+        gate = _GateActors(cluster, run, stack, generation)
+        maker = SuiteMaker(store, run.salt, gate.verifier(), gate.referees())
+        suites = recipe_suites(config, run.budgets["gate_tokens"], maker)
+        return GateTrial(
             store=store,
             config=config,
-            suites=[*suites, *staff.labelers_word()],
-            scorer=staff.scorer([model.path for model in rivals.models(candidate)]),
-            verifier=verifier,
+            suites=[*suites, *gate.labeler_suites()],
+            scorer=gate.scorer([model.path for model in rivals.models(candidate)]),
+            verifier=maker.verifier,
             generation=generation,
             number=number,
             candidate=candidate,
@@ -62,31 +94,32 @@ def attempt(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) 
         ).run()
 
 
-def examine(cluster: Cluster, run: Run, candidate: Checkpoint, decision: Decision) -> None:
-    """The sealed exam of a promoted champion, once."""
+def run_sealed_exam(cluster: Cluster, run: Run, candidate: Checkpoint, decision: Decision) -> None:
+    """The sealed exam of a promoted candidate, unless it was run before."""
     anchor = run.anchor
     folders, gpus = [candidate.path, anchor.path], min(1, cluster.num_gpus)
     with actors(ModelScorer, 1, folders, cluster.threads(), num_gpus=gpus) as scorers:
-        exam = Exam(run.store, run.recipe.gate, SharedScorer(scorers), decision, anchor, run.salt)
+        scorer = SharedScorer(scorers)
+        exam = SealedExam(run.store, run.recipe.gate, scorer, decision, anchor, run.salt)
         if exam.is_due():
-            exam.sit()
+            exam.run()
 
 
-class _Staff:
-    """Starts processes that end with `stack`."""
+class _GateActors:
+    """Starts the actors that score, verify and judge for the gate; they end with `stack`."""
 
     def __init__(self, cluster: Cluster, run: Run, stack: ExitStack, generation: int) -> None:
         self._cluster, self._run, self._stack = cluster, run, stack
         config = run.recipe.gate
-        self._prompts = labelers_prompts(run.store, generation, config.labeler_prompts)
+        self._prompts = labeler_prompts(run.store, generation, config.labeler_prompts)
         self._admission = answer_admission(run.store, run.recipe) if self._prompts else None
-        self._num_scorers = min(config.num_workers, max(1, cluster.num_cpus)) or max(
-            1, cluster.num_gpus
-        )
+        num_scorers = min(config.num_workers, max(1, cluster.num_cpus))
+        self._num_scorers = num_scorers or max(1, cluster.num_gpus)
         judges = [suite.judge for suite in config.suites.values() if suite.kind == "judged"]
         judges += [run.recipe.judge] if self._admission else []
-        local = sum(judge.kind == "local" for judge in judges)
-        self._scorer_gpus, self._judge_gpus = gpu_shares(cluster.num_gpus, self._num_scorers, local)
+        num_local = sum(judge.kind == "local" for judge in judges)
+        shares = gpu_shares(cluster.num_gpus, self._num_scorers, num_local)
+        self._scorer_gpus, self._judge_gpus = shares
 
     def scorer(self, folders: list[str]) -> SharedScorer:
         """These models side by side, in as many processes as the recipe says."""
@@ -97,38 +130,41 @@ class _Staff:
         return SharedScorer(self._stack.enter_context(started))
 
     def verifier(self) -> Verifier:
-        """The sandbox."""
+        """The sandbox that executes answers."""
         (actor,) = self._stack.enter_context(actors(VerifierWorker, 1, num_cpus=0))
         return cast(Verifier, remote_proxy(actor))
 
-    def referee(self, config: JudgeConfig) -> Referee:
-        """A judge of the gate's own, measured now."""
-        return measured(self._judge(config), config, self._run.store)
+    def referees(self) -> dict[str, Referee]:
+        """The judge of each judged suite, measured now."""
+        suites, store = self._run.recipe.gate.suites, self._run.store
+        return {
+            name: measure_referee(self._judge(suite.judge), suite.judge, store)
+            for name, suite in suites.items()
+            if suite.kind == "judged"
+        }
 
-    def labelers_word(self) -> list[Suite]:
-        """What the labeler says of the candidate, if it is admitted to say anything."""
+    def labeler_suites(self) -> list[Suite]:
+        """The suite in which the labeler compares answers; empty if it is not admitted."""
         store, recipe, admission = self._run.store, self._run.recipe, self._admission
         if admission is None:
             return []
-        errors = tested_errors(admission, store.tested_probes(admission.labeler))
+        errors = tested_errors(admission, store.labelers.tested_probes(admission.labeler))
         rubric = load_rubric(recipe.judge.answer_rubric)
-        labeler = Referee(
-            self._judge(recipe.judge), rubric, admission.method, errors, is_admitted=True
-        )
+        judge = self._judge(recipe.judge)
+        labeler = Referee(judge, rubric, admission.method, errors, is_admitted=True)
         return [labeler_suite(store, recipe.gate, self._prompts, labeler, self._run.salt)]
 
     def _judge(self, config: JudgeConfig) -> Judge:
         gpus = self._judge_gpus if config.kind == "local" else 0.0
         seed, threads = self._run.recipe.seed, self._cluster.threads()
-        started = self._stack.enter_context(
-            actors(JudgeWorker, 1, config, seed, threads, num_cpus=0, num_gpus=gpus)
-        )
-        return RemoteJudge(started)
+        started = actors(JudgeWorker, 1, config, seed, threads, num_cpus=0, num_gpus=gpus)
+        return RemoteJudge(self._stack.enter_context(started))
 
 
 def gpu_shares(num_gpus: int, num_scorers: int, num_judges: int) -> tuple[float, float]:
-    """(GPUs of each scorer, GPUs of each judge that runs on this cluster); the judges fit beside
-    one scorer.
+    """(GPUs of each scorer, GPUs of each judge on this cluster).
+
+    All judges together fit on one GPU beside one scorer.
     """
     if num_gpus == 0:
         return 0.0, 0.0

@@ -115,7 +115,9 @@ def write_recipe(folder: Path, seeds: list[str], **crawl: Any) -> Path:
     return path
 
 
-def start(recipe: Path, run: Path, *options: str) -> subprocess.Popen[str]:
+def start(
+    recipe: Path, run: Path, *options: str, environment: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
     """`ratchet crawl run` in a process group of its own."""
     command = [
         sys.executable,
@@ -131,6 +133,7 @@ def start(recipe: Path, run: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command,
         cwd=ROOT,
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

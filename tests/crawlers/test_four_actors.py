@@ -3,8 +3,6 @@ alone."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +15,8 @@ from crawlers.fetching.politeness import audit
 from crawlers.fetching.session import FLUSH_S
 from infra.records import Request
 from infra.records.arrow import from_table
-from tests.crawlers.crawling import ROOT, finish, site, start, write_recipe
+from tests.crawlers.crawling import finish, site, start, write_recipe
+from tests.loop.commands.invoke import invoke
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 ADDRESSES = [f"127.0.1.{i}" for i in range(1, 13)]
@@ -32,24 +31,27 @@ def asked_of(asked: dict[str, int], address: str) -> int:
     return sum(count for url, count in dict(asked).items() if f"//{address}:" in url)
 
 
-def crawl_workers(pid: int) -> list[psutil.Process]:
-    found = []
-    for process in psutil.Process(pid).children(recursive=True):
+def crawl_workers() -> list[psutil.Process]:
+    """The crawl workers of this machine; the cluster that the tests share has no others."""
+    workers = []
+    for process in psutil.process_iter():
         with suppress(psutil.Error):
             if "CrawlWorker.crawl" in " ".join(process.cmdline()):
-                found.append(process)
-    return found
+                workers.append(process)
+    return workers
 
 
-def test_four_actors_violate_nothing_and_survive_the_death_of_one(tmp_path: Path) -> None:
+def test_four_actors_violate_nothing_and_survive_the_death_of_one(
+    ray_cluster: dict[str, str], tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     with site(ADDRESSES, PAGES) as served:
         recipe = write_recipe(tmp_path, served.seeds, own_delay_s=DELAY_S)
-        process = start(recipe, run, "--actors", "4")
+        process = start(recipe, run, "--actors", "4", environment=ray_cluster)
         killed = False
         deadline = time.monotonic() + 600
         while process.poll() is None and not killed and time.monotonic() < deadline:
-            workers = crawl_workers(process.pid)
+            workers = crawl_workers()
             if len(workers) == 4 and all(
                 asked_of(served.asked, address) >= ENOUGH for address in ADDRESSES
             ):
@@ -69,11 +71,6 @@ def test_four_actors_violate_nothing_and_survive_the_death_of_one(tmp_path: Path
     for request in log:
         by_host.setdefault(request.host, set()).add(request.worker)
     assert all(len(workers) == 1 for workers in by_host.values())
-    done = subprocess.run(
-        [sys.executable, "-m", "loop", "crawl", "audit", "--run", str(run)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
-    assert ": 0 violations" in done.stdout
+    code, output = invoke("crawl", "audit", "--run", str(run))
+    assert code == 0, output
+    assert ": 0 violations" in output

@@ -1,5 +1,5 @@
-"""`kill -9` at fifty random moments, of the driver or the child that reads bodies: no URL lost,
-none stored twice."""
+"""`kill -9` at random moments, of the driver or the child that reads bodies: no URL is lost, and none
+is stored twice. `test_commit_faults.py` dies at each border of a commit on purpose."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from warcio.archiveiterator import ArchiveIterator
 from tests.crawlers.crawling import finish, kill, site, start, write_recipe
 
 pytestmark = pytest.mark.timeout(3000)  # minutes on a fast machine
-KILLS = 50
-PAGES = 700
 
 
 def stored_urls(run: Path) -> list[str]:
@@ -39,28 +37,33 @@ def archived_urls(run: Path) -> list[str]:
     return [url for url in found if not url.endswith("robots.txt")]
 
 
-def test_fifty_kills_lose_no_url_and_store_none_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("num_kills", "num_pages"),
+    [(10, 150), pytest.param(50, 700, marks=pytest.mark.nightly)],
+)
+def test_kills_lose_no_url_and_store_none_twice(
+    tmp_path: Path, num_kills: int, num_pages: int
+) -> None:
     dice = random.Random(7)
     run = tmp_path / "run"
-    with site(["127.0.0.1", "127.0.0.2"], PAGES) as served:
+    with site(["127.0.0.1", "127.0.0.2"], num_pages) as served:
         recipe = write_recipe(tmp_path, served.seeds, own_delay_s=0.02, max_depth=20)
         kills = 0
         process = start(recipe, run)
-        while kills < KILLS and process.poll() is None:
+        while kills < num_kills and process.poll() is None:
             # most kills while pages come in, some while it starts up
             time.sleep(dice.choice([0.3, 1.0, 1.5, 2.0]) + dice.random())
-            whole = dice.random() < 0.6
-            kill(process, whole)
+            kill(process, whole=dice.random() < 0.6)
             kills += 1
             if process.poll() is not None:
                 process.communicate()
                 process = start(recipe, run)
         finish(process, timeout=2400)
-    assert kills == KILLS, "the crawl was over before it was killed often enough"
+    assert kills == num_kills, "the crawl was over before it was killed often enough"
     urls = stored_urls(run)
     assert sorted(urls) == sorted(served.urls)
     assert sorted(archived_urls(run)) == sorted(urls), "every body lies in a WARC file, once"
     with sqlite3.connect(run / "frontier.sqlite") as frontier:
         assert frontier.execute("SELECT state, count(*) FROM url GROUP BY state").fetchall() == [
-            (2, 2 * PAGES)
+            (2, 2 * num_pages)
         ]

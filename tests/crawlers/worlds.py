@@ -132,6 +132,7 @@ class Crawler:
         self,
         seeds: list[str],
         answers: Mapping[str, Answer | Callable[[float], Answer]],
+        path: str = ":memory:",
         **config: Any,
     ) -> None:
         self.loop = JumpingLoop()
@@ -140,10 +141,10 @@ class Crawler:
         self.config = CrawlConfig(
             seeds=seeds, contact="me@example.org", policy="lenient-1", **config
         )
-        self.store = Store(":memory:", clock=lambda: self.loop.now)
+        self.store = Store(path, clock=lambda: self.loop.now)
 
     def crawl(self, generation: int = 1, pages: int = 1000, workers: int = 1) -> None:
-        self.store.start_crawl(generation, [link(url) for url in self.seeds], workers)
+        self.store.crawl.start(generation, [link(url) for url in self.seeds], workers)
         addresses = AddressClock(self.config.address_gap_s)
 
         async def main() -> None:
@@ -156,7 +157,7 @@ class Crawler:
                         generation,
                         self.config,
                         self.config.limits(pages),
-                        self.store,
+                        self.store.crawl,
                         intake,
                         self.world,
                         self.world,
@@ -172,7 +173,7 @@ class Crawler:
         self.loop.run_until_complete(main())
 
     def log(self) -> list[Request]:
-        return self.store.request_log()
+        return self.store.crawl.request_log()
 
     def close(self) -> None:
         self.store.close()

@@ -7,12 +7,9 @@ model of a hundred thousand parameters: the same code path as on a cluster.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
@@ -20,93 +17,17 @@ import psutil
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from infra.cluster.connection import free_port
 from loop.gate.estimates import window
 from loop.gate.suites.scorer import ModelScorer
 from loop.recipe.recipe import load_recipe
 from tests import ROOT
+from tests.ray_head import PATIENCE_S, RAY, wait_for
 from trainers.config import BUILT_IN
 
-PATIENCE_S = 1500.0
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(3600)]
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {PATIENCE_S:.0f} s"
-        time.sleep(0.5)
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[dict[str, str]]:
-    """A head node of its own; yields the environment of a client that submits to it."""
-    port, dashboard = free_port(), free_port()
-    environment = os.environ | {
-        "RAY_AUTH_MODE": "token",
-        "RAY_agent_register_timeout_ms": "600000",
-        "RAY_worker_register_timeout_seconds": "600",
-        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    subprocess.run(
-        [sys.executable, "-m", "ray.scripts.scripts", "get-auth-token", "--generate"],
-        env=environment,
-        capture_output=True,
-        timeout=300,
-        check=False,
-    )
-    command = [
-        "start",
-        "--head",
-        "--block",
-        "--num-cpus=2",
-        f"--port={port}",
-        f"--dashboard-port={dashboard}",
-    ]
-    command += [
-        f"--dashboard-agent-listen-port={free_port()}"
-    ]  # its default is taken where another Ray runs
-    command += [
-        f"--ray-client-server-port={free_port()}",
-        "--object-store-memory=200000000",
-        "--disable-usage-stats",
-    ]
-    head = subprocess.Popen(
-        [sys.executable, "-m", "ray.scripts.scripts", *command],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-    def answers() -> bool:
-        assert head.poll() is None, "the head node ended"
-        command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--", "true"]
-        return (
-            subprocess.run(command, env=environment, capture_output=True, timeout=300).returncode
-            == 0
-        )
-
-    try:
-        wait_for(answers, "the head node's answer")
-        yield environment
-    finally:
-        stop(head)
-
-
-def stop(head: subprocess.Popen[bytes]) -> None:
-    """End the head node and everything that it started."""
-    if head.poll() is None:
-        children = psutil.Process(head.pid).children(recursive=True)
-        head.terminate()
-        head.wait(120)
-        for child in children:
-            if child.is_running():
-                child.kill()
-
-
-def submit(client: dict[str, str], run: Path) -> subprocess.Popen[str]:
+def submit(environment: dict[str, str], run: Path) -> subprocess.Popen[str]:
     command = [
         "job",
         "submit",
@@ -120,9 +41,9 @@ def submit(client: dict[str, str], run: Path) -> subprocess.Popen[str]:
         str(run),
     ]
     return subprocess.Popen(
-        [sys.executable, "-m", "ray.scripts.scripts", *command],
+        [*RAY, *command],
         cwd=ROOT,
-        env=client,
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -230,18 +151,18 @@ def kill_after(job: subprocess.Popen[str], run: Path, generation: int, stage: st
 
 
 def test_whole_loop_through_ray_job_submit_with_its_driver_killed_three_times(
-    client: dict[str, str], tmp_path: Path
+    ray_cluster: dict[str, str], tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     for generation, stage in ((1, "crawl"), (1, "label"), (2, "crawl")):
-        kill_after(submit(client, run), run, generation, stage)
-    assert "Generation 2 of 2" in finish(submit(client, run))
+        kill_after(submit(ray_cluster, run), run, generation, stage)
+    assert "Generation 2 of 2" in finish(submit(ray_cluster, run))
     assert_complete(run)
     assert "Generation 1" in ratchet("show", "1", "--run", str(run))
     assert "promote" in ratchet("generations", "--run", str(run))
     assert_replays(run)
     assert_scores(run)
-    again = finish(submit(client, run))
+    again = finish(submit(ray_cluster, run))
     assert "generation 2 is decided" in again, (
         "the same command on a finished run does nothing twice"
     )

@@ -4,8 +4,6 @@ the frontier.
 
 from __future__ import annotations
 
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,9 +14,10 @@ import pyarrow as pa
 from infra.records import Document, Page, Permission, Request
 from infra.records.arrow import rows_table, to_table
 from infra.store.archive import Archive
-from infra.store.connection import StoreBase
+from infra.store.database import Database, TableGroup
 from infra.store.frontier.queue import Frontier
 from infra.store.frontier.records import HostLease, HostVisit, Limits, Link, Outcome, Robots
+from infra.store.tables.run import RunTables
 
 _OTHER_TEXTS = pa.schema([("document_id", pa.string()), ("text", pa.string())])
 _SIGNALS = pa.schema([("document_id", pa.string()), ("name", pa.string()), ("value", pa.float64())])
@@ -67,41 +66,30 @@ class CrawlRows:
     ingested: tuple[str, int] | None = None
 
 
-class CrawlTables(StoreBase):
+class CrawlTables(TableGroup):
     """A URL is handed out by a lease and retired only by a stored result."""
+
+    schema = "crawl"
 
     def __init__(
         self,
-        path: str,
-        snapshot_folder: str | None = None,
-        clock: Callable[[], float] = time.time,
-        seed: int = 0,
+        database: Database,
+        run: RunTables,
+        frontier: Frontier,
+        archive_folder: Path,
+        clock: Callable[[], float],
     ) -> None:
-        super().__init__(path, snapshot_folder)
-        self._clock = clock
-        self._passing = (
-            tempfile.TemporaryDirectory(prefix="ratchet-") if path == ":memory:" else None
+        super().__init__(database)
+        self._run, self._frontier, self._clock = run, frontier, clock
+        committed = database.rows(
+            "SELECT warc_file, max(warc_offset + warc_length) FROM page"
+            " WHERE warc_length > 0 GROUP BY warc_file"
         )
-        folder = Path(self._passing.name) if self._passing else Path(path).parent
-        self._frontier = Frontier(
-            ":memory:" if self._passing else str(folder / "frontier.sqlite"), seed
-        )
-        committed = self._rows(
-            "SELECT warc_file, max(warc_offset + warc_length) FROM page WHERE warc_length > 0 GROUP BY warc_file"
-        )
-        self._archive = Archive(folder / "warc", dict(committed))
-
-    def close(self) -> None:
-        """Let go of every file."""
-        super().close()
-        self._frontier.close()
-        self._archive.close()
-        if self._passing:
-            self._passing.cleanup()
+        self.archive = Archive(archive_folder, dict(committed))
 
     # The queue.
 
-    def start_crawl(self, generation: int, links: Sequence[Link], num_workers: int) -> int:
+    def start(self, generation: int, links: Sequence[Link], num_workers: int) -> int:
         """Open the frontier for a generation: deal the hosts, add the seeds, queue what is due;
         pages queued again.
         """
@@ -118,7 +106,7 @@ class CrawlTables(StoreBase):
         Values are averaged over rubrics with two neutral votes of 0.5 added, so that one page
         decides little.
         """
-        return self._rows(
+        return self._db.rows(
             "SELECT p.host, p.section, (sum(j.value) + 1) / (count(*) + 2) FROM judgment j"
             " JOIN sample s ON s.sample_id = j.subject_id JOIN document d USING (document_id)"
             " JOIN page p USING (page_id) WHERE j.status = 'scored' AND j.value BETWEEN 0 AND 1 GROUP BY ALL"
@@ -130,11 +118,11 @@ class CrawlTables(StoreBase):
         """Lease URLs of up to `num_hosts` hosts of a worker's own."""
         return self._frontier.lease(worker, generation, num_hosts, per_host, limits, self._clock())
 
-    def crawl_is_finished(self, generation: int, limits: Limits) -> bool:
+    def is_finished(self, generation: int, limits: Limits) -> bool:
         """Whether nothing is leased, and nothing more may or can be."""
         return self._frontier.is_finished(generation, limits, self._clock())
 
-    def crawl_deadline(self, generation: int, limits: Limits) -> float:
+    def deadline(self, generation: int, limits: Limits) -> float:
         """The moment (seconds since the epoch) at which a generation's crawl ends, done or not."""
         return self._frontier.started_at(generation) + limits.seconds
 
@@ -155,13 +143,13 @@ class CrawlTables(StoreBase):
         """
         return self._frontier.borrow_host(host, domain)
 
-    def robots_of(self, origin: str) -> Robots | None:
+    def robots(self, origin: str) -> Robots | None:
         """What is known of an origin's robots.txt."""
         return self._frontier.robots(origin)
 
     # Results.
 
-    def commit_crawl(self, rows: CrawlRows) -> None:
+    def commit(self, rows: CrawlRows) -> None:
         """Store a part of a crawl: bodies first, then rows, then the frontier.
 
         A process killed in between leaves leases that run out, and the URLs are fetched again;
@@ -173,23 +161,27 @@ class CrawlTables(StoreBase):
             (p, r) for p, r in zip(rows.pages, rows.records, strict=True) if p.page_id not in known
         ]
         kept = [record for _, record in fresh if record]
-        places = iter(self._archive.append(kept, rows.opening))
+        places = iter(self.archive.append(kept, rows.opening))
         pages = [_placed(page, next(places)) if record else page for page, record in fresh]
-        with self._transaction():
-            self._insert_new("page", to_table(Page, pages), ["page_id"])
-            self._insert_new("document", to_table(Document, rows.documents), ["document_id"])
-            self._insert_new(
+        with self._db.transaction():
+            self._db.insert_new("page", to_table(Page, pages), ["page_id"])
+            self._db.insert_new("document", to_table(Document, rows.documents), ["document_id"])
+            self._db.insert_new(
                 "permission", to_table(Permission, rows.permissions), ["page_id", "purpose"]
             )
-            self._insert_new("request", to_table(Request, rows.requests), ["request_id"])
+            self._db.insert_new("request", to_table(Request, rows.requests), ["request_id"])
             self._insert_whole("other_text", _OTHER_TEXTS, rows.other_texts)
             self._insert_whole("signal", _SIGNALS, rows.signals)
             self._insert_whole("band", _BANDS, rows.bands)
             self._insert_whole("gram", _GRAMS, rows.grams)
-            self.note_drops(rows.generation, "crawl", rows.drops)
+            self._run.note_drops(rows.generation, "crawl", rows.drops)
             if rows.ingested is not None:
-                self._connection.execute("DELETE FROM ingested WHERE name = ?", [rows.ingested[0]])
-                self._connection.execute("INSERT INTO ingested VALUES (?, ?)", list(rows.ingested))
+                self._db.connection.execute(
+                    "DELETE FROM ingested WHERE name = ?", [rows.ingested[0]]
+                )
+                self._db.connection.execute(
+                    "INSERT INTO ingested VALUES (?, ?)", list(rows.ingested)
+                )
         with self._frontier.transaction():
             self._frontier.add(rows.links, rows.generation)
             self._frontier.retire(
@@ -200,12 +192,12 @@ class CrawlTables(StoreBase):
 
     def ingested_until(self, name: str) -> int:
         """The position in a container of captures up to which everything is stored."""
-        return int(self._value("SELECT position FROM ingested WHERE name = ?", [name]) or 0)
+        return int(self._db.value("SELECT position FROM ingested WHERE name = ?", [name]) or 0)
 
     def _known_pages(self, page_ids: list[str]) -> set[str]:
         return {
             p
-            for (p,) in self._rows(
+            for (p,) in self._db.rows(
                 "SELECT page_id FROM page WHERE list_contains(?, page_id)", [page_ids]
             )
         }
@@ -214,20 +206,20 @@ class CrawlTables(StoreBase):
         """Insert rows of documents of which the table has nothing yet."""
         if not rows:
             return
-        self._connection.register("incoming", rows_table(schema, rows))
+        self._db.connection.register("incoming", rows_table(schema, rows))
         columns = ", ".join(schema.names)
-        self._connection.execute(
+        self._db.connection.execute(
             f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming"  # noqa: S608
             f" WHERE document_id NOT IN (SELECT document_id FROM {table}"
             " WHERE document_id IN (SELECT document_id FROM incoming))"
         )
-        self._connection.unregister("incoming")
+        self._db.connection.unregister("incoming")
 
     def _drop_forgotten(self, rows: CrawlRows) -> None:
         """Take out what somebody has asked to forget: it is not stored again, wherever it comes
         from.
         """
-        gone = self._rows("SELECT url, domain FROM tombstone")
+        gone = self._db.rows("SELECT url, domain FROM tombstone")
         urls, domains = {u for u, _ in gone if u}, {d for _, d in gone if d}
         if not gone:
             return
@@ -248,27 +240,27 @@ class CrawlTables(StoreBase):
 
     def body_record(self, page_id: str) -> bytes:
         """The WARC record of a page, compressed; b"" where its body is not kept."""
-        rows = self._rows(
+        rows = self._db.rows(
             "SELECT warc_file, warc_offset, warc_length FROM page WHERE page_id = ?", [page_id]
         )
-        return self._archive.read(*rows[0]) if rows and rows[0][0] else b""
+        return self.archive.read(*rows[0]) if rows and rows[0][0] else b""
 
     def add_documents(self, documents: Sequence[Document], pages: Sequence[Page] = ()) -> None:
         """Store documents (and their pages) that did not come from a crawl."""
-        with self._transaction():
-            self._insert_new("page", to_table(Page, pages), ["page_id"])
-            self._insert_new("document", to_table(Document, documents), ["document_id"])
+        with self._db.transaction():
+            self._db.insert_new("page", to_table(Page, pages), ["page_id"])
+            self._db.insert_new("document", to_table(Document, documents), ["document_id"])
 
     # Questions.
 
-    def crawl_counts(self, generation: int) -> dict[str, int]:
+    def counts(self, generation: int) -> dict[str, int]:
         """What a generation's crawl has done so far."""
-        row = self._rows(
+        row = self._db.rows(
             "SELECT count(*) FILTER (status = 200 AND kind = 'page'), count(*) FILTER (status = 304),"
             " coalesce(sum(num_bytes), 0)::BIGINT FROM page WHERE generation = ?",
             [generation],
         )[0]
-        kept, total = self._rows(
+        kept, total = self._db.rows(
             "SELECT count(*) FILTER (status IN ('kept', 'new')), count(*) FROM document WHERE generation = ?",
             [generation],
         )[0]
@@ -284,13 +276,13 @@ class CrawlTables(StoreBase):
             "waiting": states.get("pending", 0) + states.get("leased", 0),
         }
 
-    def crawl_progress(self, generation: int) -> tuple[int, int]:
+    def progress(self, generation: int) -> tuple[int, int]:
         """(pages, bytes) that a generation has fetched so far."""
         return self._frontier.progress(generation)
 
     def drop_counts(self, generation: int) -> list[tuple[str, int]]:
         """(reason, pages) of what a generation's crawl has dropped, most frequent first."""
-        return self._rows(
+        return self._db.rows(
             "SELECT reason, count(*) AS n FROM dropped WHERE generation = ? AND stage = 'crawl' GROUP BY reason"
             " ORDER BY n DESC, reason",
             [generation],
@@ -298,7 +290,7 @@ class CrawlTables(StoreBase):
 
     def request_log(self) -> list[Request]:
         """The fetch log, in the order of starts."""
-        return self._records(Request, "SELECT * FROM request ORDER BY started_at, request_id")
+        return self._db.records(Request, "SELECT * FROM request ORDER BY started_at, request_id")
 
     def frontier_reasons(self, limit: int = 100) -> list[tuple[str, str, str]]:
         """(url, state, reason) of URLs that failed or were forbidden."""
@@ -306,7 +298,7 @@ class CrawlTables(StoreBase):
 
     def documents(self, pool: str, generation: int | None = None) -> list[Document]:
         """Kept documents of a pool, of one generation or of all so far, in a fixed order."""
-        return self._records(
+        return self._db.records(
             Document,
             "SELECT * FROM document WHERE status = 'kept' AND pool = ? AND (?::BIGINT IS NULL OR generation = ?)"
             " ORDER BY document_id",
@@ -316,7 +308,7 @@ class CrawlTables(StoreBase):
     def pool_counts(self) -> dict[str, int]:
         """Kept documents in each pool."""
         return dict(
-            self._rows("SELECT pool, count(*) FROM document WHERE status = 'kept' GROUP BY pool")
+            self._db.rows("SELECT pool, count(*) FROM document WHERE status = 'kept' GROUP BY pool")
         )
 
 

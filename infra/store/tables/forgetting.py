@@ -7,7 +7,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from infra.records import now
-from infra.store.tables.crawl import CrawlTables
+from infra.store.archive import Archive
+from infra.store.database import Database, TableGroup
+from infra.store.frontier.queue import Frontier
 
 _REMOVALS = (
     "DELETE FROM completion WHERE sample_id IN (SELECT item_id FROM gone_item)",
@@ -32,8 +34,14 @@ _EXPORTED = (
 )
 
 
-class ForgettingTables(CrawlTables):
+class ForgettingTables(TableGroup):
     """Removal by URL or by registrable domain."""
+
+    schema = "forgetting"
+
+    def __init__(self, database: Database, archive: Archive, frontier: Frontier) -> None:
+        super().__init__(database)
+        self._archive, self._frontier = archive, frontier
 
     def forget(self, url: str | None, domain: str | None, reason: str) -> dict[str, int]:
         """Remove the text of a page, or of everything under a domain, and never fetch it again;
@@ -42,19 +50,19 @@ class ForgettingTables(CrawlTables):
         Bodies go first, then rows, so that a killed call can be given again. What was trained on
         the text is noted in `forgotten` before the samples are deleted.
         """
-        pages = self._rows(
+        pages = self._db.rows(
             "SELECT page_id, warc_file, warc_offset, warc_length FROM page WHERE url = ? OR domain = ?",
             [url, domain],
         )
         self._blank_bodies([place for _, *place in pages])
-        with self._transaction():
-            self._connection.execute(
+        with self._db.transaction():
+            self._db.connection.execute(
                 "INSERT INTO tombstone VALUES (?, ?, ?, ?)", [url, domain, now(), reason]
             )
             counts = self._remove_rows([page_id for page_id, *_ in pages])
         self._frontier.forget(url, domain)
-        self._connection.execute("CHECKPOINT")
-        self.publish_snapshot()
+        self._db.connection.execute("CHECKPOINT")
+        self._db.publish_snapshot()
         return {"pages": len(pages), **counts}
 
     def _blank_bodies(self, places: list[list[object]]) -> None:
@@ -67,36 +75,36 @@ class ForgettingTables(CrawlTables):
 
     def _remove_rows(self, page_ids: list[str]) -> dict[str, int]:
         """Delete what was made from some pages; documents and pages stay as rows without text."""
-        self._connection.execute(
+        self._db.connection.execute(
             "CREATE OR REPLACE TEMP TABLE gone_document AS SELECT document_id, url FROM document"
             " WHERE list_contains(?, page_id)",
             [page_ids],
         )
-        self._connection.execute(
+        self._db.connection.execute(
             "CREATE OR REPLACE TEMP TABLE gone_item AS"
             " SELECT sample_id AS item_id, document_id, url FROM sample JOIN gone_document USING (document_id)"
             " UNION ALL SELECT p.preference_id, s.document_id, g.url FROM preference p JOIN sample s USING (sample_id)"
             " JOIN gone_document g ON g.document_id = s.document_id"
         )
-        self._connection.execute(
+        self._db.connection.execute(
             "INSERT INTO forgotten SELECT DISTINCT g.url, g.document_id, g.item_id, m.generation, m.kind"
             " FROM gone_item g JOIN manifest m USING (item_id)"
         )
-        number = int(self._value("SELECT count(*) FROM gone_item"))
+        number = int(self._db.value("SELECT count(*) FROM gone_item"))
         for statement in _REMOVALS:
-            self._connection.execute(statement)
-        self._connection.execute(
+            self._db.connection.execute(statement)
+        self._db.connection.execute(
             "UPDATE page SET warc_file = '', warc_offset = 0, warc_length = 0 WHERE list_contains(?, page_id)",
             [page_ids],
         )
         return {
-            "documents": int(self._value("SELECT count(*) FROM gone_document")),
+            "documents": int(self._db.value("SELECT count(*) FROM gone_document")),
             "samples": number,
         }
 
     def learned_from(self, url: str | None, domain: str | None) -> list[tuple[int, str, int]]:
         """(generation, outcome, items) of every generation that was trained on what was forgotten."""
-        return self._rows(
+        return self._db.rows(
             "SELECT f.generation, coalesce(any_value(d.outcome), 'undecided'), count(DISTINCT f.item_id)"
             " FROM forgotten f LEFT JOIN decision d USING (generation)"
             " WHERE f.url = ? OR f.url IN (SELECT url FROM page WHERE domain = ?)"
@@ -115,14 +123,14 @@ class ForgettingTables(CrawlTables):
         kind = "json" if target.suffix in (".jsonl", ".json") else "parquet"
         scratch = target.with_name(f".{target.name}.part")
         path = str(scratch).replace("'", "''")
-        ((count,),) = self._connection.execute(
+        ((count,),) = self._db.connection.execute(
             f"COPY ({_EXPORTED}) TO '{path}' (FORMAT {kind})",
             [pool, left_out],
         ).fetchall()
         scratch.replace(target)
-        with self._transaction():
-            self._connection.execute("DELETE FROM export WHERE path = ?", [str(target)])
-            self._connection.execute(
+        with self._db.transaction():
+            self._db.connection.execute("DELETE FROM export WHERE path = ?", [str(target)])
+            self._db.connection.execute(
                 "INSERT INTO export VALUES (?, ?, ?)", [str(target), pool, left_out]
             )
         return int(count)
@@ -132,7 +140,7 @@ class ForgettingTables(CrawlTables):
         paths.
         """
         renewed = []
-        for path, pool, left_out in self._rows(
+        for path, pool, left_out in self._db.rows(
             "SELECT path, pool, left_out FROM export ORDER BY path"
         ):
             if Path(path).exists():

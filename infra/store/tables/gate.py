@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from infra.records import Decision, Document, Evaluation, GateTest, ItemScore, now
+from infra.store.database import Database, TableGroup
 from infra.store.tables.registry import RegistryTables
 
 _UNITS = {
@@ -36,23 +37,29 @@ FROM ordered WHERE number <= $count
 """
 
 
-class DecisionTables(RegistryTables):
+class GateTables(TableGroup):
     """The candidate is written down before any held-out item is drawn; a drawn unit is burned."""
+
+    schema = "gate"
+
+    def __init__(self, database: Database, registry: RegistryTables) -> None:
+        super().__init__(database)
+        self._registry = registry
 
     def register_attempt(self, generation: int, candidate: str, champion: str) -> int:
         """The number (from 1) of the attempt at promoting `candidate`; a resumed attempt keeps its
         number.
         """
-        known = self._value("SELECT attempt FROM attempt WHERE generation = ?", [generation])
+        known = self._db.value("SELECT attempt FROM attempt WHERE generation = ?", [generation])
         if known is not None:
-            same = self._value(
+            same = self._db.value(
                 "SELECT count(*) FROM attempt WHERE attempt = ? AND candidate = ? AND champion = ?",
                 [known, candidate, champion],
             )
             assert same == 1, "a generation has one candidate"
             return int(known)
-        attempt = int(self._value("SELECT coalesce(max(attempt), 0) + 1 FROM attempt"))
-        self._connection.execute(
+        attempt = int(self._db.value("SELECT coalesce(max(attempt), 0) + 1 FROM attempt"))
+        self._db.connection.execute(
             "INSERT INTO attempt VALUES (?, ?, ?, ?, ?)",
             [attempt, generation, candidate, champion, now()],
         )
@@ -81,7 +88,7 @@ class DecisionTables(RegistryTables):
             " WHERE status = 'kept' AND pool = 'gate')"
         )
         while drawn := self._draw(attempt, _DOCUMENTS, start, count, source, per_unit, salt, reuse):
-            documents = self._records(
+            documents = self._db.records(
                 Document,
                 "SELECT * FROM document WHERE status = 'kept' AND list_contains(?, document_id)",
                 [[item for item, _, _ in drawn]],
@@ -108,12 +115,12 @@ class DecisionTables(RegistryTables):
         With `reuse` only units that this very attempt has drawn are left out, and the order is the
         same in each.
         """
-        self._connection.register("suite_items", items)
+        self._db.connection.register("suite_items", items)
         try:
             per_unit = max(1, items.num_rows)
             return self._draw(attempt, suite, start, count, "suite_items", per_unit, salt, reuse)
         finally:
-            self._connection.unregister("suite_items")
+            self._db.connection.unregister("suite_items")
 
     def _draw(
         self,
@@ -130,8 +137,8 @@ class DecisionTables(RegistryTables):
             "SELECT item_id, unit, position FROM burned WHERE attempt = ? AND suite = ? AND position >= ?"
             " ORDER BY position"
         )
-        with self._transaction():
-            if not self._rows(query, [attempt, suite, start]):
+        with self._db.transaction():
+            if not self._db.rows(query, [attempt, suite, start]):
                 values = {
                     "attempt": attempt,
                     "suite": suite,
@@ -141,16 +148,16 @@ class DecisionTables(RegistryTables):
                     "reuse": reuse,
                     "salt": f"{salt}/{suite}/{'' if reuse else attempt}/",
                 }
-                self._connection.execute(_DRAW.format(source=source), values)
+                self._db.connection.execute(_DRAW.format(source=source), values)
         return [
             (str(item), str(unit), int(place))
-            for item, unit, place in self._rows(query, [attempt, suite, start])
+            for item, unit, place in self._db.rows(query, [attempt, suite, start])
         ]
 
     def num_fresh(self, unit: str) -> int:
         """Units of the gate pool that no attempt has drawn from."""
         return int(
-            self._value(
+            self._db.value(
                 f"SELECT count(DISTINCT unit) FROM (SELECT {_UNITS[unit]} AS unit FROM document d"  # noqa: S608
                 " WHERE status = 'kept' AND pool = 'gate') s"
                 " WHERE NOT EXISTS (SELECT 1 FROM burned b WHERE b.suite = ? AND b.unit = s.unit)",
@@ -160,11 +167,13 @@ class DecisionTables(RegistryTables):
 
     def add_item_scores(self, scores: Sequence[ItemScore]) -> None:
         """Store raw scores; the first score of an item stays."""
-        self._add("item_score", ItemScore, scores, ["attempt", "suite", "item_id", "model_digest"])
+        self._db.add(
+            "item_score", ItemScore, scores, ["attempt", "suite", "item_id", "model_digest"]
+        )
 
     def item_scores(self, attempt: int, suite: str) -> list[ItemScore]:
         """Raw scores of one suite in the order in which the items were drawn."""
-        return self._records(
+        return self._db.records(
             ItemScore,
             "SELECT * FROM item_score WHERE attempt = ? AND suite = ? ORDER BY position, model_digest",
             [attempt, suite],
@@ -172,23 +181,23 @@ class DecisionTables(RegistryTables):
 
     def add_evaluations(self, evaluations: Sequence[Evaluation]) -> None:
         """Store metrics of an attempt."""
-        self._add(
+        self._db.add(
             "evaluation", Evaluation, evaluations, ["attempt", "suite", "metric", "model_digest"]
         )
 
     def evaluations(self) -> list[Evaluation]:
         """Every metric of the run."""
-        return self._records(
+        return self._db.records(
             Evaluation, "SELECT * FROM evaluation ORDER BY attempt, suite, metric, model_digest"
         )
 
     def add_gate_tests(self, tests: Sequence[GateTest]) -> None:
         """Store the tests of an attempt; the first of a kind stays."""
-        self._add("gate_test", GateTest, tests, ["attempt", "suite", "against"])
+        self._db.add("gate_test", GateTest, tests, ["attempt", "suite", "against"])
 
     def gate_tests(self, attempt: int) -> list[GateTest]:
         """The tests of an attempt."""
-        return self._records(
+        return self._db.records(
             GateTest,
             "SELECT * FROM gate_test WHERE attempt = ? ORDER BY role DESC, suite, against",
             [attempt],
@@ -196,23 +205,23 @@ class DecisionTables(RegistryTables):
 
     def all_gate_tests(self) -> list[GateTest]:
         """The tests of every attempt."""
-        return self._records(
+        return self._db.records(
             GateTest, "SELECT * FROM gate_test ORDER BY attempt, role DESC, suite, against"
         )
 
-    def candidate_of(self, attempt: int) -> str:
+    def candidate_digest(self, attempt: int) -> str:
         """The digest of what an attempt was made with."""
-        return str(self._value("SELECT candidate FROM attempt WHERE attempt = ?", [attempt]))
+        return str(self._db.value("SELECT candidate FROM attempt WHERE attempt = ?", [attempt]))
 
     def add_decision(self, decision: Decision, aliases: Sequence[str] = ()) -> None:
         """Record the gate's word and move these aliases to the candidate, both or neither.
 
         A second word on the same generation changes nothing.
         """
-        with self._transaction():
-            if self._add("decision", Decision, [decision], ["generation"]):
+        with self._db.transaction():
+            if self._db.add("decision", Decision, [decision], ["generation"]):
                 for alias in aliases:
-                    self._move_alias(
+                    self._registry.append_event(
                         alias,
                         decision.candidate,
                         decision.generation,
@@ -222,13 +231,15 @@ class DecisionTables(RegistryTables):
 
     def decision(self, generation: int) -> Decision | None:
         """The decision about a generation's candidate."""
-        found = self._records(Decision, "SELECT * FROM decision WHERE generation = ?", [generation])
+        found = self._db.records(
+            Decision, "SELECT * FROM decision WHERE generation = ?", [generation]
+        )
         return found[0] if found else None
 
     def num_promoted(self, before: int) -> int:
         """Promotions among the attempts before one."""
         return int(
-            self._value(
+            self._db.value(
                 "SELECT count(*) FROM decision WHERE outcome = 'promote' AND attempt < ?", [before]
             )
         )

@@ -7,30 +7,32 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from infra.records import Checkpoint, DataFact, Sample, TrainStep
-from infra.store.connection import StoreBase
+from infra.store.database import TableGroup
 
 
-class TrainingTables(StoreBase):
+class TrainingTables(TableGroup):
     """What was trained, on what, and how it went."""
+
+    schema = "training"
 
     def add_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Record a model folder that lies on disk."""
-        self._add("checkpoint", Checkpoint, [checkpoint], ["digest", "generation"])
+        self._db.add("checkpoint", Checkpoint, [checkpoint], ["digest", "generation"])
 
     def checkpoint(self, generation: int) -> Checkpoint | None:
         """The checkpoint that a generation made; generation 0 is the anchor."""
-        found = self._records(
+        found = self._db.records(
             Checkpoint, "SELECT * FROM checkpoint WHERE generation = ?", [generation]
         )
         return found[0] if found else None
 
     def checkpoints(self) -> list[Checkpoint]:
         """All of them, the anchor first."""
-        return self._records(Checkpoint, "SELECT * FROM checkpoint ORDER BY generation")
+        return self._db.records(Checkpoint, "SELECT * FROM checkpoint ORDER BY generation")
 
-    def checkpoint_of(self, digest: str) -> Checkpoint | None:
+    def checkpoint_by_digest(self, digest: str) -> Checkpoint | None:
         """The checkpoint with a digest."""
-        found = self._records(Checkpoint, "SELECT * FROM checkpoint WHERE digest = ?", [digest])
+        found = self._db.records(Checkpoint, "SELECT * FROM checkpoint WHERE digest = ?", [digest])
         return found[0] if found else None
 
     def add_manifest(self, generation: int, items: Sequence[tuple[str, str]]) -> None:
@@ -42,13 +44,13 @@ class TrainingTables(StoreBase):
                 "item_id": pa.array([item for _, item in items], pa.string()),
             }
         )
-        self._insert_new("manifest", rows, ["generation", "kind", "item_id"])
+        self._db.insert_new("manifest", rows, ["generation", "kind", "item_id"])
 
     def manifest(self, generation: int) -> list[tuple[str, str]]:
         """(kind, item id) of everything a generation was trained on."""
         return [
             (str(kind), str(item))
-            for kind, item in self._rows(
+            for kind, item in self._db.rows(
                 "SELECT kind, item_id FROM manifest WHERE generation = ?", [generation]
             )
         ]
@@ -57,7 +59,7 @@ class TrainingTables(StoreBase):
         """Samples with a completion that earlier generations were trained on and that are still
         there.
         """
-        return self._records(
+        return self._db.records(
             Sample,
             "SELECT * FROM sample s WHERE s.completion <> '' AND s.generation < ? AND EXISTS ("
             " SELECT 1 FROM manifest m WHERE m.item_id = s.sample_id AND m.generation < ? AND m.kind = s.kind)"
@@ -69,7 +71,7 @@ class TrainingTables(StoreBase):
         """(answers that could be read, answers) of a generation's judges; verifiers are not asked
         for words.
         """
-        rows = self._rows(
+        rows = self._db.rows(
             "SELECT count(*) FILTER (status = 'scored'), count(*) FROM judgment"
             " WHERE generation = ? AND mode <> 'verify'",
             [generation],
@@ -78,7 +80,7 @@ class TrainingTables(StoreBase):
 
     def keep_counts(self, generation: int) -> tuple[int, int]:
         """(documents kept, documents read) of a generation's crawl."""
-        rows = self._rows(
+        rows = self._db.rows(
             "SELECT count(*) FILTER (status = 'kept'), count(*) FROM document WHERE generation = ?",
             [generation],
         )
@@ -88,24 +90,26 @@ class TrainingTables(StoreBase):
         """Store what the data policy measured; a later measurement of the same generation takes its
         place.
         """
-        with self._transaction():
+        with self._db.transaction():
             for generation in {fact.generation for fact in facts}:
-                self._connection.execute("DELETE FROM data_fact WHERE generation = ?", [generation])
-            self._add("data_fact", DataFact, facts, ["generation", "name"])
+                self._db.connection.execute(
+                    "DELETE FROM data_fact WHERE generation = ?", [generation]
+                )
+            self._db.add("data_fact", DataFact, facts, ["generation", "name"])
 
     def data_facts(self, generation: int) -> list[DataFact]:
         """What the data policy measured of a generation."""
-        return self._records(
+        return self._db.records(
             DataFact, "SELECT * FROM data_fact WHERE generation = ? ORDER BY name", [generation]
         )
 
     def add_train_steps(self, steps: Sequence[TrainStep]) -> None:
         """Store the metrics of optimiser steps."""
-        self._add("train_step", TrainStep, steps, ["generation", "kind", "step"])
+        self._db.add("train_step", TrainStep, steps, ["generation", "kind", "step"])
 
     def train_steps(self, generation: int) -> list[TrainStep]:
         """The optimiser steps of a generation."""
-        return self._records(
+        return self._db.records(
             TrainStep,
             "SELECT * FROM train_step WHERE generation = ? ORDER BY kind, step",
             [generation],

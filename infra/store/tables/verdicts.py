@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from infra.records.arrow import rows_table
-from infra.store.connection import StoreBase
+from infra.store.database import TableGroup
 
 CachedVerdict = tuple[str, tuple[float, ...], tuple[float, ...], int, int, str]
 """(key, numbers, distribution, tokens read, tokens written, raw answer); what the numbers are
@@ -34,10 +34,12 @@ _FAILURES = pa.schema(
 )
 
 
-class VerdictTables(StoreBase):
+class VerdictTables(TableGroup):
     """A cache: nothing here is evidence by itself."""
 
-    def cached_verdicts(self, keys: Sequence[str]) -> list[CachedVerdict]:
+    schema = "verdicts"
+
+    def cached(self, keys: Sequence[str]) -> list[CachedVerdict]:
         """The verdicts that are known of some keys, in no order."""
         return self._joined("SELECT v.* FROM verdict v JOIN wanted USING (key)", keys)
 
@@ -46,21 +48,21 @@ class VerdictTables(StoreBase):
         sql = "SELECT f.key, f.reason, f.retry_at FROM verdict_failure f JOIN wanted USING (key)"
         return {key: reason for key, reason, retry_at in self._joined(sql, keys) if retry_at > at}
 
-    def keep_verdicts(self, verdicts: Sequence[CachedVerdict], failures: Sequence[Failure]) -> None:
+    def keep(self, verdicts: Sequence[CachedVerdict], failures: Sequence[Failure]) -> None:
         """Store what was answered and what was not; an answer takes its key's failure away."""
-        with self._transaction():
+        with self._db.transaction():
             if verdicts:
-                self._insert_new("verdict", rows_table(_VERDICTS, verdicts), ["key"])
+                self._db.insert_new("verdict", rows_table(_VERDICTS, verdicts), ["key"])
             keys = [key for key, *_ in (*verdicts, *failures)]
-            self._connection.execute(
+            self._db.connection.execute(
                 "DELETE FROM verdict_failure WHERE list_contains(?, key)", [keys]
             )
             if failures:
-                self._insert_new("verdict_failure", rows_table(_FAILURES, failures), ["key"])
+                self._db.insert_new("verdict_failure", rows_table(_FAILURES, failures), ["key"])
 
     def _joined(self, sql: str, keys: Sequence[str]) -> list[Any]:
-        self._connection.register("wanted", pa.table({"key": pa.array(keys, pa.string())}))
+        self._db.connection.register("wanted", pa.table({"key": pa.array(keys, pa.string())}))
         try:
-            return self._rows(sql)
+            return self._db.rows(sql)
         finally:
-            self._connection.unregister("wanted")
+            self._db.connection.unregister("wanted")

@@ -23,14 +23,14 @@ from judges.verifying.verifier import DOCUMENT_RUBRIC
 
 def execute_documents(context: LabelingContext) -> None:
     """Execute the `>>>` examples and equations of train documents that were not executed before."""
-    documents = context.store.unlabeled_documents("train", DOCUMENT_RUBRIC)
+    documents = context.store.labels.unlabeled_documents("train", DOCUMENT_RUBRIC)
     with progress("executing examples", total=len(documents)) as advance:
         for chunk in context.chunks(documents):
             results = context.verifier.verify(chunk, context.generation)
-            context.store.add_samples(
+            context.store.labels.add_samples(
                 context.learnable([s for result in results for s in result.demonstrations])
             )
-            context.store.add_judgments([j for result in results for j in result.judgments])
+            context.store.labels.add_judgments([j for result in results for j in result.judgments])
             advance(len(chunk))
 
 
@@ -80,12 +80,14 @@ def _keep_questions(
         if held_out
     ]
     candidates = zip(samples, asked, is_held_out, strict=True)
-    context.store.add_samples([s for s, w, held_out in candidates if w.fits and not held_out])
-    context.store.note_drops(context.generation, "label", drops)
+    context.store.labels.add_samples(
+        [s for s, w, held_out in candidates if w.fits and not held_out]
+    )
+    context.store.run.note_drops(context.generation, "label", drops)
     subjects = [Subject(s.sample_id, s.prompt, s.completion) for s in samples]
     batch = context.batch(rubric, admission, subjects)
     rows = pointwise_rows(context.judge.name, batch, [w.answer for w in asked])
-    context.store.add_judgments(rows)
+    context.store.labels.add_judgments(rows)
 
 
 def _instruction(passage: Sample, question: str, generation: int) -> Sample:
@@ -117,7 +119,7 @@ def write_extractive_questions(context: LabelingContext, admissions: Admissions)
     passages = _best_passages(context)
     with progress("writing questions with short answers", total=len(passages)) as advance:
         for chunk in context.chunks(passages):
-            context.store.add_samples(
+            context.store.labels.add_samples(
                 write_extractive(context.judge, chunk, context.seed, context.generation)
             )
             advance(len(chunk))
@@ -126,4 +128,6 @@ def write_extractive_questions(context: LabelingContext, admissions: Admissions)
 def take_prompts(context: LabelingContext) -> None:
     """Store the user's own prompts, whose completions can be checked."""
     if context.config.prompts:
-        context.store.add_samples(read_prompts(Path(context.config.prompts), context.generation))
+        context.store.labels.add_samples(
+            read_prompts(Path(context.config.prompts), context.generation)
+        )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from infra.errors import UserError
+from infra.json_lines import read_json_lines
 from infra.records import Sample, content_key
 from judges.verifying.checks import validate_check
 
@@ -23,17 +23,20 @@ def read_prompts(path: Path, generation: int) -> list[Sample]:
 
     Raises `UserError` with the line that is not valid.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            _PROMPTS_KEY, path, f"the file cannot be read ({error}).", _PROMPTS_FORM
-        ) from None
-    return [
-        _sample(_read_row(line, f"{path}, line {number}"), generation)
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
+    samples = []
+    for line in read_json_lines(path, _PROMPTS_KEY, _PROMPTS_FORM):
+        row = line.value
+        if not _is_prompt(row):
+            problem = 'the line needs "prompt" and "check", both strings.'
+            raise UserError(_PROMPTS_KEY, f"{path}, line {line.number}", problem, _PROMPTS_FORM)
+        samples.append(_sample(row, generation))
+    return samples
+
+
+def _is_prompt(row: Any) -> bool:
+    if not isinstance(row, dict):
+        return False
+    return all(isinstance(row.get(key), str) for key in ("prompt", "check"))
 
 
 def _sample(row: dict[str, Any], generation: int) -> Sample:
@@ -51,20 +54,3 @@ def _sample(row: dict[str, Any], generation: int) -> Sample:
         source_end=-1,
         check=check,
     )
-
-
-def _read_row(line: str, where: str) -> dict[str, Any]:
-    try:
-        row: Any = json.loads(line)
-    except ValueError as error:
-        raise UserError(
-            _PROMPTS_KEY, where, f"this is not valid JSON ({error}).", _PROMPTS_FORM
-        ) from None
-    is_valid = isinstance(row, dict) and all(
-        isinstance(row.get(key), str) for key in ("prompt", "check")
-    )
-    if not is_valid:
-        raise UserError(
-            _PROMPTS_KEY, where, 'the line needs "prompt" and "check", both strings.', _PROMPTS_FORM
-        )
-    return row

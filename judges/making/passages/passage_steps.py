@@ -35,13 +35,13 @@ def settle_extractions(context: LabelingContext, admissions: Admissions) -> None
     """
     rubrics = [load_rubric(name) for name in context.config.passage_rubrics]
     admitted = [rubric for rubric in rubrics if admissions[rubric.id].admitted]
-    disputes = context.store.disputed_documents("train", EXTRACTION_RUBRIC)
+    disputes = context.store.labels.disputed_documents("train", EXTRACTION_RUBRIC)
     if not admitted or not disputes:
         return
     rubric, admission = admitted[0], admissions[admitted[0].id]
     with progress(f"comparing extractions by {rubric.id}", total=len(disputes)) as advance:
         for chunk in context.chunks(disputes):
-            context.store.add_judgments(
+            context.store.labels.add_judgments(
                 compare_extractions(
                     context.judge,
                     rubric,
@@ -52,7 +52,9 @@ def settle_extractions(context: LabelingContext, admissions: Admissions) -> None
                 )
             )
             advance(len(chunk))
-    dropped = context.store.set_aside_disputed(EXTRACTION_RUBRIC, WORSE_TEXT, context.generation)
+    dropped = context.store.labels.set_aside_disputed(
+        EXTRACTION_RUBRIC, WORSE_TEXT, context.generation
+    )
     note(f"{dropped:,} of {len(disputes):,} pages with two very different texts are set aside")
 
 
@@ -64,7 +66,7 @@ def judge_passages(context: LabelingContext, admissions: Admissions) -> None:
         admission = admissions[rubric.id]
         if not admission.admitted:
             continue
-        done = {j.subject_id for j in context.store.judgments(context.generation, rubric.id)}
+        done = {j.subject_id for j in context.store.labels.judgments(context.generation, rubric.id)}
         subjects = [
             Subject(s.sample_id, s.prompt, s.completion) for s in samples if s.sample_id not in done
         ]
@@ -72,7 +74,7 @@ def judge_passages(context: LabelingContext, admissions: Admissions) -> None:
             for part in context.batch(rubric, admission, subjects).chunks(
                 context.config.chunk_size
             ):
-                context.store.add_judgments(context.judge.judge(part))
+                context.store.labels.add_judgments(context.judge.judge(part))
                 advance(part.num_items)
 
 
@@ -83,7 +85,7 @@ def _passage_pool(context: LabelingContext) -> list[Sample]:
     be in one passage, so passages are tested again.
     """
     tokens = int(context.budget.label_tokens * (1 + context.config.head_factor))
-    documents = context.store.documents_without_samples(
+    documents = context.store.labels.documents_without_samples(
         "train", tokens * 3 // context.config.passage_chars + 1, context.generation
     )
     passages = choose_passages(
@@ -96,13 +98,13 @@ def _passages_to_judge(context: LabelingContext) -> list[Sample]:
     """Return the passages for the labeler: the first ones of the pool, or with a head of the last
     generation some of each stratum of its scores.
     """
-    samples = context.store.samples(context.generation, "passage")
+    samples = context.store.labels.samples(context.generation, "passage")
     if samples:
-        distilled = context.store.judgments(context.generation, DISTILLED)
+        distilled = context.store.labels.judgments(context.generation, DISTILLED)
         by_head = {j.subject_id for j in distilled}
         return [s for s in samples if s.sample_id not in by_head]
     pool = _passage_pool(context)
-    head = context.store.head(context.generation - 1)
+    head = context.store.labelers.head(context.generation - 1)
     if head is not None and head.admitted and head.encoder == context.encoder.digest:
         pool = stratified(pool, head_values(head, _embedded(context, pool)), context.seed)
     chosen, spent = [], 0
@@ -111,7 +113,7 @@ def _passages_to_judge(context: LabelingContext) -> list[Sample]:
         if spent > context.budget.label_tokens:
             break
         chosen.append(sample)
-    context.store.add_samples(chosen)
+    context.store.labels.add_samples(chosen)
     return chosen
 
 
@@ -127,14 +129,16 @@ def _embedded(context: LabelingContext, samples: Sequence[Sample]) -> np.ndarray
 
 def measure_surprise(context: LabelingContext) -> None:
     """Measure the champion's bits per byte on each passage."""
-    done = context.store.surprise(context.generation)
+    done = context.store.labelers.surprise(context.generation)
     todo = [
-        s for s in context.store.samples(context.generation, "passage") if s.sample_id not in done
+        s
+        for s in context.store.labels.samples(context.generation, "passage")
+        if s.sample_id not in done
     ]
     with progress("reading passages", total=len(todo)) as advance:
         for chunk in context.chunks(todo):
             bits = context.champion.surprise([s.completion for s in chunk])
-            context.store.add_surprise(
+            context.store.labelers.add_surprise(
                 context.generation,
                 context.champion.digest,
                 [(s.sample_id, value) for s, value in zip(chunk, bits, strict=True)],
@@ -148,14 +152,16 @@ def distil(context: LabelingContext) -> None:
     """
     ranks = judged_ranks(context.store, context.config, context.generation)
     judged = [
-        s for s in context.store.samples(context.generation, "passage") if s.sample_id in ranks
+        s
+        for s in context.store.labels.samples(context.generation, "passage")
+        if s.sample_id in ranks
     ]
     if context.config.head_factor == 0 or len(judged) < MIN_PASSAGES:
         return
-    head = context.store.head(context.generation)
+    head = context.store.labelers.head(context.generation)
     if head is None:
         head = _new_head(context, judged, np.array([ranks[s.sample_id] for s in judged]))
-        context.store.add_head(head)
+        context.store.labelers.add_head(head)
     correlation = (
         f"{head.correlation:.2f} [{head.correlation_low:.2f}, {head.correlation_high:.2f}]"
     )
@@ -177,7 +183,7 @@ def _new_head(
 ) -> Head:
     """Fit a head, with the drift of the last generation's head."""
     vectors = _embedded(context, judged)
-    last = context.store.head(context.generation - 1)
+    last = context.store.labelers.head(context.generation - 1)
     drift = (math.nan, math.nan)
     if last and last.encoder == context.encoder.digest:
         drift = head_drift(last, vectors, ranks)
@@ -187,21 +193,21 @@ def _new_head(
 
 def _score_by_head(context: LabelingContext) -> None:
     """Store the head's scores of all passages that were not judged."""
-    head = context.store.head(context.generation)
+    head = context.store.labelers.head(context.generation)
     assert head is not None, "the head was stored before"
-    known = {s.sample_id for s in context.store.samples(context.generation, "passage")}
+    known = {s.sample_id for s in context.store.labels.samples(context.generation, "passage")}
     rest = [s for s in _passage_pool(context) if s.sample_id not in known]
     with progress("scoring by the head", total=len(rest)) as advance:
         for chunk in context.chunks(rest):
             vectors = np.array(context.encoder.embed([s.completion for s in chunk]))
             values = head_values(head, vectors)
-            context.store.add_judgments(
+            context.store.labels.add_judgments(
                 [
                     _head_judgment(head, sample, float(value), context.generation)
                     for sample, value in zip(chunk, values, strict=True)
                 ]
             )
-            context.store.add_samples(chunk)
+            context.store.labels.add_samples(chunk)
             advance(len(chunk))
     measure_surprise(context)
 
@@ -227,7 +233,8 @@ def _head_judgment(head: Head, sample: Sample, value: float, generation: int) ->
 def judged_ranks(store: Store, config: JudgeConfig, generation: int) -> dict[str, float]:
     """Return passage id -> mean rank over the rubrics by which the labeler judged."""
     judged = {
-        name: store.judgments(generation, load_rubric(name).id) for name in config.passage_rubrics
+        name: store.labels.judgments(generation, load_rubric(name).id)
+        for name in config.passage_rubrics
     }
     return mean_ranks({name: judgments for name, judgments in judged.items() if judgments})
 
@@ -236,10 +243,13 @@ def selected_passages(
     store: Store, config: JudgeConfig, generation: int, budget_tokens: int, seed: int
 ) -> list[Sample]:
     """Return a generation's passages to train on, in the order in which they were drawn."""
-    ranks = {j.subject_id: j.value for j in store.judgments(generation, DISTILLED)}
+    ranks = {j.subject_id: j.value for j in store.labels.judgments(generation, DISTILLED)}
     ranks |= judged_ranks(store, config, generation)
-    samples = store.samples(generation, "passage")
-    domains, bits = store.sample_domains([s.sample_id for s in samples]), store.surprise(generation)
+    samples = store.labels.samples(generation, "passage")
+    domains, bits = (
+        store.labels.sample_domains([s.sample_id for s in samples]),
+        store.labelers.surprise(generation),
+    )
     candidates = [
         Candidate(
             sample,

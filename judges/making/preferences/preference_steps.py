@@ -34,10 +34,10 @@ def prompts(context: LabelingContext) -> list[Sample]:
     """Return the prompts to complete: the user's own ones, and demonstrations in the order of a
     hash.
     """
-    samples = context.store.samples(context.generation, "demonstration")
+    samples = context.store.labels.samples(context.generation, "demonstration")
     samples.sort(key=lambda s: unit_hash(context.seed, s.sample_id))
     checked = [s for s in samples if s.check][: context.budget.num_prompts]
-    own = context.store.samples(context.generation, "prompt")
+    own = context.store.labels.samples(context.generation, "prompt")
     return own + checked + [s for s in samples if not s.check]
 
 
@@ -52,7 +52,7 @@ def _complete_by(context: LabelingContext, model: Champion, number: int) -> None
     """Store a model's completions of all prompts that it has not completed yet."""
     done = {
         c.sample_id
-        for c in context.store.completions(context.generation)
+        for c in context.store.labels.completions(context.generation)
         if c.model_digest == model.digest
     }
     todo = [s for s in prompts(context) if s.sample_id not in done]
@@ -66,7 +66,7 @@ def _complete_by(context: LabelingContext, model: Champion, number: int) -> None
                 context.config.temperature,
                 seed,
             )
-            context.store.add_completions(
+            context.store.labels.add_completions(
                 [
                     _completion(model.digest, sample, i % number, text, context.generation)
                     for i, (sample, text) in enumerate(zip(repeated, texts, strict=True))
@@ -93,7 +93,7 @@ def prefer(context: LabelingContext, admissions: Admissions) -> None:
     """Make preferences from completions: by the verifier if they can be checked, else by an
     admitted labeler.
     """
-    completions = context.store.completions(context.generation)
+    completions = context.store.labels.completions(context.generation)
     samples = prompts(context)
     checked = [s for s in samples if s.check]
     preferences = _checked(context, checked, completions)
@@ -119,7 +119,7 @@ def _checked(
     for sample in samples:
         own = by_prompt.get(sample.sample_id, [])
         is_right = context.verifier.check(completion_claims(sample, own))
-        context.store.add_judgments(checked_judgments(sample, own, is_right, generation))
+        context.store.labels.add_judgments(checked_judgments(sample, own, is_right, generation))
         preferences[sample.sample_id] = checked_preferences(sample, own, is_right, generation)
     return preferences
 
@@ -138,7 +138,7 @@ def _judged(
     )
     rows = {
         j.subject_id: j
-        for j in context.store.judgments(context.generation, rubric.id)
+        for j in context.store.labels.judgments(context.generation, rubric.id)
         if j.mode == planner.mode
     }
     with progress(
@@ -147,7 +147,7 @@ def _judged(
         while (batch := planner.next_batch(groups, rows)) is not None:
             for part in batch.chunks(context.config.chunk_size):
                 judged = context.judge.judge(part)
-                context.store.add_judgments(judged)
+                context.store.labels.add_judgments(judged)
                 rows |= {j.subject_id: j for j in judged}
                 advance(part.num_items)
     if context.older is not None:
@@ -164,11 +164,11 @@ def _note_win_rate(
     """
     if number == 0:
         return
-    tested = context.store.tested_probes(admission.labeler)
+    tested = context.store.labelers.tested_probes(admission.labeler)
     rate = make_win_rate(
         admission, tested, (context.champion.digest, older), (wins, number), context.generation
     )
-    context.store.add_win_rate(rate)
+    context.store.labelers.add_win_rate(rate)
     raw = Interval(rate.said, rate.said_low, rate.said_high)
     corrected = str(Interval(rate.corrected, rate.low, rate.high))
     if rate.why:
@@ -195,8 +195,8 @@ def _keep_preferences(
     shares = context.held_out.shares([f"{p.chosen}\n{p.rejected}" for p in flat])
     overlapping = {p.sample_id: None for p, share in zip(flat, shares, strict=True) if share > 0}
     drops += [(HELD_OUT_REASON, sample_id) for sample_id in overlapping]
-    context.store.note_drops(context.generation, "label", drops)
-    context.store.add_preferences([p for p in flat if p.sample_id not in overlapping])
+    context.store.run.note_drops(context.generation, "label", drops)
+    context.store.labels.add_preferences([p for p in flat if p.sample_id not in overlapping])
 
 
 def _ask_about_checked(
@@ -207,16 +207,16 @@ def _ask_about_checked(
     method = admissions[rubric.id].method
     if rubric.choice is None and not context.judge.values_sides:
         return
-    done = {j.subject_id for j in context.store.judgments(context.generation, rubric.id)}
+    done = {j.subject_id for j in context.store.labels.judgments(context.generation, rubric.id)}
     pairs = [pair for pair in map(known_pair, preferences) if pair.pair_id not in done]
     batch = Batch(
         rubric, "pairwise", method, pairs=pairs, seed=context.seed, generation=context.generation
     )
     with progress("asking about what was checked", total=len(pairs)) as advance:
         for part in batch.chunks(context.config.chunk_size):
-            context.store.add_judgments(context.judge.judge(part))
+            context.store.labels.add_judgments(context.judge.judge(part))
             advance(part.num_items)
-    clashes, number = context.store.clashes(context.generation)
+    clashes, number = context.store.labelers.clashes(context.generation)
     if number:
         note(
             f"{rubric.id}: the labeler errs on {clashes} of {number} checked pairs"

@@ -1,5 +1,6 @@
-"""Tasks of lm-evaluation-harness as suites (the extra `lm-eval`): the harness asks and marks, we
-draw and decide.
+"""Tasks of lm-evaluation-harness as suites (the extra `lm-eval`).
+
+The harness builds the questions and scores the answers. We draw the documents and decide.
 """
 
 from __future__ import annotations
@@ -8,88 +9,99 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
 
 from infra.errors import UserError
-from infra.models.language_model import LanguageModel
 from infra.records import content_key
 from infra.store import Store
 from loop.gate.config import SuiteConfig
-from loop.gate.suites.base import Item, NamedSuite, Scorer
+from loop.gate.suites.base import Item, Scorer
+from loop.gate.suites.item_files import NamedSuite
 
-HARNESS = "lm_eval"
+if TYPE_CHECKING:
+    from infra.models.language_model import LanguageModel
+
+LM_EVAL = "lm_eval"
 
 
-def _manager(key: str, task: str) -> tuple[Any, str]:
-    """(task manager, the task's name there) of a built-in task, or of a YAML file. Raises
-    `UserError`.
+def _task_manager(key: str, task: str) -> tuple[Any, str]:
+    """(task manager, name of the task) of a built-in task or of a YAML file.
+
+    Raises:
+        UserError: if lm-eval is not installed, or the file is missing or names no task.
     """
     try:
         from lm_eval.tasks import TaskManager
     except ImportError:
-        raise UserError(
-            key, task, "lm-eval is not installed.", "Run: pip install 'ratchet-loop[lm-eval]'"
-        ) from None
+        remedy = "Run: pip install 'ratchet-loop[lm-eval]'"
+        raise UserError(key, task, "lm-eval is not installed.", remedy) from None
     path = Path(task)
     if path.suffix not in (".yaml", ".yml"):
         return TaskManager(), task
     if not path.is_file():
-        raise UserError(
-            key, task, "there is no such file.", "Give a task's name, or its YAML file."
-        )
+        remedy = "Give the name of a task, or the path of its YAML file."
+        raise UserError(key, task, "there is no such file.", remedy)
+    name = _task_name(key, path)
+    folder = str(path.parent.absolute())
+    return TaskManager(include_path=folder, include_defaults=False), name
+
+
+def _task_name(key: str, path: Path) -> str:
     import yaml
 
     try:
-        name = yaml.safe_load(path.read_text(encoding="utf-8"))["task"]
+        return str(yaml.safe_load(path.read_text(encoding="utf-8"))["task"])
     except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):
-        raise UserError(
-            key, task, "it names no task.", "Give it `task: NAME`, as lm-eval's own have."
-        ) from None
-    return TaskManager(include_path=str(path.parent.absolute()), include_defaults=False), str(name)
+        remedy = "Add a line `task: NAME`, as in lm-eval's own task files."
+        raise UserError(key, path, "the file does not name its task.", remedy) from None
 
 
 def task_size(key: str, task: str) -> int:
-    """Documents of a task. Raises `UserError` where it cannot be loaded."""
-    manager, name = _manager(key, task)
+    """The number of documents of a task.
+
+    Raises:
+        UserError: if the task cannot be loaded.
+    """
+    manager, name = _task_manager(key, task)
     try:
-        loaded = (
-            manager.load([name])["tasks"]
-            if hasattr(manager, "load")
-            else manager.load_task_or_group([name])
-        )
+        if hasattr(manager, "load"):
+            loaded = manager.load([name])["tasks"]
+        else:
+            loaded = manager.load_task_or_group([name])
         return len(loaded[name].eval_docs)
-    except Exception as error:  # whatever a task's own loading raises
-        problem = f"the task cannot be loaded ({str(error).splitlines()[0][:150] if str(error) else type(error).__name__})."
-        raise UserError(
-            key, task, problem, "See 'lm-eval ls tasks', or whether its data can be fetched."
-        ) from None
+    except Exception as error:  # a task may raise anything while it loads
+        reason = str(error).splitlines()[0][:150] if str(error) else type(error).__name__
+        problem = f"the task cannot be loaded ({reason})."
+        remedy = "See 'lm-eval ls tasks', and check that its data can be downloaded."
+        raise UserError(key, task, problem, remedy) from None
 
 
-def task_scores(model: LanguageModel, task: str, places: Sequence[int]) -> list[float]:
-    """A model's mark on each of these documents of a task, by the task's first metric."""
+def task_scores(model: LanguageModel, task: str, indices: Sequence[int]) -> list[float]:
+    """The score of a model on each of these documents of a task, by the task's first metric."""
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
-    manager, name = _manager("task", task)
-    with redirect_stderr(
-        StringIO()
-    ):  # a progress bar for each model and chunk, which no option turns off
-        found = simple_evaluate(
+    manager, name = _task_manager("task", task)
+    # No option turns off the progress bar of each model and chunk.
+    with redirect_stderr(StringIO()):
+        results = simple_evaluate(
             model=HFLM(pretrained=model.model, tokenizer=model.tokenizer, batch_size=8),
-            # Places that do not rise are mixed up with others' (lm-eval 0.4.13).
             tasks=[name],
-            samples={name: sorted(places)},
+            # lm-eval 0.4.13 mixes up documents whose indices are not in rising order.
+            samples={name: sorted(indices)},
             task_manager=manager,
             bootstrap_iters=0,
             log_samples=True,
         )
-    rows = found["samples"][name]
-    marks = {int(row["doc_id"]): float(row[row["metrics"][0]]) for row in rows}
-    return [marks[place] for place in places]
+    rows = results["samples"][name]
+    scores = {int(row["doc_id"]): float(row[row["metrics"][0]]) for row in rows}
+    return [scores[index] for index in indices]
 
 
-class HarnessTask(NamedSuite):
-    """See `loop.gate.suites.base.Suite`: the documents of one task, by their places."""
+class LmEvalTask(NamedSuite):
+    """The documents of one task, by their indices."""
 
     metric = "score"
     chunk = 64
@@ -97,16 +109,15 @@ class HarnessTask(NamedSuite):
     def __init__(self, store: Store, name: str, config: SuiteConfig, salt: str) -> None:
         self._task = config.file
         size = task_size(f"gate.suites.{name}.file", config.file)
-        super().__init__(
-            store, name, config, salt, {str(place): (str(place), place) for place in range(size)}
-        )
+        items = {str(index): (str(index), index) for index in range(size)}
+        super().__init__(store, name, config, salt, items)
 
+    @override
     def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
-        """See `Suite`."""
-        return scorer.harness(self._task, [item.content for item in items])
+        return scorer.lm_eval(self._task, [item.content for item in items])
 
 
 def task_digest(config: SuiteConfig) -> str:
-    """Key of a task: its name, or what its file says."""
+    """The key of a task: of its name, or of the text of its file."""
     path = Path(config.file)
     return content_key(path.read_text(encoding="utf-8") if path.is_file() else config.file)

@@ -1,44 +1,46 @@
-"""How varied, how long, and how far from the anchor's is what models write: measures of several
-samples a prompt.
-"""
+"""Suites on sampled texts: how varied and how long they are, and how far the model has drifted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from typing_extensions import override
+
 from infra.store import Store
 from loop.gate.config import LOWER_IS_BETTER, SuiteConfig
 from loop.gate.estimates import distinct_n, hundreds_of_words, self_bleu, word_entropy
-from loop.gate.suites.base import FileSuite, Item, Scorer
+from loop.gate.suites.base import Item, Scorer
+from loop.gate.suites.item_files import FileSuite
 
-OF_TEXTS: dict[str, Callable[[Sequence[str]], float]] = {
+TEXT_MEASURES: dict[str, Callable[[Sequence[str]], float]] = {
     "distinct_2": distinct_n,
     "self_bleu": self_bleu,
     "word_entropy": word_entropy,
     "length": hundreds_of_words,
 }
-"""Measures of the samples of one prompt."""
+"""Measures of the texts that were sampled for one prompt."""
 DRIFT = "kl_to_anchor"
-MEASURES = (*OF_TEXTS, DRIFT)
+VARIETY_MEASURES = (*TEXT_MEASURES, DRIFT)
 CLIPS = {"word_entropy": 2.0, DRIFT: 2.0}
-"""Differences beyond which more does not count, in bits a word and nats a token; of shares it is 1.
-"""
+"""Largest difference that counts, in bits a word and in nats a token. For shares it is 1."""
 
 
-def measured(
+def variety_scores(
     name: str, scorer: Scorer, prompts: Sequence[str], seed: int, asked: bool
 ) -> list[list[float]]:
-    """A measure of each prompt's samples, for each model; see `Scorer.samples`."""
+    """One measure of the texts sampled for each prompt, one row for each model.
+
+    With `asked` the texts are answers to the prompts, otherwise continuations of them.
+    """
     if name == DRIFT:
         return scorer.drift(prompts, seed, asked)
-    of = OF_TEXTS[name]
-    return [[of(texts) for texts in of_model] for of_model in scorer.samples(prompts, seed, asked)]
+    measure = TEXT_MEASURES[name]
+    rows = scorer.samples(prompts, seed, asked)
+    return [[measure(texts) for texts in by_prompt] for by_prompt in rows]
 
 
 class SampledAnswers(FileSuite):
-    """Every model answers each prompt several times at temperature 1; how varied, long or far off
-    that is.
-    """
+    """Every model answers each prompt several times at temperature 1; one measure is taken."""
 
     chunk = 16
 
@@ -48,12 +50,7 @@ class SampledAnswers(FileSuite):
         self.higher_is_better = config.kind not in LOWER_IS_BETTER
         self.clip = CLIPS.get(config.kind, 1.0)
 
+    @override
     def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
-        """See `Suite`."""
-        return measured(
-            self.metric,
-            scorer,
-            [item.content.prompt for item in items],
-            items[0].position,
-            asked=True,
-        )
+        prompts = [item.content.prompt for item in items]
+        return variety_scores(self.metric, scorer, prompts, items[0].position, asked=True)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from infra.console import note
-from infra.records import Checkpoint, Decision, Evaluation, ItemScore, unit_hash
+from infra.records import Checkpoint, Decision, Document, Evaluation, ItemScore, unit_hash
 from infra.store import Store
 from loop.gate.config import GateConfig
 from loop.gate.estimates import clustered_mean_and_error, window
 from loop.gate.suites.base import Scorer
-from loop.gate.trial.trial import GAIN
+from loop.gate.trial.suite_test import GAIN
 
-EXAM = "sealed_exam"
-BITS = "bits_per_byte_sealed"
-"""Of its own, so that nothing that asks for the gate's measure can find it."""
+EXAM_SUITE = "sealed_exam"
+SEALED_BITS = "bits_per_byte_sealed"
+"""A name of its own, so that no query for the gate's measure can return it."""
 
 
 @dataclass(frozen=True)
-class Exam:
-    """A promoted candidate and the anchor, which `scorer` holds as its first and its last model."""
+class SealedExam:
+    """A promoted candidate and the anchor: the first and the last model that `scorer` holds."""
 
     store: Store
     config: GateConfig
@@ -29,53 +30,68 @@ class Exam:
     salt: str
 
     def is_due(self) -> bool:
-        """Whether the candidate was promoted and has not sat it."""
-        sat = any(
-            e.suite == EXAM and e.attempt == self.decision.attempt for e in self.store.evaluations()
+        """Whether the candidate was promoted and the exam has not been run for it."""
+        is_done = any(
+            e.suite == EXAM_SUITE and e.attempt == self.decision.attempt
+            for e in self.store.gate.evaluations()
         )
-        return self.decision.outcome == "promote" and self.config.exam_documents > 0 and not sat
+        is_promoted = self.decision.outcome == "promote"
+        return is_promoted and self.config.exam_documents > 0 and not is_done
 
-    def sit(self) -> None:
-        """Score both on sealed documents; what comes out is only stored.
+    def run(self) -> None:
+        """Score both models on the sealed documents and store the scores; nothing else reads them.
 
-        The documents are drawn by the run's salt alone: the same in each generation, but for what
-        the crawl has added.
+        The documents depend only on the salt of the run: they are the same in each generation,
+        apart from documents that the crawl has added.
         """
-        documents = sorted(
-            self.store.documents("sealed"), key=lambda d: unit_hash(self.salt, EXAM, d.document_id)
-        )
-        documents = documents[: self.config.exam_documents]
+        documents = self._documents()
         if not documents:
             note("sealed exam: there are no sealed documents (crawl.sealed_share)")
             return
-        attempt, units = self.decision.attempt, [d.url for d in documents]
         texts = [window(d.text, self.config.document_chars, d.document_id) for d in documents]
         rows = self.scorer.bits(texts)
-        pairs = ((self.decision.candidate, rows[0]), (self.anchor.digest, rows[-1]))
-        scores = [
-            ItemScore(
-                attempt, EXAM, d.document_id, i, digest, bits[i], len(texts[i].encode()), "", d.url
-            )
-            for digest, bits in pairs
-            for i, d in enumerate(documents)
-        ]
-        gains = [anchor - own for own, anchor in zip(rows[0], rows[-1], strict=True)]
-        measures = [
-            *((BITS, digest, bits) for digest, bits in pairs),
-            (GAIN, self.decision.candidate, gains),
-        ]
-        self.store.add_item_scores(scores)
-        self.store.add_evaluations(
+        own, anchor = rows[0], rows[-1]
+        bits = {self.decision.candidate: own, self.anchor.digest: anchor}
+        units = [d.url for d in documents]
+        gains = [b - a for a, b in zip(own, anchor, strict=True)]
+        self.store.gate.add_item_scores(self._item_scores(bits, documents, texts))
+        self.store.gate.add_evaluations(
             [
-                Evaluation(
-                    attempt,
-                    self.decision.generation,
-                    EXAM,
-                    metric,
-                    digest,
-                    *clustered_mean_and_error(values, units),
-                    len(values),
-                )
-                for metric, digest, values in measures
+                *(
+                    self._evaluation(SEALED_BITS, digest, row, units)
+                    for digest, row in bits.items()
+                ),
+                self._evaluation(GAIN, self.decision.candidate, gains, units),
             ]
         )
+
+    def _documents(self) -> list[Document]:
+        documents = self.store.crawl.documents("sealed")
+        documents.sort(key=lambda d: unit_hash(self.salt, EXAM_SUITE, d.document_id))
+        return documents[: self.config.exam_documents]
+
+    def _item_scores(
+        self, bits: dict[str, list[float]], documents: Sequence[Document], texts: Sequence[str]
+    ) -> list[ItemScore]:
+        return [
+            ItemScore(
+                attempt=self.decision.attempt,
+                suite=EXAM_SUITE,
+                item_id=document.document_id,
+                position=i,
+                model_digest=digest,
+                value=row[i],
+                size=len(texts[i].encode()),
+                detail="",
+                unit=document.url,
+            )
+            for digest, row in bits.items()
+            for i, document in enumerate(documents)
+        ]
+
+    def _evaluation(
+        self, metric: str, digest: str, values: Sequence[float], units: Sequence[str]
+    ) -> Evaluation:
+        mean, error = clustered_mean_and_error(values, units)
+        attempt, generation = self.decision.attempt, self.decision.generation
+        return Evaluation(attempt, generation, EXAM_SUITE, metric, digest, mean, error, len(values))

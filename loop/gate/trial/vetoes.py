@@ -1,6 +1,4 @@
-"""Vetoes: what speaks against a candidate whatever its scores, found before any held-out document
-is spent.
-"""
+"""Vetoes: reasons to reject a candidate before any held-out document is used up."""
 
 from __future__ import annotations
 
@@ -15,11 +13,11 @@ from infra.console import note
 from infra.records import Document, Evaluation, ItemScore, Sample, unit_hash
 from judges.verifying.checks import Claim
 from loop.gate.estimates import clustered_mean_and_error, window, worse_p_value
-from loop.gate.suites.variety import DRIFT, OF_TEXTS, measured
-from loop.gate.trial.contenders import Attempt
+from loop.gate.suites.variety import DRIFT, TEXT_MEASURES, variety_scores
+from loop.gate.trial.context import GateContext
 
-EXAMPLES = "executed_examples"
-CONTINUATIONS = "continuations"
+EXAMPLES_SUITE = "executed_examples"
+CONTINUATIONS_SUITE = "continuations"
 EXAMPLES_ALPHA = 0.05
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -32,169 +30,166 @@ TEXT_CHARS = 200
 
 
 class Vetoes:
-    """Checks one candidate; what they read of the gate pool is neither burned nor scored in bits
-    per byte.
+    """The checks of one candidate.
+
+    They read documents of the gate pool, but do not use them up and do not score their bits per
+    byte.
     """
 
-    def __init__(self, attempt: Attempt) -> None:
-        self._attempt, self._config = attempt, attempt.config
+    def __init__(self, context: GateContext) -> None:
+        self._context, self._config = context, context.config
 
-    def found(self) -> list[str]:
-        """A sentence for each veto; empty where there is none."""
+    def reasons(self) -> list[str]:
+        """One sentence for each veto; empty if there is none."""
         checks = (self._tokenizer, self._drift, self._repetition, self._examples)
-        return [problem for check in checks if (problem := check())]
+        return [reason for check in checks if (reason := check())]
 
     def _tokenizer(self) -> str:
-        """Another tokenizer makes bits per byte, and every stored token id, incomparable."""
-        own, champion = (
-            Path(m.path) for m in (self._attempt.candidate, self._attempt.rivals.champion)
-        )
+        """With another tokenizer, bits per byte and stored token ids cannot be compared."""
+        context = self._context
+        own, champion = Path(context.candidate.path), Path(context.rivals.champion.path)
         for name in TOKENIZER_FILES:
-            digests = [
-                file_digest(f / name) if (f / name).exists() else "" for f in (own, champion)
-            ]
-            if digests[0] != digests[1]:
+            if _digest_or_empty(own / name) != _digest_or_empty(champion / name):
                 return f"the tokenizer changed ({name})"
         return ""
 
     @cached_property
     def _texts(self) -> dict[str, tuple[str, str]]:
-        """(unit, beginning) of held-out documents, others in each attempt, by id."""
+        """(unit, beginning) by document id: held-out documents, different ones in each attempt."""
         chosen = self._documents("texts")[: self._config.veto_texts]
         return {d.document_id: (d.url, window(d.text, TEXT_CHARS, d.document_id)) for d in chosen}
 
     def _documents(self, purpose: str) -> list[Document]:
-        documents = self._attempt.store.documents("gate")
+        """The documents of the gate pool, in an order that depends on purpose and attempt."""
+        context = self._context
+        documents = context.store.crawl.documents("gate")
         documents.sort(
-            key=lambda d: unit_hash(
-                self._attempt.salt, purpose, self._attempt.number, d.document_id
-            )
+            key=lambda d: unit_hash(context.salt, purpose, context.number, d.document_id)
         )
         return documents
 
     def _drift(self) -> str:
+        """The candidate must not have moved too far from the anchor."""
         if not self._texts:
             return ""
         value = self._continued(DRIFT)[0]
         if not value <= self._config.max_kl:  # NaN is a veto
-            return f"KL to the anchor is {value:.2f} nats a token, above {self._config.max_kl:g} (gate.max_kl)"
+            bound = f"above {self._config.max_kl:g} (gate.max_kl)"
+            return f"KL to the anchor is {value:.2f} nats a token, {bound}"
         return ""
 
     def _repetition(self) -> str:
-        """Texts that all models go on with: the candidate must not have begun to repeat itself."""
+        """The candidate's continuations must not have become repetitive."""
         if not self._texts:
             return ""
-        candidate, champion = {name: self._continued(name)[:2] for name in OF_TEXTS}["distinct_2"]
+        # All measures are computed, for the report; one of them decides.
+        means = {name: self._continued(name)[:2] for name in TEXT_MEASURES}
+        candidate, champion = means["distinct_2"]
         if candidate < self._config.min_distinct_ratio * champion:
             return f"distinct-2 fell from {champion:.2f} to {candidate:.2f}"
         return ""
 
     def _continued(self, name: str) -> list[float]:
-        """Each model's mean of a measure over its continuations of the texts."""
-        attempt, units = self._attempt, {key: unit for key, (unit, _) in self._texts.items()}
+        """The mean of a measure over the continuations that each model writes."""
+        context, units = self._context, {key: unit for key, (unit, _) in self._texts.items()}
         texts = [text for _, text in self._texts.values()]
-        rows = measured(name, attempt.scorer, texts, attempt.number, asked=False)
-        digests = [model.digest for model in attempt.rivals.models(attempt.candidate)]
-        self._keep(
-            CONTINUATIONS,
-            f"{CONTINUATIONS}/{name}",
-            name,
-            units,
-            dict(zip(digests, rows, strict=True)),
-        )
+        rows = variety_scores(name, context.scorer, texts, context.number, asked=False)
+        by_model = dict(zip([model.digest for model in context.models], rows, strict=True))
+        self._store_scores(f"{CONTINUATIONS_SUITE}/{name}", units, by_model)
+        self._store_means(CONTINUATIONS_SUITE, name, units, by_model)
         return [float(np.mean(row)) for row in rows]
 
     def _examples(self) -> str:
-        """Executed examples of held-out pages: the candidate must not answer significantly fewer
-        right.
-        """
+        """The candidate must not answer significantly fewer executed examples right."""
         samples = self._example_samples()
         if not samples:
             note("veto on executed examples: no held-out page has one")
             return ""
-        rows = self._attempt.scorer.answers([s.prompt for s in samples])
-        right = [
-            self._attempt.verifier.check(
-                [Claim(s.check, s.completion, text) for s, text in zip(samples, texts, strict=True)]
-            )
-            for texts in rows
-        ]
-        pair = self._attempt.candidate.digest, self._attempt.rivals.champion.digest
-        marks = {
-            digest: [float(mark) for mark in of_model]
-            for digest, of_model in zip(pair, right, strict=True)
-        }
-        details = {
-            digest: [text[:200] for text in texts] for digest, texts in zip(pair, rows, strict=True)
-        }
-        self._keep(
-            EXAMPLES,
-            EXAMPLES,
-            "accuracy",
-            {s.sample_id: s.document_id for s in samples},
-            marks,
-            details,
-        )
+        answers = self._context.scorer.answers([s.prompt for s in samples])
+        right = [self._are_right(samples, texts) for texts in answers]
+        self._store_examples(samples, answers, right)
         p_value = worse_p_value(right[0], right[1])
         if p_value >= EXAMPLES_ALPHA:
             return ""
         counts = f"{sum(right[0])} of {len(samples)} examples right, the champion {sum(right[1])}"
         return f"answers {counts} (p {p_value:.3f})"
 
-    def _example_samples(self) -> list[Sample]:
-        documents = [d for d in self._documents("guard") if ">>>" in d.text][
-            : self._config.veto_prompts
-        ]
-        results = self._attempt.verifier.verify(documents, self._attempt.generation)
-        samples = list(
-            {s.sample_id: s for result in results for s in result.demonstrations}.values()
-        )
-        samples.sort(
-            key=lambda s: unit_hash(self._attempt.salt, "guard", self._attempt.number, s.sample_id)
-        )
-        return samples[: self._config.veto_prompts]
+    def _are_right(self, samples: Sequence[Sample], texts: Sequence[str]) -> list[bool]:
+        pairs = zip(samples, texts, strict=True)
+        return self._context.verifier.check([Claim(s.check, s.completion, t) for s, t in pairs])
 
-    def _keep(
+    def _example_samples(self) -> list[Sample]:
+        context, limit = self._context, self._config.veto_prompts
+        documents = [d for d in self._documents("guard") if ">>>" in d.text][:limit]
+        results = context.verifier.verify(documents, context.generation)
+        by_id = {s.sample_id: s for result in results for s in result.demonstrations}
+        samples = list(by_id.values())
+        samples.sort(key=lambda s: unit_hash(context.salt, "guard", context.number, s.sample_id))
+        return samples[:limit]
+
+    def _store_examples(
+        self,
+        samples: Sequence[Sample],
+        answers: Sequence[Sequence[str]],
+        right: Sequence[Sequence[bool]],
+    ) -> None:
+        digests = self._context.candidate.digest, self._context.rivals.champion.digest
+        marks = {d: [float(m) for m in row] for d, row in zip(digests, right, strict=True)}
+        texts = {d: [t[:200] for t in row] for d, row in zip(digests, answers, strict=True)}
+        units = {s.sample_id: s.document_id for s in samples}
+        self._store_scores(EXAMPLES_SUITE, units, marks, texts)
+        self._store_means(EXAMPLES_SUITE, "accuracy", units, marks)
+
+    def _store_scores(
         self,
         suite: str,
-        items: str,
-        metric: str,
         units: Mapping[str, str],
         rows: Mapping[str, Sequence[float]],
         details: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        """Store each item's score by each model, as suite `items`, and the means with their errors,
-        as `suite`.
-        """
-        attempt, ids = self._attempt, list(units)
-        attempt.store.add_item_scores(
+        """Store the score of each item by each model; `units` gives the unit of each item id."""
+        self._context.store.gate.add_item_scores(
             [
                 ItemScore(
-                    attempt.number,
-                    items,
-                    ids[i],
-                    i,
-                    digest,
-                    value,
-                    1,
-                    details[digest][i] if details else "",
-                    units[ids[i]],
+                    attempt=self._context.number,
+                    suite=suite,
+                    item_id=item_id,
+                    position=i,
+                    model_digest=digest,
+                    value=values[i],
+                    size=1,
+                    detail=details[digest][i] if details else "",
+                    unit=unit,
                 )
                 for digest, values in rows.items()
-                for i, value in enumerate(values)
+                for i, (item_id, unit) in enumerate(units.items())
             ]
         )
-        attempt.store.add_evaluations(
+
+    def _store_means(
+        self,
+        suite: str,
+        metric: str,
+        units: Mapping[str, str],
+        rows: Mapping[str, Sequence[float]],
+    ) -> None:
+        """Store the mean of each model, with its standard error clustered by unit."""
+        context, unit_names = self._context, list(units.values())
+        self._context.store.gate.add_evaluations(
             [
                 Evaluation(
-                    attempt.number,
-                    attempt.generation,
+                    context.number,
+                    context.generation,
                     suite,
                     metric,
                     digest,
-                    *clustered_mean_and_error(values, list(units.values())),
+                    *clustered_mean_and_error(values, unit_names),
                     len(values),
                 )
                 for digest, values in rows.items()
             ]
         )
+
+
+def _digest_or_empty(file: Path) -> str:
+    return file_digest(file) if file.exists() else ""

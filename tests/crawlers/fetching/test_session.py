@@ -38,7 +38,9 @@ def site(host: str, number: int) -> dict[str, Answer]:
 def fetched(crawler: Crawler) -> set[str]:
     return {
         u
-        for (u,) in crawler.store._rows("SELECT url FROM page WHERE status = 200 AND kind = 'page'")
+        for (u,) in crawler.store.database.rows(
+            "SELECT url FROM page WHERE status = 200 AND kind = 'page'"
+        )
     }
 
 
@@ -102,7 +104,7 @@ def test_what_robots_txt_forbids_is_never_asked(crawler_of: Any) -> None:
     crawler = crawler_of([ROOT], answers)
     crawler.crawl()
     assert f"{ROOT}1" not in crawler.world.asked
-    assert (f"{ROOT}1", "forbidden", FORBIDDEN) in crawler.store.frontier_reasons()
+    assert (f"{ROOT}1", "forbidden", FORBIDDEN) in crawler.store.crawl.frontier_reasons()
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,7 @@ def test_a_host_that_asks_for_a_long_rest_does_not_hold_up_the_crawl(crawler_of:
     crawler.crawl()
     assert fetched(crawler) == set(site("b.example", 3))
     assert crawler.loop.now < 1_000_000 + 3600
-    assert crawler.store.crawl_counts(1)["waiting"] == 1, "it is asked again another time"
+    assert crawler.store.crawl.counts(1)["waiting"] == 1, "it is asked again another time"
 
 
 def test_a_failing_page_is_tried_three_times_and_given_up(crawler_of: Any) -> None:
@@ -174,7 +176,7 @@ def test_a_failing_page_is_tried_three_times_and_given_up(crawler_of: Any) -> No
     crawler = crawler_of([ROOT], answers)
     crawler.crawl()
     assert crawler.world.asked.count(f"{ROOT}1") == 3
-    assert (f"{ROOT}1", "failed", "HTTP 500") in crawler.store.frontier_reasons()
+    assert (f"{ROOT}1", "failed", "HTTP 500") in crawler.store.crawl.frontier_reasons()
 
 
 def test_redirects_return_to_the_frontier_and_pass_every_rule(crawler_of: Any) -> None:
@@ -205,7 +207,9 @@ def test_unchanged_pages_cost_a_304_and_are_asked_less_and_less_often(crawler_of
     log = [r for r in crawler.log() if r.url == f"{ROOT}0"]
     assert [r.status for r in log][:3] == [200, 304, 304]
     assert 3 <= len(log) < 11, "a page that never changes is left alone for longer than a day"
-    assert crawler.store._rows("SELECT count(*) FROM document WHERE url LIKE '%/0'") == [(1,)]
+    assert crawler.store.database.rows("SELECT count(*) FROM document WHERE url LIKE '%/0'") == [
+        (1,)
+    ]
 
 
 def test_sitemaps_feeds_and_canonical_links_lead_to_pages(crawler_of: Any) -> None:
@@ -230,7 +234,7 @@ def test_sitemaps_feeds_and_canonical_links_lead_to_pages(crawler_of: Any) -> No
     }
     crawler = crawler_of([ROOT], answers)
     crawler.crawl()
-    documents = {u for (u,) in crawler.store._rows("SELECT url FROM document")}
+    documents = {u for (u,) in crawler.store.database.rows("SELECT url FROM document")}
     assert documents == {ROOT, f"{ROOT}real", f"{ROOT}hidden", f"{ROOT}news"}
 
 
@@ -252,19 +256,21 @@ def test_denied_pages_keep_metadata_and_never_text_or_body(crawler_of: Any) -> N
     }
     crawler = crawler_of([ROOT], answers)
     crawler.crawl()
-    row = crawler.store._rows(
+    row = crawler.store.database.rows(
         "SELECT status, train, evaluate, warc_file FROM page WHERE url LIKE '%/no'"
     )
     assert row == [(200, "deny", "deny", "")]
-    assert crawler.store._rows("SELECT count(*) FROM document WHERE url LIKE '%/no'") == [(0,)]
-    reason = crawler.store._rows(
+    assert crawler.store.database.rows("SELECT count(*) FROM document WHERE url LIKE '%/no'") == [
+        (0,)
+    ]
+    reason = crawler.store.database.rows(
         "SELECT purpose, reason, evidence FROM permission ORDER BY purpose"
     )
     assert reason == [
         ("evaluate", "meta robots noai", "noai"),
         ("train", "meta robots noai", "noai"),
     ]
-    assert ("denied: meta robots noai", 1) in crawler.store.drop_counts(1)
+    assert ("denied: meta robots noai", 1) in crawler.store.crawl.drop_counts(1)
 
 
 def test_budgets_of_generation_host_and_domain_hold(crawler_of: Any) -> None:
@@ -278,7 +284,9 @@ def test_budgets_of_generation_host_and_domain_hold(crawler_of: Any) -> None:
     crawler = crawler_of(seeds, answers, host_pages=8, domain_pages=10)
     crawler.crawl(pages=100)
     counts = dict(
-        crawler.store._rows("SELECT host, count(*) FROM page WHERE kind = 'page' GROUP BY host")
+        crawler.store.database.rows(
+            "SELECT host, count(*) FROM page WHERE kind = 'page' GROUP BY host"
+        )
     )
     assert counts["a.example"] == counts["b.example"] == 8
     assert counts["x.example.org"] + counts["y.example.org"] == 10

@@ -78,11 +78,11 @@ def put(
     )
     rows = CrawlRows(generation, CONFIG.limits(1), pages=[page], records=[b""])
     add_document(rows, document, found)
-    store.commit_crawl(rows)
+    store.crawl.commit(rows)
 
 
 def statuses(store: Store) -> dict[str, str]:
-    return dict(store._rows("SELECT document_id, status FROM document"))
+    return dict(store.database.rows("SELECT document_id, status FROM document"))
 
 
 def test_policy_language_and_canaries_filter_with_their_reasons(store: Store) -> None:
@@ -98,7 +98,11 @@ def test_policy_language_and_canaries_filter_with_their_reasons(store: Store) ->
         "french": "filtered",
         "marked": "contaminated",
     }
-    assert dict(store.drop_counts(1)) == {"too little text": 1, "another language": 1, CANARY: 1}
+    assert dict(store.crawl.drop_counts(1)) == {
+        "too little text": 1,
+        "another language": 1,
+        CANARY: 1,
+    }
 
 
 def test_exact_and_near_duplicates_become_one_cluster_of_which_the_longest_is_kept(
@@ -111,10 +115,10 @@ def test_exact_and_near_duplicates_become_one_cluster_of_which_the_longest_is_ke
     put(store, "other", text_of(2))
     curate(store, CONFIG, 1)
     assert statuses(store) == {"a": "duplicate", "b": "duplicate", "c": "kept", "other": "kept"}
-    assert store._rows("SELECT DISTINCT cluster_size FROM document WHERE cluster_id = 'c'") == [
-        (3,)
-    ]
-    assert dict(store.drop_counts(1)) == {DUPLICATE: 2}
+    assert store.database.rows(
+        "SELECT DISTINCT cluster_size FROM document WHERE cluster_id = 'c'"
+    ) == [(3,)]
+    assert dict(store.crawl.drop_counts(1)) == {DUPLICATE: 2}
 
 
 def test_near_duplicates_never_straddle_pools(store: Store) -> None:
@@ -123,7 +127,7 @@ def test_near_duplicates_never_straddle_pools(store: Store) -> None:
         put(store, f"{i}a", base, pool="gate" if i % 2 else "train")
         put(store, f"{i}b", edited(base), pool="train" if i % 2 else "sealed")
     curate(store, CONFIG, 1)
-    kept = store._rows(
+    kept = store.database.rows(
         "SELECT cluster_id, count(*), count(DISTINCT pool) FROM document WHERE status = 'kept' GROUP BY ALL"
     )
     assert len(kept) == 30
@@ -144,7 +148,9 @@ def test_clusters_grow_over_generations_and_held_out_texts_stay(store: Store) ->
     put(store, "train", edited(base, 50), generation=2)
     curate(store, CONFIG, 2)
     assert statuses(store) == {"old": "kept", "longer": "duplicate", "train": "duplicate"}
-    assert store._rows("SELECT DISTINCT cluster_id, cluster_size FROM document") == [("old", 3)]
+    assert store.database.rows("SELECT DISTINCT cluster_id, cluster_size FROM document") == [
+        ("old", 3)
+    ]
 
 
 def test_a_longer_training_text_takes_the_place_of_its_older_twin(store: Store) -> None:
@@ -162,7 +168,7 @@ def test_a_text_between_two_old_clusters_joins_them_to_nothing(store: Store) -> 
     put(store, "b", b, pool="gate")
     curate(store, CONFIG, 1)
     put(store, "both", f"{a} {b}", generation=2)
-    store._connection.execute(
+    store.database.connection.execute(
         "INSERT INTO band SELECT 'both', band, key, 2 FROM band WHERE document_id IN ('a', 'b')"
     )
     curate(store, CONFIG, 2)
@@ -182,7 +188,7 @@ def test_training_text_with_held_out_passages_is_contaminated(store: Store) -> N
         "quote": "kept",
         "whole": "contaminated",
     }
-    assert dict(store.drop_counts(1)) == {CONTAMINATED: 2}
+    assert dict(store.crawl.drop_counts(1)) == {CONTAMINATED: 2}
 
 
 def test_a_new_held_out_text_that_was_trained_on_before_is_no_longer_held_out(store: Store) -> None:
@@ -234,7 +240,7 @@ def test_curating_again_changes_nothing_and_another_policy_decides_anew(store: S
     put(store, "short", "too short")
     assert curate(store, CONFIG.model_copy(update={"policy": "web-1"}), 1) == {"filtered": 2}
     assert curate(store, CONFIG, 1) == {}
-    assert store.reconsider_filtered() == 2
+    assert store.curation.reconsider_filtered() == 2
     assert curate(store, CONFIG, 1) == {"filtered": 1, "kept": 1}
 
 
@@ -242,7 +248,7 @@ def test_diversity_is_the_effective_number(store: Store) -> None:
     for i in range(8):
         put(store, f"{i}", text_of(i), language="en" if i < 4 else "de")
     curate(store, CONFIG, 1)
-    found = store.diversity(1)
+    found = store.curation.diversity(1)
     assert found["languages"] == 2
     assert found["effective_languages"] == pytest.approx(2.0)
     assert found["effective_clusters"] == pytest.approx(8.0)
@@ -297,32 +303,32 @@ def test_forgetting_removes_text_samples_and_bodies_and_names_who_learned(tmp_pa
         "unknown",
         "unknown",
     )
-    store.commit_crawl(
+    store.crawl.commit(
         CrawlRows(1, CONFIG.limits(1), warc.warcinfo("x", now()), pages=[page], records=[body])
     )
     curate(store, CONFIG, 1)
-    store.add_samples(
+    store.labels.add_samples(
         [Sample(f"s-{n}", n, "passage", "", f"secret{n}", "web", 1, 0, 5) for n in ("keep", "gone")]
     )
-    store.add_manifest(1, [("passage", "s-keep"), ("passage", "s-gone")])
+    store.training.add_manifest(1, [("passage", "s-keep"), ("passage", "s-gone")])
     target = tmp_path / "out.jsonl"
-    assert store.export_documents(target, "train", []) == 2
-    removed = store.forget("http://h/gone", None, "asked to")
+    assert store.forgetting.export_documents(target, "train", []) == 2
+    removed = store.forgetting.forget("http://h/gone", None, "asked to")
     assert removed == {"pages": 2, "documents": 1, "samples": 1}
-    assert store.learned_from("http://h/gone", None) == [(1, "undecided", 1)]
-    assert store.renew_exports() == [str(target)]
+    assert store.forgetting.learned_from("http://h/gone", None) == [(1, "undecided", 1)]
+    assert store.forgetting.renew_exports() == [str(target)]
     assert "secretgone" not in target.read_text()
     assert "secretkeep" in target.read_text()
-    assert [d.document_id for d in store.documents("train")] == ["keep"]
-    assert store._rows("SELECT sample_id FROM sample") == [("s-keep",)]
-    assert store.body_record("p-more") == b""
+    assert [d.document_id for d in store.crawl.documents("train")] == ["keep"]
+    assert store.database.rows("SELECT sample_id FROM sample") == [("s-keep",)]
+    assert store.crawl.body_record("p-more") == b""
     put(store, "gone2", text_of(7))
-    store.commit_crawl(
+    store.crawl.commit(
         CrawlRows(
             2, CONFIG.limits(1), pages=[replace(page, page_id="p-later", visit=2)], records=[body]
         )
     )
-    assert store._rows("SELECT count(*) FROM page WHERE page_id = 'p-later'") == [(0,)], (
+    assert store.database.rows("SELECT count(*) FROM page WHERE page_id = 'p-later'") == [(0,)], (
         "it never comes back"
     )
     store.close()

@@ -34,9 +34,9 @@ def write_warc(path: Path, pages: dict[str, bytes], status: int = 200) -> None:
 
 
 def ingest(store: Store, config: CrawlConfig, pages: int = 100, generation: int = 1) -> int:
-    store.start_crawl(generation, [], 1)
+    store.crawl.start(generation, [], 1)
     with source_of(config).open() as opening:
-        number = IngestWorker(config, "salt", store).ingest(
+        number = IngestWorker(config, "salt", store.crawl).ingest(
             opening.captures, generation, config.limits(pages)
         )
     curate(store, config, generation)
@@ -103,7 +103,7 @@ def test_a_source_of_ones_own_by_dotted_path() -> None:
 def test_a_folder_becomes_documents(folder: Path, store: Store) -> None:
     config = CrawlConfig(source="files", paths=[str(folder)], policy="lenient-1")
     assert ingest(store, config) == 3
-    rows = store._rows("SELECT url, text FROM document WHERE status = 'kept' ORDER BY url")
+    rows = store.database.rows("SELECT url, text FROM document WHERE status = 'kept' ORDER BY url")
     assert [url for url, _ in rows] == [
         "file:///one.html",
         "file:///sub/two.md",
@@ -111,7 +111,9 @@ def test_a_folder_becomes_documents(folder: Path, store: Store) -> None:
     ]
     assert "Sentence 7 about beta" in rows[1][1]
     assert warc.read_one(
-        store.body_record(store._rows("SELECT page_id FROM page WHERE url LIKE '%one%'")[0][0])
+        store.crawl.body_record(
+            store.database.rows("SELECT page_id FROM page WHERE url LIKE '%one%'")[0][0]
+        )
     ).body == article("alpha")
 
 
@@ -128,8 +130,8 @@ def test_warc_files_obey_the_same_permission_rules(tmp_path: Path, store: Store)
         },
     )
     ingest(store, CrawlConfig(source="warc", paths=[str(tmp_path)], policy="lenient-1"))
-    assert store._rows("SELECT url FROM document") == [("http://open.example/1",)]
-    assert dict(store.drop_counts(1)) == {
+    assert store.database.rows("SELECT url FROM document") == [("http://open.example/1",)]
+    assert dict(store.crawl.drop_counts(1)) == {
         "forbidden by robots.txt": 1,
         "denied: robots.txt ai-train": 1,
         "denied: meta robots noai": 1,
@@ -145,7 +147,9 @@ def test_reading_goes_on_where_it_stopped(tmp_path: Path, store: Store) -> None:
     assert ingest(store, config, pages=4, generation=2) == 4
     assert ingest(store, config, pages=40, generation=3) == 2
     assert ingest(store, config, pages=40, generation=4) == 0
-    assert store._rows("SELECT generation, count(*) FROM page GROUP BY ALL ORDER BY ALL") == [
+    assert store.database.rows(
+        "SELECT generation, count(*) FROM page GROUP BY ALL ORDER BY ALL"
+    ) == [
         (1, 4),
         (2, 4),
         (3, 2),
@@ -169,13 +173,13 @@ def test_wet_files_give_their_text_as_it_is(tmp_path: Path, store: Store) -> Non
             )
         )
     ingest(store, CrawlConfig(source="warc", paths=[str(tmp_path)], policy="lenient-1"))
-    assert [d[0] for d in store._rows("SELECT text FROM document")] == [text]
+    assert [d[0] for d in store.database.rows("SELECT text FROM document")] == [text]
 
 
 def test_a_body_over_the_limit_is_counted_and_not_kept(tmp_path: Path, store: Store) -> None:
     write_warc(tmp_path / "a.warc.gz", {"http://h.example/big": b"x" * 5000})
     ingest(store, CrawlConfig(source="warc", paths=[str(tmp_path)], max_body_bytes=1000))
-    assert store.drop_counts(1) == [("body too large", 1)]
+    assert store.crawl.drop_counts(1) == [("body too large", 1)]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from infra.errors import UserError
 from infra.records import Checkpoint, Decision, Document, Judgment, Page, Sample, now
 from infra.store import Store
 from infra.store.frontier.records import HostVisit, Link, Outcome, State
-from infra.store.reading import open_for_reading
+from infra.store.reader import open_reader
 from infra.store.tables.crawl import CrawlRows
 
 
@@ -64,7 +64,9 @@ def link(url: str) -> Link:
 
 
 def leased(store: Store, generation: int = 1) -> list[str]:
-    return [x.url for host in store.lease_hosts(0, generation, 5, 10, LIMITS) for x in host.leases]
+    return [
+        x.url for host in store.crawl.lease_hosts(0, generation, 5, 10, LIMITS) for x in host.leases
+    ]
 
 
 def rows_of(urls: list[str], generation: int = 1) -> CrawlRows:
@@ -84,25 +86,25 @@ def rows_of(urls: list[str], generation: int = 1) -> CrawlRows:
 
 @pytest.fixture
 def crawl(store: Store) -> Store:
-    store.start_crawl(1, [link("http://h/1")], 1)
+    store.crawl.start(1, [link("http://h/1")], 1)
     return store
 
 
 def test_redelivered_results_change_nothing(crawl: Store) -> None:
     rows = rows_of(leased(crawl))
-    crawl.commit_crawl(rows)
-    once = (crawl.crawl_counts(1), crawl.drop_counts(1))
-    size = sum(f.stat().st_size for f in crawl._archive.folder.glob("*"))
-    crawl.commit_crawl(rows)
-    assert (crawl.crawl_counts(1), crawl.drop_counts(1)) == once
-    assert sum(f.stat().st_size for f in crawl._archive.folder.glob("*")) == size, (
+    crawl.crawl.commit(rows)
+    once = (crawl.crawl.counts(1), crawl.crawl.drop_counts(1))
+    size = sum(f.stat().st_size for f in crawl.crawl.archive.folder.glob("*"))
+    crawl.crawl.commit(rows)
+    assert (crawl.crawl.counts(1), crawl.crawl.drop_counts(1)) == once
+    assert sum(f.stat().st_size for f in crawl.crawl.archive.folder.glob("*")) == size, (
         "no body is stored twice"
     )
     assert once[0]["fetched"] == once[0]["documents"] == 1
 
 
 def test_links_join_the_frontier_with_the_results(crawl: Store) -> None:
-    crawl.commit_crawl(rows_of(leased(crawl)))
+    crawl.crawl.commit(rows_of(leased(crawl)))
     assert leased(crawl) == ["http://h/next"]
 
 
@@ -111,13 +113,13 @@ def test_a_process_that_dies_between_rows_and_frontier_loses_nothing(
 ) -> None:
     rows = rows_of(leased(crawl))
     with monkeypatch.context() as broken:
-        broken.setattr(crawl._frontier, "retire", raiser(KeyboardInterrupt))
+        broken.setattr(crawl.frontier, "retire", raiser(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            crawl.commit_crawl(rows)
-    crawl.release_all_leases()
+            crawl.crawl.commit(rows)
+    crawl.crawl.release_all_leases()
     assert leased(crawl) == ["http://h/1"], "it is fetched again"
-    crawl.commit_crawl(rows)
-    assert crawl.crawl_counts(1)["fetched"] == 1
+    crawl.crawl.commit(rows)
+    assert crawl.crawl.counts(1)["fetched"] == 1
     assert leased(crawl) == ["http://h/next"]
 
 
@@ -132,66 +134,70 @@ def test_failed_rows_leave_nothing(crawl: Store) -> None:
     rows = rows_of(leased(crawl))
     rows.signals = [("x", "no number", "many")]  # type: ignore[list-item]
     with pytest.raises(pa.ArrowInvalid):
-        crawl.commit_crawl(rows)
-    assert crawl.crawl_counts(1)["fetched"] == 0
-    crawl.release_all_leases()
-    crawl.commit_crawl(rows_of(leased(crawl)))  # the store goes on working
-    assert crawl.crawl_counts(1)["fetched"] == 1
+        crawl.crawl.commit(rows)
+    assert crawl.crawl.counts(1)["fetched"] == 0
+    crawl.crawl.release_all_leases()
+    crawl.crawl.commit(rows_of(leased(crawl)))  # the store goes on working
+    assert crawl.crawl.counts(1)["fetched"] == 1
 
 
 def test_bodies_are_read_back_after_reopening(tmp_path: Path) -> None:
     path = str(tmp_path / "ratchet.duckdb")
     first = Store(path)
-    first.start_crawl(1, [link("http://h/1")], 1)
-    first.commit_crawl(rows_of(leased(first)))
+    first.crawl.start(1, [link("http://h/1")], 1)
+    first.crawl.commit(rows_of(leased(first)))
     first.close()
     second = Store(path)
-    assert warc.read_one(second.body_record("p-http://h/1-0")).body == b"body"
-    assert second.body_record("no such page") == b""
+    assert warc.read_one(second.crawl.body_record("p-http://h/1-0")).body == b"body"
+    assert second.crawl.body_record("no such page") == b""
     second.close()
 
 
 def test_labelers_values_reach_the_frontier_drawn_towards_the_middle(store: Store) -> None:
-    store.add_documents(
+    store.crawl.add_documents(
         [document("a")], [replace(page("http://h/s/a"), page_id="page-a", section="s")]
     )
-    store.add_samples([Sample(f"s{i}", "a", "passage", "", "x", "web", 1, 0, 1) for i in range(8)])
+    store.labels.add_samples(
+        [Sample(f"s{i}", "a", "passage", "", "x", "web", 1, 0, 1) for i in range(8)]
+    )
     judged = [("scored", 1.0)] * 8 + [("unscored", 0.0)]
-    store.add_judgments(
+    store.labels.add_judgments(
         [
             Judgment(f"j{i}", f"s{i % 8}", "l", "r", "w", s, "", v, "", 1, 1)
             for i, (s, v) in enumerate(judged)
         ]
     )
-    assert store.section_values() == [("h", "s", pytest.approx(0.9))]
+    assert store.crawl.section_values() == [("h", "s", pytest.approx(0.9))]
 
 
 def draw(store: Store, attempt: int, start: int, salt: str = "salt") -> list[Document]:
-    return [found for found, _, _ in store.draw_documents(attempt, start, 4, "document", 4, salt)]
+    return [
+        found for found, _, _ in store.gate.draw_documents(attempt, start, 4, "document", 4, salt)
+    ]
 
 
 def test_documents_of_the_gate_are_burned_once(store: Store) -> None:
-    store.add_documents([document(str(i), "gate") for i in range(10)])
-    store.register_attempt(1, "candidate-1", "champion")
+    store.crawl.add_documents([document(str(i), "gate") for i in range(10)])
+    store.gate.register_attempt(1, "candidate-1", "champion")
     first = draw(store, 1, 0)
     assert draw(store, 1, 0, "other salt") == first, "a resumed attempt draws the same again"
     second = draw(store, 1, 4)
-    store.register_attempt(2, "candidate-2", "champion")
+    store.gate.register_attempt(2, "candidate-2", "champion")
     third = draw(store, 2, 0)
     names = [d.document_id for d in first + second + third]
     assert len(names) == len(set(names)) == 10
 
 
 def test_train_documents_are_never_drawn(store: Store) -> None:
-    store.add_documents([document("a", "train"), document("b", "sealed")])
-    store.register_attempt(1, "c", "champion")
+    store.crawl.add_documents([document("a", "train"), document("b", "sealed")])
+    store.gate.register_attempt(1, "c", "champion")
     assert draw(store, 1, 0) == []
 
 
 def test_attempts_count_up_and_a_resumed_one_keeps_its_number(store: Store) -> None:
-    assert store.register_attempt(1, "a", "z") == 1
-    assert store.register_attempt(1, "a", "z") == 1
-    assert store.register_attempt(2, "b", "z") == 2
+    assert store.gate.register_attempt(1, "a", "z") == 1
+    assert store.gate.register_attempt(1, "a", "z") == 1
+    assert store.gate.register_attempt(2, "b", "z") == 2
 
 
 def checkpoint(generation: int) -> Checkpoint:
@@ -207,36 +213,37 @@ def decision(generation: int, outcome: str) -> Decision:
 
 def with_models(store: Store) -> None:
     for generation in range(4):
-        store.add_checkpoint(checkpoint(generation))
+        store.training.add_checkpoint(checkpoint(generation))
 
 
 def test_champion_is_the_last_promoted_or_the_anchor(store: Store) -> None:
     with_models(store)
-    assert store.champion().generation == 0
-    store.add_decision(decision(1, "promote"), ["champion", "best:suite"])
-    store.add_decision(decision(2, "hold"))
-    store.add_decision(decision(3, "reject"))
-    assert store.champion().generation == 1
-    best = store.alias("best:suite")
+    assert store.registry.champion().generation == 0
+    store.gate.add_decision(decision(1, "promote"), ["champion", "best:suite"])
+    store.gate.add_decision(decision(2, "hold"))
+    store.gate.add_decision(decision(3, "reject"))
+    assert store.registry.champion().generation == 1
+    best = store.registry.alias("best:suite")
     assert best is not None
     assert best.generation == 1
-    assert store.alias("best:other") is None
+    assert store.registry.alias("best:other") is None
 
 
 def test_history_says_who_was_champion_when(store: Store) -> None:
     with_models(store)
     before = now()
-    store.add_decision(decision(1, "promote"), ["champion"])
+    store.gate.add_decision(decision(1, "promote"), ["champion"])
     between = now()
-    store.add_decision(decision(2, "promote"), ["champion"])
-    store.move_alias("champion", checkpoint(1), "generation 2 is rude")
-    assert store.champion().generation == 1
-    assert store.alias_event("champion", before) is None
-    event = store.alias_event("champion", between)
+    store.gate.add_decision(decision(2, "promote"), ["champion"])
+    store.registry.move_alias("champion", checkpoint(1), "generation 2 is rude")
+    assert store.registry.champion().generation == 1
+    assert store.registry.alias_event("champion", before) is None
+    event = store.registry.alias_event("champion", between)
     assert event is not None
     assert event.generation == 1
     history = [
-        (e.number, e.alias, e.generation, e.reason, e.attempt) for e in store.alias_history()
+        (e.number, e.alias, e.generation, e.reason, e.attempt)
+        for e in store.registry.alias_history()
     ]
     assert history == [
         (1, "champion", 1, "", 1),
@@ -247,25 +254,27 @@ def test_history_says_who_was_champion_when(store: Store) -> None:
 
 def test_a_second_word_moves_no_alias(store: Store) -> None:
     with_models(store)
-    store.add_decision(decision(1, "hold"))
-    store.add_decision(decision(1, "promote"), ["champion"])
-    assert store.champion().generation == 0
-    assert store.alias_history() == []
+    store.gate.add_decision(decision(1, "hold"))
+    store.gate.add_decision(decision(1, "promote"), ["champion"])
+    assert store.registry.champion().generation == 0
+    assert store.registry.alias_history() == []
 
 
 def test_decision_is_made_once(store: Store) -> None:
-    store.add_decision(decision(1, "hold"))
-    store.add_decision(decision(1, "promote"))
-    found = store.decision(1)
+    store.gate.add_decision(decision(1, "hold"))
+    store.gate.add_decision(decision(1, "promote"))
+    found = store.gate.decision(1)
     assert found is not None
     assert found.outcome == "hold"
 
 
 def test_drops_count_once(store: Store) -> None:
-    store.note_drops(1, "crawl", [("HTTP 404", "u"), ("HTTP 404", "v")])
-    store.note_drops(1, "crawl", [("HTTP 404", "u")])
-    store.note_drops(2, "crawl", [("HTTP 404", "u")])
-    assert store._rows("SELECT generation, count(*) FROM dropped GROUP BY ALL ORDER BY ALL") == [
+    store.run.note_drops(1, "crawl", [("HTTP 404", "u"), ("HTTP 404", "v")])
+    store.run.note_drops(1, "crawl", [("HTTP 404", "u")])
+    store.run.note_drops(2, "crawl", [("HTTP 404", "u")])
+    assert store.database.rows(
+        "SELECT generation, count(*) FROM dropped GROUP BY ALL ORDER BY ALL"
+    ) == [
         (1, 2),
         (2, 1),
     ]
@@ -274,10 +283,10 @@ def test_drops_count_once(store: Store) -> None:
 def test_reopened_store_has_what_was_committed(tmp_path: Path) -> None:
     path = str(tmp_path / "ratchet.duckdb")
     first = Store(path, str(tmp_path / "snapshots"))
-    first.add_documents([document("a")])
+    first.crawl.add_documents([document("a")])
     first.close()
     second = Store(path)
-    assert [d.document_id for d in second.documents("train")] == ["a"]
+    assert [d.document_id for d in second.crawl.documents("train")] == ["a"]
     second.close()
 
 
@@ -291,9 +300,9 @@ def test_corrupt_database_is_a_user_error(tmp_path: Path) -> None:
 
 def test_snapshot_is_read_and_leaves_out_what_only_curation_needs(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "ratchet.duckdb"), str(tmp_path / "snapshots"))
-    store.add_documents([document("a")], [page("u")])
+    store.crawl.add_documents([document("a")], [page("u")])
     store.publish_snapshot()
-    store.add_documents([document("b")])
+    store.crawl.add_documents([document("b")])
     store.publish_snapshot()
     latest = tmp_path / "snapshots" / "latest"
     assert duckdb.sql(f"SELECT count(*) FROM '{latest}/document.parquet'").fetchall() == [(2,)]
@@ -304,4 +313,4 @@ def test_snapshot_is_read_and_leaves_out_what_only_curation_needs(tmp_path: Path
 
 def test_missing_run_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run here"):
-        open_for_reading(tmp_path)
+        open_reader(tmp_path)

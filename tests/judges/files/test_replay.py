@@ -45,14 +45,14 @@ def labeled(labeling: Labeling, tiny_folder: Path, tmp_path: Path) -> Labeling: 
 
 def test_every_aggregate_comes_out_the_same(labeled: Labeling) -> None:
     store, config = labeled.store, labeled.config
-    found = replay(store, config, 0, store.labeled_generations())
+    found = replay(store, config, 0, store.labels.labeled_generations())
     assert all(one.differing == () for one in found), found
     numbers = {one.kind: one.num_stored for one in found}
     assert numbers["datasheets"] == 1
     assert numbers["admissions"] == 4
     assert numbers["probes"] > 10
-    assert numbers["preferences of generation 1"] == len(store.preferences(1)) > 0
-    (rate,) = store.win_rates()
+    assert numbers["preferences of generation 1"] == len(store.labels.preferences(1)) > 0
+    (rate,) = store.labelers.win_rates()
     assert (rate.model, rate.other) == ("tiny", "older")
 
 
@@ -72,7 +72,7 @@ def test_every_aggregate_comes_out_the_same(labeled: Labeling) -> None:
     ],
 )
 def test_what_was_changed_is_found(labeled: Labeling, change: str, kind: str) -> None:
-    labeled.store._connection.execute(change)
+    labeled.store.database.connection.execute(change)
     found = outcome(replay(labeled.store, labeled.config, 0, [1]))
     assert found[kind] > 0
     assert sum(number > 0 for number in found.values()) == (2 if change.startswith("DELETE") else 1)

@@ -128,8 +128,8 @@ def test_a_judgment_is_scored_with_all_it_rests_on_or_says_why_not(
             assert 0 <= row.value <= 1
             assert row.verdict in row.labels
             assert -1e-9 <= row.entropy <= math.log(len(row.labels)) + 1e-9
-    assert store.add_judgments(rows) == len(rows)
-    assert sorted(store.judgments(2, RUBRIC.id), key=lambda r: r.judgment_id) == sorted(
+    assert store.labels.add_judgments(rows) == len(rows)
+    assert sorted(store.labels.judgments(2, RUBRIC.id), key=lambda r: r.judgment_id) == sorted(
         rows, key=lambda r: r.judgment_id
     )
     assert [r.judgment_id for r in judge.judge(asked)] == [r.judgment_id for r in rows]

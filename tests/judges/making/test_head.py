@@ -81,10 +81,10 @@ class Reader(TinyChampion):
 def rich(labeling: Labeling, number: int) -> Labeling:  # noqa: F811
     dice = np.random.default_rng(4)
     pool = [
-        replace(labeling.store.documents("train")[0], document_id=f"r{i}", text=_text(dice))
+        replace(labeling.store.crawl.documents("train")[0], document_id=f"r{i}", text=_text(dice))
         for i in range(number)
     ]
-    labeling.store.add_documents(pool)
+    labeling.store.crawl.add_documents(pool)
 
     class Liking(type(labeling.judge)):  # type: ignore[misc]
         def score(self, rubric, method, subjects):
@@ -116,12 +116,12 @@ def test_a_crawl_is_scored_by_the_head_and_the_next_generation_sees_its_drift(
     measure_surprise(parts)
     distil(parts)
     store: Store = parts.store
-    head = store.head(1)
+    head = store.labelers.head(1)
     assert head is not None
     assert head.admitted
     assert head.num_passages >= MIN_PASSAGES
-    scored = {j.subject_id: j.value for j in store.judgments(1, DISTILLED)}
-    samples = {s.sample_id: s for s in store.samples(1, "passage")}
+    scored = {j.subject_id: j.value for j in store.labels.judgments(1, DISTILLED)}
+    samples = {s.sample_id: s for s in store.labels.samples(1, "passage")}
     assert len(scored) > head.num_passages, "what was not judged is scored too"
     assert len(samples) == len(scored) + head.num_passages
     assert (
@@ -130,34 +130,34 @@ def test_a_crawl_is_scored_by_the_head_and_the_next_generation_sees_its_drift(
         ]
         > 0.9
     )
-    assert set(store.surprise(1)) == set(samples)
+    assert set(store.labelers.surprise(1)) == set(samples)
     chosen = selected_passages(store, parts.config, 1, 20_000, 0)
     assert 0 < sum(s.sample_id in scored for s in chosen) < len(chosen)
-    before = store.judgments(1, DISTILLED)
+    before = store.labels.judgments(1, DISTILLED)
     distil(parts)
-    assert store.judgments(1, DISTILLED) == before
+    assert store.labels.judgments(1, DISTILLED) == before
 
     again = rich(replace(parts, generation=2), 400)
-    again.store.add_documents(
+    again.store.crawl.add_documents(
         [
             replace(d, document_id=f"n{d.document_id}", text=d.text + " new", generation=2)
-            for d in store.documents("train")
+            for d in store.crawl.documents("train")
             if d.document_id.startswith("r")
         ]
     )
     judge_passages(again, admissions)
     measure_surprise(again)
     distil(again)
-    second = store.head(2)
+    second = store.labelers.head(2)
     assert second is not None
     assert second.drift_correlation > 0.8
     assert abs(second.drift_bias) < 0.1
-    assert not {s.document_id for s in store.samples(2, "passage")} & {
+    assert not {s.document_id for s in store.labels.samples(2, "passage")} & {
         s.document_id for s in samples.values()
     }
 
 
 def test_a_few_passages_make_no_head(labeling: Labeling) -> None:  # noqa: F811
     labeling.run()
-    assert labeling.store.head(1) is None
-    assert labeling.store.surprise(1)
+    assert labeling.store.labelers.head(1) is None
+    assert labeling.store.labelers.surprise(1)

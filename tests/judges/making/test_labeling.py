@@ -93,7 +93,7 @@ class Interrupted(ScriptedJudge):
 def labeling(store: Store, tiny_folder: Path) -> Labeling:
     text = "A line of a page that explains something about widgets.\n" * 12 + "\n>>> 6 * 7\n42\n"
     pools = ["train"] * 6 + ["gate"] * 3
-    store.add_documents(
+    store.crawl.add_documents(
         [
             Document(f"d{i}", "p", f"u{i}", "t", f"{i} {text}", "en", "x", pool, 1)
             for i, pool in enumerate(pools)
@@ -122,30 +122,34 @@ def labeling(store: Store, tiny_folder: Path) -> Labeling:
 
 
 def contents(store: Store) -> dict[str, object]:
-    samples = store.samples(1, "passage") + store.samples(1, "demonstration")
+    samples = store.labels.samples(1, "passage") + store.labels.samples(1, "demonstration")
     return {
         "samples": sorted(s.sample_id for s in samples),
         "judgments": sorted(
-            j.judgment_id for r in ("coherence", "informative") for j in store.judgments(1, r)
+            j.judgment_id
+            for r in ("coherence", "informative")
+            for j in store.labels.judgments(1, r)
         ),
-        "completions": [(c.completion_id, c.text) for c in store.completions(1)],
-        "preferences": [p.preference_id for p in store.preferences(1)],
+        "completions": [(c.completion_id, c.text) for c in store.labels.completions(1)],
+        "preferences": [p.preference_id for p in store.labels.preferences(1)],
     }
 
 
 def test_everything_is_made_from_train_documents_only(labeling: Labeling) -> None:
     labeling.run()
     store = labeling.store
-    made = store.samples(1, "passage") + store.samples(1, "demonstration")
+    made = store.labels.samples(1, "passage") + store.labels.samples(1, "demonstration")
     assert {s.document_id for s in made} == {f"d{i}" for i in range(6)}
-    assert {s.completion for s in store.samples(1, "demonstration") if s.origin == "web"} == {"42"}
-    preferences = store.preferences(1)
+    assert {
+        s.completion for s in store.labels.samples(1, "demonstration") if s.origin == "web"
+    } == {"42"}
+    preferences = store.labels.preferences(1)
     assert preferences
     assert {p.chosen for p in preferences if p.labeler.startswith("verifier")} == {"42"}
     assert (
         0
         < len(selected_passages(store, labeling.config, 1, 10_000, 0))
-        < len(store.samples(1, "passage")) + 1
+        < len(store.labels.samples(1, "passage")) + 1
     )
 
 
@@ -159,7 +163,7 @@ def test_a_second_run_changes_nothing(labeling: Labeling) -> None:
 @pytest.mark.parametrize("calls", [1, 3, 5, 7, 9, 11])
 def test_killed_anywhere_it_goes_on_and_ends_the_same(labeling: Labeling, calls: int) -> None:
     other = Store(":memory:")
-    other.add_documents(labeling.store.documents("train"))
+    other.crawl.add_documents(labeling.store.crawl.documents("train"))
     replace(labeling, store=other, judge=Interrupted(labeling.config.scripted)).run()
     judge = labeling.judge
     assert isinstance(judge, Interrupted)
@@ -175,9 +179,9 @@ def test_killed_anywhere_it_goes_on_and_ends_the_same(labeling: Labeling, calls:
 def test_a_labeler_that_is_not_admitted_labels_nothing(labeling: Labeling) -> None:
     blind = replace(labeling, judge=ScriptedJudge(ScriptedConfig(accuracy=0.0)))
     blind.run()
-    assert not any(a.admitted for a in blind.store.admissions(blind.judge.name))
-    assert blind.store.judgments(1, "coherence") == []
-    assert all(p.labeler.startswith("verifier") for p in blind.store.preferences(1)), (
+    assert not any(a.admitted for a in blind.store.labelers.admissions(blind.judge.name))
+    assert blind.store.labels.judgments(1, "coherence") == []
+    assert all(p.labeler.startswith("verifier") for p in blind.store.labels.preferences(1)), (
         "executed labels remain"
     )
 
@@ -189,10 +193,15 @@ def test_text_like_held_out_text_becomes_no_question_and_no_preference(labeling:
 
     replace(labeling, held_out=ALittle()).run()
     store = labeling.store
-    assert store.samples(1, "passage"), "a passage may share a little"
-    assert store.preferences(1) == []
-    assert all(s.origin == "web" for s in store.samples(1, "demonstration"))
-    assert dict(store._rows("SELECT reason, count(*) FROM dropped GROUP BY 1"))[HELD_OUT_REASON] > 0
+    assert store.labels.samples(1, "passage"), "a passage may share a little"
+    assert store.labels.preferences(1) == []
+    assert all(s.origin == "web" for s in store.labels.samples(1, "demonstration"))
+    assert (
+        dict(store.database.rows("SELECT reason, count(*) FROM dropped GROUP BY 1"))[
+            HELD_OUT_REASON
+        ]
+        > 0
+    )
 
 
 def test_a_passage_of_held_out_text_is_not_learned_from(labeling: Labeling) -> None:
@@ -208,11 +217,13 @@ def test_a_passage_of_held_out_text_is_not_learned_from(labeling: Labeling) -> N
 
     replace(labeling, held_out=Some()).run()
     store = labeling.store
-    passages = store.samples(1, "passage")
+    passages = store.labels.samples(1, "passage")
     assert passages
     assert held
     assert not held & {s.completion for s in passages}
-    dropped = store._rows("SELECT count(*) FROM dropped WHERE reason = ?", [HELD_OUT_REASON])
+    dropped = store.database.rows(
+        "SELECT count(*) FROM dropped WHERE reason = ?", [HELD_OUT_REASON]
+    )
     assert dropped[0][0] >= len(held)
 
 
@@ -221,20 +232,20 @@ def test_the_model_before_completes_too_and_its_text_may_only_be_rejected(
 ) -> None:
     replace(labeling, older=TinyChampion(LanguageModel(tiny_folder), "older")).run()
     store = labeling.store
-    models = [c.model_digest for c in store.completions(1)]
+    models = [c.model_digest for c in store.labels.completions(1)]
     assert models.count("older") * 2 == models.count("tiny") > 0
-    own = {c.text for c in store.completions(1) if c.model_digest == "tiny"}
-    judged = [p for p in store.preferences(1) if not p.labeler.startswith("verifier")]
+    own = {c.text for c in store.labels.completions(1) if c.model_digest == "tiny"}
+    judged = [p for p in store.labels.preferences(1) if not p.labeler.startswith("verifier")]
     assert all(p.chosen in own for p in judged)
 
 
 def test_a_labeler_that_errs_on_what_was_executed_is_found_out(labeling: Labeling) -> None:
     labeling.run()
-    assert labeling.store.clashes(1)[0] == 0 < labeling.store.clashes(1)[1]
+    assert labeling.store.labelers.clashes(1)[0] == 0 < labeling.store.labelers.clashes(1)[1]
     other = Store(":memory:")
-    other.add_documents(labeling.store.documents("train"))
+    other.crawl.add_documents(labeling.store.crawl.documents("train"))
     replace(labeling, store=other, judge=ScriptedJudge(ScriptedConfig(accuracy=0.0))).run()
-    assert other.clashes(1)[0] == other.clashes(1)[1] > 0
+    assert other.labelers.clashes(1)[0] == other.labelers.clashes(1)[1] > 0
     other.close()
 
 
@@ -292,37 +303,37 @@ def test_of_two_very_different_texts_of_a_page_the_worse_one_is_not_learned_from
     labeling: Labeling,
 ) -> None:
     store = labeling.store
-    texts = {d.document_id: d.text for d in store.documents("train")}
+    texts = {d.document_id: d.text for d in store.crawl.documents("train")}
     rows = CrawlRows(
         1,
         CrawlConfig().limits(1),
         other_texts=[("d0", "menu " * 40), ("d1", texts["d1"].replace("A ", ""))],
     )
-    store.commit_crawl(rows)
-    store.add_documents(
+    store.crawl.commit(rows)
+    store.crawl.add_documents(
         [
             replace(
-                store.documents("gate")[0],
+                store.crawl.documents("gate")[0],
                 document_id="d9",
                 pool="train",
                 text="menu menu menu " * 20,
             )
         ]
     )
-    store.commit_crawl(CrawlRows(1, CrawlConfig().limits(1), other_texts=[("d9", texts["d0"])]))
+    store.crawl.commit(CrawlRows(1, CrawlConfig().limits(1), other_texts=[("d9", texts["d0"])]))
     judge = Reader(labeling.config.scripted)
     one = replace(labeling, judge=judge)
     admissions = one.admissions()
     for admission in admissions.values():
         admissions[admission.rubric] = replace(admission, admitted=True)
     settle_extractions(one, admissions)
-    judged = {j.subject_id: round(j.value, 2) for j in store.judgments(1, "extraction")}
+    judged = {j.subject_id: round(j.value, 2) for j in store.labels.judgments(1, "extraction")}
     assert judged == {"d0": 1.0, "d1": 0.5, "d9": 0.0}
-    assert {d.document_id for d in store.documents("train")} == set(texts)
+    assert {d.document_id for d in store.crawl.documents("train")} == set(texts)
     assert dict(
-        store._rows("SELECT reason, count(*) FROM dropped WHERE stage = 'label' GROUP BY 1")
+        store.database.rows("SELECT reason, count(*) FROM dropped WHERE stage = 'label' GROUP BY 1")
     ) == {WORSE_TEXT: 1}
     settle_extractions(one, admissions)
-    assert len(store.judgments(1, "extraction")) == 3, (
+    assert len(store.labels.judgments(1, "extraction")) == 3, (
         "once judged, a page is not asked about again"
     )

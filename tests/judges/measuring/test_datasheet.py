@@ -145,8 +145,8 @@ def test_a_weak_labeler_is_turned_by_attacks_and_a_sound_one_is_not() -> None:
 def test_sheets_are_stored_once_a_gold_set(store: Store) -> None:
     found = measure_on_gold(ScriptedJudge(ScriptedConfig(accuracy=0.9)), RUBRIC, gold())
     for _ in range(2):
-        store.add_gold_sheet(found.sheet, found.items, found.rows)
-    (kept,) = store.gold_sheets()
+        store.labelers.add_gold_sheet(found.sheet, found.items, found.rows)
+    (kept,) = store.labelers.gold_sheets()
     assert kept == found.sheet
 
 
@@ -157,8 +157,8 @@ def test_a_stored_datasheet_is_computed_again_from_its_rows(
     store: Store, dials: dict[str, float]
 ) -> None:
     found = measure_on_gold(ScriptedJudge(ScriptedConfig(**dials)), RUBRIC, gold(300))
-    store.add_gold_sheet(found.sheet, found.items, found.rows)
-    items, rows = store.gold_evidence(found.sheet.datasheet_id)
+    store.labelers.add_gold_sheet(found.sheet, found.items, found.rows)
+    items, rows = store.labelers.gold_evidence(found.sheet.datasheet_id)
     again = recompute_sheet(found.sheet, items, {row.judgment_id: row for row in rows})
     assert differing_fields(found.sheet, again) == []
     spoiled = {

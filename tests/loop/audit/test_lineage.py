@@ -62,13 +62,13 @@ def run(tmp_path: Path) -> Path:
     """1 learned from a.org, 2 (of 1) from b.org, 3 (of 0) from both by a preference; c.org was only
     crawled."""
     store = Store(str(tmp_path / "ratchet.duckdb"), str(tmp_path / "snapshots"))
-    store.note_run_fact("recipe", json.dumps(load_recipe("quickstart", []).identity()))
+    store.run.set_fact("recipe", json.dumps(load_recipe("quickstart", []).identity()))
     pages = [page("one", "a.org"), page("two", "b.org"), page("three", "c.org")]
     documents = [
         Document(f"document-{n}", p.page_id, p.url, HOSTILE, f"text of {n}", "en", "x", "train", 1)
         for n, p in zip(("one", "two", "three"), pages, strict=True)
     ]
-    store.add_documents(documents, pages)
+    store.crawl.add_documents(documents, pages)
     word = Permission(
         "page-one",
         pages[0].url,
@@ -78,10 +78,10 @@ def run(tmp_path: Path) -> Path:
         "Content-Usage: train-ai=y",
         1,
     )
-    store._insert_new("permission", to_table(Permission, [word]), ["page_id", "purpose"])
+    store.database.insert_new("permission", to_table(Permission, [word]), ["page_id", "purpose"])
     parents = {0: "", 1: "digest0", 2: "digest1", 3: "digest0"}
     for generation, parent in parents.items():
-        store.add_checkpoint(
+        store.training.add_checkpoint(
             Checkpoint(
                 f"digest{generation}",
                 "/none",
@@ -93,16 +93,16 @@ def run(tmp_path: Path) -> Path:
                 now(),
             )
         )
-    store.add_samples(
+    store.labels.add_samples(
         [sample("a", "one", 1), sample("b", "two", 2), sample("q", "one", 3, "prompt")]
     )
-    store.add_preferences(
+    store.labels.add_preferences(
         [Preference("preference-p", "sample-q", "q", "good", "bad", "web", "judge", 0.9, 1.0, 3)]
     )
-    store.add_manifest(1, [("passage", "sample-a")])
-    store.add_manifest(2, [("passage", "sample-b")])
-    store.add_manifest(3, [("preference", "preference-p"), ("passage", "sample-b")])
-    store.add_decision(
+    store.training.add_manifest(1, [("passage", "sample-a")])
+    store.training.add_manifest(2, [("passage", "sample-b")])
+    store.training.add_manifest(3, [("preference", "preference-p"), ("passage", "sample-b")])
+    store.gate.add_decision(
         Decision(
             1, 1, "promote", "evidence", "digest1", "digest0", 0.025, 4.0, 3.7, 9, 0.1, False, now()
         ),

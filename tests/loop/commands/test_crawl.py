@@ -11,11 +11,18 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.crawlers.crawling import ROOT, site, write_recipe
+from tests import ROOT
+from tests.crawlers.crawling import site, write_recipe
+from tests.loop.commands.invoke import invoke
 
 
 def crawl(*arguments: str) -> tuple[int, str]:
-    """Exit code and output of `ratchet crawl`."""
+    """Exit code and output of `ratchet crawl` in this process."""
+    return invoke("crawl", *arguments)
+
+
+def crawl_fresh(*arguments: str) -> tuple[int, str]:
+    """The same in a process of its own, for commands that run Scrapy: a reactor starts once."""
     command = [sys.executable, "-m", "loop", "crawl", *arguments]
     done = subprocess.run(
         command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600
@@ -27,17 +34,17 @@ def test_a_crawl_from_plan_to_forgetting(tmp_path: Path) -> None:
     run, target = str(tmp_path / "run"), tmp_path / "corpus.jsonl"
     with site(["127.0.0.1"], 20) as served:
         recipe = str(write_recipe(tmp_path, served.seeds, max_depth=20, gate_share=0.2))
-        code, output = crawl("plan", recipe)
+        code, output = crawl_fresh("plan", recipe)
         assert code == 0, output
         assert "unknown" in output
         assert set(served.asked) == {
             f"{served.seeds[0]}robots.txt",
             f"{served.seeds[0]}.well-known/tdmrep.json",
         }
-        code, output = crawl("run", recipe, "--run", run)
+        code, output = crawl_fresh("run", recipe, "--run", run)
         assert code == 0, output
         assert "fetched 20" in output
-        code, output = crawl("run", recipe, "--run", run)
+        code, output = crawl_fresh("run", recipe, "--run", run)
         assert "Generation 2" in output
     code, output = crawl("stats", "--run", run)
     assert code == 0, output
@@ -66,7 +73,7 @@ def test_a_crawl_from_plan_to_forgetting(tmp_path: Path) -> None:
 def test_the_audit_fails_where_the_log_shows_haste(tmp_path: Path) -> None:
     run = str(tmp_path / "run")
     with site(["127.0.0.1"], 5) as served:
-        crawl("run", str(write_recipe(tmp_path, served.seeds)), "--run", run)
+        crawl_fresh("run", str(write_recipe(tmp_path, served.seeds)), "--run", run)
     with duckdb.connect(f"{run}/ratchet.duckdb") as store:
         store.execute("UPDATE request SET configured_delay_s = 30.0")
     code, output = crawl("audit", "--run", run)

@@ -26,7 +26,7 @@ from infra.records import (
 )
 from infra.records.labeler import Admission, Head, ProbeResult, WinRate
 from infra.store import Store
-from infra.store.reading import open_for_reading
+from infra.store.reader import open_reader
 from judges.config import ScriptedConfig
 from judges.judgment.batches import Batch, pairwise_rows
 from judges.judgment.pairs import Comparison, Pair
@@ -52,22 +52,24 @@ def run(tmp_path: Path, tiny_folder: Path) -> Path:
         ("salt", "the-secret-salt"),
         ("created_at", "2026-01-01T00:00:00"),
     ):
-        store.note_run_fact(key, value)
-    store.add_checkpoint(Checkpoint("anchor", str(tiny_folder), "", 0, "", "", 0, now()))
-    store.add_checkpoint(Checkpoint("one", str(tiny_folder), "anchor", 1, "m", "r", 0, now()))
-    store.add_documents(
+        store.run.set_fact(key, value)
+    store.training.add_checkpoint(Checkpoint("anchor", str(tiny_folder), "", 0, "", "", 0, now()))
+    store.training.add_checkpoint(
+        Checkpoint("one", str(tiny_folder), "anchor", 1, "m", "r", 0, now())
+    )
+    store.crawl.add_documents(
         [Document("d", "p", "http://h/<b>", HOSTILE, HOSTILE, "en", "x", "train", 1)]
     )
-    store.add_samples([Sample("s", "d", "passage", "", HOSTILE, "web", 1, 0, 5)])
-    store.add_judgments(
+    store.labels.add_samples([Sample("s", "d", "passage", "", HOSTILE, "web", 1, 0, 5)])
+    store.labels.add_judgments(
         [Judgment("j", "s", "judge", "coherence", "likelihood", "scored", "", 0.4, "", 9, 1)]
     )
-    store.add_completions([Completion("c", "s", "anchor", 0, HOSTILE, 3, 1)])
-    store.add_preferences(
+    store.labels.add_completions([Completion("c", "s", "anchor", 0, HOSTILE, 3, 1)])
+    store.labels.add_preferences(
         [Preference("f", "s", HOSTILE, "good", "bad", "web", "verifier", 1.0, 1.0, 1)]
     )
-    store.add_manifest(1, [("passage", "s"), ("preference", "f")])
-    store.add_datasheet(
+    store.training.add_manifest(1, [("passage", "s"), ("preference", "f")])
+    store.labelers.add_datasheet(
         [
             ProbeResult(
                 "r",
@@ -88,12 +90,12 @@ def run(tmp_path: Path, tiny_folder: Path) -> Path:
     found = measure_on_gold(
         ScriptedJudge(ScriptedConfig()), load_rubric("relevance"), gold_set("off_topic")
     )
-    store.add_gold_sheet(found.sheet, found.items, found.rows)
+    store.labelers.add_gold_sheet(found.sheet, found.items, found.rows)
     nothing = float("nan")
-    store.add_win_rate(
+    store.labelers.add_win_rate(
         WinRate(1, "judge", "relevance", "one", "anchor", 40, 0.7, 0.55, 0.82, 0.75, 0.52, 0.95, "")
     )
-    store.add_win_rate(
+    store.labelers.add_win_rate(
         WinRate(
             1,
             "blind",
@@ -110,26 +112,30 @@ def run(tmp_path: Path, tiny_folder: Path) -> Path:
             "it guesses",
         )
     )
-    store.add_head(Head(1, "e", (0.1,), 0.0, 90, 0.8, 0.7, 0.9, 0.1, True, 0.6, 0.02))
+    store.labelers.add_head(Head(1, "e", (0.1,), 0.0, 90, 0.8, 0.7, 0.9, 0.1, True, 0.6, 0.02))
     pairs = [Pair(f"k{i}", "q", "right", "wrong", "A") for i in range(3)]
     batch = Batch(load_rubric("correctness"), "pairwise", "choice", pairs=pairs, generation=1)
-    store.add_judgments(pairwise_rows("judge", batch, [Comparison(x, x) for x in (1.0, 1.0, -1.0)]))
-    store.add_train_steps([TrainStep(1, "sft", i, 2.0 - i, 1.0, 1e-4, 100, 0.1) for i in range(2)])
-    store.register_attempt(1, "one", "anchor")
+    store.labels.add_judgments(
+        pairwise_rows("judge", batch, [Comparison(x, x) for x in (1.0, 1.0, -1.0)])
+    )
+    store.training.add_train_steps(
+        [TrainStep(1, "sft", i, 2.0 - i, 1.0, 1e-4, 100, 0.1) for i in range(2)]
+    )
+    store.gate.register_attempt(1, "one", "anchor")
     for name, bits in (("one", 1.0), ("anchor", 1.2)):
-        store.add_item_scores(
+        store.gate.add_item_scores(
             [
                 ItemScore(1, "bits_per_byte", f"h{i}", i, name, bits, 10, "", f"h{i}")
                 for i in range(9)
             ]
         )
-        store.add_evaluations(
+        store.gate.add_evaluations(
             [Evaluation(1, 1, "bits_per_byte", "bits_per_byte", name, bits, 0.01, 9)]
         )
-    store.add_evaluations([Evaluation(1, 1, "bits_per_byte", "gain", "one", 0.2, 0.003, 9)])
-    store.add_evaluations([Evaluation(1, 1, "labeler", "win_rate", "one", 0.8125, 0.1, 16)])
+    store.gate.add_evaluations([Evaluation(1, 1, "bits_per_byte", "gain", "one", 0.2, 0.003, 9)])
+    store.gate.add_evaluations([Evaluation(1, 1, "labeler", "win_rate", "one", 0.8125, 0.1, 16)])
     path = tuple(0.43 * i for i in range(1, 10))
-    store.add_gate_tests(
+    store.gate.add_gate_tests(
         [
             GateTest(
                 1,
@@ -150,7 +156,7 @@ def run(tmp_path: Path, tiny_folder: Path) -> Path:
             )
         ]
     )
-    store.add_decision(
+    store.gate.add_decision(
         Decision(
             1,
             1,
@@ -169,10 +175,12 @@ def run(tmp_path: Path, tiny_folder: Path) -> Path:
         ["champion"],
     )
     why = "not trained: the share of real text is 0.100, below 0.5 (data.min_real_share)"
-    store.add_decision(Decision(0, 2, "abort", why, "", "one", 0.0, 0.0, 0.0, 0, 0.0, False, now()))
-    store.note_drops(1, "crawl", [("HTTP 404", "u")])
-    store.start_stage(1, "crawl")
-    store.finish_stage(1, "crawl", {"fetched": 3})
+    store.gate.add_decision(
+        Decision(0, 2, "abort", why, "", "one", 0.0, 0.0, 0.0, 0, 0.0, False, now())
+    )
+    store.run.note_drops(1, "crawl", [("HTTP 404", "u")])
+    store.run.start_stage(1, "crawl")
+    store.run.finish_stage(1, "crawl", {"fetched": 3})
     store.close()
     return tmp_path
 
@@ -233,8 +241,8 @@ def test_unknown_generation_and_missing_run_are_user_errors(run: Path, tmp_path:
 
 
 def test_the_report_says_how_far_the_labels_can_be_trusted(run: Path) -> None:
-    with open_for_reading(run)[0] as connection:
-        page = " ".join(write_report(run, connection).read_text().split())
+    with open_reader(run) as reader:
+        page = " ".join(write_report(run, reader).read_text().split())
     assert "judge errs by correctness on 1 of 3 pairs" in page
     assert "errors taken out 0.75 [0.52, 0.95]" in page
     assert "nothing can be said (it guesses)" in page
@@ -242,8 +250,8 @@ def test_the_report_says_how_far_the_labels_can_be_trusted(run: Path) -> None:
 
 
 def test_report_has_plots_and_nothing_hostile_runs_in_it(run: Path) -> None:
-    connection, _ = open_for_reading(run)
-    page = write_report(run, connection).read_text()
+    with open_reader(run) as reader:
+        page = write_report(run, reader).read_text()
     assert page.count("data:image/png;base64,") == 7
     assert "built-in/off_topic" in page
     assert "<script>" not in page

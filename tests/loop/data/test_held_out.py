@@ -16,7 +16,7 @@ PUBLIC = " ".join(f"public{i}" for i in range(60))
 
 def test_only_what_shares_a_run_of_words_with_held_out_text_overlaps(store: Store) -> None:
     texts = {"s": ("gate", SECRET), "p": ("train", PUBLIC)}
-    store.add_documents(
+    store.crawl.add_documents(
         [
             Document(key, "page", f"u{key}", "t", text, "en", "x", pool, 1)
             for key, (pool, text) in texts.items()
@@ -27,7 +27,7 @@ def test_only_what_shares_a_run_of_words_with_held_out_text_overlaps(store: Stor
         for key, (_, text) in texts.items()
         for size, found in sampled_grams(plain_hashes(text)).items()
     ]
-    store.commit_crawl(CrawlRows(1, CrawlConfig().limits(1), grams=grams))
+    store.crawl.commit(CrawlRows(1, CrawlConfig().limits(1), grams=grams))
     copied = "It says: " + " ".join(SECRET.split()[10:50])
     held_out = HeldOutTexts(store, 1)
     shares = held_out.shares([copied, PUBLIC, "short", "", f"{PUBLIC} {SECRET}", SECRET])

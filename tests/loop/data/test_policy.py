@@ -17,12 +17,14 @@ from infra.records import Checkpoint, DataFact, Document, Judgment, Page, Prefer
 from infra.store import Store
 from infra.store.tables.crawl import CrawlRows
 from judges.rubrics import load_rubric
+from loop.data.config import DataConfig
 from loop.data.curriculum import Curriculum, build_curriculum
-from loop.data.policy import KEYS, WORDS, DataConfig, breaches, earlier_samples, measure
+from loop.data.policy import DESCRIPTIONS, KEYS, breaches, earlier_samples, measure_data
 from loop.recipe.recipe import load_recipe
 from loop.record.run_folder import Run
-from loop.stages.train import curriculum_of
-from loop.stages.verbs import decide, train
+from loop.stages.decide import decide
+from loop.stages.train import train
+from loop.training.plan import generation_curriculum
 
 TEXT = "x" * 400
 
@@ -42,7 +44,7 @@ def facts(
 
 
 def measured(store: Store, config: DataConfig, curriculum: Curriculum) -> list[DataFact]:
-    return measure(store, config, 2, curriculum, most_held_out=0.2)
+    return measure_data(store, config, 2, curriculum, max_held_out=0.2)
 
 
 def test_real_and_made_text_are_counted_by_what_is_trained(store: Store) -> None:
@@ -96,13 +98,13 @@ def test_shares_of_domains_bands_answers_and_documents(store: Store) -> None:
         )
         for i in range(4)
     ]
-    store.add_documents(documents, pages)
+    store.crawl.add_documents(documents, pages)
     samples = [sample("a", document="d0"), sample("b", document="d1"), sample("c", document="d2")]
-    store.add_samples([*samples, sample("e"), sample("f"), sample("g")])
-    store.add_surprise(
+    store.labels.add_samples([*samples, sample("e"), sample("f"), sample("g")])
+    store.labelers.add_surprise(
         2, "m", [("a", 1.0), ("b", 2.0), ("c", 3.0), ("e", 1.1), ("f", 2.1), ("g", 3.1)]
     )
-    store.add_judgments(
+    store.labels.add_judgments(
         [
             Judgment(f"j{i}", "a", "judge", "r", "choice", status, "", 0.5, "", 1, 2, mode=mode)
             for i, (status, mode) in enumerate(
@@ -152,7 +154,7 @@ def test_within_the_bounds_nothing_happens(store: Store) -> None:
 
 
 def test_every_number_has_its_keys_and_its_words() -> None:
-    assert KEYS.keys() == WORDS.keys()
+    assert KEYS.keys() == DESCRIPTIONS.keys()
     for keys in KEYS.values():
         for key in keys:
             assert hasattr(DataConfig(), key)
@@ -160,11 +162,11 @@ def test_every_number_has_its_keys_and_its_words() -> None:
 
 def with_history(store: Store) -> None:
     """Generation 1 was trained on twenty passages; one that it was not trained on is there as well."""
-    store.add_documents([Document("d0", "p", "u", "", "t", "en", "x", "train", 1)])
-    store.add_samples(
+    store.crawl.add_documents([Document("d0", "p", "u", "", "t", "en", "x", "train", 1)])
+    store.labels.add_samples(
         [sample(f"old{i}", generation=1) for i in range(20)] + [sample("never", generation=1)]
     )
-    store.add_manifest(1, [("passage", f"old{i}") for i in range(20)])
+    store.training.add_manifest(1, [("passage", f"old{i}") for i in range(20)])
 
 
 def test_what_was_learned_before_is_learned_again_up_to_its_share(store: Store) -> None:
@@ -188,8 +190,8 @@ def test_what_was_learned_before_is_learned_again_up_to_its_share(store: Store) 
 
 def test_the_recipe_says_how_much_of_the_past_is_kept(store: Store) -> None:
     with_history(store)
-    store.add_samples([sample(f"new{i}") for i in range(30)])
-    store.add_judgments(
+    store.labels.add_samples([sample(f"new{i}") for i in range(30)])
+    store.labels.add_judgments(
         [
             Judgment(f"j{i}", f"new{i}", "judge", "r", "choice", "scored", "", i / 30, "", 1, 2)
             for i in range(30)
@@ -197,12 +199,12 @@ def test_the_recipe_says_how_much_of_the_past_is_kept(store: Store) -> None:
     )
     recipe = load_recipe("quickstart", ["budget.train_tokens=1000", "data.earlier_share=0.5"])
     rubric = recipe.judge.passage_rubrics[0]
-    store._connection.execute("UPDATE judgment SET rubric = ?", [load_rubric(rubric).id])
-    kept = curriculum_of(store, recipe, 2)
+    store.database.connection.execute("UPDATE judgment SET rubric = ?", [load_rubric(rubric).id])
+    kept = generation_curriculum(store, recipe, 2)
     old = [s for s in kept.samples if s.generation == 1]
     assert 0 < len(old) <= 5
     none = recipe.model_copy(update={"data": DataConfig(earlier_share=0.0)})
-    assert all(s.generation == 2 for s in curriculum_of(store, none, 2).samples)
+    assert all(s.generation == 2 for s in generation_curriculum(store, none, 2).samples)
 
 
 def test_a_canary_in_any_text_stops_the_generation(store: Store) -> None:
@@ -219,9 +221,9 @@ def test_a_canary_in_any_text_stops_the_generation(store: Store) -> None:
 
 def test_held_out_text_among_what_is_learned_is_a_veto(store: Store) -> None:
     secret = " ".join(f"secret{i}" for i in range(60))
-    store.add_documents([Document("s", "page", "u", "t", secret, "en", "x", "gate", 1)])
+    store.crawl.add_documents([Document("s", "page", "u", "t", secret, "en", "x", "gate", 1)])
     grams = [("s", size, found) for size, found in sampled_grams(plain_hashes(secret)).items()]
-    store.commit_crawl(CrawlRows(1, CrawlConfig().limits(1), grams=grams))
+    store.crawl.commit(CrawlRows(1, CrawlConfig().limits(1), grams=grams))
     clean = [sample(f"c{i}") for i in range(3)]
     assert breaches(measured(store, DataConfig(), Curriculum(clean, []))) == []
     copied = replace(sample("a"), completion=secret)
@@ -237,11 +239,11 @@ def test_held_out_text_among_what_is_learned_is_a_veto(store: Store) -> None:
 def test_what_was_learned_and_is_held_out_since_is_not_learned_again(store: Store) -> None:
     secret = " ".join(f"secret{i}" for i in range(60))
     with_history(store)
-    store.add_samples([replace(sample("spoiled", generation=1), completion=secret)])
-    store.add_manifest(1, [("passage", "spoiled")])
-    store.add_documents([Document("s", "page", "u", "t", secret, "en", "x", "gate", 3)])
+    store.labels.add_samples([replace(sample("spoiled", generation=1), completion=secret)])
+    store.training.add_manifest(1, [("passage", "spoiled")])
+    store.crawl.add_documents([Document("s", "page", "u", "t", secret, "en", "x", "gate", 3)])
     grams = [("s", size, found) for size, found in sampled_grams(plain_hashes(secret)).items()]
-    store.commit_crawl(CrawlRows(3, CrawlConfig().limits(1), grams=grams))
+    store.crawl.commit(CrawlRows(3, CrawlConfig().limits(1), grams=grams))
     again = {g: {s.sample_id for s in earlier_samples(store, g, 10**6, 0, 0.2)} for g in (2, 3)}
     assert again[2] - again[3] == {"spoiled"}, (
         "generation 2 could not know of it, and is trained again as it was"
@@ -251,21 +253,21 @@ def test_what_was_learned_and_is_held_out_since_is_not_learned_again(store: Stor
 
 def labeled(store: Store, origin: str) -> None:
     """Thirty judged passages of generation 1, and a preference."""
-    store.add_documents([Document("d0", "p", "u", "", "t", "en", "x", "train", 1)])
-    store.add_samples([sample(f"new{i}", origin, generation=1) for i in range(30)])
+    store.crawl.add_documents([Document("d0", "p", "u", "", "t", "en", "x", "train", 1)])
+    store.labels.add_samples([sample(f"new{i}", origin, generation=1) for i in range(30)])
     rubric = load_rubric(load_recipe("quickstart", []).judge.passage_rubrics[0]).id
-    store.add_judgments(
+    store.labels.add_judgments(
         [
             Judgment(f"j{i}", f"new{i}", "judge", rubric, "choice", "scored", "", i / 30, "", 1, 1)
             for i in range(30)
         ]
     )
-    store.add_preferences([replace(preference("p", "model"), generation=1)])
+    store.labels.add_preferences([replace(preference("p", "model"), generation=1)])
 
 
 def test_a_breach_ends_the_generation_and_not_the_run(store: Store, tmp_path: Path) -> None:
     labeled(store, "model")
-    store.add_checkpoint(Checkpoint("anchor", str(tmp_path), "", 0, "", "r", 0, now()))
+    store.training.add_checkpoint(Checkpoint("anchor", str(tmp_path), "", 0, "", "r", 0, now()))
     run = Run(tmp_path, load_recipe("quickstart", []), store, "salt", 1)
     cluster = Cluster(1, 0)
     assert train(cluster, run, 1) is None
@@ -276,9 +278,11 @@ def test_a_breach_ends_the_generation_and_not_the_run(store: Store, tmp_path: Pa
         "the share of text made by models is 1.000, above 0.5 (data.max_made_share)"
         in decision.reason
     )
-    assert store.champion().generation == 0
-    assert store.manifest(1) == [], "nothing was learned"
-    assert store.register_attempt(2, "c", "anchor") == 1, "it was no attempt, and costs no level"
+    assert store.registry.champion().generation == 0
+    assert store.training.manifest(1) == [], "nothing was learned"
+    assert store.gate.register_attempt(2, "c", "anchor") == 1, (
+        "it was no attempt, and costs no level"
+    )
     assert decide(cluster, run, 1, None) == decision, "and is not decided twice"
 
 
@@ -293,7 +297,7 @@ def test_a_breach_ends_the_generation_and_not_the_run(store: Store, tmp_path: Pa
 )
 def test_only_what_a_step_reads_is_counted(store: Store, steps: list[str], kinds: set[str]) -> None:
     labeled(store, "web")
-    store.add_samples(
+    store.labels.add_samples(
         [
             replace(
                 sample("q", generation=1), kind="prompt", prompt="why?", completion="", check="math"
@@ -302,4 +306,4 @@ def test_only_what_a_step_reads_is_counted(store: Store, steps: list[str], kinds
     )
     rewards = ["train.rl.rewards={verifier=1.0}"]
     recipe = load_recipe("quickstart", [f"train.steps={json.dumps(steps)}", *rewards])
-    assert {kind for kind, _ in curriculum_of(store, recipe, 1).items()} == kinds
+    assert {kind for kind, _ in generation_curriculum(store, recipe, 1).items()} == kinds

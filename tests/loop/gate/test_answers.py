@@ -18,8 +18,8 @@ from judges.judgment.pairs import Comparison, Pair
 from judges.labelers.actors import VerifierWorker
 from judges.labelers.scripted import ScriptedJudge
 from loop.gate.config import GateConfig, SuiteConfig
-from loop.gate.suites.answers import CheckedAnswers, JudgedAnswers, Referee, measured
-from loop.gate.suites.base import items_of
+from loop.gate.suites.answers import CheckedAnswers, JudgedAnswers, Referee, measure_referee
+from loop.gate.suites.item_files import suite_items
 from loop.recipe.recipe import load_recipe
 from tests.loop.gate.test_trial import ANCHOR, KnownScorer, Rivals, checkpoint, trial
 
@@ -69,13 +69,13 @@ def suite(tmp_path: Path, prompts: Sequence[str], **options: Any) -> SuiteConfig
 def referee(store: Store, judge: ScriptedJudge | None = None) -> Referee:
     """`judge` with the datasheet of a scripted one that is nearly always right."""
     return replace(
-        measured(ScriptedJudge(ScriptedConfig(accuracy=0.97)), SCRIPTED, store),
+        measure_referee(ScriptedJudge(ScriptedConfig(accuracy=0.97)), SCRIPTED, store),
         judge=judge or Likes(),
     )
 
 
 def judged_by(store: Store, config: SuiteConfig, judge: Referee) -> JudgedAnswers:
-    return JudgedAnswers(store, "j", config, judge, "salt", items_of("j", config))
+    return JudgedAnswers(store, "j", config, judge, "salt", suite_items("j", config))
 
 
 PROMPTS = [f"question {i}" for i in range(200)]
@@ -103,12 +103,12 @@ def test_judged_answers_guard_against_the_anchor(
         generation=2,
         judges={"judged": referee(store)},
     )
-    assert one.run().outcome == outcome, store.gate_tests(1)
-    rates = {e.model_digest: e.value for e in store.evaluations() if e.metric == "win_rate"}
+    assert one.run().outcome == outcome, store.gate.gate_tests(1)
+    rates = {e.model_digest: e.value for e in store.gate.evaluations() if e.metric == "win_rate"}
     assert rates["champion"] == 0.5
     if answers[0] == "good":
         assert rates["candidate2"] > 0.9
-        (corrected,) = [e for e in store.evaluations() if e.metric == "corrected_win_rate"]
+        (corrected,) = [e for e in store.gate.evaluations() if e.metric == "corrected_win_rate"]
         assert corrected.value == pytest.approx(1.0, abs=0.05)
         assert corrected.standard_error > 0
 
@@ -122,7 +122,7 @@ def test_what_cannot_be_compared_is_left_out_for_all_models(store: Store, tmp_pa
             rows = super().all_answers(asked)
             return [[f"{text} {place}" for text in row] for place, row in enumerate(rows)]
 
-    items = judged.draw(store.register_attempt(1, "a", "b"), 0)
+    items = judged.draw(store.gate.register_attempt(1, "a", "b"), 0)
     rows = judged.score(Odd(0.0, "good", "bad", "bad"), items)
     odd = [item.content.prompt for item in items].index("odd one")
     assert all(math.isnan(row[odd]) for row in rows)
@@ -132,7 +132,7 @@ def test_what_cannot_be_compared_is_left_out_for_all_models(store: Store, tmp_pa
 def test_the_same_answer_is_a_tie_that_nobody_is_asked_about(store: Store, tmp_path: Path) -> None:
     judge = Likes()
     judged = judged_by(store, suite(tmp_path, PROMPTS), referee(store, judge))
-    items = judged.draw(store.register_attempt(1, "a", "b"), 0)
+    items = judged.draw(store.gate.register_attempt(1, "a", "b"), 0)
     assert judged.score(Answers(0.0, "same", "same"), items) == [[0.5] * len(items)] * 2
     assert judge.asked == []
 
@@ -149,17 +149,17 @@ def test_unscored_items_count_as_drawn_and_decide_nothing(store: Store, tmp_path
     decision = one.run()
     assert decision.outcome == "hold"
     assert "judged against the anchor" in decision.reason
-    assert len({s.item_id for s in store.item_scores(1, "judged")}) == 60
+    assert len({s.item_id for s in store.gate.item_scores(1, "judged")}) == 60
 
 
 def test_a_judge_that_guesses_decides_nothing(store: Store, tmp_path: Path) -> None:
-    guessing = measured(ScriptedJudge(ScriptedConfig(accuracy=0.5)), SCRIPTED, store)
+    guessing = measure_referee(ScriptedJudge(ScriptedConfig(accuracy=0.5)), SCRIPTED, store)
     config = GateConfig(suites={"judged": suite(tmp_path, PROMPTS)})
     one = trial(
         store, Answers(0.3, "good", "bad", "bad"), config=config, judges={"judged": guessing}
     )
     assert one.run().outcome == "hold"
-    assert store.item_scores(1, "judged") == []
+    assert store.gate.item_scores(1, "judged") == []
 
 
 def test_who_labels_may_not_judge_at_the_gate(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_answers_are_checked_by_the_verifier(store: Store, tmp_path: Path) -> No
     file.write_text("\n".join(map(json.dumps, lines)))
     config = SuiteConfig(file=str(file), kind="executed")
     suite = CheckedAnswers(store, "checks", config, VerifierWorker(), "salt")
-    items = suite.draw(store.register_attempt(1, "a", "b"), 0)
+    items = suite.draw(store.gate.register_attempt(1, "a", "b"), 0)
     right = {"2 + 3?": "5", "A colour as JSON": '{"colour": "red"}', "Three digits": "123"}
 
     class Known(KnownScorer):

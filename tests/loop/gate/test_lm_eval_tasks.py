@@ -12,7 +12,7 @@ from infra.errors import UserError
 from infra.models.folders import load_model, load_tokenizer
 from infra.store import Store
 from loop.gate.config import SuiteConfig
-from loop.gate.suites.lm_eval_tasks import HarnessTask, task_size
+from loop.gate.suites.lm_eval_tasks import LmEvalTask, task_size
 from loop.gate.suites.scorer import ModelScorer
 
 TASK = """
@@ -57,11 +57,11 @@ def plain(folder: Path, context: str, choice: str) -> float:
 def test_documents_are_drawn_and_marked_by_the_harness(
     task: Path, tiny_folder: Path, store: Store
 ) -> None:
-    suite = HarnessTask(
+    suite = LmEvalTask(
         store, "cities", SuiteConfig(file=str(task), kind="lm_eval", items=8), "salt"
     )
     assert suite.limit == 8
-    items = suite.draw(store.register_attempt(1, "a", "b"), 0)
+    items = suite.draw(store.gate.register_attempt(1, "a", "b"), 0)
     assert len({item.item_id for item in items}) == 8
     scorer = ModelScorer([str(tiny_folder)] * 2, 2)
     rows = suite.score(scorer, items)

@@ -12,8 +12,8 @@ import pytest
 from infra.records import Evaluation, GateTest, Sample, TrainStep
 from infra.store import Store
 from loop.gate.config import GateConfig
-from loop.gate.suites.answers import labeler_suite, labelers_prompts
-from loop.gate.trial.reward_hacking import hacked, reward_rise
+from loop.gate.suites.answers import labeler_prompts, labeler_suite
+from loop.gate.trial.reward_hacking import hacking_reason, reward_rise
 from tests.loop.gate.test_answers import Answers, referee
 from tests.loop.gate.test_trial import trial
 
@@ -83,13 +83,13 @@ def primary(gain: float) -> GateTest:
 def test_only_a_rise_without_a_measure_is_a_hack(
     steps: Sequence[TrainStep], words: Sequence[Evaluation], gain: float, sentence: str
 ) -> None:
-    found = hacked(steps, words, [primary(gain)], "candidate")
+    found = hacking_reason(steps, words, [primary(gain)], "candidate")
     assert sentence in found
     assert bool(found) == bool(sentence)
 
 
 def test_without_a_measured_item_nothing_is_said() -> None:
-    assert hacked(rewards(0.1, 0.2, 0.3), [], [], "candidate") == ""
+    assert hacking_reason(rewards(0.1, 0.2, 0.3), [], [], "candidate") == ""
 
 
 def test_the_kind_with_most_iterations_counts() -> None:
@@ -102,7 +102,7 @@ def test_who_pleases_the_labeler_alone_is_rejected(
     store: Store, tmp_path: Path, gain: float, outcome: str
 ) -> None:
     """The candidate answers as the labeler likes it; only the measure tells the two cases apart."""
-    store.add_samples(
+    store.labels.add_samples(
         [
             Sample(
                 f"q{i}",
@@ -123,14 +123,16 @@ def test_who_pleases_the_labeler_alone_is_rejected(
     config = GateConfig(labeler_prompts=12)
     one = trial(store, answers, config=config)
     suite = labeler_suite(
-        store, config, labelers_prompts(store, 1, config.labeler_prompts), referee(store), "s"
+        store, config, labeler_prompts(store, 1, config.labeler_prompts), referee(store), "s"
     )
     object.__setattr__(one, "suites", [*one.suites, suite])
     decision = one.run()
     assert decision.outcome == outcome
     assert ("the labeler prefers it to the champion" in decision.reason) == (outcome == "reject")
-    drawn = {s.item_id for s in store.item_scores(1, "labeler")}
+    drawn = {s.item_id for s in store.gate.item_scores(1, "labeler")}
     assert len(drawn) == 12
     assert not drawn & {"q0", "q1", "q2"}, "what a verifier checks comes last"
-    assert set(labelers_prompts(store, 1, 28)) & {"q0", "q1", "q2"}
-    assert [t.suite for t in store.gate_tests(1)] == ["bits_per_byte"], "its word decides nothing"
+    assert set(labeler_prompts(store, 1, 28)) & {"q0", "q1", "q2"}
+    assert [t.suite for t in store.gate.gate_tests(1)] == ["bits_per_byte"], (
+        "its word decides nothing"
+    )

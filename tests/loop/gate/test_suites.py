@@ -16,7 +16,7 @@ from infra.models.folders import load_model, load_tokenizer
 from infra.store import Store
 from loop.gate.config import SuiteConfig
 from loop.gate.estimates import clustered_mean_and_error, mean_and_error
-from loop.gate.suites.base import ItemFile, read_items
+from loop.gate.suites.item_files import RightTextSuite, read_items
 from loop.gate.suites.scorer import ModelScorer
 
 
@@ -31,15 +31,18 @@ def written(tmp_path: Path, *lines: object) -> Path:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("{", "line 2 is no item"),
+        ("{", "line 2': it is not valid JSON"),
         ({"prompt": "p", "choices": ["a"], "answer": 0}, "give `choices` (two or more)"),
         ({"prompt": "p", "choices": ["a", "b"], "answer": 2}, "give `choices` (two or more)"),
         ({"good": "a"}, "give `choices` (two or more)"),
-        ({"prompt": "p", "choices": ["a", "b"], "answer": 0, "color": 1}, "line 2 is no item"),
-        ({"good": "a", "bad": "b"}, "line 2 is not of kind choice"),
+        (
+            {"prompt": "p", "choices": ["a", "b"], "answer": 0, "color": 1},
+            "line 2': it is not a valid item",
+        ),
+        ({"good": "a", "bad": "b"}, "line 2': it is not an item of kind choice"),
     ],
 )
-def test_lines_that_are_no_items_are_named(tmp_path: Path, line: object, words: str) -> None:
+def test_lines_that_are_not_valid_items_are_named(tmp_path: Path, line: object, words: str) -> None:
     file = written(tmp_path, {"prompt": "p", "choices": ["a", "b"], "answer": 1}, line)
     with pytest.raises(UserError) as caught:
         read_items("gate.suites.x.file", file, "choice")
@@ -87,10 +90,10 @@ def test_models_are_scored_as_by_plain_transformers(
     lines = [
         {"prompt": "p", "choices": [" one", " another one"], "answer": i % 2} for i in range(3)
     ]
-    suite = ItemFile(
+    suite = RightTextSuite(
         store, "x", SuiteConfig(file=str(written(tmp_path, *lines)), kind="choice"), "salt"
     )
-    items = suite.draw(store.register_attempt(1, "a", "b"), 0)
+    items = suite.draw(store.gate.register_attempt(1, "a", "b"), 0)
     (own, _) = suite.score(scorer, items)
     per_byte = [plain_logp(tiny_folder, "p", t) / len(t.encode()) for t in (" one", " another one")]
     best = int(per_byte[1] > per_byte[0])

@@ -16,10 +16,11 @@ from infra.store import Store
 from judges.verifying.checks import Claim
 from judges.verifying.verifier import VerifiedDocument
 from loop.gate.config import GateConfig, SuiteConfig
-from loop.gate.suites.answers import suites_of
-from loop.gate.trial.contenders import Rivals
-from loop.gate.trial.sealed_exam import Exam
-from loop.gate.trial.trial import SuiteTrial, Trial
+from loop.gate.suites.recipe_suites import SuiteMaker, recipe_suites
+from loop.gate.trial.context import Rivals
+from loop.gate.trial.sealed_exam import SealedExam
+from loop.gate.trial.suite_test import SuiteTest
+from loop.gate.trial.trial import GateTrial
 from loop.stages.decide import gpu_shares
 
 
@@ -100,26 +101,30 @@ def checkpoint(name: str, generation: int) -> Checkpoint:
 ANCHOR = checkpoint("anchor", 0)
 
 
-def trial(store: Store, scorer: KnownScorer, gate_tokens: int = 20_000, **options: Any) -> Trial:
+def trial(
+    store: Store, scorer: KnownScorer, gate_tokens: int = 20_000, **options: Any
+) -> GateTrial:
     config = options.pop("config", GateConfig())
-    if not store.documents("gate"):
+    if not store.crawl.documents("gate"):
         documents = [
             Document(str(i), f"p{i}", f"u{i}", "t", f"text {i} >>> 7", "en", "x", "gate", 1)
             for i in range(80)
         ]
-        store.add_documents(documents)
+        store.crawl.add_documents(documents)
     generation = options.pop("generation", 1)
     rivals = options.pop("rivals", Rivals(ANCHOR, ANCHOR, {}))
     candidate = checkpoint(f"candidate{generation}", generation)
-    store.add_checkpoint(ANCHOR)
-    store.add_checkpoint(candidate)
-    attempt = store.register_attempt(generation, candidate.digest, rivals.champion.digest)
-    return Trial(
+    store.training.add_checkpoint(ANCHOR)
+    store.training.add_checkpoint(candidate)
+    attempt = store.gate.register_attempt(generation, candidate.digest, rivals.champion.digest)
+    return GateTrial(
         store=store,
         config=config,
         scorer=scorer,
-        suites=suites_of(
-            store, config, gate_tokens, "s", KnownVerifier(), options.pop("judges", {})
+        suites=recipe_suites(
+            config,
+            gate_tokens,
+            SuiteMaker(store, "s", KnownVerifier(), options.pop("judges", {})),
         ),
         verifier=KnownVerifier(),
         generation=generation,
@@ -135,10 +140,10 @@ def test_outcome_follows_the_evidence(store: Store, gain: float, outcome: str) -
     decision = trial(store, KnownScorer(gain)).run()
     assert decision.outcome == outcome
     assert decision.mean_gain == pytest.approx(gain)
-    assert store.decision(1) == decision
-    (test,) = store.gate_tests(1)
+    assert store.gate.decision(1) == decision
+    (test,) = store.gate.gate_tests(1)
     assert len(test.path) == decision.num_documents
-    assert store.champion().digest == ("candidate1" if outcome == "promote" else "anchor")
+    assert store.registry.champion().digest == ("candidate1" if outcome == "promote" else "anchor")
 
 
 class PerText(KnownScorer):
@@ -188,8 +193,8 @@ def test_a_contaminated_candidate_that_knows_what_earlier_attempts_drew_gains_no
     store: Store,
 ) -> None:
     trial(store, KnownScorer(0.0), gate_tokens=5_000).run()
-    drawn = {s.item_id for s in store.item_scores(1, "bits_per_byte")}
-    known = {d.text for d in store.documents("gate") if d.document_id in drawn}
+    drawn = {s.item_id for s in store.gate.item_scores(1, "bits_per_byte")}
+    known = {d.text for d in store.crawl.documents("gate") if d.document_id in drawn}
     assert len(known) > 10
     scorer = PerText(lambda text: 0.5 if text in known else 0.0)
     assert trial(store, scorer, generation=2).run().outcome == "hold"
@@ -203,12 +208,12 @@ def test_a_reward_hacked_candidate_is_rejected(store: Store) -> None:
         )
         for i in range(6)
     ]
-    store.add_train_steps(steps)
+    store.training.add_train_steps(steps)
     assert trial(store, KnownScorer(0.3)).run().outcome == "promote", (
         "a reward that rises with the measure is no hack"
     )
     other = Store(":memory:")
-    other.add_train_steps(steps)
+    other.training.add_train_steps(steps)
     decision = trial(other, KnownScorer(-0.002)).run()
     assert decision.outcome == "reject"
     assert (
@@ -226,7 +231,7 @@ def test_the_small_stage_spares_one_suite_where_the_beginning_of_another_shows_a
     decision = trial(store, KnownScorer(0.02, marks=marks), config=config).run()
     assert decision.outcome == "reject"
     assert decision.num_documents == 8, "one draw; such a gain would have taken all that there are"
-    assert store.num_fresh("document") == 72
+    assert store.gate.num_fresh("document") == 72
 
 
 def test_reports_are_written_for_a_rejected_candidate_too(store: Store, tmp_path: Path) -> None:
@@ -237,7 +242,7 @@ def test_reports_are_written_for_a_rejected_candidate_too(store: Store, tmp_path
     assert trial(store, KnownScorer(-0.3, marks=marks), config=config).run().outcome == "reject"
     values = {
         e.model_digest: e.value
-        for e in store.evaluations()
+        for e in store.gate.evaluations()
         if e.metric == "accuracy" and e.suite == "choices"
     }
     assert values == {"candidate1": 0.0, "anchor": 1.0}
@@ -246,10 +251,12 @@ def test_reports_are_written_for_a_rejected_candidate_too(store: Store, tmp_path
 def test_continuations_are_stored_text_by_text_with_errors(store: Store) -> None:
     trial(store, KnownScorer(0.3)).run()
     for name in ("distinct_2", "self_bleu", "word_entropy", "length", "kl_to_anchor"):
-        scores = store.item_scores(1, f"continuations/{name}")
+        scores = store.gate.item_scores(1, f"continuations/{name}")
         assert len(scores) == 8 * 2
         (own,) = [
-            e for e in store.evaluations() if e.metric == name and e.model_digest == "candidate1"
+            e
+            for e in store.gate.evaluations()
+            if e.metric == name and e.model_digest == "candidate1"
         ]
         assert own.standard_error >= 0
         mine = [s.value for s in scores if s.model_digest == "candidate1"]
@@ -274,7 +281,7 @@ def test_gpus_are_shared_between_scorers_and_judges() -> None:
 def test_it_stops_drawing_when_the_evidence_suffices(store: Store) -> None:
     decision = trial(store, KnownScorer(0.3)).run()
     assert decision.num_documents == 16, "two chunks of eight"
-    assert len(store.item_scores(1, "bits_per_byte")) == 2 * 16, (
+    assert len(store.gate.item_scores(1, "bits_per_byte")) == 2 * 16, (
         "the champion is the anchor: two models"
     )
 
@@ -301,13 +308,13 @@ def test_vetoes_reject_before_a_held_out_document_is_spent(
     assert decision.outcome == "reject"
     assert words in decision.reason
     assert scorer.texts == []
-    assert store.num_fresh("document") == 80
+    assert store.gate.num_fresh("document") == 80
 
 
 def test_a_candidate_that_is_not_whole_aborts(store: Store) -> None:
     decision = trial(store, KnownScorer(0.3, problem="the candidate completes nothing")).run()
     assert (decision.outcome, decision.reason) == ("abort", "the candidate completes nothing")
-    assert store.champion().generation == 0
+    assert store.registry.champion().generation == 0
 
 
 def test_a_changed_tokenizer_is_a_veto(store: Store, tmp_path: Path) -> None:
@@ -346,7 +353,7 @@ def test_better_than_the_champion_is_not_enough_where_it_is_worse_than_the_ancho
     decision = one.run()
     assert decision.outcome == outcome
     assert against in decision.reason
-    tests = {test.against: test for test in store.gate_tests(1)}
+    tests = {test.against: test for test in store.gate.gate_tests(1)}
     assert set(tests) == {"champion", "anchor", "best"}
     assert tests["anchor"].bound == pytest.approx(-0.05)
 
@@ -356,21 +363,23 @@ def test_the_best_so_far_moves_only_to_what_is_better(store: Store) -> None:
         store, KnownScorer(0.2, others=[0.78, 1.2]), rivals=rivals_with_best(), generation=3
     )
     assert one.run().outcome == "promote"
-    assert store.alias("champion") == one.candidate
-    assert store.alias("best:bits_per_byte") is None, "0.80 bits, and the best so far has 0.78"
+    assert store.registry.alias("champion") == one.candidate
+    assert store.registry.alias("best:bits_per_byte") is None, (
+        "0.80 bits, and the best so far has 0.78"
+    )
     other = trial(
         store, KnownScorer(0.3, others=[0.78, 1.2]), rivals=rivals_with_best(), generation=4
     )
     assert other.run().outcome == "promote"
-    assert store.alias("best:bits_per_byte") == other.candidate
+    assert store.registry.alias("best:bits_per_byte") == other.candidate
 
 
 def test_resumed_trial_scores_nothing_twice_and_decides_the_same(store: Store) -> None:
     first = trial(store, KnownScorer(0.03))
-    tests = SuiteTrial(first, first.suites[0]).run()
+    tests = SuiteTest(first, first.suites[0]).run()
     again = KnownScorer(0.03)
     resumed = replace(first, scorer=again)
-    assert SuiteTrial(resumed, resumed.suites[0]).run() == tests
+    assert SuiteTest(resumed, resumed.suites[0]).run() == tests
     assert again.texts == []
 
 
@@ -419,7 +428,7 @@ def domain_documents(store: Store) -> None:
         )
         for i in range(60)
     ]
-    store.add_documents(documents, pages)
+    store.crawl.add_documents(documents, pages)
 
 
 def test_domains_are_drawn_whole_and_never_again(store: Store) -> None:
@@ -427,11 +436,11 @@ def test_domains_are_drawn_whole_and_never_again(store: Store) -> None:
     config = GateConfig(unit="domain", unit_documents=3, chunk_documents=2)
     decision = trial(store, KnownScorer(0.0), config=config).run()
     assert decision.outcome == "hold"
-    scores = store.item_scores(1, "bits_per_byte")
+    scores = store.gate.item_scores(1, "bits_per_byte")
     assert {score.unit for score in scores} == {f"d{i}.org" for i in range(5)}
     assert len(scores) == 2 * 5 * 3
-    assert store.gate_tests(1)[0].num_units == 5
-    assert store.num_fresh("domain") == 0
+    assert store.gate.gate_tests(1)[0].num_units == 5
+    assert store.gate.num_fresh("domain") == 0
     later = trial(store, KnownScorer(0.3), config=config, generation=2).run()
     assert (later.outcome, later.num_documents) == ("hold", 0), "nothing that is fresh is left"
 
@@ -458,7 +467,7 @@ def test_a_guard_from_a_file_decides_along_with_the_primary(
     decision = trial(
         store, KnownScorer(0.3, marks=[candidate, champion, champion]), config=config
     ).run()
-    assert decision.outcome == outcome, store.gate_tests(1)
+    assert decision.outcome == outcome, store.gate.gate_tests(1)
     assert decision.is_weak == (outcome == "promote"), (
         "the file's items are used again in every attempt"
     )
@@ -475,9 +484,9 @@ def test_reused_items_are_the_same_in_every_attempt_and_need_more_each_time(
     marks = [[True] * 300] * 3
     for generation in (1, 2):
         trial(store, KnownScorer(0.3, marks=marks), config=config, generation=generation).run()
-    first, second = ([s.item_id for s in store.item_scores(k, "choices")] for k in (1, 2))
+    first, second = ([s.item_id for s in store.gate.item_scores(k, "choices")] for k in (1, 2))
     assert second[: len(first)] == first
-    one, two = (next(t for t in store.gate_tests(k) if t.suite == "choices") for k in (1, 2))
+    one, two = (next(t for t in store.gate.gate_tests(k) if t.suite == "choices") for k in (1, 2))
     assert two.log_threshold - one.log_threshold == pytest.approx(2 * math.log(3))
 
 
@@ -492,7 +501,7 @@ def test_items_that_are_not_reused_are_fresh_in_every_attempt(store: Store, tmp_
             .run()
             .is_weak
         )
-    drawn = [{s.item_id for s in store.item_scores(k, "choices")} for k in (1, 2)]
+    drawn = [{s.item_id for s in store.gate.item_scores(k, "choices")} for k in (1, 2)]
     assert drawn[0]
     assert drawn[1]
     assert not drawn[0] & drawn[1]
@@ -503,7 +512,9 @@ def test_held_out_documents_may_be_used_again_at_a_price(store: Store) -> None:
     decisions = [trial(store, KnownScorer(0.3), config=config, generation=k).run() for k in (1, 2)]
     assert [d.outcome for d in decisions] == ["promote", "promote"]
     assert all(d.is_weak for d in decisions)
-    first, second = ({s.item_id for s in store.item_scores(k, "bits_per_byte")} for k in (1, 2))
+    first, second = (
+        {s.item_id for s in store.gate.item_scores(k, "bits_per_byte")} for k in (1, 2)
+    )
     assert first <= second, "the same documents, and more of them"
     assert decisions[1].log_threshold == pytest.approx(math.log(6 / 0.05) + math.log(3))
 
@@ -518,16 +529,16 @@ def test_a_suite_that_is_only_reported_decides_nothing(store: Store, tmp_path: P
     assert not decision.is_weak
     values = {
         e.model_digest: e.value
-        for e in store.evaluations()
+        for e in store.gate.evaluations()
         if e.suite == "choices" and e.metric == "accuracy"
     }
     assert values == {"candidate1": 0.0, "anchor": 1.0}
 
 
-def exam(one: Trial) -> Exam:
-    decision = one.store.decision(one.generation)
+def exam(one: GateTrial) -> SealedExam:
+    decision = one.store.gate.decision(one.generation)
     assert decision is not None
-    return Exam(one.store, one.config, one.scorer, decision, ANCHOR, "s")
+    return SealedExam(one.store, one.config, one.scorer, decision, ANCHOR, "s")
 
 
 def test_the_sealed_exam_is_scored_once_and_read_by_no_decision(store: Store) -> None:
@@ -535,24 +546,26 @@ def test_the_sealed_exam_is_scored_once_and_read_by_no_decision(store: Store) ->
         Document(f"s{i}", f"q{i}", f"v{i}", "t", f"sealed {i}", "en", "x", "sealed", 1)
         for i in range(12)
     ]
-    store.add_documents(sealed)
+    store.crawl.add_documents(sealed)
     one = trial(store, KnownScorer(0.3), config=GateConfig(exam_documents=10))
     assert one.run().outcome == "promote"
     assert not any("sealed" in text for text in one.scorer.texts)  # type: ignore[attr-defined]
     assert exam(one).is_due()
-    exam(one).sit()
+    exam(one).run()
     assert not exam(one).is_due()
     found = {
-        (e.metric, e.model_digest): e.value for e in store.evaluations() if e.suite == "sealed_exam"
+        (e.metric, e.model_digest): e.value
+        for e in store.gate.evaluations()
+        if e.suite == "sealed_exam"
     }
     assert found[("gain", "candidate1")] == pytest.approx(0.3)
     assert found[("bits_per_byte_sealed", "anchor")] == pytest.approx(1.0)
-    drawn = [s.item_id for s in store.item_scores(1, "sealed_exam")]
+    drawn = [s.item_id for s in store.gate.item_scores(1, "sealed_exam")]
     assert len(set(drawn)) == 10
     later = trial(store, KnownScorer(0.3), generation=2)
     assert later.run().outcome == "promote"
-    exam(later).sit()
-    assert set(drawn) <= {s.item_id for s in store.item_scores(2, "sealed_exam")}, (
+    exam(later).run()
+    assert set(drawn) <= {s.item_id for s in store.gate.item_scores(2, "sealed_exam")}, (
         "the same ones in each generation"
     )
 
@@ -566,8 +579,8 @@ def test_who_was_not_promoted_sits_no_exam(store: Store) -> None:
 def test_a_run_without_sealed_documents_has_no_exam(store: Store) -> None:
     one = trial(store, KnownScorer(0.3))
     one.run()
-    exam(one).sit()
-    assert [e for e in store.evaluations() if e.suite == "sealed_exam"] == []
+    exam(one).run()
+    assert [e for e in store.gate.evaluations() if e.suite == "sealed_exam"] == []
 
 
 def test_scores_that_are_no_numbers_abort(store: Store) -> None:
@@ -580,15 +593,15 @@ def test_scores_that_are_no_numbers_abort(store: Store) -> None:
 
 def test_a_document_forgotten_in_the_middle_of_an_attempt_is_passed_over(store: Store) -> None:
     first = trial(store, KnownScorer(0.0), gate_tokens=2_000)
-    SuiteTrial(first, first.suites[0]).run()
-    drawn = [s.item_id for s in store.item_scores(1, "bits_per_byte")]
-    store._connection.execute(
+    SuiteTest(first, first.suites[0]).run()
+    drawn = [s.item_id for s in store.gate.item_scores(1, "bits_per_byte")]
+    store.database.connection.execute(
         "DELETE FROM item_score WHERE item_id IN (?, ?)", [drawn[-1], drawn[-2]]
     )
-    store._connection.execute(
+    store.database.connection.execute(
         "UPDATE document SET status = 'forgotten' WHERE document_id = ?", [drawn[-1]]
     )
     resumed = trial(store, KnownScorer(0.0), gate_tokens=20_000)
-    (test,) = SuiteTrial(resumed, resumed.suites[0]).run()
-    assert drawn[-1] not in {s.item_id for s in store.item_scores(1, "bits_per_byte")}
+    (test,) = SuiteTest(resumed, resumed.suites[0]).run()
+    assert drawn[-1] not in {s.item_id for s in store.gate.item_scores(1, "bits_per_byte")}
     assert test.num_items > len(drawn) // 2, "it went on to documents that are there"

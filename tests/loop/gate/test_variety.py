@@ -19,7 +19,7 @@ from infra.store import Store
 from loop.gate.config import GateConfig, Kind, SuiteConfig
 from loop.gate.estimates import hundreds_of_words, self_bleu
 from loop.gate.suites.scorer import NUM_SAMPLES, ModelScorer
-from loop.gate.suites.variety import MEASURES, OF_TEXTS, SampledAnswers, measured
+from loop.gate.suites.variety import TEXT_MEASURES, VARIETY_MEASURES, SampledAnswers, variety_scores
 from tests.loop.gate.test_trial import KnownScorer, trial
 
 words = st.lists(
@@ -53,7 +53,7 @@ def test_length_is_in_hundreds_of_words() -> None:
 
 def test_every_kind_that_a_recipe_may_name_is_measured() -> None:
     assert set(get_args(Kind)) - {"choice", "pairs", "executed", "judged", "lm_eval"} == set(
-        MEASURES
+        VARIETY_MEASURES
     )
 
 
@@ -67,8 +67,8 @@ def test_samples_are_repeatable_and_the_same_for_equal_models(tiny_folder: Path)
         )
         assert [len(texts) for texts in first] == [NUM_SAMPLES] * 2
         assert first != scorer.samples(prompts, 2, asked)[0]
-    for name in OF_TEXTS:
-        rows = measured(name, scorer, prompts, 1, asked=True)
+    for name in TEXT_MEASURES:
+        rows = variety_scores(name, scorer, prompts, 1, asked=True)
         assert [len(row) for row in rows] == [2, 2]
 
 
@@ -130,7 +130,7 @@ def test_scores_of_a_suite_are_those_of_its_samples(
 ) -> None:
     config = SuiteConfig(file=str(prompts_file(tmp_path)), kind="self_bleu")
     suite = SampledAnswers(store, "s", config, "salt")
-    items = suite.draw(store.register_attempt(1, "a", "b"), 0)[:2]
+    items = suite.draw(store.gate.register_attempt(1, "a", "b"), 0)[:2]
     scorer = ModelScorer([str(tiny_folder)] * 2, 2)
     samples = scorer.samples([item.content.prompt for item in items], items[0].position, asked=True)
     assert suite.score(scorer, items) == [
@@ -167,4 +167,4 @@ def test_distance_from_the_anchor_can_be_a_guard(
     decision = trial(
         store, KnownScorer(0.3, kl=kl), config=GateConfig(suites={"near": suite})
     ).run()
-    assert decision.outcome == outcome, store.gate_tests(1)
+    assert decision.outcome == outcome, store.gate.gate_tests(1)

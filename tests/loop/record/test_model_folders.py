@@ -50,18 +50,18 @@ def add_model(run: Run, generation: int, outcome: str | None) -> Checkpoint:
     (place / "model.safetensors").write_bytes(bytes([generation]) * 1000)
     (place / "config.json").write_text("{}")
     folder, digest = file_model(run, generation)
-    parent = run.store.champion().digest
+    parent = run.store.registry.champion().digest
     model = Checkpoint(
         digest, str(folder), parent, generation, manifest_digest(ITEMS), "r", 0, now()
     )
-    run.store.add_checkpoint(model)
-    run.store.add_manifest(generation, ITEMS)
+    run.store.training.add_checkpoint(model)
+    run.store.training.add_manifest(generation, ITEMS)
     if outcome is None:
         return model
-    attempt = run.store.register_attempt(generation, digest, parent)
+    attempt = run.store.gate.register_attempt(generation, digest, parent)
     rng = np.random.default_rng(generation)
     own, other = rng.normal(1.0, 0.1, 12), rng.normal(1.1, 0.1, 12)
-    run.store.add_item_scores(
+    run.store.gate.add_item_scores(
         [
             ItemScore(
                 attempt, "bits_per_byte", f"d{i}", i, name, float(values[i]), 9, "", f"u{i // 2}"
@@ -72,7 +72,7 @@ def add_model(run: Run, generation: int, outcome: str | None) -> Checkpoint:
     )
     gains = unit_means(clipped_gains(-own, -other, 0.2), [f"u{i // 2}" for i in range(12)])
     path = tuple(float(v) for v in log_evidence_path(gains, 0.0, 0.1))
-    run.store.add_gate_tests(
+    run.store.gate.add_gate_tests(
         [
             GateTest(
                 attempt,
@@ -93,7 +93,7 @@ def add_model(run: Run, generation: int, outcome: str | None) -> Checkpoint:
             )
         ]
     )
-    run.store.add_decision(
+    run.store.gate.add_decision(
         decision(generation, outcome, digest), ["champion"] if outcome == "promote" else []
     )
     return model
@@ -105,11 +105,13 @@ def run(tmp_path: Path) -> Run:
     closed."""
     store = Store(str(tmp_path / "ratchet.duckdb"), str(tmp_path / "snapshots"))
     recipe = load_recipe("quickstart", [])
-    store.note_run_fact("recipe", json.dumps(recipe.identity()))
+    store.run.set_fact("recipe", json.dumps(recipe.identity()))
     anchor = tmp_path / "base"
     anchor.mkdir()
     (anchor / "model.safetensors").write_bytes(b"anchor")
-    store.add_checkpoint(Checkpoint(folder_digest(anchor), str(anchor), "", 0, "", "r", 0, now()))
+    store.training.add_checkpoint(
+        Checkpoint(folder_digest(anchor), str(anchor), "", 0, "", "r", 0, now())
+    )
     one = Run(tmp_path, recipe, store, "salt", 1)
     for generation, outcome in enumerate(
         ["promote", "promote", "reject", "promote", "promote", None], start=1
@@ -149,9 +151,9 @@ def test_the_same_model_trained_again_is_the_same_folder(run: Run) -> None:
 
 def test_provenance_says_what_a_model_was_made_from_and_is_no_part_of_its_digest(run: Run) -> None:
     store = reopened(run)
-    model = store.checkpoint(2)
+    model = store.training.checkpoint(2)
     assert model is not None
-    decision = store.decision(2)
+    decision = store.gate.decision(2)
     assert decision is not None
     write_provenance(store, model, decision)
     found = json.loads((Path(model.path) / "ratchet.json").read_text())
@@ -183,7 +185,7 @@ def test_a_rollback_is_an_event_like_any_other(run: Run) -> None:
     assert "generation 5" in call(run, "champion", "--at", before.isoformat())[1].splitlines()[-1]
     assert (run.folder / "champion").resolve() == run.model_folder(2).resolve()
     store = reopened(run)
-    assert store.champion().generation == 2
+    assert store.registry.champion().generation == 2
     store.close()
 
 
@@ -211,11 +213,13 @@ def test_verify_finds_what_was_changed(run: Run) -> None:
     weights.chmod(0o644)
     weights.write_bytes(b"altered")
     store = reopened(run)
-    store._connection.execute(
+    store.database.connection.execute(
         "UPDATE item_score SET value = value + 0.3 WHERE attempt = 3 AND position = 4"
         " AND model_digest = (SELECT candidate FROM attempt WHERE attempt = 3)"
     )
-    store._connection.execute("DELETE FROM manifest WHERE generation = 4 AND kind = 'passage'")
+    store.database.connection.execute(
+        "DELETE FROM manifest WHERE generation = 4 AND kind = 'passage'"
+    )
     store.close()
     code, output = call(run, "verify")
     assert code == 1
@@ -244,9 +248,9 @@ def test_gc_keeps_the_anchor_the_last_champions_and_what_is_not_decided(run: Run
 
 def test_gc_keeps_what_an_alias_points_to(run: Run) -> None:
     store = reopened(run)
-    model = store.checkpoint(3)
+    model = store.training.checkpoint(3)
     assert model is not None
-    store.move_alias("best:choices", model, "best accuracy")
+    store.registry.move_alias("best:choices", model, "best accuracy")
     store.close()
     call(run, "gc", "--keep", "1", "--yes")
     assert [run.model_folder(k).exists() for k in range(1, 7)] == [

@@ -15,7 +15,8 @@ from judges.config import JudgeConfig, ScriptedConfig
 from judges.labelers.actors import JudgeWorker, VerifierWorker
 from loop.data.curriculum import Curriculum
 from loop.recipe.recipe import Recipe, load_recipe
-from loop.stages.train import Places, own_rewarder, rewarder_of, sources_of, tasks_of, usable_steps
+from loop.training.plan import TrainingFolders, training_tasks, usable_steps
+from loop.training.rewarders import make_rewarder, own_rewarder, reward_names
 from trainers.rollouts.rewards import Attempted
 from trainers.task import read_rows
 
@@ -73,8 +74,8 @@ def test_tasks_are_a_chain_from_which_the_reward_model_branches_off(
     assert kinds == ALL
     tasks = {
         t.kind: t
-        for t in tasks_of(
-            one, 1, CURRICULUM, kinds, Places("champion", "anchor", "candidate", tmp_path)
+        for t in training_tasks(
+            one, 1, CURRICULUM, kinds, TrainingFolders("champion", "anchor", "candidate", tmp_path)
         )
     }
     assert tasks["pretrain"].source == "champion"
@@ -112,12 +113,12 @@ def test_a_labeler_that_was_not_admitted_rewards_nobody(
     assert usable_steps(store, one, 1, CURRICULUM) == ["sft"]
     assert "the labeler is not admitted to relevance" in capsys.readouterr().out
     admission = Admission("a", "scripted", "relevance", "scripted", True, "")
-    store.add_datasheet([], [admission])
+    store.labelers.add_datasheet([], [admission])
     assert usable_steps(store, one, 1, CURRICULUM) == ["sft", "grpo"]
 
 
 def test_a_verifier_rewards_what_it_finds_right(store: Store) -> None:
-    verifier = rewarder_of("verifier", store, recipe(), {"verifier": VerifierWorker()})
+    verifier = make_rewarder("verifier", store, recipe(), {"verifier": VerifierWorker()})
     attempts = [
         Attempted("what is 2+2?", "4", "output", "4"),
         Attempted("what is 2+2?", "5", "output", "4"),
@@ -130,8 +131,10 @@ def test_a_verifier_rewards_what_it_finds_right(store: Store) -> None:
 def test_an_admitted_labeler_rewards_by_its_values(store: Store) -> None:
     worker = JudgeWorker(JudgeConfig(kind="scripted", scripted=ScriptedConfig()), 0, 1)
     one = recipe("train.rl.rewards={judge = 1.0}")
-    store.add_datasheet([], [Admission("a", "scripted", "relevance", "scripted", True, "")])
-    found = rewarder_of("judge", store, one, {"judge": worker}).rewards(
+    store.labelers.add_datasheet(
+        [], [Admission("a", "scripted", "relevance", "scripted", True, "")]
+    )
+    found = make_rewarder("judge", store, one, {"judge": worker}).rewards(
         [Attempted("q", "one"), Attempted("q", "two")]
     )
     assert len(found) == 2
@@ -141,7 +144,7 @@ def test_an_admitted_labeler_rewards_by_its_values(store: Store) -> None:
 def test_rewards_of_ones_own(store: Store) -> None:
     name = "tests.trainers.rewarders:Letters"
     one = recipe(f'train.rl.rewards={{"{name}" = 1.0}}')
-    assert sources_of(one.train) == [name]
-    assert rewarder_of(name, store, one, {}).rewards([Attempted("p", "abcdefgh")]) == [1.0]
+    assert reward_names(one.train) == [name]
+    assert make_rewarder(name, store, one, {}).rewards([Attempted("p", "abcdefgh")]) == [1.0]
     with pytest.raises(UserError, match="no such source of rewards"):
         own_rewarder("nowhere:Nothing")

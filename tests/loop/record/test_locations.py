@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from loop.record.run_folder import default_root, run_folder
+from loop.record.locations import default_root, run_folder
 
 
 def test_runs_go_below_the_working_directory(

@@ -1,0 +1,49 @@
+"""Reading files of JSON lines: one JSON value a line, in UTF-8 (jsonlines.org)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from infra.errors import UserError
+
+
+class JsonLine(NamedTuple):
+    """One line of a file; the first line has number 1."""
+
+    number: int
+    text: str
+    value: Any
+
+
+def read_json_lines(path: Path, key: str, remedy: str) -> Iterator[JsonLine]:
+    """Each line that is not blank.
+
+    Lines end at a line feed only: U+2028 and other separators are legal inside a JSON string. A
+    byte order mark at the start is accepted.
+
+    Raises:
+        UserError: with `key`, the file, the number of the bad line, and `remedy`.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        problem = f"the file cannot be read ({error.strerror or error})."
+        raise UserError(key, path, problem, remedy) from None
+    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if line.strip():
+            text, value = _parse(line, f"{path}, line {number}", key, remedy)
+            yield JsonLine(number, text, value)
+
+
+def _parse(line: bytes, where: str, key: str, remedy: str) -> tuple[str, Any]:
+    try:
+        text = line.removesuffix(b"\r").decode("utf-8")
+        return text, json.loads(text)
+    except UnicodeDecodeError as error:
+        problem = f"it is not valid UTF-8 (byte {error.start + 1} of the line)."
+    except (ValueError, RecursionError) as error:  # too deeply nested, or numbers too long
+        problem = f"it is not valid JSON ({str(error)[:120]})."
+    raise UserError(key, where, problem, remedy)

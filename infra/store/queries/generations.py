@@ -1,0 +1,141 @@
+"""Generations, stages and decisions, with the tests and measures of the gate."""
+
+from __future__ import annotations
+
+import json
+
+from infra.store.reader import Reader, Row
+
+_GENERATIONS = """
+SELECT generation, c.digest, c.path, c.parent, d.outcome, d.reason, d.num_documents, d.mean_gain,
+       gain.standard_error AS gain_error, d.log_evidence, d.log_threshold, d.alpha, d.attempt,
+       own.value AS bits, own.standard_error AS bits_error, other.value AS champion_bits,
+       acc.value AS accuracy, acc.num_items AS num_examples, dis.value AS distinct_2
+FROM checkpoint c
+FULL JOIN decision d USING (generation)
+LEFT JOIN evaluation own
+  ON own.attempt = d.attempt AND own.suite = 'bits_per_byte' AND own.metric = 'bits_per_byte'
+    AND own.model_digest = d.candidate
+LEFT JOIN evaluation other
+  ON other.attempt = d.attempt AND other.suite = 'bits_per_byte' AND other.metric = 'bits_per_byte'
+    AND other.model_digest = d.champion
+LEFT JOIN evaluation gain
+  ON gain.attempt = d.attempt AND gain.suite = 'bits_per_byte' AND gain.metric = 'gain'
+    AND gain.model_digest = d.candidate
+LEFT JOIN evaluation acc
+  ON acc.attempt = d.attempt AND acc.suite = 'executed_examples' AND acc.model_digest = d.candidate
+LEFT JOIN evaluation dis
+  ON dis.attempt = d.attempt AND dis.suite = 'continuations' AND dis.metric = 'distinct_2'
+    AND dis.model_digest = d.candidate
+ORDER BY generation
+"""
+_STAGES = """
+SELECT generation, name, started_at, finished_at, summary,
+       epoch(coalesce(finished_at, started_at) - started_at) AS seconds
+FROM stage WHERE ?::BIGINT IS NULL OR generation = ? ORDER BY started_at
+"""
+_MEASURES = """
+SELECT e.suite, e.metric, e.num_items, e.value AS own, e.standard_error AS own_error,
+       c.value AS champion, c.standard_error AS champion_error,
+       a.value AS anchor, a.standard_error AS anchor_error
+FROM decision d
+JOIN evaluation e ON e.attempt = d.attempt AND e.model_digest = d.candidate
+LEFT JOIN evaluation c
+  ON c.attempt = d.attempt AND c.suite = e.suite AND c.metric = e.metric
+    AND c.model_digest = d.champion
+LEFT JOIN checkpoint zero ON zero.generation = 0
+LEFT JOIN evaluation a
+  ON a.attempt = d.attempt AND a.suite = e.suite AND a.metric = e.metric
+    AND a.model_digest = zero.digest
+WHERE d.generation = ? ORDER BY e.suite, e.metric
+"""
+_DOCUMENT_BITS = """
+SELECT coalesce(d.language, '') AS language, coalesce(p.domain, '') AS domain, own.unit,
+       own.value AS bits, other.value - own.value AS gain
+FROM decision c
+JOIN item_score own
+  ON own.attempt = c.attempt AND own.suite = 'bits_per_byte' AND own.model_digest = c.candidate
+JOIN item_score other
+  ON other.attempt = c.attempt AND other.suite = own.suite AND other.item_id = own.item_id
+    AND other.model_digest = c.champion
+LEFT JOIN document d ON d.document_id = own.item_id
+LEFT JOIN page p ON p.page_id = d.page_id
+WHERE c.generation = ? ORDER BY own.position
+"""
+_PREFERRED = """
+SELECT d.generation, d.mean_gain AS gain, g.standard_error AS gain_error,
+       w.value AS win_rate, w.standard_error AS win_rate_error
+FROM decision d
+JOIN evaluation g
+  ON g.attempt = d.attempt AND g.suite = 'bits_per_byte' AND g.metric = 'gain'
+LEFT JOIN evaluation w
+  ON w.attempt = d.attempt AND w.suite = ? AND w.metric = 'win_rate'
+    AND w.model_digest = d.candidate
+ORDER BY d.generation
+"""
+
+
+def run_facts(reader: Reader) -> dict[str, str]:
+    """Facts about the run, without the salt: that must not leave the store."""
+    rows = reader.rows("SELECT key, value FROM run")
+    return {row["key"]: row["value"] for row in rows if row["key"] != "salt"}
+
+
+def generations(reader: Reader) -> list[Row]:
+    """One row for each generation that has a model or a decision; 0 is the anchor."""
+    return reader.rows(_GENERATIONS)
+
+
+def alias_events(reader: Reader) -> list[Row]:
+    """Every move of an alias, in order."""
+    return reader.rows("SELECT * FROM alias_event ORDER BY number")
+
+
+def stages(reader: Reader, generation: int | None = None) -> list[Row]:
+    """Stages in order, with their seconds; `summary` is a dictionary."""
+    rows = reader.rows(_STAGES, [generation, generation])
+    return [row | {"summary": json.loads(row["summary"])} for row in rows]
+
+
+def drops(reader: Reader, generation: int) -> list[Row]:
+    """Dropped records by stage and reason."""
+    return reader.rows(
+        "SELECT stage, reason, count(*) AS count FROM dropped WHERE generation = ?"
+        " GROUP BY ALL ORDER BY ALL",
+        [generation],
+    )
+
+
+def gate_tests(reader: Reader, generation: int) -> list[Row]:
+    """The tests of a generation's candidate, primary suites first."""
+    return reader.rows(
+        "SELECT t.* FROM gate_test t JOIN decision d USING (attempt) WHERE d.generation = ?"
+        " ORDER BY t.role DESC, t.suite, t.against",
+        [generation],
+    )
+
+
+def measures(reader: Reader, generation: int) -> list[Row]:
+    """Every measure of the candidate (`own`), the champion and the anchor, with errors."""
+    return reader.rows(_MEASURES, [generation])
+
+
+def document_bits(reader: Reader, generation: int) -> list[Row]:
+    """Bits per byte of each held-out document, and the gain over the champion.
+
+    Columns: language, domain, unit, bits, gain.
+    """
+    return reader.rows(_DOCUMENT_BITS, [generation])
+
+
+def preferred(reader: Reader, labeler_suite: str) -> list[Row]:
+    """For each decision the gain, and the candidate's win rate by the labeler if there is one."""
+    return reader.rows(_PREFERRED, [labeler_suite])
+
+
+def sealed_gains(reader: Reader) -> list[Row]:
+    """Gain over the anchor on the sealed exam, for each promoted generation."""
+    return reader.rows(
+        "SELECT generation, value, standard_error, num_items FROM evaluation"
+        " WHERE suite = 'sealed_exam' AND metric = 'gain' ORDER BY generation"
+    )

@@ -1,0 +1,63 @@
+"""Labels, and how far the labelers can be trusted."""
+
+from __future__ import annotations
+
+from infra.records.labeler import Datasheet
+from infra.store.reader import Reader, Row
+
+
+def judgment_counts(reader: Reader, generation: int) -> list[Row]:
+    """Scored and unscored judgments and their mean value, by rubric, labeler and method."""
+    return reader.rows(
+        "SELECT rubric, labeler, method, count(*) FILTER (status = 'scored') AS scored,"
+        " count(*) FILTER (status <> 'scored') AS unscored,"
+        " avg(value) FILTER (status = 'scored') AS mean"
+        " FROM judgment WHERE generation = ? GROUP BY ALL ORDER BY ALL",
+        [generation],
+    )
+
+
+def judgment_values(reader: Reader, generation: int) -> list[Row]:
+    """The values of all scored judgments by rubric; column `vals` is a list."""
+    return reader.rows(
+        "SELECT rubric, list(value) AS vals FROM judgment"
+        " WHERE generation = ? AND status = 'scored' GROUP BY rubric ORDER BY rubric",
+        [generation],
+    )
+
+
+def probe_results(reader: Reader) -> list[Row]:
+    """Results of the labelers on the test half of their probes; `chosen` marks the method used."""
+    return reader.rows(
+        "SELECT r.*, a.method = r.method AS chosen, a.admitted FROM probe_result r"
+        " LEFT JOIN admission a ON a.labeler = r.labeler AND a.rubric = r.rubric"
+        " WHERE r.half = 'test' ORDER BY r.labeler, r.rubric, r.probe, r.method"
+    )
+
+
+def gold_sheets(reader: Reader) -> list[Datasheet]:
+    """Datasheets on gold pairs."""
+    query = "SELECT * FROM datasheet ORDER BY labeler, rubric, gold"
+    return reader.records(Datasheet, query)
+
+
+def win_rates(reader: Reader, generation: int) -> list[Row]:
+    """Win rates of a generation's champion against the champion before it, by labeler."""
+    query = "SELECT * FROM win_rate WHERE generation = ? ORDER BY labeler"
+    return reader.rows(query, [generation])
+
+
+def clashes(reader: Reader, generation: int) -> list[Row]:
+    """Errors of labelers on pairs that a verifier decided: labeler, rubric, pairs, wrong."""
+    return reader.rows(
+        "SELECT labeler, rubric, count(*) AS pairs, count(*) FILTER (verdict <> detail) AS wrong"
+        " FROM judgment WHERE generation = ? AND mode = 'pairwise' AND status = 'scored'"
+        " AND detail IN ('A', 'B') GROUP BY ALL ORDER BY ALL",
+        [generation],
+    )
+
+
+def heads(reader: Reader, generation: int) -> list[Row]:
+    """The distilled head of a generation: its agreement with the labeler, and its drift."""
+    query = "SELECT * EXCLUDE (weights) FROM head WHERE generation = ?"
+    return reader.rows(query, [generation])

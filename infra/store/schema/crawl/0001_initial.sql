@@ -1,0 +1,37 @@
+CREATE TABLE IF NOT EXISTS page (
+    page_id TEXT, url TEXT, host TEXT, domain TEXT, section TEXT, kind TEXT, visit BIGINT, location TEXT,
+    status BIGINT, content_type TEXT, etag TEXT, last_modified TEXT, fetched_at TIMESTAMP, digest TEXT,
+    num_bytes BIGINT, generation BIGINT, train TEXT, evaluate TEXT,
+    warc_file TEXT, warc_offset BIGINT, warc_length BIGINT
+);
+
+CREATE TABLE IF NOT EXISTS permission (
+    page_id TEXT, url TEXT, purpose TEXT, verdict TEXT, reason TEXT, evidence TEXT, generation BIGINT
+);
+
+-- The fetch log: every request that left a crawl worker, robots.txt included.
+CREATE TABLE IF NOT EXISTS request (
+    request_id TEXT, generation BIGINT, worker BIGINT, host TEXT, domain TEXT, address TEXT, url TEXT, kind TEXT,
+    started_at DOUBLE, ended_at DOUBLE, status BIGINT, num_bytes BIGINT, configured_delay_s DOUBLE,
+    crawl_delay_s DOUBLE, own BOOLEAN, retry_after_s DOUBLE, failure TEXT
+);
+
+CREATE TABLE IF NOT EXISTS document (
+    document_id TEXT, page_id TEXT, url TEXT, title TEXT, text TEXT, language TEXT, extractor TEXT, pool TEXT,
+    generation BIGINT, status TEXT, reason TEXT, cluster_id TEXT, cluster_size BIGINT, text_digest TEXT,
+    other_digest TEXT, disagreement DOUBLE, num_masked BIGINT
+);
+
+-- What another extractor made of a page, where the two disagree so much that a labeler decides.
+CREATE TABLE IF NOT EXISTS other_text (document_id TEXT, text TEXT);
+
+-- Numbers about a document's text; a policy reads them, so that it can change without a new crawl.
+CREATE TABLE IF NOT EXISTS signal (document_id TEXT, name TEXT, value DOUBLE);
+
+-- MinHash band keys and sampled word n-gram hashes.
+CREATE TABLE IF NOT EXISTS band (document_id TEXT, band BIGINT, key UBIGINT, generation BIGINT);
+
+CREATE TABLE IF NOT EXISTS gram (document_id TEXT, size BIGINT, hashes UBIGINT[]);
+
+-- How far containers of captures (WARC files) have been read.
+CREATE TABLE IF NOT EXISTS ingested (name TEXT, position BIGINT);

@@ -1,0 +1,72 @@
+"""The run itself: facts about it, its stages, and what was dropped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from infra.records import now
+from infra.store.database import TableGroup
+
+
+class RunTables(TableGroup):
+    """Facts, stages and counted drops."""
+
+    schema = "run"
+
+    def facts(self) -> dict[str, str]:
+        """Everything noted with `note_run_fact`."""
+        return dict(self._db.rows("SELECT key, value FROM run"))
+
+    def set_fact(self, key: str, value: str) -> None:
+        """Set one fact about the run."""
+        with self._db.transaction():
+            self._db.connection.execute("DELETE FROM run WHERE key = ?", [key])
+            self._db.connection.execute("INSERT INTO run VALUES (?, ?)", [key, value])
+
+    def start_stage(self, generation: int, name: str) -> None:
+        """Note when a stage first began; a resumed stage keeps its first start."""
+        if not self._db.rows(
+            "SELECT 1 FROM stage WHERE generation = ? AND name = ?", [generation, name]
+        ):
+            self._db.connection.execute(
+                "INSERT INTO stage VALUES (?, ?, ?, NULL, '{}')", [generation, name, now()]
+            )
+
+    def finish_stage(self, generation: int, name: str, summary: dict[str, Any]) -> None:
+        """Mark a stage done with its numbers, and publish a snapshot for readers."""
+        self._db.connection.execute(
+            "UPDATE stage SET finished_at = ?, summary = ? WHERE generation = ? AND name = ?",
+            [now(), json.dumps(summary), generation, name],
+        )
+        self._db.publish_snapshot()
+
+    def stage_summary(self, generation: int, name: str) -> dict[str, Any] | None:
+        """The numbers of a finished stage, or None while it is not finished."""
+        value = self._db.value(
+            "SELECT summary FROM stage WHERE generation = ? AND name = ? AND finished_at IS NOT NULL",
+            [generation, name],
+        )
+        return None if value is None else dict(json.loads(value))
+
+    def note_drops(self, generation: int, stage: str, drops: Sequence[tuple[str, str]]) -> None:
+        """Count (reason, subject) pairs of records that a stage dropped; the same drop counts once."""
+        rows = pa.table(
+            {
+                "generation": pa.array([generation] * len(drops), pa.int64()),
+                "stage": pa.array([stage] * len(drops), pa.string()),
+                "reason": pa.array([reason for reason, _ in drops], pa.string()),
+                "subject": pa.array([subject for _, subject in drops], pa.string()),
+            }
+        )
+        self._db.insert_new("dropped", rows, ["generation", "stage", "reason", "subject"])
+
+    def dropped_subjects(self, generation: int, reason: str) -> set[str]:
+        """What was dropped in a generation for a reason."""
+        rows = self._db.rows(
+            "SELECT subject FROM dropped WHERE generation = ? AND reason = ?", [generation, reason]
+        )
+        return {subject for (subject,) in rows}

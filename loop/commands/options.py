@@ -1,0 +1,21 @@
+"""Command line options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+RecipeArgument = Annotated[
+    str, typer.Argument(help="A recipe file, or the name of a built-in recipe.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a key: section.key=value (TOML).")
+]
+RunOption = Annotated[
+    str | None, typer.Option("--run", help="Folder of the run. [the newest run below runs/]")
+]
+NewRunOption = Annotated[
+    str | None,
+    typer.Option("--run", help="Folder of the run; an existing run is resumed. [runs/NAME]"),
+]

@@ -1,0 +1,58 @@
+"""Bits per byte on held-out documents: the suite that every recipe has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from typing_extensions import override
+
+from infra.models.text_size import estimated_tokens
+from infra.store import Store
+from loop.gate.config import GateConfig, Role
+from loop.gate.estimates import window
+from loop.gate.suites.base import BITS_PER_BYTE, Item, Metric, Scorer, Suite
+
+
+class HeldOutText(Suite):
+    """A window of each held-out document; by default of documents that no attempt has used."""
+
+    name = metric = BITS_PER_BYTE
+    role: Role = "primary"
+    higher_is_better = False
+
+    def __init__(self, store: Store, config: GateConfig, gate_tokens: int, salt: str) -> None:
+        self._store, self._config, self._salt = store, config, salt
+        self.clip, self.margin = config.clip_bits, config.margin_bits
+        self.limit, self.reuse = max_documents(config, gate_tokens), config.reuse_documents
+
+    @override
+    def draw(self, attempt: int, start: int) -> list[Item]:
+        config = self._config
+        drawn = self._store.gate.draw_documents(
+            attempt,
+            start,
+            min(config.chunk_documents, self.limit - start),
+            config.unit,
+            config.unit_documents,
+            self._salt,
+            config.reuse_documents,
+        )
+        items = []
+        for document, unit, position in drawn:
+            text = window(document.text, config.document_chars, document.document_id)
+            items.append(Item(document.document_id, unit, position, len(text.encode()), text))
+        return items
+
+    @override
+    def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
+        return scorer.bits([item.content for item in items])
+
+    @override
+    def summarise(self, candidate: Sequence[float]) -> list[Metric]:
+        del candidate
+        return []
+
+
+def max_documents(config: GateConfig, gate_tokens: int) -> int:
+    """The number of held-out documents that one attempt may score with this budget of tokens."""
+    return max(1, gate_tokens // estimated_tokens("x" * config.document_chars))

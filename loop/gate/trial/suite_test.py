@@ -1,0 +1,215 @@
+"""One suite in one attempt: items are drawn, scored and tested until every test is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from infra.console import progress
+from infra.records import Evaluation, GateTest, ItemScore
+from loop.gate.estimates import ScoredItem, by_position, clustered_mean_and_error, with_scores
+from loop.gate.evidence import Array, GateRule, clipped_gains, judge_gains, unit_means
+from loop.gate.levels import log_threshold
+from loop.gate.suites.base import Item, Metric, Suite
+from loop.gate.trial.context import GateContext
+
+GAIN = "gain"
+
+
+def has_failed(tests: Sequence[GateTest]) -> bool:
+    """Whether any test has failed."""
+    return any(test.outcome == "fail" for test in tests)
+
+
+class NotFiniteError(Exception):
+    """The candidate's score of an item is not finite although other models have a score there."""
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """A test of the candidate against one model on one suite."""
+
+    role: str
+    against: str
+    digest: str
+    rule: GateRule
+
+
+class SuiteTest:
+    """The tests of one suite in one attempt.
+
+    Items are drawn in chunks, marked as used, scored and tested, until every test is decided.
+    """
+
+    def __init__(self, context: GateContext, suite: Suite) -> None:
+        self._context, self.suite, self._store = context, suite, context.store
+        looks = context.number - 1 if suite.reuse else 0
+        # Each earlier attempt has shown whether it promoted and, if it did, for each reused suite
+        # whether the candidate was the new best on it.
+        outcomes = 1 + 2 ** sum(one.reuse and one.role != "report" for one in context.suites)
+        self._threshold = log_threshold(context.level, looks, outcomes)
+        self._models = list(dict.fromkeys(model.digest for model in context.models))
+
+    def opponents(self) -> list[Opponent]:
+        """The models to test against, with the rule of each test.
+
+        A primary suite must show a gain over the champion. Every suite must show no loss against
+        the anchor and the best model so far. That the candidate is no worse than the champion
+        follows from the first test, so it is not tested again.
+        """
+        suite, rivals, config = self.suite, self._context.rivals, self._context.config
+        if suite.role == "report":
+            return []
+        opponents = []
+        if suite.role == "primary":
+            rule = config.primary_rule(suite.clip)
+            opponents.append(Opponent("primary", "champion", rivals.champion.digest, rule))
+        rule = config.guard_rule(suite.clip, suite.margin)
+        best = rivals.best.get(suite.name, rivals.anchor)
+        for against, model in (("anchor", rivals.anchor), ("best", best)):
+            if model.digest not in {o.digest for o in opponents}:
+                opponents.append(Opponent("guard", against, model.digest, rule))
+        return opponents
+
+    def begin(self) -> list[GateTest]:
+        """The tests after the first draw."""
+        if not self._scores():
+            self._draw({})
+        return self._tests(self._scores())
+
+    def run(self) -> list[GateTest]:
+        """All tests of the suite, with their evidence.
+
+        Chunks that were scored before the run was stopped are read back, not scored again.
+        """
+        scores = self._scores()
+        with progress(f"deciding on {self.suite.name}", total=self.suite.limit) as advance:
+            advance(len(scores))
+            tests = self._tests(scores)
+            while self._goes_on(tests) and self._draw(scores):
+                before, scores = len(scores), self._scores()
+                tests = self._tests(scores)
+                advance(len(scores) - before)
+        return tests
+
+    def _draw(self, scores: Mapping[int, ScoredItem]) -> bool:
+        """Draw and score the next items; False if there are none left."""
+        if len(scores) >= self.suite.limit:
+            return False
+        items = self.suite.draw(self._context.number, 1 + max(scores, default=-1))
+        if items:
+            self._score(items)
+        return bool(items)
+
+    def _goes_on(self, tests: Sequence[GateTest]) -> bool:
+        if has_failed(tests):
+            return False
+        return not tests or any(test.outcome == "open" for test in tests)
+
+    def _scores(self) -> dict[int, ScoredItem]:
+        return by_position(self._store.gate.item_scores(self._context.number, self.suite.name))
+
+    def _score(self, items: Sequence[Item]) -> None:
+        rows = self.suite.score(self._context.scorer, items)
+        # An item without a score from any model is a fault of the item or of its judge.
+        is_lost = np.isnan(np.array(rows)).all(axis=0)
+        if not np.isfinite(np.array(rows[0])[~is_lost]).all():
+            raise NotFiniteError(f"the candidate's scores on {self.suite.name} are not finite")
+        by_model = dict(zip([m.digest for m in self._context.models], rows, strict=True))
+        self._store.gate.add_item_scores(
+            [
+                self._item_score(item, digest, value)
+                for digest, values in by_model.items()
+                for item, value in zip(items, values, strict=True)
+            ]
+        )
+
+    def _item_score(self, item: Item, digest: str, value: float) -> ItemScore:
+        return ItemScore(
+            attempt=self._context.number,
+            suite=self.suite.name,
+            item_id=item.item_id,
+            position=item.position,
+            model_digest=digest,
+            value=value,
+            size=item.size,
+            detail="",
+            unit=item.unit,
+        )
+
+    def _gains(self, scores: Sequence[ScoredItem], other: str) -> Array:
+        """Raw gains of each item over another model, in the suite's unit, positive where the
+        candidate is better.
+        """
+        sign = 1.0 if self.suite.higher_is_better else -1.0
+        candidate = self._context.candidate.digest
+        return np.array(
+            [sign * (values[candidate] - values[other]) for _, values in scores], dtype=np.float64
+        )
+
+    def _tests(self, scores: Mapping[int, ScoredItem]) -> list[GateTest]:
+        rows = with_scores(scores)
+        units = [unit for unit, _ in rows]
+        return [
+            self._test(opponent, self._gains(rows, opponent.digest), units)
+            for opponent in self.opponents()
+        ]
+
+    def _test(self, opponent: Opponent, gains: Array, units: Sequence[str]) -> GateTest:
+        rule = opponent.rule
+        means = unit_means(clipped_gains(gains, np.zeros_like(gains), rule.clip), units)
+        verdict = judge_gains(means, rule, self._threshold)
+        mean, error = clustered_mean_and_error(gains.tolist(), units)
+        return GateTest(
+            attempt=self._context.number,
+            suite=self.suite.name,
+            role=opponent.role,
+            against=opponent.against,
+            other=opponent.digest,
+            outcome=verdict.outcome,
+            clip=rule.clip,
+            bound=rule.bound * rule.clip,
+            num_units=verdict.num_units,
+            num_items=len(gains),
+            mean_gain=0.0 if len(gains) == 0 else mean,
+            standard_error=error,
+            log_evidence=verdict.log_evidence,
+            log_threshold=verdict.log_threshold,
+            path=verdict.path,
+        )
+
+    def report(self) -> None:
+        """Store the mean of every model and the candidate's gain over the champion, with errors."""
+        context, scores = self._context, with_scores(self._scores())
+        if not scores:
+            return
+        units = [unit for unit, _ in scores]
+        candidate = context.candidate.digest
+        values = {digest: [by_model[digest] for _, by_model in scores] for digest in self._models}
+        gains = self._gains(scores, context.rivals.champion.digest).tolist()
+        measures = [
+            (digest, _metric(self.suite.metric, of_model, units))
+            for digest, of_model in values.items()
+        ]
+        measures.append((candidate, _metric(GAIN, gains, units)))
+        measures += [(candidate, metric) for metric in self.suite.summarise(values[candidate])]
+        self._store.gate.add_evaluations([self._evaluation(digest, m) for digest, m in measures])
+
+    def _evaluation(self, digest: str, metric: Metric) -> Evaluation:
+        return Evaluation(
+            attempt=self._context.number,
+            generation=self._context.generation,
+            suite=self.suite.name,
+            metric=metric.name,
+            model_digest=digest,
+            value=metric.value,
+            standard_error=metric.standard_error,
+            num_items=metric.num_items,
+        )
+
+
+def _metric(name: str, values: Sequence[float], units: Sequence[str]) -> Metric:
+    """The mean of the values, with its standard error clustered by unit."""
+    return Metric(name, *clustered_mean_and_error(values, units), len(values))

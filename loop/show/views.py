@@ -1,0 +1,79 @@
+"""Views of a run that need more than a query: aliases at a time, groups with errors, gaps."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from infra.errors import UserError
+from infra.store.queries import generations as generation_queries
+from infra.store.queries import training as training_queries
+from infra.store.reader import Reader, Row
+from infra.store.tables.registry import CHAMPION
+from loop.gate.config import LABELER_SUITE
+from loop.gate.estimates import clustered_mean_and_error
+from loop.gate.trial.reward_hacking import reward_rise
+
+
+def generation(reader: Reader, number: int) -> Row:
+    """The row of one generation.
+
+    Raises:
+        UserError: if there is no such generation.
+    """
+    rows = {row["generation"]: row for row in generation_queries.generations(reader)}
+    if number not in rows:
+        problem = "this run has no such generation."
+        raise UserError("generation", number, problem, f"There are {sorted(rows)}.")
+    return rows[number]
+
+
+def champion_event(reader: Reader, at: datetime | None = None) -> Row | None:
+    """The event that made the champion, now or at a time (UTC); None if it is the anchor."""
+    events = [
+        event
+        for event in generation_queries.alias_events(reader)
+        if event["alias"] == CHAMPION and (at is None or event["moved_at"] <= at)
+    ]
+    return events[-1] if events else None
+
+
+def champion_generation(reader: Reader) -> int:
+    """The generation of the champion; 0 is the anchor."""
+    event = champion_event(reader)
+    return event["generation"] if event else 0
+
+
+def bits_by_group(reader: Reader, number: int, group: str) -> list[Row]:
+    """Bits per byte and gain over the champion by `language` or `domain`, with errors.
+
+    Each row has name, documents, and (mean, standard error) as `bits` and `gain`. The largest
+    group is first.
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in generation_queries.document_bits(reader, number):
+        groups.setdefault(row[group] or "unknown", []).append(row)
+    summary = [_group_row(name, members) for name, members in groups.items()]
+    return sorted(summary, key=lambda row: (-row["documents"], row["name"]))
+
+
+def _group_row(name: str, members: list[Row]) -> Row:
+    units = [row["unit"] for row in members]
+    return {
+        "name": name,
+        "documents": len(members),
+        "bits": clustered_mean_and_error([row["bits"] for row in members], units),
+        "gain": clustered_mean_and_error([row["gain"] for row in members], units),
+    }
+
+
+def proxy_gaps(reader: Reader) -> list[Row]:
+    """For each generation what training aimed at, beside the gain that the gate measured.
+
+    `win_rate` is the labeler's, `reward` the rise of the reward in training; None if there is
+    none.
+    """
+    rows = generation_queries.preferred(reader, LABELER_SUITE)
+    for row in rows:
+        rise = reward_rise(training_queries.train_steps(reader, row["generation"]))
+        row["reward"] = rise[1] - rise[0] if rise else None
+    return rows

@@ -1,0 +1,93 @@
+"""The verb label: the labeler is measured, then scores, demonstrates and ranks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from infra.cluster.connection import Cluster, actors
+from infra.cluster.proxy import remote_proxy
+from infra.console import note
+from infra.records import Checkpoint
+from judges.labelers.actors import ChampionWorker, JudgeWorker, RemoteJudge, VerifierWorker
+from judges.making.context import Champion, Encoder, LabelBudget, Verifier
+from judges.making.labeling import Labeling
+from loop.data.held_out import HeldOutTexts
+from loop.record.run_folder import Run, Summary
+
+JUDGE_GPUS = 0.7
+"""Share of a GPU for each judge; the rest is for the champion."""
+
+
+def label(cluster: Cluster, run: Run, generation: int) -> Summary:
+    """Measure the labeler, judge passages, execute examples, rank the champion's completions."""
+
+    def work() -> Summary:
+        _run_labeling(cluster, run, generation)
+        _note_judgments(run, generation)
+        return run.store.labels.sample_counts(generation)
+
+    return run.stage(generation, "label", work)
+
+
+def _run_labeling(cluster: Cluster, run: Run, generation: int) -> None:
+    config, seed, threads = run.recipe.judge, run.recipe.seed, cluster.threads()
+    champion, parent = run.store.registry.champion(), _champion_parent(run)
+    previous = [parent] if parent else []
+    num_judges, gpus = max(1, cluster.num_gpus), JUDGE_GPUS if cluster.num_gpus else 0.0
+    with (
+        actors(JudgeWorker, num_judges, config, seed, threads, num_gpus=gpus) as judges,
+        actors(VerifierWorker, 1, num_cpus=0) as verifiers,
+        actors(ChampionWorker, 1, champion.path, threads, num_cpus=0) as champions,
+        actors(
+            ChampionWorker, len(previous), parent.path if parent else "", threads, num_cpus=0
+        ) as previous_champions,
+        actors(ChampionWorker, 1, run.anchor.path, threads, num_cpus=0) as encoders,
+    ):
+        completing = [
+            cast(Champion, remote_proxy(actor, digest=model.digest))
+            for actor, model in zip(
+                [*champions, *previous_champions], [champion, *previous], strict=True
+            )
+        ]
+        _labeling(run, generation, judges, verifiers[0], completing, encoders[0]).run()
+
+
+def _note_judgments(run: Run, generation: int) -> None:
+    for rubric, labeler, status, count, mean in run.store.labels.label_counts(generation):
+        value = "" if mean is None else f", mean value {mean:.2f}"
+        note(f"{rubric} by {labeler.split('@')[0]}: {status} {count}{value}")
+
+
+def _champion_parent(run: Run) -> Checkpoint | None:
+    """The model that the champion was trained from, if its folder is still there.
+
+    Its completions are ranked beside the champion's. The anchor has no parent.
+    """
+    parent = run.store.training.checkpoint_by_digest(run.store.registry.champion().parent)
+    return parent if parent is not None and Path(parent.path).exists() else None
+
+
+def _labeling(
+    run: Run,
+    generation: int,
+    judges: list[Any],
+    verifier: Any,
+    completing: list[Champion],
+    encoder: Any,
+) -> Labeling:
+    """`completing` holds the champion and, if there is one, the champion before it."""
+    budgets = run.budgets
+    return Labeling(
+        store=run.store,
+        config=run.recipe.judge,
+        budget=LabelBudget(budgets["label_tokens"], budgets["prompts"], budgets["instructions"]),
+        generation=generation,
+        seed=run.recipe.seed,
+        judge=RemoteJudge(judges),
+        verifier=cast(Verifier, remote_proxy(verifier)),
+        champion=completing[0],
+        older=completing[1] if len(completing) > 1 else None,
+        encoder=cast(Encoder, remote_proxy(encoder, digest=run.anchor.digest)),
+        held_out=HeldOutTexts(run.store, generation),
+    )

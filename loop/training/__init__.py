@@ -1,0 +1,1 @@
+"""What is trained in a generation: its data, its chain of tasks, and who rewards completions."""

@@ -1,0 +1,163 @@
+"""From the labels of a generation to its training tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.console import warn
+from infra.errors import StageError
+from infra.store import Store
+from judges.making.passages.passage_steps import selected_passages
+from loop.data.curriculum import Curriculum, build_curriculum
+from loop.data.policy import earlier_samples
+from loop.recipe.recipe import Recipe
+from loop.training.rewarders import answer_admission
+from trainers.config import PREFERENCE_KINDS, RL_KINDS, TrainConfig
+from trainers.task import Task, file_stem
+
+
+@dataclass(frozen=True)
+class TrainingFolders:
+    """The folders of a generation's training: models to start from, its result, scratch space."""
+
+    champion: str
+    anchor: str
+    target: str
+    work: Path
+
+
+@dataclass(frozen=True)
+class _DataNeeds:
+    """Which kinds of data the training steps of a recipe read."""
+
+    language: bool
+    preferences: bool
+    prompts: bool
+
+
+def _data_needs(config: TrainConfig) -> _DataNeeds:
+    steps = set(config.steps)
+    has_rl = bool(steps & set(RL_KINDS))
+    mixes_text = has_rl and config.rl.pretrain_coefficient > 0
+    return _DataNeeds(
+        language=mixes_text or bool(steps - {*PREFERENCE_KINDS, *RL_KINDS}),
+        preferences=bool(steps & set(PREFERENCE_KINDS)),
+        prompts=has_rl,
+    )
+
+
+def generation_curriculum(store: Store, recipe: Recipe, generation: int) -> Curriculum:
+    """What a generation is trained on; only data that a training step of the recipe reads."""
+    needs, budget, seed = _data_needs(recipe.train), recipe.budgets()["train_tokens"], recipe.seed
+    demonstrations = store.labels.samples(generation, "demonstration")
+    passages, earlier = [], []
+    if needs.language:
+        passages = selected_passages(store, recipe.judge, generation, budget, seed)
+        earlier_tokens = int(recipe.data.earlier_share * budget)
+        max_held_out = recipe.judge.max_held_out_share
+        if earlier_tokens:
+            earlier = earlier_samples(store, generation, earlier_tokens, seed, max_held_out)
+    prompts = (
+        [*store.labels.samples(generation, "prompt"), *demonstrations] if needs.prompts else []
+    )
+    return build_curriculum(
+        passages=passages,
+        demonstrations=demonstrations if needs.language else [],
+        preferences=store.labels.preferences(generation) if needs.preferences else [],
+        prompts=prompts,
+        budget_tokens=budget,
+        seed=seed,
+        generation=generation,
+        earlier=earlier,
+    )
+
+
+def usable_steps(
+    store: Store, recipe: Recipe, generation: int, curriculum: Curriculum
+) -> list[str]:
+    """The training steps of the recipe that have enough data and everything else they need.
+
+    Steps that are left out are named in a warning.
+
+    Raises:
+        StageError: if no step is left that trains the policy.
+    """
+    kept = list[str]()
+    for kind in recipe.train.steps:
+        if problem := _missing(kind, kept, store, recipe, curriculum):
+            warn(f"{kind} is left out: {problem}")
+        else:
+            kept.append(kind)
+    if all(kind == "reward_model" for kind in kept):
+        problem = "no training step of the policy has enough data"
+        raise StageError("train", f"generation {generation}", problem)
+    return kept
+
+
+def _missing(
+    kind: str, kept: Sequence[str], store: Store, recipe: Recipe, curriculum: Curriculum
+) -> str:
+    """What a training step lacks; empty if it lacks nothing."""
+    config = recipe.train
+    num_rows = len(curriculum.rows(kind, config))
+    if num_rows < config.min_items:
+        return f"it has {num_rows} rows and needs {config.min_items}, one for each worker"
+    if kind not in RL_KINDS:
+        return ""
+    if "reward_model" in config.rl.rewards and "reward_model" not in kept:
+        return "it needs a reward model, and none was trained"
+    if "judge" in config.rl.rewards and answer_admission(store, recipe) is None:
+        return f"the labeler is not admitted for {recipe.judge.answer_rubric}"
+    return ""
+
+
+def training_tasks(
+    recipe: Recipe,
+    generation: int,
+    curriculum: Curriculum,
+    kinds: Sequence[str],
+    folders: TrainingFolders,
+) -> list[Task]:
+    """A chain of tasks from the champion to the candidate; a reward model branches off the chain.
+
+    Also writes the data of each task into the work folder.
+    """
+    config = recipe.train
+    last = [kind for kind in kinds if kind != "reward_model"][-1]
+    policy = after_sft = folders.champion
+    reward_model, tasks = "", list[Task]()
+    for kind in kinds:
+        target = folders.target if kind == last else str(folders.work / file_stem(kind))
+        references = {"sft": after_sft, "anchor": folders.anchor, "": ""}
+        mixes_text = kind in RL_KINDS and config.rl.pretrain_coefficient > 0
+        passages = str(curriculum.write("pretrain", folders.work, config)) if mixes_text else ""
+        task = Task(
+            kind=kind,
+            source=policy,
+            target=target,
+            generation=generation,
+            seed=recipe.seed + generation,
+            data=str(curriculum.write(kind, folders.work, config)),
+            reference=references[_reference_name(config, kind)],
+            reward_model=reward_model if kind in RL_KINDS else "",
+            passages=passages,
+        )
+        tasks.append(task)
+        if kind == "reward_model":
+            reward_model = target
+        else:
+            policy = target
+        after_sft = target if kind in ("pretrain", "sft") else after_sft
+    return tasks
+
+
+def _reference_name(config: TrainConfig, kind: str) -> str:
+    """The name of the reference model of a training step; empty if it has none."""
+    names = {
+        "dpo": config.dpo.reference,
+        "kto": config.kto.reference,
+        **dict.fromkeys(RL_KINDS, config.rl.reference),
+    }
+    return names.get(kind, "")
