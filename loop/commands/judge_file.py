@@ -167,8 +167,8 @@ def _measured(
     limit: int,
     anyway: bool,
 ) -> tuple[str, float, LabelerErrors | None]:
-    """(elicitation method, lower bound of accuracy, errors on pairs). Raises `UserError` for a labeler
-    not admitted.
+    """(elicitation method, lower bound of accuracy, errors on pairs). Raises `UserError` for a
+    labeler not admitted.
     """
     if items.mode == "pointwise" and gold is None:
         method, is_fit, told, least = _by_probes(store, judge, config, rubric)
