@@ -62,7 +62,7 @@ def test_a_model_that_does_not_fit_is_refused_with_what_would(
     monkeypatch.setattr(memory, "free_memory", lambda: 19 * count)
     with pytest.raises(
         UserError,
-        match=r"train.zero_stage = .*GB a rank.*It fits with train.zero_stage = 3, train.pre",
+        match=r"train.zero_stage = .*GB per rank.*It fits with train.zero_stage = 3, train.pre",
     ):
         require_memory(tiny_folder, TrainConfig(precision="float32"))
     monkeypatch.setattr(memory, "free_memory", lambda: count // 100)

@@ -84,7 +84,7 @@ def test_weights_that_did_not_arrive_are_noticed(
     weights = load_model(packaged_folder).state_dict()
     name = next(n for n in weights if n.endswith("norm.weight"))
     monkeypatch.setattr("trainers.rollouts.vllm_sampler.save_file", stale(name))
-    with pytest.raises(StageError, match="other weights than the trainer"):
+    with pytest.raises(StageError, match="weights differ from the trainer"):
         sampler.take_weights(weights)
 
 
