@@ -36,10 +36,10 @@ class Watched(EndpointJudge):
 
     worked_s = 0.0
 
-    def _note(self, answer: Any) -> None:
+    def _count(self, answer: Any) -> None:
         timings = getattr(answer, "timings", None) or {}
         self.worked_s += (timings.get("prompt_ms", 0.0) + timings.get("predicted_ms", 0.0)) / 1000
-        super()._note(answer)
+        super()._count(answer)
 
 
 def start_server() -> tuple[subprocess.Popen[bytes], str]:

@@ -33,7 +33,7 @@ class EndpointConfig(Section):
     """Name of the model on the server; empty uses the first model that the server lists."""
     key_variable: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Z][A-Z0-9_]*$")
     """Name of the environment variable that holds the API key."""
-    way: Literal["best", "logprobs", "counts", "text"] = "best"
+    method: Literal["best", "logprobs", "counts", "text"] = "best"
     """How labels are read: `logprobs` of the first token, `counts` over sampled answers, or the
     last label in the `text`. `best` takes the first of these that the server supports."""
     num_samples: int = Field(default=5, ge=1)

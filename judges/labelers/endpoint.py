@@ -126,17 +126,17 @@ class EndpointJudge(LabelQuestionJudge):
         self._is_waiting = False
         self.usage = ServerUsage()
         self.capabilities = self._run(self._probe)
-        if config.way not in (
+        if config.method not in (
             "best",
             *METHODS_BY_WORTH[METHODS_BY_WORTH.index(self.capabilities.method) :],
         ):
             raise UserError(
-                "judge.endpoint.way",
-                config.way,
+                "judge.endpoint.method",
+                config.method,
                 "the server does not support this method.",
                 f"Use {self.capabilities.method}, or best.",
             )
-        method = self.capabilities.method if config.way == "best" else config.way
+        method = self.capabilities.method if config.method == "best" else config.method
         self.methods = (method,)
         server = content_key(config.url, self.capabilities.model)[:12]
         self.name = f"endpoint:{self.capabilities.model.rsplit('/', 1)[-1]}@{server}"

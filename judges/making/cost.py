@@ -57,7 +57,7 @@ def _methods(config: JudgeConfig, rubric: Rubric) -> list[str]:
 
 def _item_tokens(config: JudgeConfig, rubric: Rubric, chars: int) -> int:
     """Return the tokens for one item of `chars` characters with the most expensive method."""
-    is_counting = config.kind == "endpoint" and config.endpoint.way == "counts"
+    is_counting = config.kind == "endpoint" and config.endpoint.method == "counts"
     samples = config.endpoint.num_samples if is_counting else 1
     return samples * max(
         _tokens_in_chars(_prompt_chars(rubric, method, chars))

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import UserError
+from infra.json_lines import read_json_lines
 from infra.records import content_key, unit_hash
 from judges.judgment.pairs import Pair, Side
 
@@ -91,12 +92,11 @@ def _load_file(file: Path, root: Path) -> GoldSet:
 
 
 def _rows(file: Path) -> Iterator[Row]:
+    if file.suffix == ".jsonl":
+        yield from (line.value for line in read_json_lines(file, "--gold", _FORMATS))
+        return
     try:
-        text = file.read_text(encoding="utf-8")
-        if file.suffix == ".jsonl":
-            yield from (json.loads(line) for line in text.splitlines() if line.strip())
-            return
-        value = json.loads(text)
+        value = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise UserError("--gold", file, f"it cannot be read ({error}).", _FORMATS) from None
     yield from value if isinstance(value, list) else [value]

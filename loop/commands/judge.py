@@ -1,32 +1,29 @@
-"""`ratchet judge`: measure a labeler before it labels, on pairs whose better side is known, and
-attack it.
-"""
+"""`ratchet judge`: measure and attack a labeler before it labels, and judge files with it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from infra.console import console, heading, note, progress, warn
 from infra.errors import UserError
-from infra.records.labeler import Datasheet, Interval
-from judges.config import JudgeConfig
-from judges.judgment.protocol import Judge
-from judges.measuring.attacks import attack_labeler, attacks
-from judges.measuring.gold import GoldSet, load_gold
-from judges.measuring.probes import gold_set
-from judges.rubrics import Rubric, load_rubric
 from loop.commands.exit_codes import exit_on_error
 from loop.commands.open_run import open_store
-from loop.commands.options import RecipeArgument as Recipe
-from loop.commands.options import SetOption
-from loop.recipe.recipe import load_recipe
-from loop.show import tables
-from loop.show.judge_plots import sheets_figure
+from loop.commands.options import RecipeArgument, SetOption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from infra.records.labeler import Datasheet, Interval
+    from judges.config import JudgeConfig
+    from judges.judgment.pairs import Pair
+    from judges.judgment.protocol import Judge
+    from judges.measuring.gold import GoldSet
+    from judges.rubrics import Rubric
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 RubricOption = Annotated[str, typer.Option(help="A built-in rubric, or the path of a TOML file.")]
@@ -35,15 +32,16 @@ GoldOption = Annotated[
     typer.Option(help="A gold file or folder (LLMBar, PandaLM, JudgeBench, ...). [built-in pairs]"),
 ]
 LimitOption = Annotated[
-    int, typer.Option(min=0, help="Pairs of each half of each set; 0 takes all.")
+    int, typer.Option(min=0, help="Number of pairs of each half of each set; 0 takes all.")
 ]
 
 
 @app.command(
-    epilog="Example:  ratchet judge datasheet --gold LLMBar/Dataset/LLMBar --rubric helpfulness --limit 50"
+    epilog="Example:  ratchet judge datasheet --gold LLMBar/Dataset/LLMBar "
+    "--rubric helpfulness --limit 50"
 )
 def datasheet(
-    recipe: Recipe = "quickstart",
+    recipe: RecipeArgument = "quickstart",
     gold: GoldOption = None,
     rubric: RubricOption = "helpfulness",
     limit: LimitOption = 0,
@@ -53,68 +51,98 @@ def datasheet(
     ] = None,
     set_: SetOption = None,
 ) -> None:
-    """Accuracy and kappa beside trivial baselines, position, length, corruptions: may this labeler
-    label?
-    """
-    from judges.making.cost import prompt_price
-    from judges.measuring.datasheet import (  # loads what no other command needs
-        is_admitted,
-        measure_on_gold,
-        pair_methods,
-    )
+    """Measure a labeler on gold pairs: is it good enough to label?
 
+    Shows accuracy and kappa beside trivial baselines, and habits of position and length.
+    """
     with exit_on_error():
+        from judges.making.cost import prompt_price
+        from judges.measuring.datasheet import measure_on_gold, pair_methods
+        from loop.recipe.recipe import load_recipe
+
         config = load_recipe(recipe, set_ or []).judge
-        asked, sets, judge = _prepared(config, rubric, gold)
-        steps = (len(pair_methods(judge, asked)) + 3) * len(sets)
-        with progress(f"measuring {judge.name} by {asked.id}", total=steps) as advance:
-            found = [measure_on_gold(judge, asked, one, limit, advance) for one in sets]
-        price = prompt_price(config, 1_000_000) / 1e6
-        found = [replace(m, sheet=_priced(m.sheet, price)) for m in found]
-        sheets = [_priced(m.sheet, price) for m in found]
+        loaded, sets, judge = _prepare(config, rubric, gold)
+        steps = (len(pair_methods(judge, loaded)) + 3) * len(sets)
+        with progress(f"measuring {judge.name} by {loaded.id}", total=steps) as advance:
+            results = [measure_on_gold(judge, loaded, one, limit, advance) for one in sets]
+        token_price = prompt_price(config, 1_000_000) / 1e6
+        results = [replace(one, sheet=_with_price(one.sheet, token_price)) for one in results]
+        sheets = [one.sheet for one in results]
         _show(sheets)
         if run is not None:
             with open_store(run) as store:
-                for sheet, m in zip(sheets, found, strict=True):
-                    store.labelers.add_gold_sheet(sheet, m.items, m.rows)
+                for one in results:
+                    store.labelers.add_gold_sheet(one.sheet, one.items, one.rows)
             note(f"stored in {run}")
         if output is not None:
-            output.mkdir(parents=True, exist_ok=True)
-            lines = [asdict(sheet) | {"admitted": is_admitted(sheet)} for sheet in sheets]
-            (output / "datasheet.json").write_text(json.dumps(lines, indent=1), encoding="utf-8")
-            sheets_figure(sheets).savefig(output / "datasheet.png", dpi=130)
-            note(f"written: {output / 'datasheet.json'} and datasheet.png")
+            _write_sheets(sheets, output)
 
 
-def _prepared(
+def _with_price(sheet: Datasheet, token_price: float) -> Datasheet:
+    """The datasheet with the price of 1,000 pairs."""
+    price = token_price * sheet.tokens_per_thousand
+    return replace(sheet, cost=replace(sheet.cost, price_per_thousand=price))
+
+
+def _write_sheets(sheets: Sequence[Datasheet], output: Path) -> None:
+    from judges.measuring.datasheet import is_admitted
+    from loop.show.judge_plots import sheets_figure
+
+    output.mkdir(parents=True, exist_ok=True)
+    rows = [asdict(sheet) | {"admitted": is_admitted(sheet)} for sheet in sheets]
+    (output / "datasheet.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    sheets_figure(sheets).savefig(output / "datasheet.png", dpi=130)
+    note(f"written: {output / 'datasheet.json'} and datasheet.png")
+
+
+def _prepare(
     config: JudgeConfig, rubric: str, gold: Path | None
 ) -> tuple[Rubric, list[GoldSet], Judge]:
-    """Rubric and gold first, because they are read in a moment and a model is not."""
+    """Rubric, gold sets and labeler; the labeler last, since it takes long to load."""
     from judges.labelers.backends import make_judge
+    from judges.measuring.gold import load_gold
+    from judges.measuring.probes import gold_set
+    from judges.rubrics import load_rubric
 
-    asked = load_rubric(rubric)
-    sets = [gold_set(probe) for probe in asked.probes] if gold is None else load_gold(gold)
-    heading(f"{sum(len(s.pairs) for s in sets):,} gold pairs in {len(sets)} sets")
-    return asked, sets, make_judge(config)
+    loaded = load_rubric(rubric)
+    sets = [gold_set(probe) for probe in loaded.probes] if gold is None else load_gold(gold)
+    heading(f"{sum(len(one.pairs) for one in sets):,} gold pairs in {len(sets)} sets")
+    return loaded, sets, make_judge(config)
 
 
-def _show(sheets: list[Datasheet]) -> None:
+def _show(sheets: Sequence[Datasheet]) -> None:
     from judges.measuring.datasheet import is_admitted
+
+    _show_accuracy(sheets)
+    _show_habits(sheets)
+    _show_calibration(sheets)
+    for sheet in sheets:
+        if not is_admitted(sheet):
+            bound, best = sheet.admission_low, sheet.best_baseline
+            warn(
+                f"{sheet.gold}: NOT better than a trivial baseline "
+                f"(lower bound {bound:.3f}, baseline {best:.3f})"
+            )
+
+
+def _show_accuracy(sheets: Sequence[Datasheet]) -> None:
+    from judges.measuring.datasheet import is_admitted
+    from loop.show import tables
 
     lines = [
         [
-            s.gold,
-            str(s.num_pairs),
-            s.method,
-            str(s.accuracy),
-            str(s.kappa),
-            f"{s.baselines.majority:.3f}",
-            f"{s.baselines.longer:.3f}",
-            "yes" if is_admitted(s) else "no",
+            sheet.gold,
+            str(sheet.num_pairs),
+            sheet.method,
+            str(sheet.accuracy),
+            str(sheet.kappa),
+            f"{sheet.baselines.majority:.3f}",
+            f"{sheet.baselines.longer:.3f}",
+            "yes" if is_admitted(sheet) else "no",
         ]
-        for s in sheets
+        for sheet in sheets
     ]
-    names = [
+    columns = [
         "gold",
         "pairs",
         "method",
@@ -124,25 +152,30 @@ def _show(sheets: list[Datasheet]) -> None:
         "by length",
         "may label",
     ]
-    console.print(tables.table("Beside the trivial baselines", names, lines))
+    console.print(tables.table("Accuracy and trivial baselines", columns, lines))
+
+
+def _show_habits(sheets: Sequence[Datasheet]) -> None:
+    from loop.show import tables
+
     lines = [
         [
-            s.gold,
-            _habit(s.habits.first_place_gap),
-            _habit(s.habits.length_slope),
-            _habit(s.habits.discrimination),
-            tables.number(s.consistency, 2),
-            tables.number(s.right_if_consistent, 2),
-            " ".join(f"{x:.2f}" for x in s.ladder.values()),
-            f"{s.robustness.over_empty:.2f}",
-            f"{s.robustness.identical_ties:.2f}",
-            _share(s.robustness.attack_success),
+            sheet.gold,
+            _signed(sheet.habits.first_place_gap),
+            _signed(sheet.habits.length_slope),
+            _signed(sheet.habits.discrimination),
+            tables.number(sheet.consistency, 2),
+            tables.number(sheet.right_if_consistent, 2),
+            " ".join(f"{share:.2f}" for share in sheet.ladder.values()),
+            f"{sheet.robustness.over_empty:.2f}",
+            f"{sheet.robustness.identical_ties:.2f}",
+            _share(sheet.robustness.attack_success),
         ]
-        for s in sheets
+        for sheet in sheets
     ]
-    names = [
+    columns = [
         "gold",
-        "first place gains",
+        "gain of first place",
         "per 1,000 chars",
         "right against wrong",
         "same in both orders",
@@ -150,22 +183,27 @@ def _show(sheets: list[Datasheet]) -> None:
         "over 25 50 75 100% shuffled",
         "over empty",
         "identical tied",
-        "turned by attacks",
+        "changed by attacks",
     ]
-    console.print(tables.table("Habits, in nats and shares", names, lines))
+    console.print(tables.table("Habits, in nats and shares", columns, lines))
+
+
+def _show_calibration(sheets: Sequence[Datasheet]) -> None:
+    from loop.show import tables
+
     lines = [
         [
-            s.gold,
-            f"{s.probabilities.ece:.2f} {s.probabilities.ece_calibrated:.2f}",
-            f"{s.probabilities.brier:.2f} {s.probabilities.brier_calibrated:.2f}",
-            str(s.num_unscored),
-            f"{s.pairs_per_second:.1f}",
-            f"{s.tokens_per_thousand:,.0f}",
-            f"{s.cost.price_per_thousand:.2f}",
+            sheet.gold,
+            f"{sheet.probabilities.ece:.2f} {sheet.probabilities.ece_calibrated:.2f}",
+            f"{sheet.probabilities.brier:.2f} {sheet.probabilities.brier_calibrated:.2f}",
+            str(sheet.num_unscored),
+            f"{sheet.pairs_per_second:.1f}",
+            f"{sheet.tokens_per_thousand:,.0f}",
+            f"{sheet.cost.price_per_thousand:.2f}",
         ]
-        for s in sheets
+        for sheet in sheets
     ]
-    names = [
+    columns = [
         "gold",
         "ECE before, after",
         "Brier before, after",
@@ -174,61 +212,63 @@ def _show(sheets: list[Datasheet]) -> None:
         "tokens per 1,000",
         "cost per 1,000",
     ]
-    console.print(tables.table("Calibration and cost", names, lines))
-    for sheet in sheets:
-        if not is_admitted(sheet):
-            warn(
-                f"{sheet.gold}: NOT better than a trivial baseline ({sheet.admission_low:.3f} against {sheet.best_baseline:.3f})"
-            )
+    console.print(tables.table("Calibration and cost", columns, lines))
 
 
 def _share(share: Interval) -> str:
-    value, low, high = (tables.number(x, 2) for x in (share.value, share.low, share.high))
-    return f"{value} [{low}, {high}]"
+    return f"{_digits(share.value)} [{_digits(share.low)}, {_digits(share.high)}]"
 
 
-def _habit(habit: Interval) -> str:
+def _digits(value: float) -> str:
+    from loop.show import tables
+
+    return tables.number(value, 2)
+
+
+def _signed(habit: Interval) -> str:
     return f"{habit.value:+.2f} [{habit.low:+.2f}, {habit.high:+.2f}]"
-
-
-def _priced(sheet: Datasheet, token_price: float) -> Datasheet:
-    """The datasheet with what 1,000 pairs cost."""
-    price = token_price * sheet.tokens_per_thousand
-    return replace(sheet, cost=replace(sheet.cost, price_per_thousand=price))
 
 
 @app.command(epilog="Example:  ratchet judge attack --rubric relevance")
 def attack(
-    recipe: Recipe = "quickstart",
+    recipe: RecipeArgument = "quickstart",
     gold: GoldOption = None,
     rubric: RubricOption = "helpfulness",
     limit: LimitOption = 0,
-    way: Annotated[str, typer.Option(help="How to ask. [the one that is right most often]")] = "",
+    method: Annotated[
+        str, typer.Option(help="Elicitation method. [the one with the best accuracy]")
+    ] = "",
     set_: SetOption = None,
 ) -> None:
-    """How often a text that talks to its grader turns a verdict that was right, attack by attack."""
+    """How often an instruction inside a text changes a right verdict, for each kind of attack."""
+    with exit_on_error():
+        from judges.measuring.attacks import attack_labeler, attacks
+        from loop.recipe.recipe import load_recipe
+        from loop.show import tables
+
+        config = load_recipe(recipe, set_ or []).judge
+        loaded, sets, judge = _prepare(config, rubric, gold)
+        chosen = _choose_method(judge, loaded, method, _half(sets, "calibration", limit))
+        with progress(f"attacking {judge.name}", total=len(attacks())) as advance:
+            pairs = _half(sets, "test", limit)
+            results = attack_labeler(judge, loaded, chosen, pairs, advance)
+        lines = [[one.attack, str(one.num_pairs), str(one.success)] for one in results]
+        columns = ["attack", "right before", "changed [95%]"]
+        console.print(tables.table(f"Method {chosen}", columns, lines))
+
+
+def _half(sets: Sequence[GoldSet], half: str, limit: int) -> list[Pair]:
+    return [pair for one in sets for pair in one.half(half)[: limit or None]]
+
+
+def _choose_method(judge: Judge, rubric: Rubric, method: str, calibration: Sequence[Pair]) -> str:
+    """The given method if the labeler supports it, else the best on the calibration pairs."""
     from judges.measuring.datasheet import choose_pair_method, pair_methods
 
-    with exit_on_error():
-        asked, sets, judge = _prepared(load_recipe(recipe, set_ or []).judge, rubric, gold)
-        pairs = [pair for one in sets for pair in one.half("test")[: limit or None]]
-        methods = pair_methods(judge, asked)
-        if way and way not in methods:
-            raise UserError(
-                "--way",
-                way,
-                "this labeler cannot be asked so.",
-                f"Give one of {', '.join(methods)}.",
-            )
-        chosen = way
-        if not way:
-            calibration = [
-                pair for one in sets for pair in one.half("calibration")[: limit or None]
-            ]
-            chosen, _ = choose_pair_method(judge, asked, methods, calibration)
-        with progress(f"attacking {judge.name}", total=len(attacks())) as advance:
-            results = attack_labeler(judge, asked, chosen, pairs, advance)
-        lines = [[r.attack, str(r.num_pairs), str(r.success)] for r in results]
-        console.print(
-            tables.table(f"Asked by {chosen}", ["attack", "right before", "turned [95%]"], lines)
-        )
+    methods = pair_methods(judge, rubric)
+    if not method:
+        return choose_pair_method(judge, rubric, methods, calibration)[0]
+    if method not in methods:
+        problem = "this labeler does not support it."
+        raise UserError("--method", method, problem, f"Give one of {', '.join(methods)}.")
+    return method

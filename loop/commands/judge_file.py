@@ -1,49 +1,66 @@
-"""`ratchet judge run | replay | cost`: judge a file, compute stored aggregates again, and what
-labels cost.
-"""
+"""`ratchet judge run | replay | cost`: judge a file, recompute aggregates, and estimate costs."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import pyarrow.parquet as pq
 import typer
 
-from infra.artifacts import atomic_write
 from infra.console import console, heading, note, progress, warn
 from infra.errors import UserError
-from infra.records import Judgment, content_key
-from infra.records.arrow import to_table
-from infra.records.labeler import Datasheet, Interval, LabelerErrors
-from infra.store import Store
-from judges.config import JudgeConfig
-from judges.judgment.protocol import Judge
-from judges.rubrics import Rubric, load_rubric
 from loop.commands.exit_codes import exit_on_error
 from loop.commands.judge import GoldOption, LimitOption, RubricOption
 from loop.commands.open_run import open_store
-from loop.commands.options import RecipeArgument as Recipe
-from loop.commands.options import SetOption
-from loop.recipe.recipe import Recipe as RecipeModel
-from loop.recipe.recipe import load_recipe, stored_recipe
+from loop.commands.options import RecipeArgument, SetOption
 from loop.record.locations import DATABASE, newest_run
-from loop.show import tables
 
 if TYPE_CHECKING:
+    from infra.records.labeler import Admission, Datasheet, LabelerErrors
+    from infra.store import Store
+    from judges.config import JudgeConfig
     from judges.files.items import Items
+    from judges.judgment.protocol import Judge
+    from judges.rubrics import Rubric
     from judges.verifying.checks import Claim
+    from loop.recipe.recipe import Recipe
 
+app = typer.Typer()
 OutputOption = Annotated[
-    Path, typer.Option(help="Folder for the judgments; the same command goes on there.")
+    Path, typer.Option(help="Folder for the judgments; the same command resumes there.")
 ]
-RunFolder = Annotated[
+FolderOption = Annotated[
     Path | None, typer.Option("--run", help="Folder of a run, or of judged items. [newest run]")
 ]
-app = typer.Typer()
-_SUMMARY, _ABOUT = "summary.json", "about.json"
+_SUMMARY, _INPUTS = "summary.json", "about.json"
+Aggregate = tuple[str, int, tuple[str, ...]]
+"""(kind, number stored, descriptions of those that differ when they are computed again)."""
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """How a labeler did on gold pairs or probes, before it judges a file."""
+
+    method: str
+    is_admitted: bool
+    description: str
+    lower_bound: float
+    """Of its accuracy."""
+    errors: LabelerErrors | None
+    """None if it was measured on probes."""
+
+
+@dataclass(frozen=True)
+class _Labeler:
+    """A labeler, the rubric, and the gold pairs on which it is measured."""
+
+    judge: Judge
+    config: JudgeConfig
+    rubric: Rubric
+    gold: Path | None
+    limit: int
 
 
 @app.command(
@@ -54,54 +71,56 @@ def run_(
         Path, typer.Argument(help="JSON lines: text; a and b; texts; or check and text.")
     ],
     output: OutputOption,
-    recipe: Annotated[str, typer.Option(help="Where the labeler is taken from.")] = "quickstart",
+    recipe: Annotated[str, typer.Option(help="The recipe that names the labeler.")] = "quickstart",
     rubric: RubricOption = "helpfulness",
     gold: GoldOption = None,
     limit: LimitOption = 0,
     anyway: Annotated[
-        bool, typer.Option(help="Judge even where the labeler is not admitted.")
+        bool, typer.Option(help="Judge even if the labeler is not admitted.")
     ] = False,
     set_: SetOption = None,
 ) -> None:
-    """Judge the items of a file; the labeler is measured first, and refused where a trivial rule is
-    as good.
-    """
-    from judges.files.items import read_items
+    """Judge the items of a file.
 
+    The labeler is measured first, and refused if it is no better than a trivial rule.
+    """
     with exit_on_error():
+        from infra.records import content_key
+        from infra.store import Store
+        from judges.files.items import read_items
+        from judges.rubrics import load_rubric
+        from loop.recipe.recipe import load_recipe
+
         loaded = load_recipe(recipe, set_ or [])
-        found, asked = read_items(items), load_rubric(rubric)
-        about = {
-            "items": content_key(items.read_bytes()),
-            "rubric": "" if found.claims else asked.digest,
-        }
-        _claim_folder(output, about)
+        to_judge, by = read_items(items), load_rubric(rubric)
+        digest = content_key(items.read_bytes())
+        inputs = {"items": digest, "rubric": "" if to_judge.claims else by.digest}
+        _claim_folder(output, inputs)
         store = Store(str(output / DATABASE))
         try:
-            if found.claims:
-                _verify(store, found.claims, loaded.judge.chunk_size)
-                errors = None
+            errors = None
+            if to_judge.claims:
+                _verify(store, to_judge.claims, loaded.judge.chunk_size)
             else:
-                errors = _judge(store, loaded, asked, found, gold, limit, anyway)
-            _finish(store, output, about | {"errors": asdict(errors) if errors else None})
+                errors = _judge(store, loaded, by, to_judge, (gold, limit), anyway)
+            _finish(store, output, inputs | {"errors": asdict(errors) if errors else None})
         finally:
             store.close()
 
 
-def _claim_folder(output: Path, about: dict[str, Any]) -> None:
-    """Make the folder; `UserError` where it holds judgments on other items or by another rubric."""
+def _claim_folder(output: Path, inputs: dict[str, Any]) -> None:
+    """Make the folder. Raises `UserError` if it holds judgments of other items or rubrics."""
+    from infra.artifacts import atomic_write
+
     output.mkdir(parents=True, exist_ok=True)
-    if (output / _ABOUT).exists():
-        known = json.loads((output / _ABOUT).read_text(encoding="utf-8"))
-        if any(known.get(key) != value for key, value in about.items()):
-            raise UserError(
-                "--output",
-                output,
-                "it holds judgments on other items or by another rubric.",
-                "Give another folder.",
-            )
-    else:
-        atomic_write(output / _ABOUT, json.dumps(about).encode())
+    file = output / _INPUTS
+    if not file.exists():
+        atomic_write(file, json.dumps(inputs).encode())
+        return
+    known = json.loads(file.read_text(encoding="utf-8"))
+    if any(known.get(key) != value for key, value in inputs.items()):
+        problem = "it holds judgments of other items or by another rubric."
+        raise UserError("--output", output, problem, "Give another folder.")
 
 
 def _verify(store: Store, claims: list[Claim], chunk_size: int) -> None:
@@ -113,232 +132,231 @@ def _verify(store: Store, claims: list[Claim], chunk_size: int) -> None:
     with progress("verifying", total=len(claims)) as advance:
         for start in range(0, len(claims), chunk_size):
             part = claims[start : start + chunk_size]
-            store.labels.add_judgments(
-                claim_judgments(part, verify_claims(part, sandbox), generation=1)
-            )
+            judgments = claim_judgments(part, verify_claims(part, sandbox), generation=1)
+            store.labels.add_judgments(judgments)
             advance(len(part))
 
 
 def _judge(
     store: Store,
-    recipe: RecipeModel,
+    recipe: Recipe,
     rubric: Rubric,
     items: Items,
-    gold: Path | None,
-    limit: int,
+    gold: tuple[Path | None, int],
     anyway: bool,
 ) -> LabelerErrors | None:
+    """Measure the labeler, then judge the items that have no judgment yet."""
     from judges.labelers.backends import make_judge
+
+    config = recipe.judge
+    # A rubric that needs a reference must say so before a model is loaded.
+    items.batch(rubric, "", recipe.seed)
+    labeler = _Labeler(make_judge(config, recipe.seed), config, rubric, *gold)
+    measured = _measure(store, labeler, items.mode, anyway)
+    judge = _wrapped(store, labeler, measured.lower_bound)
+    batch = replace(items.batch(rubric, measured.method, recipe.seed), generation=1)
+    done = {row.subject_id for row in store.labels.all_judgments(1) if row.status == "scored"}
+    store.labels.drop_unscored(1)
+    rest = batch.without(done)
+    heading(f"{batch.num_items:,} items by {rubric.id}, {batch.mode}, method {measured.method}")
+    if rest.num_items < batch.num_items:
+        note(f"{batch.num_items - rest.num_items:,} of them were judged before")
+    with progress("judging", total=rest.num_items) as advance:
+        for chunk in rest.chunks(config.chunk_size):
+            store.labels.add_judgments(judge.judge(chunk))
+            advance(chunk.num_items)
+    return measured.errors
+
+
+def _wrapped(store: Store, labeler: _Labeler, lower_bound: float) -> Judge:
+    """The labeler with its budget, its sentinels and its cache."""
     from judges.labelers.budget import BudgetedJudge
     from judges.labelers.cache import CachedJudge
     from judges.labelers.sentinels import KNOWN_ANSWER, WatchedJudge
 
-    config = recipe.judge
-    items.batch(
-        rubric, "", recipe.seed
-    )  # a rubric that needs a reference says so before a model is loaded
-    judge: Judge = make_judge(config, recipe.seed)
-    method, least, errors = _measured(store, judge, config, rubric, items, gold, limit, anyway)
-    budgeted = BudgetedJudge(judge, config.soft_tokens, config.hard_tokens)
-    judge = WatchedJudge(budgeted, {rubric.id: {KNOWN_ANSWER: least}})
-    if config.kind != "scripted":
-        judge = CachedJudge(judge, store.verdicts)
-    batch = replace(items.batch(rubric, method, recipe.seed), generation=1)
-    done = {row.subject_id for row in store.labels.all_judgments(1) if row.status == "scored"}
-    store.labels.drop_unscored(1)
-    todo = batch.without(done)
-    heading(f"{batch.num_items:,} items by {rubric.id}, {batch.mode}, asked by {method}")
-    if todo.num_items < batch.num_items:
-        note(f"{batch.num_items - todo.num_items:,} of them were judged before")
-    with progress("judging", total=todo.num_items) as advance:
-        for part in todo.chunks(config.chunk_size):
-            store.labels.add_judgments(judge.judge(part))
-            advance(part.num_items)
-    return errors
+    config = labeler.config
+    budgeted = BudgetedJudge(labeler.judge, config.soft_tokens, config.hard_tokens)
+    watched = WatchedJudge(budgeted, {labeler.rubric.id: {KNOWN_ANSWER: lower_bound}})
+    return watched if config.kind == "scripted" else CachedJudge(watched, store.verdicts)
 
 
-def _measured(
-    store: Store,
-    judge: Judge,
-    config: JudgeConfig,
-    rubric: Rubric,
-    items: Items,
-    gold: Path | None,
-    limit: int,
-    anyway: bool,
-) -> tuple[str, float, LabelerErrors | None]:
-    """(elicitation method, lower bound of accuracy, errors on pairs). Raises `UserError` for a
-    labeler not admitted.
-    """
-    if items.mode == "pointwise" and gold is None:
-        method, is_fit, told, least = _by_probes(store, judge, config, rubric)
-        errors = None
-    else:
-        sheets = _by_gold(store, judge, rubric, gold, limit)
-        method = sheets[0].method
-        is_fit, told, errors = _told(sheets)
-        least = min(s.admission_low for s in sheets)
-    if not is_fit and not anyway:
-        raise UserError(
-            "--rubric",
-            rubric.id,
-            f"{judge.name} is no better than a trivial rule ({told}).",
-            "Take another labeler or rubric, or add --anyway.",
-        )
-    (note if is_fit else warn)(f"{judge.name}: {told}")
-    return method, least, errors
+def _measure(store: Store, labeler: _Labeler, mode: str, anyway: bool) -> _Measured:
+    """Measure the labeler. Raises `UserError` if it is not admitted, unless `anyway`."""
+    is_pointwise = mode == "pointwise" and labeler.gold is None
+    measured = (_by_probes if is_pointwise else _by_gold)(store, labeler)
+    if not measured.is_admitted and not anyway:
+        problem = f"{labeler.judge.name} is no better than a trivial rule ({measured.description})."
+        remedy = "Choose another labeler or rubric, or add --anyway."
+        raise UserError("--rubric", labeler.rubric.id, problem, remedy)
+    (note if measured.is_admitted else warn)(f"{labeler.judge.name}: {measured.description}")
+    return measured
 
 
-def _by_probes(
-    store: Store, judge: Judge, config: JudgeConfig, rubric: Rubric
-) -> tuple[str, bool, str, float]:
+def _by_probes(store: Store, labeler: _Labeler) -> _Measured:
+    admission = _probe_admission(store, labeler)
+    bounds = [
+        result.lower
+        for result in store.labelers.tested_probes(labeler.judge.name)
+        if (result.rubric, result.method) == (labeler.rubric.id, admission.method)
+    ]
+    return _Measured(
+        admission.method, admission.admitted, admission.reason, min(bounds), errors=None
+    )
+
+
+def _probe_admission(store: Store, labeler: _Labeler) -> Admission:
+    """The stored admission, or a new one."""
     from judges.measuring.admission import measure_labeler
 
+    judge, rubric = labeler.judge, labeler.rubric
     known = [a for a in store.labelers.admissions(judge.name) if a.rubric == rubric.id]
-    if not known:
-        with progress(
-            "measuring the labeler", total=len(rubric.usable_methods(judge.methods))
-        ) as advance:
-            found = measure_labeler(judge, rubric, config.num_probe_items, advance)
-        store.labels.add_judgments(found.rows)
-        store.labelers.add_datasheet(found.results, [found.admission])
-        known = [found.admission]
-    tested = [
-        r.lower
-        for r in store.labelers.tested_probes(judge.name)
-        if (r.rubric, r.method) == (rubric.id, known[0].method)
-    ]
-    return known[0].method, known[0].admitted, known[0].reason, min(tested)
+    if known:
+        return known[0]
+    steps = len(rubric.usable_methods(judge.methods))
+    with progress("measuring the labeler", total=steps) as advance:
+        result = measure_labeler(judge, rubric, labeler.config.num_probe_items, advance)
+    store.labels.add_judgments(result.rows)
+    store.labelers.add_datasheet(result.results, [result.admission])
+    return result.admission
 
 
-def _by_gold(
-    store: Store, judge: Judge, rubric: Rubric, gold: Path | None, limit: int
-) -> list[Datasheet]:
+def _by_gold(store: Store, labeler: _Labeler) -> _Measured:
+    from infra.records.labeler import LabelerErrors
+    from judges.measuring.datasheet import is_admitted
+
+    sheets = _gold_sheets(store, labeler)
+    errors = LabelerErrors(
+        sum(sheet.errors.num_a for sheet in sheets),
+        sum(sheet.errors.right_a for sheet in sheets),
+        sum(sheet.errors.num_b for sheet in sheets),
+        sum(sheet.errors.right_b for sheet in sheets),
+    )
+    return _Measured(
+        method=sheets[0].method,
+        is_admitted=all(is_admitted(sheet) for sheet in sheets),
+        description="; ".join(f"{sheet.gold} {sheet.accuracy}" for sheet in sheets),
+        lower_bound=min(sheet.admission_low for sheet in sheets),
+        errors=errors,
+    )
+
+
+def _gold_sheets(store: Store, labeler: _Labeler) -> list[Datasheet]:
+    """A datasheet for each gold set; those that are stored are not measured again."""
     from judges.measuring.datasheet import measure_on_gold, pair_methods
     from judges.measuring.gold import load_gold
     from judges.measuring.probes import gold_set
 
+    judge, rubric, gold = labeler.judge, labeler.rubric, labeler.gold
     sets = [gold_set(probe) for probe in rubric.probes] if gold is None else load_gold(gold)
-    digests = [one.digest for one in sets]
-    known = {
-        s.gold_digest
-        for s in store.labelers.gold_sheets()
-        if (s.rubric, s.labeler) == (rubric.id, judge.name)
-    }
-    sets = [one for one in sets if one.digest not in known]
-    with progress(
-        "measuring the labeler", total=len(sets) * (len(pair_methods(judge, rubric)) + 3)
-    ) as advance:
-        for one in sets:
-            found = measure_on_gold(judge, rubric, one, limit, advance)
-            store.labelers.add_gold_sheet(found.sheet, found.items, found.rows)
-    mine = [
-        s for s in store.labelers.gold_sheets() if (s.rubric, s.labeler) == (rubric.id, judge.name)
-    ]
-    return [s for s in mine if s.gold_digest in digests]
+    known = {sheet.gold_digest for sheet in _stored_sheets(store, labeler)}
+    unknown = [one for one in sets if one.digest not in known]
+    steps = len(unknown) * (len(pair_methods(judge, rubric)) + 3)
+    with progress("measuring the labeler", total=steps) as advance:
+        for one in unknown:
+            result = measure_on_gold(judge, rubric, one, labeler.limit, advance)
+            store.labelers.add_gold_sheet(result.sheet, result.items, result.rows)
+    digests = {one.digest for one in sets}
+    return [s for s in _stored_sheets(store, labeler) if s.gold_digest in digests]
 
 
-def _told(sheets: list[Datasheet]) -> tuple[bool, str, LabelerErrors]:
-    from judges.measuring.datasheet import is_admitted
-
-    told = "; ".join(f"{s.gold} {s.accuracy}" for s in sheets)
-    errors = LabelerErrors(
-        sum(s.errors.num_a for s in sheets),
-        sum(s.errors.right_a for s in sheets),
-        sum(s.errors.num_b for s in sheets),
-        sum(s.errors.right_b for s in sheets),
-    )
-    return all(is_admitted(s) for s in sheets), told, errors
+def _stored_sheets(store: Store, labeler: _Labeler) -> list[Datasheet]:
+    key = (labeler.rubric.id, labeler.judge.name)
+    return [s for s in store.labelers.gold_sheets() if (s.rubric, s.labeler) == key]
 
 
-def _finish(store: Store, output: Path, about: dict[str, Any]) -> None:
-    """Write judgments and summary, and show it."""
-    from judges.files.items import summarise
+def _finish(store: Store, output: Path, inputs: dict[str, Any]) -> None:
+    """Write judgments and summary, and show the summary."""
+    import pyarrow.parquet as pq
 
-    rows = store.labels.all_judgments(1)
-    summary = asdict(summarise(rows, LabelerErrors(**about["errors"]) if about["errors"] else None))
-    pq.write_table(to_table(Judgment, rows), output / "judgments.parquet")
+    from infra.artifacts import atomic_write
+    from infra.records import Judgment
+    from infra.records.arrow import to_table
+    from loop.show import tables
+
+    summary = _summary(store, inputs["errors"])
+    judgments = to_table(Judgment, store.labels.all_judgments(1))
+    pq.write_table(judgments, output / "judgments.parquet")
     atomic_write(output / _SUMMARY, json.dumps(summary, indent=1).encode())
-    atomic_write(output / _ABOUT, json.dumps(about).encode())
-    console.print(tables.table("Summary", ["", ""], _lines(summary)))
+    atomic_write(output / _INPUTS, json.dumps(inputs).encode())
+    console.print(tables.table("Summary", ["", ""], _summary_lines(summary)))
     note(f"written: {output / 'judgments.parquet'} and {_SUMMARY}")
 
 
-def _lines(summary: dict[str, Any]) -> list[list[str]]:
-    def interval(value: dict[str, float] | None) -> str:
-        return "-" if value is None else str(Interval(**value))
+def _summary(store: Store, errors: dict[str, int] | None) -> dict[str, Any]:
+    """The summary of the stored judgments, as plain data."""
+    from infra.records.labeler import LabelerErrors
+    from judges.files.items import summarise
 
+    known = LabelerErrors(**errors) if errors else None
+    return asdict(summarise(store.labels.all_judgments(1), known))
+
+
+def _summary_lines(summary: dict[str, Any]) -> list[list[str]]:
     counts = ", ".join(f"{name} {number}" for name, number in summary["verdicts"].items())
     lines = [
         ["items", f"{summary['num_items']:,}"],
         ["verdicts", counts or "-"],
-        ["mean value [95%]", interval(summary["value"])],
+        ["mean value [95%]", _interval(summary["value"])],
         ["tokens", f"{summary['num_tokens']:,}"],
     ]
     lines += [
         [f"unscored: {reason}", str(number)] for reason, number in summary["unscored"].items()
     ]
     if summary["win_rate"] is not None:
-        lines.append(["A wins, as the labeler says", interval(summary["win_rate"])])
-        corrected = (
-            interval(summary["corrected"]) if summary["corrected"] else f"none: {summary['why']}"
-        )
-        lines.append(["A wins, its errors taken out", corrected])
+        corrected = summary["corrected"]
+        lines.append(["A wins, by the labeler", _interval(summary["win_rate"])])
+        value = _interval(corrected) if corrected else f"none: {summary['why']}"
+        lines.append(["A wins, corrected for its errors", value])
     return lines
 
 
+def _interval(value: dict[str, float] | None) -> str:
+    from infra.records.labeler import Interval
+
+    return "-" if value is None else str(Interval(**value))
+
+
 @app.command(epilog="Example:  ratchet judge replay --run runs/quickstart")
-def replay(run: RunFolder = None) -> None:
-    """Compute every aggregate again from the stored judgments; ends with 1 where one comes out
-    otherwise.
+def replay(run: FolderOption = None) -> None:
+    """Compute every aggregate again from the stored judgments.
+
+    Exits with 1 if any of them differs from what was stored.
     """
     with exit_on_error():
         folder = run or newest_run()
         with open_store(folder) as store:
-            found = (
-                _replay_items(store, folder) if (folder / _SUMMARY).exists() else _replay_run(store)
-            )
+            from loop.show import tables
+
+            is_judged_file = (folder / _SUMMARY).exists()
+            aggregates = _replay_items(store, folder) if is_judged_file else _replay_run(store)
         lines = [
-            [kind, str(number), "all" if not differing else f"{len(differing)} differ"]
-            for kind, number, differing in found
+            [kind, str(number), f"{len(differing)} differ" if differing else "all"]
+            for kind, number, differing in aggregates
         ]
-        console.print(
-            tables.table(
-                "From stored judgments", ["aggregate", "stored", "come out the same"], lines
-            )
-        )
-        wrong = [one for _, _, differing in found for one in differing]
-        for one in wrong[:10]:
+        columns = ["aggregate", "stored", "the same again"]
+        console.print(tables.table("From stored judgments", columns, lines))
+        differences = [one for _, _, differing in aggregates for one in differing]
+        for one in differences[:10]:
             warn(one)
-    if wrong:
+    if differences:
         raise typer.Exit(1)
 
 
-def _replay_run(store: Store) -> list[tuple[str, int, tuple[str, ...]]]:
+def _replay_run(store: Store) -> list[Aggregate]:
     from judges.files.replay import replay as replay_labels
+    from loop.recipe.recipe import stored_recipe
 
     recipe = stored_recipe(store.run.facts()["recipe"])
     generations = store.labels.labeled_generations()
-    return [
-        (r.kind, r.num_stored, r.differing)
-        for r in replay_labels(store, recipe.judge, recipe.seed, generations)
-    ]
+    results = replay_labels(store, recipe.judge, recipe.seed, generations)
+    return [(one.kind, one.num_stored, one.differing) for one in results]
 
 
-def _replay_items(store: Store, folder: Path) -> list[tuple[str, int, tuple[str, ...]]]:
-    from judges.files.items import summarise
+def _replay_items(store: Store, folder: Path) -> list[Aggregate]:
     from judges.files.replay import datasheets
 
-    errors = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))["errors"]
-    again = json.loads(
-        json.dumps(
-            asdict(
-                summarise(
-                    store.labels.all_judgments(1), LabelerErrors(**errors) if errors else None
-                )
-            )
-        )
-    )
+    inputs = json.loads((folder / _INPUTS).read_text(encoding="utf-8"))
+    again = json.loads(json.dumps(_summary(store, inputs["errors"])))
     stored = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
     differing = tuple(f"summary: {key}" for key in stored if stored[key] != again.get(key))
     sheets = datasheets(store)
@@ -346,35 +364,30 @@ def _replay_items(store: Store, folder: Path) -> list[tuple[str, int, tuple[str,
 
 
 @app.command(epilog="Example:  ratchet judge cost my.toml --set judge.endpoint.prompt_price=0.15")
-def cost(recipe: Recipe = "quickstart", set_: SetOption = None) -> None:
-    """What a generation's labels cost at most, step by step, before anything is asked."""
-    from judges.making.cost import estimate_costs, measuring_cost, prompt_price
-
+def cost(recipe: RecipeArgument = "quickstart", set_: SetOption = None) -> None:
+    """The maximum cost of a generation's labels, by step, before anything is asked."""
     with exit_on_error():
+        from judges.making.cost import estimate_costs, measuring_cost, prompt_price
+        from loop.recipe.recipe import load_recipe
+        from loop.show import tables
+
         loaded = load_recipe(recipe, set_ or [])
-        budgets = loaded.budgets()
-        expenses = [
-            measuring_cost(loaded.judge),
-            *estimate_costs(
-                loaded.judge, budgets["label_tokens"], budgets["prompts"], budgets["instructions"]
-            ),
-        ]
-        total = sum(e.num_tokens for e in expenses)
+        config, budgets = loaded.judge, loaded.budgets()
+        amounts = (budgets["label_tokens"], budgets["prompts"], budgets["instructions"])
+        expenses = [measuring_cost(config), *estimate_costs(config, *amounts)]
+        total = sum(one.num_tokens for one in expenses)
         lines = [
             [
-                e.step,
-                f"{e.num_items:,}",
-                f"{e.num_tokens:,}",
-                f"{prompt_price(loaded.judge, e.num_tokens):.4f}",
+                one.step,
+                f"{one.num_items:,}",
+                f"{one.num_tokens:,}",
+                f"{prompt_price(config, one.num_tokens):.4f}",
             ]
-            for e in expenses
+            for one in expenses
         ]
-        lines.append(["together", "", f"{total:,}", f"{prompt_price(loaded.judge, total):.4f}"])
-        console.print(
-            tables.table(
-                "A generation's labels, at most", ["step", "items", "tokens", "cost"], lines
-            )
-        )
-        limit = loaded.judge.hard_tokens
+        lines.append(["total", "", f"{total:,}", f"{prompt_price(config, total):.4f}"])
+        columns = ["step", "items", "tokens", "cost"]
+        console.print(tables.table("Labels of a generation, at most", columns, lines))
+        limit = config.hard_tokens
         if 0 < limit < total:
-            warn(f"judge.hard_tokens = {limit:,} may end it before; what is not asked is unscored")
+            warn(f"judge.hard_tokens = {limit:,} may stop it before; the rest stays unscored")

@@ -23,20 +23,11 @@ def read_prompts(path: Path, generation: int) -> list[Sample]:
 
     Raises `UserError` with the line that is not valid.
     """
-    samples = []
-    for line in read_json_lines(path, _PROMPTS_KEY, _PROMPTS_FORM):
-        row = line.value
-        if not _is_prompt(row):
-            problem = 'the line needs "prompt" and "check", both strings.'
-            raise UserError(_PROMPTS_KEY, f"{path}, line {line.number}", problem, _PROMPTS_FORM)
-        samples.append(_sample(row, generation))
-    return samples
-
-
-def _is_prompt(row: Any) -> bool:
-    if not isinstance(row, dict):
-        return False
-    return all(isinstance(row.get(key), str) for key in ("prompt", "check"))
+    lines = read_json_lines(path, _PROMPTS_KEY, _PROMPTS_FORM)
+    return [
+        _sample(_checked_row(line.value, f"{path}, line {line.number}"), generation)
+        for line in lines
+    ]
 
 
 def _sample(row: dict[str, Any], generation: int) -> Sample:
@@ -54,3 +45,13 @@ def _sample(row: dict[str, Any], generation: int) -> Sample:
         source_end=-1,
         check=check,
     )
+
+
+def _checked_row(row: Any, where: str) -> dict[str, Any]:
+    """Return the row if its prompt and check are strings. Raises `UserError`."""
+    if not isinstance(row, dict) or not all(
+        isinstance(row.get(key), str) for key in ("prompt", "check")
+    ):
+        problem = 'the line needs "prompt" and "check", both strings.'
+        raise UserError(_PROMPTS_KEY, where, problem, _PROMPTS_FORM)
+    return row

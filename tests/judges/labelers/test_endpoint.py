@@ -93,7 +93,7 @@ class TestRealServer:
             assert a.value == pytest.approx(b.value, abs=1e-6)
 
     def test_labels_are_counted_where_that_is_asked_for(self, llama: str) -> None:
-        judge = EndpointJudge(EndpointConfig(url=llama, way="counts", num_samples=2))
+        judge = EndpointJudge(EndpointConfig(url=llama, method="counts", num_samples=2))
         (said,) = judge.compare(RUBRIC, "counts", [PAIR])
         allowed = {
             round(math.log((k + 0.5) / (n - k + 0.5)), 6) for n in (1, 2) for k in range(n + 1)
@@ -283,13 +283,13 @@ def test_without_logprobs_labels_are_counted_or_read(
     ],
 )
 def test_answers_without_a_label_say_why(served: Any, text: str, finish: str, reason: str) -> None:
-    judge = judge_at(served(lambda _: message(text, finish)), way="text")
+    judge = judge_at(served(lambda _: message(text, finish)), method="text")
     (answer,) = judge.score(RUBRIC, "text", [SUBJECT])
     assert (answer.value, answer.reason) == (None, reason)
 
 
 def test_the_last_allowed_label_is_the_verdict(served: Any) -> None:
-    judge = judge_at(served(lambda _: message("Reply B is fine. Final answer: A")), way="text")
+    judge = judge_at(served(lambda _: message("Reply B is fine. Final answer: A")), method="text")
     (said,) = judge.compare(RUBRIC, "text", [PAIR])
     assert (said.shown_first or 0) > 0 > (said.shown_second or 0), (
         "whoever stands first: taken out by the mean"
@@ -360,12 +360,12 @@ def test_a_budget_ends_the_stage(served: Any) -> None:
         judge.score(RUBRIC, "logprobs", [pair.good for pair in probe_pairs("off_topic", 8)])
 
 
-def test_an_unknown_model_and_an_impossible_way_are_named(served: Any) -> None:
+def test_an_unknown_model_and_an_unsupported_method_are_named(served: Any) -> None:
     server = served(lambda _: message("yes"))
     with pytest.raises(UserError, match="does not have this model"):
         judge_at(server, model="other")
-    with pytest.raises(UserError, match=r"judge\.endpoint\.way"):
-        judge_at(server, way="logprobs")
+    with pytest.raises(UserError, match=r"judge\.endpoint\.method"):
+        judge_at(server, method="logprobs")
 
 
 def test_untrusted_text_has_no_roles(served: Any) -> None:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from infra.store import Store
-from loop.record.run_folder import DATABASE
-from tests import ROOT
+from loop.record.locations import DATABASE
+from tests.loop.commands.invoke import invoke
 
 
 def judge(*arguments: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "loop", "judge", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    return done.returncode, done.stdout + done.stderr
+    return invoke("judge", *arguments)
 
 
 def test_a_datasheet_is_shown_stored_and_drawn(tmp_path: Path) -> None:
@@ -78,7 +74,7 @@ def test_attacks_are_listed_with_what_they_turned() -> None:
         (["datasheet", "dry_run", "--gold", "/nowhere"], ["--gold", "/nowhere"]),
         (["datasheet", "dry_run", "--rubric", "beauty"], ["beauty", "helpfulness"]),
         (["datasheet", "dry_run", "--run", "/nowhere", "--limit", "2"], ["--run", "no run"]),
-        (["attack", "dry_run", "--way", "dowsing"], ["--way", "dowsing"]),
+        (["attack", "dry_run", "--method", "dowsing"], ["--method", "dowsing"]),
         (["datasheet", "dry_run", "--set", "judge.kind=oracle"], ["judge.kind", "oracle"]),
         (
             [

@@ -9,7 +9,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from loop.record.run_folder import DATABASE
+from loop.record.locations import DATABASE
 from tests.loop.commands.test_judge import judge
 
 DIALS = ["--recipe", "dry_run", "--set", "judge.scripted.accuracy=0.95"]
@@ -36,7 +36,7 @@ def test_pairs_are_judged_summed_up_and_computed_again(tmp_path: Path) -> None:
     )
     code, text = judge("run", file, "--output", str(output), "--gold", gold, *DIALS)
     assert code == 0, text
-    assert "its errors taken out" in text
+    assert "corrected for its errors" in text
     summary = json.loads((output / "summary.json").read_text())
     assert summary["num_items"] == 90
     assert summary["win_rate"]["value"] == pytest.approx(2 / 3, abs=0.1)
@@ -102,7 +102,7 @@ def test_a_labeler_that_guesses_judges_nothing_unless_told_to(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([{"text": "a"}, {"a": "x", "b": "y"}], "several kinds"),
+        ([{"text": "a"}, {"a": "x", "b": "y"}], "different kinds"),
         ([{"prompt": "only"}], "line 1"),
         ([{"texts": ["one"]}], "2 to 5"),
         ([{"check": "magic", "text": "x"}], "magic"),
@@ -143,5 +143,5 @@ def test_the_cost_is_shown_before_anything_is_asked() -> None:
     )
     assert code == 0, text
     assert "passages by" in text
-    assert "together" in text
+    assert "total" in text
     assert "judge.hard_tokens" in text

@@ -54,6 +54,7 @@ def plain(folder: Path, context: str, choice: str) -> float:
     return float(sum(logps[i - 1, both[i]] for i in range(len(before), len(both))))
 
 
+@pytest.mark.nightly
 def test_documents_are_drawn_and_marked_by_the_harness(
     task: Path, tiny_folder: Path, store: Store
 ) -> None:
@@ -77,6 +78,7 @@ def test_documents_are_drawn_and_marked_by_the_harness(
     ]
 
 
+@pytest.mark.nightly
 def test_tasks_that_there_are_not_are_named(tmp_path: Path) -> None:
     pytest.importorskip("lm_eval")
     (tmp_path / "empty.yaml").write_text("a: 1")

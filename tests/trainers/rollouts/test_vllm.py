@@ -24,9 +24,14 @@ from trainers.rollouts.sampler import SampleRequest, SamplingLimits
 from trainers.rollouts.vllm_sampler import VllmSampler, check_vllm
 from trainers.rollouts.weight_checksum import bit_sum
 
-installed = pytest.mark.skipif(
-    importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"
-)
+
+def needs_vllm(test: Any) -> Any:
+    """Only in the nightly tests, and only where vLLM is installed."""
+    is_missing = importlib.util.find_spec("vllm") is None
+    skip = pytest.mark.skipif(is_missing, reason="vLLM is not installed")
+    return pytest.mark.nightly(skip(test))
+
+
 REQUESTS = [
     SampleRequest((1, 28, 33, 41), 11),
     SampleRequest((1, 7), 12),
@@ -40,7 +45,7 @@ def sampler(packaged_folder: Path) -> VllmSampler:
     return VllmSampler(packaged_folder, "float32", end, SamplingLimits(12, 0.7), 128, 0.1)
 
 
-@installed
+@needs_vllm
 @pytest.mark.timeout(1800)
 def test_log_probabilities_are_those_of_the_policy_before_and_after_an_update(
     packaged_folder: Path, sampler: VllmSampler
@@ -77,7 +82,7 @@ def check(model: Any, trajectories: list[Any]) -> None:
         assert (torch.tensor(trajectory.logps) - expected).abs().max() < 1e-4
 
 
-@installed
+@needs_vllm
 def test_weights_that_did_not_arrive_are_noticed(
     packaged_folder: Path, sampler: VllmSampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +104,7 @@ def stale(name: str) -> Any:
     return save
 
 
-@installed
+@needs_vllm
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_grpo_trains_on_what_vllm_completes(
