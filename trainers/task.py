@@ -53,17 +53,17 @@ class Task:
         """Return the data rows, in the file's order."""
         return read_rows(self.data)
 
-    def beside(self, suffix: str) -> Path:
+    def sibling_path(self, suffix: str) -> Path:
         """Return the path of a file or folder of this task, next to its data."""
         return Path(self.data).with_name(f"{file_stem(self.kind)}.{suffix}")
 
     def metrics_file(self) -> Path:
         """Return the file to which rank 0 writes one JSON line per step."""
-        return self.beside("metrics.jsonl")
+        return self.sibling_path("metrics.jsonl")
 
     def points_folder(self) -> Path:
         """Return the folder of the resume points, which is removed when the task is done."""
-        return self.beside("points")
+        return self.sibling_path("points")
 
     def metrics(self) -> list[TrainStep]:
         """Return the metrics of a finished task."""

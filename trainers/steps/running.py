@@ -77,7 +77,7 @@ def _write_facts(step: TrainerStep, task: Task) -> None:
     """Write the engines' actual settings next to the data."""
     facts = {name: engine.facts for name, engine in step.engines.items()}
     if dist.get_rank() == 0:
-        task.beside("engine.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
+        task.sibling_path("engine.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
 
 
 def _timed(step: TrainerStep, number: int, context: StepContext) -> TrainStep:
