@@ -35,7 +35,9 @@ def sample(name: str, origin: str = "web", generation: int = 2, document: str = 
 
 
 def preference(name: str, origin: str, pair_index: int = 0) -> Preference:
-    return Preference(name, "s", "p", TEXT, "bad", origin, "judge", 0.9, 1.0, 2, pair_index=pair_index)
+    return Preference(
+        name, "s", "p", TEXT, "bad", origin, "judge", 0.9, 1.0, 2, pair_index=pair_index
+    )
 
 
 def facts(
@@ -162,7 +164,7 @@ def test_every_number_has_its_keys_and_its_words() -> None:
 
 
 def with_history(store: Store) -> None:
-    """Generation 1 was trained on twenty passages; one that it was not trained on is there as well."""
+    """Generation 1 was trained on twenty passages; there is one more, on which it was not."""
     add_documents(store, [Document("d0", "p", "u", "", "t", "en", "x", "train", 1)])
     store.labels.add_samples(
         [sample(f"old{i}", generation=1) for i in range(20)] + [sample("never", generation=1)]
