@@ -14,7 +14,7 @@ from loop.gate.levels import LevelKind
 UnitKind = Literal["document", "page", "domain"]
 Role = Literal["primary", "guard", "report"]
 VarietyKind = Literal["distinct_2", "self_bleu", "word_entropy", "length", "kl_to_anchor"]
-Kind = Literal["choice", "pairs", "executed", "judged", "lm_eval"] | VarietyKind
+Kind = Literal["choice", "pairs", "executed", "judged", "lm_eval", VarietyKind]
 LOWER_IS_BETTER = ("bits_per_byte", "self_bleu", "length", "kl_to_anchor")
 """Measures of which less is better, text that is longer for no reason among them."""
 LABELER_SUITE = "labeler"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from infra.console import note
-from infra.records import Checkpoint, Decision, Document, Evaluation, ItemScore, unit_hash
+from infra.records import Checkpoint, Decision, Document, unit_hash
 from infra.store import Store
 from loop.gate.config import GateConfig
-from loop.gate.estimates import clustered_mean_and_error, window
-from loop.gate.suites.base import Scorer
-from loop.gate.trial.suite_test import GAIN
+from loop.gate.estimates import window
+from loop.gate.suites.base import Item, Scorer
+from loop.gate.trial.score_records import ScoreRecords
+from loop.gate.trial.suite_tests import GAIN
 
 EXAM_SUITE = "sealed_exam"
 SEALED_BITS = "bits_per_byte_sealed"
@@ -49,49 +49,21 @@ class SealedExam:
             note("sealed exam: there are no sealed documents (crawl.sealed_share)")
             return
         texts = [window(d.text, self.config.document_chars, d.document_id) for d in documents]
+        items = [
+            Item(document.document_id, document.url, i, len(text.encode()), text)
+            for i, (document, text) in enumerate(zip(documents, texts, strict=True))
+        ]
         rows = self.scorer.bits(texts)
         own, anchor = rows[0], rows[-1]
-        bits = {self.decision.candidate: own, self.anchor.digest: anchor}
-        units = [d.url for d in documents]
-        gains = [b - a for a, b in zip(own, anchor, strict=True)]
-        self.store.gate.add_item_scores(self._item_scores(bits, documents, texts))
-        self.store.gate.add_evaluations(
-            [
-                *(
-                    self._evaluation(SEALED_BITS, digest, row, units)
-                    for digest, row in bits.items()
-                ),
-                self._evaluation(GAIN, self.decision.candidate, gains, units),
-            ]
-        )
+        candidate, units = self.decision.candidate, [d.url for d in documents]
+        bits = {candidate: own, self.anchor.digest: anchor}
+        gains = {candidate: [b - a for a, b in zip(own, anchor, strict=True)]}
+        records = ScoreRecords(self.decision.attempt, self.decision.generation, EXAM_SUITE)
+        self.store.gate.add_item_scores(records.item_scores(items, bits))
+        means = [*records.means(SEALED_BITS, bits, units), *records.means(GAIN, gains, units)]
+        self.store.gate.add_evaluations(means)
 
     def _documents(self) -> list[Document]:
         documents = self.store.crawl.documents("sealed")
         documents.sort(key=lambda d: unit_hash(self.salt, EXAM_SUITE, d.document_id))
         return documents[: self.config.exam_documents]
-
-    def _item_scores(
-        self, bits: dict[str, list[float]], documents: Sequence[Document], texts: Sequence[str]
-    ) -> list[ItemScore]:
-        return [
-            ItemScore(
-                attempt=self.decision.attempt,
-                suite=EXAM_SUITE,
-                item_id=document.document_id,
-                position=i,
-                model_digest=digest,
-                value=row[i],
-                size=len(texts[i].encode()),
-                detail="",
-                unit=document.url,
-            )
-            for digest, row in bits.items()
-            for i, document in enumerate(documents)
-        ]
-
-    def _evaluation(
-        self, metric: str, digest: str, values: Sequence[float], units: Sequence[str]
-    ) -> Evaluation:
-        mean, error = clustered_mean_and_error(values, units)
-        attempt, generation = self.decision.attempt, self.decision.generation
-        return Evaluation(attempt, generation, EXAM_SUITE, metric, digest, mean, error, len(values))

@@ -8,7 +8,7 @@ from infra.records import Decision, GateTest, now
 from loop.gate.levels import log_threshold
 from loop.gate.trial.context import GateContext
 from loop.gate.trial.reward_hacking import hacking_reason
-from loop.gate.trial.suite_test import NotFiniteError, SuiteTest, has_failed
+from loop.gate.trial.suite_tests import NotFiniteError, SuiteTest, has_failed
 from loop.gate.trial.vetoes import Vetoes
 
 

@@ -10,11 +10,13 @@ import numpy as np
 
 from infra.artifacts import file_digest
 from infra.console import note
-from infra.records import Document, Evaluation, ItemScore, Sample, unit_hash
+from infra.records import Document, Sample, unit_hash
 from judges.verifying.checks import Claim
-from loop.gate.estimates import clustered_mean_and_error, window, worse_p_value
+from loop.gate.estimates import window, worse_p_value
+from loop.gate.suites.base import Item
 from loop.gate.suites.variety import DRIFT, TEXT_MEASURES, variety_scores
 from loop.gate.trial.context import GateContext
+from loop.gate.trial.score_records import ScoreRecords
 
 EXAMPLES_SUITE = "executed_examples"
 CONTINUATIONS_SUITE = "continuations"
@@ -148,23 +150,9 @@ class Vetoes:
         details: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Store the score of each item by each model; `units` gives the unit of each item id."""
-        self._context.store.gate.add_item_scores(
-            [
-                ItemScore(
-                    attempt=self._context.number,
-                    suite=suite,
-                    item_id=item_id,
-                    position=i,
-                    model_digest=digest,
-                    value=values[i],
-                    size=1,
-                    detail=details[digest][i] if details else "",
-                    unit=unit,
-                )
-                for digest, values in rows.items()
-                for i, (item_id, unit) in enumerate(units.items())
-            ]
-        )
+        items = [Item(item_id, unit, i, 1, None) for i, (item_id, unit) in enumerate(units.items())]
+        scores = self._records(suite).item_scores(items, rows, details)
+        self._context.store.gate.add_item_scores(scores)
 
     def _store_means(
         self,
@@ -174,21 +162,11 @@ class Vetoes:
         rows: Mapping[str, Sequence[float]],
     ) -> None:
         """Store the mean of each model, with its standard error clustered by unit."""
-        context, unit_names = self._context, list(units.values())
-        self._context.store.gate.add_evaluations(
-            [
-                Evaluation(
-                    context.number,
-                    context.generation,
-                    suite,
-                    metric,
-                    digest,
-                    *clustered_mean_and_error(values, unit_names),
-                    len(values),
-                )
-                for digest, values in rows.items()
-            ]
-        )
+        means = self._records(suite).means(metric, rows, list(units.values()))
+        self._context.store.gate.add_evaluations(means)
+
+    def _records(self, suite: str) -> ScoreRecords:
+        return ScoreRecords(self._context.number, self._context.generation, suite)
 
 
 def _digest_or_empty(file: Path) -> str:

@@ -19,7 +19,7 @@ from loop.gate.config import GateConfig, SuiteConfig
 from loop.gate.suites.recipe_suites import SuiteMaker, recipe_suites
 from loop.gate.trial.context import Rivals
 from loop.gate.trial.sealed_exam import SealedExam
-from loop.gate.trial.suite_test import SuiteTest
+from loop.gate.trial.suite_tests import SuiteTest
 from loop.gate.trial.trial import GateTrial
 from loop.stages.decide import gpu_shares
 from tests.store_rows import add_documents

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from infra.console import progress
-from infra.records import Evaluation, GateTest, ItemScore
+from infra.records import GateTest
 from loop.gate.estimates import ScoredItem, by_position, clustered_mean_and_error, with_scores
 from loop.gate.evidence import Array, GateRule, clipped_gains, judge_gains, unit_means
 from loop.gate.levels import log_threshold
-from loop.gate.suites.base import Item, Metric, Suite
+from loop.gate.suites.base import Item, Suite
 from loop.gate.trial.context import GateContext
+from loop.gate.trial.score_records import ScoreRecords
 
 GAIN = "gain"
 
@@ -50,6 +51,7 @@ class SuiteTest:
         # whether the candidate was the new best on it.
         outcomes = 1 + 2 ** sum(one.reuse and one.role != "report" for one in context.suites)
         self._threshold = log_threshold(context.level, looks, outcomes)
+        self._records = ScoreRecords(context.number, context.generation, suite.name)
         self._models = list(dict.fromkeys(model.digest for model in context.models))
 
     def opponents(self) -> list[Opponent]:
@@ -118,26 +120,7 @@ class SuiteTest:
         if not np.isfinite(np.array(rows[0])[~is_lost]).all():
             raise NotFiniteError(f"the candidate's scores on {self.suite.name} are not finite")
         by_model = dict(zip([m.digest for m in self._context.models], rows, strict=True))
-        self._store.gate.add_item_scores(
-            [
-                self._item_score(item, digest, value)
-                for digest, values in by_model.items()
-                for item, value in zip(items, values, strict=True)
-            ]
-        )
-
-    def _item_score(self, item: Item, digest: str, value: float) -> ItemScore:
-        return ItemScore(
-            attempt=self._context.number,
-            suite=self.suite.name,
-            item_id=item.item_id,
-            position=item.position,
-            model_digest=digest,
-            value=value,
-            size=item.size,
-            detail="",
-            unit=item.unit,
-        )
+        self._store.gate.add_item_scores(self._records.item_scores(items, by_model))
 
     def _gains(self, scores: Sequence[ScoredItem], other: str) -> Array:
         """Raw gains of each item over another model, in the suite's unit, positive where the
@@ -189,27 +172,11 @@ class SuiteTest:
         candidate = context.candidate.digest
         values = {digest: [by_model[digest] for _, by_model in scores] for digest in self._models}
         gains = self._gains(scores, context.rivals.champion.digest).tolist()
-        measures = [
-            (digest, _metric(self.suite.metric, of_model, units))
-            for digest, of_model in values.items()
+        evaluations = [
+            *self._records.means(self.suite.metric, values, units),
+            *self._records.means(GAIN, {candidate: gains}, units),
         ]
-        measures.append((candidate, _metric(GAIN, gains, units)))
-        measures += [(candidate, metric) for metric in self.suite.summarise(values[candidate])]
-        self._store.gate.add_evaluations([self._evaluation(digest, m) for digest, m in measures])
-
-    def _evaluation(self, digest: str, metric: Metric) -> Evaluation:
-        return Evaluation(
-            attempt=self._context.number,
-            generation=self._context.generation,
-            suite=self.suite.name,
-            metric=metric.name,
-            model_digest=digest,
-            value=metric.value,
-            standard_error=metric.standard_error,
-            num_items=metric.num_items,
-        )
-
-
-def _metric(name: str, values: Sequence[float], units: Sequence[str]) -> Metric:
-    """The mean of the values, with its standard error clustered by unit."""
-    return Metric(name, *clustered_mean_and_error(values, units), len(values))
+        for metric in self.suite.summarise(values[candidate]):
+            numbers = (metric.value, metric.standard_error, metric.num_items)
+            evaluations.append(self._records.evaluation(candidate, metric.name, *numbers))
+        self._store.gate.add_evaluations(evaluations)
