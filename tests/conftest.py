@@ -18,10 +18,22 @@ from infra.models.folders import packaged_file, resolve_model
 from infra.store import Store
 from tests.ray_head import head_node
 
-torch.set_num_threads(2)
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 settings.register_profile("any-machine", deadline=None)  # nothing is asserted about time
 settings.load_profile("any-machine")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process, and all that need Ray in one, which begins first.
+
+    Two clusters on one machine would find each other; and module fixtures are made once.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            group = "ray" if "ray_cluster" in item.fixturenames else item.location[0]
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != "ray")
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import softmax
 
 UNSCORED_REASONS = frozenset(
     {
@@ -112,4 +111,6 @@ class LabelAnswer:
 
     def distribution(self) -> tuple[float, ...]:
         """Return the label probabilities, which sum to 1; empty if unscored."""
+        from scipy.special import softmax  # slow to import
+
         return () if self.logps is None else tuple(softmax(np.array(self.logps)).tolist())

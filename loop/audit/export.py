@@ -39,8 +39,8 @@ def export_folder(model: Checkpoint, target: Path) -> None:
 def find_converter() -> str:
     """The path of llama.cpp's converter. Raises `UserError` if it is not on the PATH."""
     for name in CONVERTERS:
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
     raise UserError(
         "--gguf",
         "",

@@ -91,11 +91,12 @@ def run(
     The same command resumes it; the loop can go on from there.
     """
     with exit_on_error():
-        from infra.cluster.connection import connect
         from loop.recipe.recipe import load_recipe
-        from loop.record.run_folder import open_crawl_run
 
         config = load_recipe(recipe, set_ or [])
+        from infra.cluster.connection import connect  # these load Ray
+        from loop.record.run_folder import open_crawl_run
+
         if actors == 0:
             with open_crawl_run(config, run, in_actor=False) as current:
                 _crawl(current, 0)

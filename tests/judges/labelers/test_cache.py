@@ -56,7 +56,7 @@ def counting() -> Counting:
 
 @pytest.fixture
 def cached(store: Store, counting: Counting) -> Judge:
-    return CachedJudge(counting, store)
+    return CachedJudge(counting, store.verdicts)
 
 
 def subjects(*texts: str) -> list[Subject]:
@@ -91,7 +91,7 @@ def test_anything_that_could_change_an_answer_is_another_question(
 
 
 def test_a_ranking_is_kept_with_its_spread(store: Store) -> None:
-    judge = CachedJudge(ScriptedJudge(ScriptedConfig(position_bias=1.0)), store)
+    judge = CachedJudge(ScriptedJudge(ScriptedConfig(position_bias=1.0)), store.verdicts)
     listing = CandidateList("x", "q", ("a", "b", "c"), truth=1)
     (first,) = judge.rank(RUBRIC, "scripted", [listing])
     assert first.spread > 0
@@ -104,10 +104,10 @@ def test_a_ranking_is_kept_with_its_spread(store: Store) -> None:
 
 
 def test_another_labeler_shares_nothing(store: Store, counting: Counting) -> None:
-    CachedJudge(counting, store).score(RUBRIC, "few_shot", subjects("a"))
+    CachedJudge(counting, store.verdicts).score(RUBRIC, "few_shot", subjects("a"))
     other = Counting()
     other.name = "another"
-    CachedJudge(other, store).score(RUBRIC, "few_shot", subjects("a"))
+    CachedJudge(other, store.verdicts).score(RUBRIC, "few_shot", subjects("a"))
     assert other.asked == ["a"]
 
 

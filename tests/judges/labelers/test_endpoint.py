@@ -360,11 +360,11 @@ def test_a_budget_ends_the_stage(served: Any) -> None:
         judge.score(RUBRIC, "logprobs", [pair.good for pair in probe_pairs("off_topic", 8)])
 
 
-def test_an_unknown_model_and_an_impossible_way_are_named(served: Any) -> None:
+def test_an_unknown_model_and_an_unsupported_method_are_named(served: Any) -> None:
     server = served(lambda _: message("yes"))
     with pytest.raises(UserError, match="does not have this model"):
         judge_at(server, model="other")
-    with pytest.raises(UserError, match=r"judge\.endpoint\.way"):
+    with pytest.raises(UserError, match=r"judge\.endpoint\.method"):
         judge_at(server, method="logprobs")
 
 

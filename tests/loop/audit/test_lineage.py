@@ -168,9 +168,9 @@ def test_who_was_trained_from_a_model_learned_what_it_learned(run: Path) -> None
 
 
 def test_what_was_only_crawled_and_what_is_unknown(run: Path) -> None:
-    assert "nobody: it was crawled" in lineage(run, "c.org")
+    assert "none: it was crawled" in lineage(run, "c.org")
     output = lineage(run, "d.org", code=2)
-    assert "this run knows no such thing" in output
+    assert "nothing of that name is known" in output
     assert "DROP" in lineage(run, "x'; DROP TABLE page; --", code=2)
 
 

@@ -102,7 +102,7 @@ def test_a_labeler_that_guesses_judges_nothing_unless_told_to(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([{"text": "a"}, {"a": "x", "b": "y"}], "several kinds"),
+        ([{"text": "a"}, {"a": "x", "b": "y"}], "different kinds"),
         ([{"prompt": "only"}], "line 1"),
         ([{"texts": ["one"]}], "2 to 5"),
         ([{"check": "magic", "text": "x"}], "magic"),

@@ -276,5 +276,5 @@ def test_a_run_at_work_is_read_from_its_snapshot(run: Path) -> None:
         output = ratchet(run, "generations")
     finally:
         holder.communicate("\n", timeout=60)
-    assert "the run is at work" in output
+    assert "the run is working" in output
     assert "promote" in output

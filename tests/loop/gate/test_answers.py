@@ -168,7 +168,7 @@ def test_who_labels_may_not_judge_at_the_gate(tmp_path: Path) -> None:
     options = [f'gate.suites.answers.file="{file}"', 'gate.suites.answers.kind="judged"']
     with pytest.raises(UserError, match=r"gate\.suites\.answers\.judge") as caught:
         load_recipe("quickstart", options)
-    assert "what labels does not gate" in str(caught.value)
+    assert "the labeler must not decide" in str(caught.value)
     load_recipe("quickstart", [*options, 'gate.suites.answers.judge.model="hub:org/other"'])
 
 

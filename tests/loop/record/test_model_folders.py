@@ -171,7 +171,7 @@ def test_champion_now_and_then(run: Run) -> None:
     assert "champion: generation 5 (evidence" in output
     assert "generation 0 (the anchor)" in call(run, "champion", "--at", "2020-01-01")[1]
     assert "generation 5" in call(run, "champion", "--at", datetime.now(UTC).date().isoformat())[1]
-    assert "this is no date" in call(run, "champion", "--at", "last Tuesday")[1]
+    assert "not a valid date" in call(run, "champion", "--at", "last Tuesday")[1]
 
 
 def test_a_rollback_is_an_event_like_any_other(run: Run) -> None:
@@ -194,7 +194,7 @@ def test_a_rollback_is_an_event_like_any_other(run: Run) -> None:
     [
         (["--to", "9", "--reason", "x"], ["no such generation", "0, 1, 2"]),
         (["--to", "5", "--reason", "x"], ["champion already"]),
-        (["--to", "1", "--reason", " "], ["--reason", "needs one"]),
+        (["--to", "1", "--reason", " "], ["--reason", "needs a reason"]),
     ],
 )
 def test_rollbacks_that_make_no_sense(run: Run, arguments: list[str], words: list[str]) -> None:
@@ -226,8 +226,8 @@ def test_verify_finds_what_was_changed(run: Run) -> None:
     assert "18 checked, 3 wrong" in output
     for words in (
         "its files changed",
-        "the stored scores give other evidence",
-        "items were added or are gone",
+        "the stored scores give different evidence",
+        "items were added or removed",
     ):
         assert words in output
 
@@ -235,12 +235,12 @@ def test_verify_finds_what_was_changed(run: Run) -> None:
 def test_gc_keeps_the_anchor_the_last_champions_and_what_is_not_decided(run: Run) -> None:
     code, output = call(run, "gc", "--keep", "2")
     assert code == 0
-    assert "3 would go" in output
+    assert "3 would be deleted" in output
     assert run.model_folder(1).resolve().is_dir(), "nothing goes without --yes"
-    assert "3 collected" in call(run, "gc", "--keep", "2", "--yes")[1]
+    assert "3 deleted" in call(run, "gc", "--keep", "2", "--yes")[1]
     there = [run.model_folder(k).exists() for k in range(1, 7)]
     assert there == [False, False, False, True, True, True]
-    assert "0 would go" in call(run, "gc", "--keep", "2")[1]
+    assert "0 would be deleted" in call(run, "gc", "--keep", "2")[1]
     assert "(collected)" in call(run, "verify")[1]
     assert "collected or is gone" in call(run, "rollback", "--to", "1", "--reason", "x")[1]
     assert "champion: generation 5" in call(run, "champion")[1]

@@ -98,8 +98,8 @@ def test_steps_without_data_and_what_needs_them_are_left_out(
     few = replace(CURRICULUM, preferences=[])
     assert usable_steps(store, recipe(), 1, few) == ["pretrain", "sft"]
     said = capsys.readouterr().out
-    assert "reward_model is left out: 0 rows" in said
-    assert "ppo is left out: it needs the reward model" in said
+    assert "reward_model is left out: it has 0 rows" in said
+    assert "ppo is left out: it needs a reward model" in said
     with pytest.raises(StageError, match="no training step of the policy"):
         usable_steps(
             store, recipe('train.steps=["reward_model", "dpo"]'), 1, replace(few, samples=[])
@@ -111,7 +111,7 @@ def test_a_labeler_that_was_not_admitted_rewards_nobody(
 ) -> None:
     one = recipe('train.steps=["sft", "grpo"]', "train.rl.rewards={judge = 1.0}")
     assert usable_steps(store, one, 1, CURRICULUM) == ["sft"]
-    assert "the labeler is not admitted to relevance" in capsys.readouterr().out
+    assert "the labeler is not admitted for relevance" in capsys.readouterr().out
     admission = Admission("a", "scripted", "relevance", "scripted", True, "")
     store.labelers.add_datasheet([], [admission])
     assert usable_steps(store, one, 1, CURRICULUM) == ["sft", "grpo"]
