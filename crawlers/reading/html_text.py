@@ -17,7 +17,6 @@ from crawlers.quality.signals import cheap_signals
 from crawlers.urls import canonical_url
 
 MAX_LINKS = 5000
-MAX_DEPTH = 400
 LANGUAGE_CHARS = 500
 MIN_LANGUAGE_PROBABILITY = 0.5
 MIN_PROSE_WORDS = 50
