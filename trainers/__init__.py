@@ -1,3 +1,1 @@
-"""Training: rows and packs, losses and advantages, the DeepSpeed engine, and the steps that go over
-them.
-"""
+"""Training: rows and packs, losses and advantages, the DeepSpeed engine, and the training steps."""

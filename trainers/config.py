@@ -16,7 +16,7 @@ REWARD_SOURCES = ("reward_model", "verifier", "judge")
 BUILT_IN = ("pretrain", "sft", *PREFERENCE_KINDS, *RL_KINDS)
 
 
-class Passes(Section):
+class TrainingSchedule(Section):
     """Learning rate and number of epochs of one kind of step."""
 
     learning_rate: float = Field(default=1e-4, gt=0)
@@ -25,15 +25,15 @@ class Passes(Section):
     """Number of passes over the data."""
 
 
-class PretrainConfig(Passes):
+class PretrainConfig(TrainingSchedule):
     """Continued pretraining on passages."""
 
 
-class SftConfig(Passes):
-    """Supervised fine-tuning on demonstrations, and on passages if `pretrain` is not a step."""
+class SftConfig(TrainingSchedule):
+    """SupervisedStep fine-tuning on demonstrations, and on passages if `pretrain` is not a step."""
 
 
-class RewardModelConfig(Passes):
+class RewardModelConfig(TrainingSchedule):
     """A reward model on preferences, initialised from the current policy."""
 
     learning_rate: float = Field(default=2e-5, gt=0)
@@ -45,7 +45,7 @@ class RewardModelConfig(Passes):
     """Weight of the squared sum of a pair's rewards in the loss, which keeps rewards near 0."""
 
 
-class DpoConfig(Passes):
+class DpoConfig(TrainingSchedule):
     """Direct preference optimisation."""
 
     learning_rate: float = Field(default=5e-6, gt=0)
@@ -62,7 +62,7 @@ class DpoConfig(Passes):
     champion if there is none), `anchor` is generation 0."""
 
 
-class KtoConfig(Passes):
+class KtoConfig(TrainingSchedule):
     """Kahneman-Tversky optimisation: each completion is desirable or undesirable."""
 
     learning_rate: float = Field(default=5e-6, gt=0)
@@ -204,7 +204,7 @@ class TrainConfig(Section):
     """Use Liger kernels for norms, rotary embeddings and gated layers (needs CUDA and the extra
     `liger`)."""
     lora_rank: int = Field(default=0, ge=0)
-    """Rank of low-rank adapters (needs the extra `lora`), merged at the end; 0 trains all
+    """Rank of low-rank adapters (needs the extra `lora`), merged_weights at the end; 0 trains all
     weights."""
     num_workers: int = Field(default=0, ge=0)
     """Number of ranks; 0 uses one per GPU, or one on a cluster without GPUs."""
@@ -244,13 +244,14 @@ class TrainConfig(Section):
         for step in steps:
             if step not in BUILT_IN and ":" not in step:
                 raise ValueError(
-                    f"no such step: {step}. Known: {', '.join(BUILT_IN)}, or your own as module:Class"
+                    f"no such step: {step}. Known steps: {', '.join(BUILT_IN)},"
+                    " or your own as module:Class"
                 )
         if len(set(steps)) < len(steps):
-            raise ValueError("a step is named twice; a recipe has each kind of step once")
+            raise ValueError("a step is named twice; name each kind of step once")
         if set(steps) == {"reward_model"}:
             raise ValueError(
-                "a reward model alone makes no candidate; add a step that trains the policy"
+                "reward_model alone trains no candidate; add a step that trains the policy"
             )
         return steps
 
@@ -260,14 +261,15 @@ class TrainConfig(Section):
             if source not in REWARD_SOURCES and ":" not in source:
                 known = ", ".join(REWARD_SOURCES)
                 raise ValueError(
-                    f"no such source in rl.rewards: {source}. Known: {known}, or your own as module:Class"
+                    f"no such source in rl.rewards: {source}. Known sources: {known},"
+                    " or your own as module:Class"
                 )
         needs_reward = (
             any(step in RL_KINDS for step in self.steps) and "reward_model" in self.rl.rewards
         )
         if needs_reward and "reward_model" not in self.steps:
             raise ValueError(
-                "train.rl.rewards names reward_model, which is not among train.steps; add it before"
+                "train.rl.rewards uses reward_model, which is not in train.steps; add it before"
             )
         if {"grpo", "rloo"} & set(self.steps) and self.rl.num_completions < 2:
             raise ValueError(
@@ -275,6 +277,7 @@ class TrainConfig(Section):
             )
         if self.min_workers > self.num_workers:
             raise ValueError(
-                "train.min_workers is above train.num_workers; set num_workers to the most there may be"
+                "train.min_workers is above train.num_workers;"
+                " set num_workers to the largest number of ranks"
             )
         return self

@@ -1,4 +1,4 @@
-"""Starting a worker group with Ray Train: one group runs all training steps of a generation in
+"""Starts a worker group with Ray Train; one group runs all training steps of a generation in
 turn.
 """
 
@@ -22,12 +22,11 @@ from trainers.engine.metrics import MetricsFile
 from trainers.task import Task
 
 RESIZE_AFTER_S = 60
-"""How long an elastic group waits for a lost node to come back before it goes on with fewer ranks.
-"""
+"""Seconds that an elastic group waits for a lost node before it continues with fewer ranks."""
 
 
 def train_loop(arguments: dict[str, Any]) -> None:
-    """What every rank runs: the tasks in turn, skipping those whose target is there already."""
+    """Run the tasks in turn, on every rank. Tasks whose target exists are skipped."""
     import torch
 
     name_accelerator()
@@ -41,25 +40,26 @@ def train_loop(arguments: dict[str, Any]) -> None:
     )
     torch.set_num_threads(threads)
     prepare_environment(config.timeout_s)
-    first = ray.train.get_context().get_world_rank() == 0
-    for item in arguments["tasks"]:
-        task = Task(**item)
+    is_first = ray.train.get_context().get_world_rank() == 0
+    for fields in arguments["tasks"]:
+        task = Task(**fields)
         if not Path(task.target).exists():
-            run_task(
-                StepContext(task, config, arguments["rewarders"]), MetricsFile(task, writes=first)
-            )
+            context = StepContext(task, config, arguments["rewarders"])
+            run_task(context, MetricsFile(task, writes=is_first))
 
 
 def with_workers(config: TrainConfig, cluster: Cluster) -> TrainConfig:
-    """The configuration with its number of ranks settled: a GPU each where the cluster has any,
-    else a CPU.
+    """Return the configuration with a fixed number of ranks: one per GPU of the cluster, or one on
+    CPUs.
 
-    Raises `UserError` where there are not as many and their number may not change.
+    Raises `UserError` if the cluster is too small and the number of ranks may not change.
     """
     num_workers = config.num_workers or max(1, cluster.num_gpus)
-    available, what = (cluster.num_gpus, "GPUs") if cluster.num_gpus else (cluster.num_cpus, "CPUs")
+    available, device = (cluster.num_cpus, "CPUs")
+    if cluster.num_gpus:
+        available, device = (cluster.num_gpus, "GPUs")
     if num_workers > available and not config.min_workers:
-        problem = f"the cluster has {available} {what}, and each worker needs one."
+        problem = f"the cluster has {available} {device}, and each worker needs one."
         raise UserError(
             "train.num_workers", num_workers, problem, f"Set it to {available} or less."
         )
@@ -67,7 +67,7 @@ def with_workers(config: TrainConfig, cluster: Cluster) -> TrainConfig:
 
 
 def scaling(config: TrainConfig, cluster: Cluster) -> ScalingConfig:
-    """A settled configuration's ranks and what each needs."""
+    """Return Ray's scaling configuration: the number of ranks, and whether each needs a GPU."""
     workers = (config.min_workers, config.num_workers) if config.min_workers else config.num_workers
     return ScalingConfig(num_workers=workers, use_gpu=cluster.num_gpus > 0)
 
@@ -80,11 +80,11 @@ def run_training(
     name: str,
     rewarders: Mapping[str, Any] | None = None,
 ) -> None:
-    """Run tasks one after another in one worker group, of a configuration that `with_workers` has
-    settled.
+    """Run tasks one after another in one worker group.
 
-    A task whose target exists is not run again. A worker that dies takes its group with it, and a
-    new one goes on from the last point of the task at hand.
+    `config` comes from `with_workers`. Tasks whose target exists are skipped. If a worker dies, the
+    whole group is restarted and continues from the last resume point of the current task. Raises
+    `StageError` if training fails, or the `UserError` of a worker.
     """
     trainer = TorchTrainer(
         train_loop,
@@ -103,8 +103,7 @@ def run_training(
         ),
     )
     if config.min_workers:
-        # A group of another size is tried when the nodes for this one have not come by then. Ray
-        # reads it in `fit`.
+        # After this time without enough nodes, Ray tries a smaller group. `fit` reads the variable.
         os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(RESIZE_AFTER_S)
     try:
         trainer.fit()
@@ -119,4 +118,4 @@ def run_training(
         ) from error
     missing = [task.kind for task in tasks if not Path(task.target).exists()]
     if missing:
-        raise StageError("train", name, f"no model came out of {', '.join(missing)}")
+        raise StageError("train", name, f"these steps wrote no model: {', '.join(missing)}")

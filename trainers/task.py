@@ -1,4 +1,4 @@
-"""A training step to run, as plain data that a driver can write down without loading torch."""
+"""A training task as plain data, so that the driver can create it without importing torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from infra.records import TrainStep, content_key
 
 @dataclass(frozen=True)
 class Task:
-    """One training step kind to run: from which folder to which, on which data."""
+    """One training step to run: the source and target folder, and the data."""
 
     kind: str
     source: str
@@ -22,51 +22,51 @@ class Task:
     generation: int
     seed: int
     data: str
-    """Parquet file of rows with an `id`, and for pretrain and sft: prompt (empty for a passage) and
-    completion, or `messages` of role and content; dpo: prompt, chosen, rejected, probability; kto:
-    prompt, completion, desirable; reward_model: prompt, completions, and pairs of chosen, rejected
-    (places in completions), probability, margin; ppo, grpo, rloo, reinforce_pp: prompt, check and
-    reference (what a verifier is told, or empty)."""
+    """Parquet file of rows with an `id` and further columns by kind. pretrain, sft: prompt (empty
+    for a passage) and completion, or `messages` of role and content. dpo: prompt, chosen, rejected,
+    probability. kto: prompt, completion, desirable. reward_model: prompt, completions, and pairs of
+    chosen, rejected (indices into completions), probability, margin. ppo, grpo, rloo, reinforce_pp:
+    prompt, check, reference (for the verifier; can be empty)."""
     reference: str = ""
-    """Folder of the model that dpo, kto and the policy gradients stay near."""
+    """Folder of the reference model of dpo, kto and the policy gradients."""
     reward_model: str = ""
-    """Folder of the reward model, which also starts ppo's critic."""
+    """Folder of the reward model; ppo's critic starts from it too."""
     passages: str = ""
-    """Parquet file like pretrain's, of what is mixed into a policy's updates."""
+    """Parquet file as for pretrain, of the passages mixed into policy updates."""
 
     @property
     def reference_folder(self) -> Path:
-        """The model to stay near: the one that is named, else the one that the step starts from."""
+        """The reference model's folder; the source if no reference is named."""
         return Path(self.reference or self.source)
 
     @property
     def is_own_reference(self) -> bool:
-        """Whether the policy starts as its reference."""
+        """Whether the policy starts as its own reference."""
         return self.reference_folder == Path(self.source)
 
     @property
     def digest(self) -> str:
-        """Key of exactly this task; points to resume from belong to it."""
+        """Key of this task; resume points belong to it."""
         return content_key(json.dumps(asdict(self), sort_keys=True))
 
     def rows(self) -> list[dict[str, Any]]:
-        """The data, in the file's order."""
+        """Return the data rows, in the file's order."""
         return read_rows(self.data)
 
-    def beside(self, suffix: str) -> Path:
-        """A file or folder of this task, beside its data."""
+    def sibling_path(self, suffix: str) -> Path:
+        """Return the path of a file or folder of this task, next to its data."""
         return Path(self.data).with_name(f"{file_stem(self.kind)}.{suffix}")
 
     def metrics_file(self) -> Path:
-        """Where the first rank writes one JSON line a step."""
-        return self.beside("metrics.jsonl")
+        """Return the file to which rank 0 writes one JSON line per step."""
+        return self.sibling_path("metrics.jsonl")
 
     def points_folder(self) -> Path:
-        """Where points to resume from are kept until the task is done."""
-        return self.beside("points")
+        """Return the folder of the resume points, which is removed when the task is done."""
+        return self.sibling_path("points")
 
     def metrics(self) -> list[TrainStep]:
-        """The metrics of a finished task."""
+        """Return the metrics of a finished task."""
         lines = self.metrics_file().read_text(encoding="utf-8").splitlines()
         return [
             TrainStep(**(row := json.loads(line)) | {"row_ids": tuple(row["row_ids"])})
@@ -75,11 +75,13 @@ class Task:
 
 
 def file_stem(kind: str) -> str:
-    """A kind of step as the beginning of a file's name; one's own is `module:Class`."""
+    """Return a kind of step as the beginning of a file name; `module:Class` becomes
+    `module.Class`.
+    """
     return kind.replace(":", ".")
 
 
 def read_rows(file: str) -> list[dict[str, Any]]:
-    """Rows of a Parquet file, in its order."""
+    """Return the rows of a Parquet file, in its order."""
     rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
     return rows

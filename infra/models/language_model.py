@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +120,29 @@ def prefix_groups(rows: Sequence[list[int]]) -> list[tuple[Ids, list[int]]]:
     return [*groups, ((), alone)] if alone else groups
 
 
+TokenPair = tuple[list[int], list[int]]
+"""Token ids of a context and of its continuation."""
+
+
+def _forward_rows(requests: Sequence[TokenPair]) -> list[TokenPair]:
+    """Return the rows of the forward passes that answer all requests.
+
+    A request for several tokens is a row. Requests for one token after the same context share a row
+    without a continuation, whose result is the distribution of the next token.
+    """
+    contexts = dict.fromkeys(tuple(before) for before, after in requests if len(after) == 1)
+    rows = [(before, after) for before, after in requests if len(after) != 1]
+    return rows + [(list(before), []) for before in contexts]
+
+
+def _forward_batches(rows: Sequence[TokenPair]) -> Iterator[tuple[Ids, list[int]]]:
+    """Return (prefix shared by the contexts, indices of rows) for each forward pass."""
+    for prefix, members in prefix_groups([before for before, _ in rows]):
+        lengths = [len(rows[i][0]) + len(rows[i][1]) for i in members]
+        for batch in length_batches(lengths, MAX_BATCH_TOKENS):
+            yield prefix, [members[k] for k in batch]
+
+
 class LanguageModel:
     """Model and tokenizer of one folder, on the GPU where there is one.
 
@@ -171,38 +193,38 @@ class LanguageModel:
     @torch.inference_mode()
     def score_ids(
         self,
-        tokens: Sequence[tuple[list[int], list[int]]],
+        tokens: Sequence[TokenPair],
         report: Callable[[float], None] | None = None,
     ) -> list[ContinuationScore]:
-        """See `score`: (context, continuation) as token ids, both within the model's window."""
-        contexts = Counter(tuple(before) for before, after in tokens if len(after) == 1)
-        rows = [(before, after) for before, after in tokens if len(after) != 1]
-        rows += [(list(before), []) for before in contexts]
-        scores: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
-        next_token: dict[tuple[int, ...], torch.Tensor] = {}
-        for prefix, members in prefix_groups([before for before, _ in rows]):
-            lengths = [len(rows[i][0]) + len(rows[i][1]) for i in members]
-            for batch in length_batches(lengths, MAX_BATCH_TOKENS):
-                chosen = [rows[members[i]] for i in batch]
-                for (before, after), logps_T in zip(
-                    chosen, self._score_batch(chosen, prefix), strict=True
-                ):
-                    if after:
-                        scores[tuple(before), tuple(after)] = float(logps_T.sum())
-                    else:
-                        next_token[tuple(before)] = logps_T
-                if report:
-                    report(len(batch))
+        """Return the score of each (context, continuation), given as token ids.
+
+        Both together must fit into the model's window.
+        """
+        rows = _forward_rows(tokens)
+        totals: dict[tuple[Ids, Ids], float] = {}
+        next_tokens: dict[Ids, torch.Tensor] = {}
+        for prefix, indices in _forward_batches(rows):
+            chosen = [rows[i] for i in indices]
+            for (before, after), logps in zip(
+                chosen, self._score_batch(chosen, prefix), strict=True
+            ):
+                if after:
+                    totals[tuple(before), tuple(after)] = float(logps.sum())
+                else:
+                    next_tokens[tuple(before)] = logps
+            if report:
+                report(len(indices))
         results = []
         for before, after in tokens:
+            logp = 0.0
             if len(after) == 1:
-                logp = float(next_token[tuple(before)][after[0]])
-            else:
-                logp = scores[tuple(before), tuple(after)] if after else 0.0
+                logp = float(next_tokens[tuple(before)][after[0]])
+            elif after:
+                logp = totals[tuple(before), tuple(after)]
             results.append(ContinuationScore(logp, len(after), len(before)))
         return results
 
-    def _tokenise_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+    def _tokenise_pair(self, context: str, continuation: str) -> TokenPair:
         after = self.encode(continuation)[: self.max_tokens - 1]
         before = (self.encode(context) or [start_token(self.tokenizer)])[
             -(self.max_tokens - len(after)) :
@@ -228,9 +250,7 @@ class LanguageModel:
             self._prefixes.pop(next(iter(self._prefixes)))
         return len(prefix), cache
 
-    def _score_batch(
-        self, rows: list[tuple[list[int], list[int]]], prefix: Ids
-    ) -> list[torch.Tensor]:
+    def _score_batch(self, rows: list[TokenPair], prefix: Ids) -> list[torch.Tensor]:
         """Log-probabilities of each row's second part, [T]; where that is empty, of every next
         token, [V].
 

@@ -157,7 +157,9 @@ class Datasheet:
 
 @dataclass(frozen=True)
 class GoldItem:
-    """Which judgment a datasheet counts in which of its parts, and how long the two sides are."""
+    """A judgment that a datasheet is computed from: its part, its position there, and the lengths
+    of the two sides in characters.
+    """
 
     datasheet_id: str
     part: str
@@ -169,12 +171,11 @@ class GoldItem:
 
 @dataclass(frozen=True)
 class Head:
-    """A linear map from an encoder's vectors to a labeler's ranks, and how well it tells them out
-    of fold.
+    """A linear map from an encoder's vectors to a labeler's ranks, and its out-of-fold quality.
 
-    `correlation` is Spearman's, with its 95% interval; `by_length` is what going by length gives.
-    `drift_correlation` and `drift_bias` are those of the head before on what this generation
-    judged; not a number where there was none.
+    `correlation` is Spearman's, with its 95% interval; `by_length` is that of text length alone.
+    `drift_correlation` and `drift_bias` are those of the last generation's head on the passages
+    judged in this one; NaN if there was none.
     """
 
     generation: int
@@ -193,12 +194,11 @@ class Head:
 
 @dataclass(frozen=True)
 class WinRate:
-    """How often one model's completions win over another's in a generation, as a labeler says, and
+    """How often one model's completions win over another's in a generation, as judged and
     corrected.
 
-    The correction takes out the labeler's errors on pairs with a known answer; `why` says where
-    there is none, and `corrected`, `low` and `high` are not numbers then. All bounds are those of
-    95%.
+    The correction removes the labeler's errors on pairs with a known answer. If it is not possible,
+    `why` is the reason, and `corrected`, `low` and `high` are NaN. All bounds are 95%.
     """
 
     generation: int
@@ -218,10 +218,10 @@ class WinRate:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """How a labeler did on one probe of one rubric when asked in one method.
+    """A labeler's result on one probe of one rubric with one elicitation method.
 
-    `half` is calibration (chooses the method) or test (admits the labeler). `lower` and `upper` bound
-    the pair accuracy (Wilson, 90% two-sided, so each side holds at 95%).
+    `half` is calibration (chooses the method) or test (admits the labeler). `lower` and `upper`
+    bound the pair accuracy (Wilson, 90% two-sided, so each bound holds at 95%).
     """
 
     result_id: str
@@ -239,7 +239,7 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class Admission:
-    """Whether a labeler may label by a rubric, and the method of asking that was chosen for it.
+    """Whether a labeler may label by a rubric, and the elicitation method chosen for it.
 
     Differences of its log-odds are divided by `temperature` to become probabilities.
     """

@@ -68,7 +68,7 @@ class Items:
 
 
 def read_items(path: Path) -> Items:
-    """The items of a file. Raises `UserError` with the line that is not valid."""
+    """Return the items of a file. Raises `UserError` with the line that is not valid."""
     items = Items()
     for line in read_json_lines(path, "items", _FORM):
         _add_item(items, line.value, f"{path}, line {line.number}")
@@ -82,7 +82,7 @@ def read_items(path: Path) -> Items:
 
 
 def _add_item(items: Items, row: Any, where: str) -> None:
-    """Add the item of one line. Raises `UserError` if it is not valid."""
+    """Add the item of one JSON value. Raises `UserError` if it is not valid."""
     try:
         if not isinstance(row, dict):
             raise TypeError("not a JSON object")

@@ -20,7 +20,7 @@ from judges.rubrics import load_rubric
 from judges.verifying.checks import Claim
 from loop.recipe.recipe import Recipe
 from trainers.config import RL_KINDS, TrainConfig
-from trainers.rollouts.rewards import Attempted, Rewarder
+from trainers.rollouts.rewards import Rewarder, RewardRequest
 
 
 def answer_admission(store: Store, recipe: Recipe) -> Admission | None:
@@ -87,7 +87,7 @@ class VerifierRewarder(Rewarder):
     verifier: VerifierWorker
 
     @override
-    def rewards(self, attempts: Sequence[Attempted]) -> list[float | None]:
+    def rewards(self, attempts: Sequence[RewardRequest]) -> list[float | None]:
         """None for a prompt without a check."""
         rewards: list[float | None] = [None] * len(attempts)
         indices = [i for i, attempt in enumerate(attempts) if attempt.check]
@@ -107,7 +107,7 @@ class JudgeRewarder(Rewarder):
     method: str
 
     @override
-    def rewards(self, attempts: Sequence[Attempted]) -> list[float | None]:
+    def rewards(self, attempts: Sequence[RewardRequest]) -> list[float | None]:
         subjects = [Subject(str(i), one.prompt, one.completion) for i, one in enumerate(attempts)]
         answers = self.judge.score(load_rubric(self.rubric), self.method, subjects)
         return [answer.value for answer in answers]

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainers.rollouts.rewards import Attempted
+from trainers.rollouts.rewards import RewardRequest
 
 
 class Letters:
     """The share of small letters among eight characters: 26 of 259 tokens, so a random policy earns
     about a tenth."""
 
-    def rewards(self, attempts: Sequence[Attempted]) -> list[float | None]:
+    def rewards(self, requests: Sequence[RewardRequest]) -> list[float | None]:
         return [
-            sum(c.isascii() and c.islower() for c in attempt.completion) / 8 for attempt in attempts
+            sum(c.isascii() and c.islower() for c in attempt.completion) / 8 for attempt in requests
         ]
 
 
 class Nothing:
     """Cannot say anything at all."""
 
-    def rewards(self, attempts: Sequence[Attempted]) -> list[float | None]:
-        return [None] * len(attempts)
+    def rewards(self, requests: Sequence[RewardRequest]) -> list[float | None]:
+        return [None] * len(requests)
 
 
 class Silent:
     """Cannot say anything of every second attempt."""
 
-    def rewards(self, attempts: Sequence[Attempted]) -> list[float | None]:
-        return [None if i % 2 else float(len(a.completion)) for i, a in enumerate(attempts)]
+    def rewards(self, requests: Sequence[RewardRequest]) -> list[float | None]:
+        return [None if i % 2 else float(len(a.completion)) for i, a in enumerate(requests)]
 
 
 REWARDERS = {

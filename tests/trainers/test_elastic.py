@@ -46,6 +46,6 @@ def test_training_goes_on_with_one_rank_when_a_node_is_lost(
         stderr=subprocess.STDOUT,
     )
     assert done.returncode == 0, done.stdout[-4000:]
-    assert json.loads(lost.beside("engine.json").read_text())["model"]["ranks"] == 1
+    assert json.loads(lost.sibling_path("engine.json").read_text())["model"]["ranks"] == 1
     assert [step.step for step in lost.metrics()] == [step.step for step in straight.metrics()]
     assert largest_difference(straight, lost) < 1e-5

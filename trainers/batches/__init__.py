@@ -1,1 +1,1 @@
-"""Token rows, and the packs that hold several rows."""
+"""Token rows, and packs of several rows."""

@@ -1,9 +1,9 @@
-"""The plan that lays rows out over steps, ranks and packs, and packs as tensors.
+"""Distributes rows over steps, ranks and packs, and builds packs as tensors.
 
-Items are what a step is made of: a row, or the rows of a pair or a ranking, which stay together.
-Steps are a function of item lengths and seed alone; how one is laid out depends on the number of
-ranks as well, so that a run may go on with more or fewer of them and every step still holds the
-same items. The trained tokens of a global batch are known before its first forward pass.
+An item is one row, or the rows of a pair or ranking, which stay together. The items of a step
+depend only on item lengths and the seed. Their layout also depends on the number of ranks, so a run
+can continue with more or fewer ranks and every step still has the same items. The number of trained
+tokens of a global batch is known before its first forward pass.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Bin = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Pack:
-    """Rows laid end to end, T tokens in all, of which N are trained.
+    """Rows concatenated into T tokens, of which N are trained.
 
-    `ids_T`; `positions_T` begin at 0 in every row; `trained_T` marks trained tokens; `row_lengths`
-    and `trained_counts` have one number a row.
+    `positions_T` starts at 0 in every row, `trained_T` marks trained tokens. `row_lengths` and
+    `trained_counts` have one number per row.
     """
 
     ids_T: Tensor
@@ -36,7 +36,7 @@ class Pack:
     trained_counts: tuple[int, ...]
 
     def to(self, device: torch.device) -> Pack:
-        """The pack on a device."""
+        """Return the pack on a device."""
         ids_T, positions_T, trained_T = (
             x.to(device) for x in (self.ids_T, self.positions_T, self.trained_T)
         )
@@ -44,19 +44,19 @@ class Pack:
 
     @property
     def before_T(self) -> Tensor:
-        """Marks the position before each trained token, [T]; of the same row, whose first token is
-        not trained.
+        """Marks the position before each trained token, [T]. It is in the same row, because a row's
+        first token is never trained.
         """
         return torch.cat([self.trained_T[1:], self.trained_T.new_zeros(1)])
 
     @property
     def last_T(self) -> Tensor:
-        """Place of every row's last token, [B]."""
+        """Index of each row's last token, [B]."""
         return torch.tensor(self.row_lengths, device=self.ids_T.device).cumsum(0) - 1
 
 
 def make_pack(rows: Sequence[Row]) -> Pack:
-    """Lay rows end to end."""
+    """Return the rows as one pack."""
     return Pack(
         ids_T=torch.tensor([i for row in rows for i in row.ids]),
         positions_T=torch.cat([torch.arange(len(row)) for row in rows]),
@@ -69,10 +69,11 @@ def make_pack(rows: Sequence[Row]) -> Pack:
 def plan_steps(
     lengths: Sequence[int], batch_tokens: int, min_items: int, seed: int, epoch: int = 0
 ) -> list[Bin]:
-    """Every item once, shuffled by `seed` and `epoch`, in steps of about `batch_tokens` tokens.
+    """Return steps of about `batch_tokens` tokens that use every item once, shuffled by `seed` and
+    `epoch`.
 
-    A step has at least `min_items` items, one for each rank; a last one that would have fewer joins
-    the step before.
+    A step has at least `min_items` items, one per rank; a last step with fewer joins the previous
+    one. Raises `ValueError` if there are fewer than `min_items` items.
     """
     if len(lengths) < min_items:
         raise ValueError(f"{len(lengths)} rows cannot feed {min_items} ranks: each needs one")
@@ -93,15 +94,15 @@ def plan_steps(
 
 
 def best_fit(items: Sequence[int], lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Bins of at most `capacity` tokens by best-fit decreasing; an item longer than that has a bin
-    of its own.
+    """Return bins of at most `capacity` tokens by best-fit decreasing. A longer item gets a bin of
+    its own.
     """
     bins: list[list[int]] = []
     room: list[tuple[int, int]] = []  # (tokens left, bin), ascending
     for item in sorted(items, key=lambda i: (-lengths[i], i)):
-        place = bisect.bisect_left(room, (lengths[item], -1))
-        if place < len(room):
-            left, number = room.pop(place)
+        position = bisect.bisect_left(room, (lengths[item], -1))
+        if position < len(room):
+            left, number = room.pop(position)
         else:
             left, number = capacity, len(bins)
             bins.append([])
@@ -113,8 +114,8 @@ def best_fit(items: Sequence[int], lengths: Sequence[int], capacity: int) -> lis
 def resize_bins(
     bins: Sequence[Sequence[int]], lengths: Sequence[int], count: int
 ) -> list[list[int]]:
-    """The bins, the fullest halved or the emptiest joined until there are `count`; there must be as
-    many items.
+    """Return `count` bins: the fullest are halved, or the emptiest joined. Needs at least `count`
+    items.
     """
 
     def size(b: Sequence[int]) -> int:
@@ -136,10 +137,10 @@ def resize_bins(
 def lay_out(
     items: Sequence[int], lengths: Sequence[int], capacity: int, world_size: int
 ) -> list[list[Bin]]:
-    """For each rank its packs of a step, as bins of items: as many packs for each, of about as many
-    tokens.
+    """Return each rank's packs of a step, as bins of items. All ranks have equally many packs and
+    about as many tokens.
 
-    Needs at least `world_size` items.
+    Raises `ValueError` if there are fewer items than ranks.
     """
     if len(items) < world_size:
         raise ValueError(f"{len(items)} rows cannot feed {world_size} ranks: each needs one")

@@ -1,7 +1,7 @@
-"""Token rows: text and conversations tokenised once, with what is trained marked.
+"""Token rows: text and conversations, tokenised once, with the trained tokens marked.
 
-One start token, trained end tokens, prompts never trained. Untrusted text cannot write the special
-tokens of a chat template.
+A row begins with one start token; end tokens are trained, prompts never are. Untrusted text cannot
+contain the special tokens of a chat template.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from infra.models.language_model import chat_prompt, neutralise, special_tokens,
 
 @dataclass(frozen=True)
 class Row:
-    """Token ids of one sequence, and which of them are trained; the first never is."""
+    """Token ids of one sequence, and which of them are trained; the first one never is."""
 
     ids: tuple[int, ...]
     trained: tuple[bool, ...]
     is_cut: bool = False
-    """Whether it was longer than allowed and lost its end."""
+    """Whether the row was too long and lost its end."""
 
     @cached_property
     def num_trained(self) -> int:
-        """Trained tokens of the row."""
+        """Number of trained tokens."""
         return sum(self.trained)
 
     def __len__(self) -> int:
@@ -34,7 +34,7 @@ class Row:
 
 
 class RowBuilder:
-    """Tokenises samples: one start token, trained end token where the text is complete."""
+    """Tokenises samples: one start token, and a trained end token if the text is complete."""
 
     def __init__(self, tokenizer: Any, max_tokens: int) -> None:
         self._tokenizer = tokenizer
@@ -43,21 +43,25 @@ class RowBuilder:
         self._start = start_token(tokenizer)
 
     def ids(self, text: str) -> list[int]:
-        """Token ids of trusted text, nothing added."""
+        """Return the token ids of trusted text, without special tokens."""
         return list(self._tokenizer(text, add_special_tokens=False).input_ids)
 
     def prompt(self, prompt: str) -> list[int]:
-        """A user's turn up to where the answer begins; an over-long one loses its start."""
+        """Return a user turn up to where the answer begins. A prompt that is too long loses its
+        start.
+        """
         before = self.ids(chat_prompt(self._tokenizer, neutralise(prompt, self._special)))
         return before[-(self._max_tokens - 1) :] or [self._start]
 
     def passage(self, text: str) -> Row:
-        """Plain text of which every token is trained. It is an excerpt, so no end token follows."""
+        """Return a row of plain text with all tokens trained. It is an excerpt, so it has no end
+        token.
+        """
         ids = [self._start, *self.ids(neutralise(text, self._special))]
         return self._cut(ids, [False] + [True] * (len(ids) - 1))
 
     def demonstration(self, prompt: str, completion: str) -> Row:
-        """A chat turn of which only the completion and its end are trained; an over-long prompt
+        """Return a chat turn whose completion and end token are trained. A prompt that is too long
         loses its start.
         """
         after = [*self.ids(neutralise(completion, self._special)), self._tokenizer.eos_token_id]
@@ -65,11 +69,11 @@ class RowBuilder:
         return self._cut(before + after, [False] * len(before) + [True] * len(after))
 
     def conversation(self, messages: Sequence[Mapping[str, str]]) -> Row:
-        """Several turns in the chat template, of which all that the assistant says, ends included,
-        is trained.
+        """Return several turns in the chat template; all assistant turns and their end tokens are
+        trained.
 
-        Raises `UserError` where the template changes earlier turns when later ones follow, so that
-        no mask of the whole is right.
+        Raises `UserError` if the template changes earlier turns when later ones follow, because
+        then no mask over the whole text is right.
         """
         clean = [
             {"role": m["role"], "content": neutralise(m["content"], self._special)}
@@ -116,6 +120,6 @@ class RowBuilder:
 
 
 def completed_row(prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> Row:
-    """A prompt and what a model wrote after it, as token ids; text is never tokenised again."""
+    """Return a prompt with its sampled completion, from token ids; nothing is tokenised again."""
     ids = (*prompt_ids, *completion_ids)
     return Row(ids, (False,) * len(prompt_ids) + (True,) * len(completion_ids))

@@ -1,1 +1,1 @@
-"""The DeepSpeed engine, its memory, its guards, and the points it resumes from."""
+"""The DeepSpeed engine with memory check, guards, metrics and resume points."""

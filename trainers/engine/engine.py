@@ -1,7 +1,9 @@
-"""The one DeepSpeed file: start an engine on a module, step it, take state and weights out again.
+"""The only module that uses DeepSpeed: create an engine for a module, step it, and read and set its
+state.
 
-We own the normalisation: gradient accumulation is not DeepSpeed's (`managed_gradient_accumulation:
-false`), and a loss arrives as a sum divided by the count over the whole global batch.
+Losses are normalised by us: DeepSpeed's gradient accumulation is off
+(`managed_gradient_accumulation: false`), and a loss is a sum divided by the count over the whole
+global batch.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from torch import Tensor
 from infra.artifacts import atomic_folder
 from infra.cluster.connection import free_port
 from trainers.config import TrainConfig
-from trainers.models.adapters import merged
+from trainers.models.adapters import merged_weights
 from trainers.models.modules import PackedModel
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -37,10 +39,10 @@ WEIGHT, STEPS = "weight", "steps"
 
 
 def prepare_environment(timeout_s: int) -> None:
-    """Join DeepSpeed to the process group that torch has started, without compiling anything.
+    """Initialise DeepSpeed on torch's process group without compiling anything.
 
-    On CPU DeepSpeed would build a C++ op (`deepspeed_shm_comm`) here, and a build that was killed
-    leaves a lock on which every later run hangs.
+    On CPU, DeepSpeed would compile a C++ op (`deepspeed_shm_comm`) here. If such a build is killed,
+    it leaves a lock on which every later run hangs.
     """
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     os.environ.setdefault("LOCAL_SIZE", os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -52,7 +54,7 @@ def prepare_environment(timeout_s: int) -> None:
 
 @contextmanager
 def one_rank(timeout_s: int) -> Iterator[None]:
-    """A process group of this process alone, for the length of the block."""
+    """Create a process group of this process alone, for the duration of the block."""
     alone = {
         "RANK": 0,
         "LOCAL_RANK": 0,
@@ -69,7 +71,9 @@ def one_rank(timeout_s: int) -> Iterator[None]:
 
 
 def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
-    """What DeepSpeed is told; everything whose default changed between versions is spelled out."""
+    """Return DeepSpeed's configuration. Values whose default has changed between versions are set
+    explicitly.
+    """
     zero: dict[str, Any] = {
         "stage": config.zero_stage,
         "overlap_comm": False,
@@ -97,7 +101,7 @@ def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
 
 
 class Engine:
-    """A module under ZeRO with an AdamW of torch (a configured Adam would compile an op)."""
+    """A module under ZeRO with torch's AdamW. (DeepSpeed's own Adam would compile an op.)"""
 
     def __init__(self, module: PackedModel, config: TrainConfig) -> None:
         self._config = config
@@ -121,23 +125,22 @@ class Engine:
             model=module, optimizer=optimizer, config=deepspeed_config(config)
         )
         self.device: torch.device = self._engine.device
+        # DeepSpeed rounds buffers too; rounded rotary frequencies would shift every position.
         for name, buffer in module.named_buffers():
-            if (
-                name in exact_buffers
-            ):  # DeepSpeed rounds them too, and with rotary frequencies every position
+            if name in exact_buffers:
                 buffer.data = exact_buffers[name].to(self.device)
         self._engine.train()
         self._offloaded = False
 
     @property
     def module(self) -> PackedModel:
-        """The module inside."""
+        """The wrapped module."""
         module: PackedModel = self._engine.module
         return module
 
     @property
     def rank(self) -> int:
-        """Place of this process among the ranks."""
+        """Rank of this process."""
         return dist.get_rank()
 
     @property
@@ -146,19 +149,19 @@ class Engine:
         return dist.get_world_size()
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        """The module's forward pass."""
+        """Run the module's forward pass."""
         with self.autocast():
             return self._engine(*arguments, **options)
 
     def autocast(self) -> torch.autocast:
-        """The precision of forward passes."""
+        """Return the autocast context of forward passes."""
         return torch.autocast(
             self.device.type, torch.bfloat16, enabled=self._precision == "autocast"
         )
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Forward passes inside the block leave no gradients, and dropout is off."""
+        """Turn gradients and dropout off, for the duration of the block."""
         self._engine.eval()
         with torch.no_grad():
             yield
@@ -166,21 +169,21 @@ class Engine:
 
     @contextmanager
     def gathered(self) -> Iterator[PackedModel]:
-        """The module with all weights on every rank, for sampling and export; every rank must
-        enter.
+        """Return the module with all weights on every rank, for sampling and export. Every rank
+        must enter.
         """
         parameters = list(self.module.parameters())
         with deepspeed.zero.GatheredParameters(parameters, enabled=self._config.zero_stage == 3):
             yield self.module
 
     def backward(self, loss_sum: Tensor, global_count: float) -> None:
-        """Add the gradient of `loss_sum / global_count`. DeepSpeed averages over ranks, so it is
-        scaled up first.
+        """Add the gradient of `loss_sum / global_count`. It is scaled by the number of ranks first,
+        because DeepSpeed averages over ranks.
         """
         self._engine.backward(loss_sum * (self.world_size / global_count))
 
     def step(self, learning_rate: float) -> float:
-        """Apply the accumulated gradients; the global gradient norm before clipping."""
+        """Apply the accumulated gradients; return the global gradient norm before clipping."""
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
         self._engine.step()
@@ -189,19 +192,19 @@ class Engine:
 
     @property
     def dtype(self) -> str:
-        """Of the weights in forward passes; models that are compared with this one are loaded in
-        it.
+        """Dtype of the weights in forward passes; models that are compared with this one use it
+        too.
         """
         return "bfloat16" if self._precision == "bfloat16" else "float32"
 
     @property
     def skipped_steps(self) -> int:
-        """Updates that DeepSpeed left out because a gradient overflowed."""
+        """Number of updates that DeepSpeed skipped because a gradient overflowed."""
         return int(self._engine.skipped_steps)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the engine really runs with, for the record."""
+        """The actual settings of the engine, for the record."""
         return {
             "deepspeed": deepspeed_config(self._config),
             "deepspeed_version": deepspeed.__version__,
@@ -215,30 +218,28 @@ class Engine:
         }
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum of a tensor over all ranks, in float64."""
+        """Return the sum of a tensor over all ranks, in float64."""
         summed = values.detach().to(self.device, torch.float64).clone()
         dist.all_reduce(summed)
         return summed.cpu()
 
     def largest(self, value: int) -> int:
-        """The largest of a number over all ranks."""
+        """Return the maximum of a number over all ranks."""
         tensor = torch.tensor([value], device=self.device)
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
         return int(tensor)
 
     def broadcast(self, value: Any) -> Any:
-        """Rank 0's plain value on every rank."""
+        """Return rank 0's picklable value on every rank."""
         box = [value]
         dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
-
-    # State.
 
     def _named(self) -> list[tuple[str, Any]]:
         return [(name, p) for name, p in self.module.named_parameters() if p.requires_grad]
 
     def _flats(self) -> list[Tensor]:
-        """The rank's float32 partitions, to which the optimiser's state belongs."""
+        """Return the rank's float32 partitions, which the optimiser's state belongs to."""
         zero = self._engine.optimizer
         names = (
             "fp32_partitioned_groups_flat",
@@ -251,10 +252,10 @@ class Engine:
         raise AssertionError(f"no float32 partitions in {type(zero).__name__}")
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
-        """(name, full float32 tensor) of weights and moments, independent of ranks and stage; every
-        rank iterates.
+        """Yield (name, full float32 tensor) of weights and moments, independent of ranks and ZeRO
+        stage. Every rank must iterate.
 
-        To be taken after a step or not at all: before the first there are no moments.
+        It needs at least one step: before, there are no moments.
         """
         inner = self._engine.optimizer.optimizer
         yield STEPS, torch.tensor([float(next(iter(inner.state.values()))["step"])])
@@ -267,13 +268,13 @@ class Engine:
                 )
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what `state` gave, whatever the number of ranks and the stage were then."""
+        """Load what `state` yielded, with any number of ranks and any ZeRO stage."""
         zero = self._engine.optimizer
         steps = tensors[STEPS]
         for flat in self._flats():
             moments = {moment: torch.zeros_like(flat) for moment in MOMENTS}
-            place = self.device if not self._config.offload_optimizer else torch.device("cpu")
-            zero.optimizer.state[flat] = {"step": steps[0].clone().to(place), **moments}
+            device = torch.device("cpu") if self._config.offload_optimizer else self.device
+            zero.optimizer.state[flat] = {"step": steps[0].clone().to(device), **moments}
         if hasattr(zero, "_lazy_init_hp_params_optimizer_state"):
             zero._lazy_init_hp_params_optimizer_state()
         for name, parameter in self._named():
@@ -289,8 +290,8 @@ class Engine:
                 )
 
     def offload(self) -> None:
-        """Move optimiser state, gradients and masters to the host while others need the GPU;
-        nothing on CPU.
+        """Move optimiser state, gradients and master weights to the host, while others need the
+        GPU. Does nothing on CPU.
         """
         if (
             self.device.type == "cuda"
@@ -307,13 +308,16 @@ class Engine:
             self._offloaded = False
 
     def export(self, folder: Path, tokenizer: Any) -> None:
-        """Write weights and tokenizer as a Hugging Face folder, whole or not at all; every rank
-        must call it.
+        """Write weights and tokenizer as a Hugging Face folder, atomically. Every rank must call
+        it.
         """
         with self.gathered() as module:
             if self.rank == 0:
                 module.packed = False
-                with merged(module.model) as (model, weights), atomic_folder(folder) as scratch:
+                with (
+                    merged_weights(module.model) as (model, weights),
+                    atomic_folder(folder) as scratch,
+                ):
                     model.config.use_cache = True
                     model.save_pretrained(
                         scratch, state_dict={k: v.float().cpu() for k, v in weights.items()}
@@ -323,7 +327,7 @@ class Engine:
         dist.barrier()
 
     def close(self) -> None:
-        """Let go of the model and the optimiser's memory."""
+        """Free the memory of model and optimiser."""
         self._engine.destroy()
         del self._engine
-        gc.collect()  # its hooks refer to it in circles
+        gc.collect()  # its hooks form reference cycles

@@ -1,4 +1,4 @@
-"""What is checked on every run, so that nothing is trained wrongly in silence."""
+"""Checks at run time that would otherwise be silent training errors."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from infra.console import warn
 from infra.errors import StageError, UserError
 from infra.models.language_model import chat_prompt
 
-SAME = 1e-4
-"""Nats by which two computations of one log-probability may differ on the same pack."""
+LOGP_TOLERANCE = 1e-4
+"""Largest difference in nats between two computations of the same log-probability on the same pack.
+"""
 
 
 def warn_once(text: str) -> None:
-    """A warning from one rank for all."""
+    """Print a warning on rank 0 only."""
     if not dist.is_initialized() or dist.get_rank() == 0:
         warn(text)
 
 
 def parameter_digest(module: nn.Module) -> list[float]:
-    """Sums and sums of squares over all parameters in float64; two modules that differ differ here."""
+    """Return the sum and the sum of squares over all parameters, in float64."""
     totals = torch.zeros(2, dtype=torch.float64)
     for parameter in module.parameters():
         wide = parameter.detach().double()
@@ -32,23 +33,25 @@ def parameter_digest(module: nn.Module) -> list[float]:
     return [float(x) for x in totals]
 
 
-def same_on_all_ranks(module: nn.Module) -> None:
-    """Raise `StageError` where this rank loaded other weights than rank 0."""
-    found = parameter_digest(module)
-    if not all(map(torch.isfinite, torch.tensor(found))):
-        raise StageError("train", "loading", "the model has weights that are not finite")
-    box = [found]
+def check_same_weights(module: nn.Module) -> None:
+    """Raise `StageError` if this rank's weights differ from rank 0's or are not finite."""
+    own = parameter_digest(module)
+    if not all(map(torch.isfinite, torch.tensor(own))):
+        raise StageError(
+            "train", "loading", "the model has weights that are not finite (NaN or infinity)"
+        )
+    box = [own]
     if dist.is_initialized():
         dist.broadcast_object_list(box, src=0)
-    if box[0] != found:
+    if box[0] != own:
         raise StageError(
-            "train", "loading", f"this rank's weights differ from rank 0's ({found} and {box[0]})"
+            "train", "loading", f"this rank's weights differ from rank 0's ({own} and {box[0]})"
         )
 
 
 def check_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Raise `UserError` for a tokenizer that is not the model's; name a template that drops the
-    start token.
+    """Raise `UserError` if the tokenizer does not fit the model. Warn about a chat template that
+    omits the start token.
     """
     from transformers import AutoConfig
 
@@ -59,7 +62,7 @@ def check_tokenizer(tokenizer: Any, folder: Path) -> None:
         raise UserError(
             "model.base",
             folder,
-            f"the tokenizer knows {len(tokenizer)} tokens and the model {config.vocab_size}.",
+            f"the tokenizer has {len(tokenizer)} tokens and the model only {config.vocab_size}.",
             "Put the model's own tokenizer into its folder.",
         )
     if tokenizer.eos_token_id is None:
@@ -67,16 +70,12 @@ def check_tokenizer(tokenizer: Any, folder: Path) -> None:
             "model.base",
             folder,
             "the tokenizer has no end token.",
-            "Set eos_token in tokenizer_config.json; no model learns to stop without one.",
+            "Set eos_token in tokenizer_config.json; without it a model cannot learn to stop.",
         )
     start = tokenizer.bos_token_id
     adds_start = start is not None and list(tokenizer("a").input_ids)[:1] == [start]
-    if (
-        adds_start
-        and tokenizer.chat_template
-        and not chat_prompt(tokenizer, "a").startswith(tokenizer.bos_token)
-    ):
+    if not adds_start or not tokenizer.chat_template:
+        return
+    if not chat_prompt(tokenizer, "a").startswith(tokenizer.bos_token):
         name, token = folder.name, tokenizer.bos_token
-        warn_once(
-            f"the chat template of {name} drops {token!r}, with which its tokenizer begins a text"
-        )
+        warn_once(f"the chat template of {name} omits the start token {token!r} of its tokenizer")

@@ -1,8 +1,8 @@
-"""Whether a model fits: bytes a rank needs for weights, gradients and optimiser state, before
-anything is loaded.
+"""Estimate of the memory that a rank needs for weights, gradients and optimiser state, before
+loading.
 
-Counts follow Rajbhandari et al. 2020 (ZeRO), table 1, for AdamW with float32 masters; activations
-come on top.
+The numbers follow Rajbhandari et al. 2020 (ZeRO), table 1, for AdamW with float32 master weights.
+Activations are not included.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from infra.errors import UserError
 from trainers.config import TrainConfig
 
 MASTER_AND_MOMENTS = 12
-"""Bytes of a parameter's float32 master and Adam's two moments."""
+"""Bytes per parameter for the float32 master weight and Adam's two moments."""
 
 
 @dataclass(frozen=True)
 class RankMemory:
-    """Bytes that one rank needs, on its device and on the host."""
+    """Bytes that one rank needs on its device and on the host."""
 
     device: int
     host: int
 
 
 def parameter_count(folder: Path) -> int:
-    """Parameters in a model folder; only the headers of its files are read."""
+    """Return the number of parameters in a model folder, from the headers of its files."""
     count = 0
     for file in folder.glob("*.safetensors"):
         with safe_open(file, framework="pt") as opened:
@@ -49,7 +49,9 @@ def parameter_count(folder: Path) -> int:
 def rank_memory(
     num_parameters: int, config: TrainConfig, world_size: int, half: bool
 ) -> RankMemory:
-    """What a rank needs under the recipe's ZeRO stage. `half`: weights and gradients in bfloat16."""
+    """Return what a rank needs under the recipe's ZeRO stage. `half`: weights and gradients in
+    bfloat16.
+    """
     width = 2 if half else 4
     weights = num_parameters * width / (world_size if config.zero_stage == 3 else 1)
     trained = num_parameters if config.lora_rank == 0 else num_parameters // 50
@@ -61,8 +63,8 @@ def rank_memory(
 
 
 def free_memory() -> int:
-    """Bytes free for this rank: of its GPU, or its share of the host's, within the container's
-    limit.
+    """Return the free bytes for this rank: of its GPU, or its share of the host's memory within the
+    container's limit.
     """
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
@@ -71,9 +73,8 @@ def free_memory() -> int:
 
 
 def _host_limits() -> Iterator[int]:
-    for line in (
-        Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else []
-    ):
+    meminfo = Path("/proc/meminfo")
+    for line in meminfo.read_text().splitlines() if meminfo.exists() else []:
         if line.startswith("MemAvailable:"):
             yield int(line.split()[1]) * 1024
     limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
@@ -83,8 +84,8 @@ def _host_limits() -> Iterator[int]:
 
 
 def require_memory(folder: Path, config: TrainConfig) -> None:
-    """Raise `UserError` where this rank cannot hold the model, with what it would need and what
-    would fit.
+    """Raise `UserError` if this rank cannot hold the model, with the required memory and a setting
+    that would fit.
     """
     world_size = dist.get_world_size() if dist.is_initialized() else 1
     half = config.resolved_precision == "bfloat16"
@@ -93,15 +94,15 @@ def require_memory(folder: Path, config: TrainConfig) -> None:
     if needed <= free:
         return
     problem = (
-        f"{count / 1e6:,.0f} million parameters need {needed / 1e9:.1f} GB a rank, with activations on top,"
-        f" and {free / 1e9:.1f} GB are free."
+        f"{count / 1e6:,.0f} million parameters need {needed / 1e9:.1f} GB per rank,"
+        f" activations not counted, and {free / 1e9:.1f} GB are free."
     )
     remedy = _remedy(count, config, world_size, half, free)
     raise UserError("train.zero_stage", config.zero_stage, problem, f"{remedy}.")
 
 
 def _remedy(count: int, config: TrainConfig, world_size: int, half: bool, free: int) -> str:
-    """The first change that makes it fit, the mildest first."""
+    """Return the first setting that fits, with the smallest change first."""
     changes: list[dict[str, object]] = [
         {"zero_stage": 2},
         {"zero_stage": 3},
@@ -117,11 +118,9 @@ def _remedy(count: int, config: TrainConfig, world_size: int, half: bool, free: 
                 f"train.{key} = {json.dumps(value)}" for key, value in change.items()
             )
     ranks = world_size
+    sharded = config.model_copy(update={"zero_stage": 3})
     while ranks < 4096:
         ranks *= 2
-        if (
-            rank_memory(count, config.model_copy(update={"zero_stage": 3}), ranks, half).device
-            <= free
-        ):
+        if rank_memory(count, sharded, ranks, half).device <= free:
             return f"It fits on {ranks} such ranks with train.zero_stage = 3"
     return "Choose a smaller model"

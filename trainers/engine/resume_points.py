@@ -1,9 +1,8 @@
-"""Points to resume from: float32 weights and moments by parameter name in safetensors, with a
-digest of every file.
+"""Resume points: float32 weights and moments by parameter name in safetensors, with a digest of
+every file.
 
-Nothing in a point depends on the number of ranks, the ZeRO stage or the offload it was taken under,
-so each point is a universal one, and nothing is unpickled. A point is a folder that appears whole
-or not at all.
+They do not depend on the number of ranks, the ZeRO stage or offloading, and nothing is unpickled. A
+resume point is a folder that is written atomically.
 """
 
 from __future__ import annotations
@@ -27,29 +26,29 @@ MANIFEST = "point.json"
 
 
 @dataclass(frozen=True)
-class Point:
-    """A point on disk: how many steps were done, and where it is."""
+class ResumePoint:
+    """A resume point on disk: the number of finished steps, and its folder."""
 
     num_steps: int
     folder: Path
 
     def load(self, part: str) -> dict[str, Tensor]:
-        """All tensors of one engine."""
+        """Return all tensors of one engine."""
         tensors: dict[str, Tensor] = {}
         for file in sorted(self.folder.glob(f"{part}-*.safetensors")):
             tensors |= load_file(file)
         return tensors
 
 
-def write_point(
+def write_resume_point(
     folder: Path,
     num_steps: int,
     task: str,
     parts: Mapping[str, Iterator[tuple[str, Tensor]]],
     first: bool,
 ) -> None:
-    """Write the state of every part; all ranks iterate, the first writes, and older points are
-    removed.
+    """Write the state of every engine and remove older resume points. All ranks iterate over the
+    state, the first one writes.
     """
     if not first:
         for tensors in parts.values():
@@ -80,19 +79,20 @@ def _write_part(folder: Path, part: str, tensors: Iterator[tuple[str, Tensor]]) 
         save_file(shard, folder / f"{part}-{number:05d}.safetensors")
 
 
-def latest_point(folder: Path, task: str) -> Point | None:
-    """The last point of this very task whose files are all there and unaltered; others are named
-    and passed over.
+def latest_resume_point(folder: Path, task: str) -> ResumePoint | None:
+    """Return the last resume point of this task whose files are complete and unchanged.
+
+    Others are skipped with a warning. None if there is none.
     """
-    for place in sorted(folder.glob("step-*"), reverse=True):
+    for candidate in sorted(folder.glob("step-*"), reverse=True):
         try:
-            manifest = json.loads((place / MANIFEST).read_text())
+            manifest = json.loads((candidate / MANIFEST).read_text())
             if manifest["task"] != task:
                 continue
             for name, digest in manifest["files"].items():
-                if file_digest(place / name) != digest:
-                    raise ValueError(f"{name} was altered")
-            return Point(int(manifest["num_steps"]), place)
+                if file_digest(candidate / name) != digest:
+                    raise ValueError(f"{name} was changed")
+            return ResumePoint(int(manifest["num_steps"]), candidate)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            warn(f"cannot resume from {place}: {error}; taking an earlier point")
+            warn(f"cannot resume from {candidate}: {error}; trying an earlier resume point")
     return None

@@ -1,1 +1,1 @@
-"""What we do to a model: log-probabilities, packed attention, adapters, kernels."""
+"""Model code: log-probabilities, packed attention, adapters and kernels."""

@@ -1,4 +1,4 @@
-"""Low-rank adapters by peft: put on before training, merged into the weights for export."""
+"""Low-rank adapters (peft): added before training and merged into the weights for export."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from torch import Tensor
 from infra.errors import UserError
 
 
-def adapted(model: Any, rank: int, has_head: bool = False) -> Any:
-    """The model with trainable adapters on every linear layer; its own weights stay. With a head,
-    that trains whole.
+def add_adapters(model: Any, rank: int, has_head: bool = False) -> Any:
+    """Return the model with trainable adapters on every linear layer; its own weights are frozen.
+
+    Rank 0 returns the model unchanged. A scalar head (`has_head`) is trained in full.
     """
     if rank == 0:
         return model
@@ -39,8 +40,8 @@ def adapted(model: Any, rank: int, has_head: bool = False) -> Any:
 
 
 @contextmanager
-def merged(model: Any) -> Iterator[tuple[Any, dict[str, Tensor]]]:
-    """(plain model, its weights), adapters merged in for the length of the block."""
+def merged_weights(model: Any) -> Iterator[tuple[Any, dict[str, Tensor]]]:
+    """Return (plain model, its weights) with adapters merged in, for the duration of the block."""
     if not hasattr(model, "merge_adapter"):
         yield model, model.state_dict()
         return

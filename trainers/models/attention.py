@@ -1,7 +1,7 @@
-"""Attention over rows laid end to end: every row sees itself alone, and no padding is computed.
+"""Attention over packed rows: each row attends only to itself, and there is no padding.
 
-Registered with transformers under `NAME`; the rows' lengths travel as a keyword of the model's
-forward pass. It asks for no mask, so it costs what the rows cost and not the square of the pack.
+Registered with transformers as `NAME`. The row lengths are a keyword argument of the model's
+forward pass. No mask is built, so the cost is that of the rows and not quadratic in the pack.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ def ragged_attention(
     softcap: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention of query, key and value, [1, heads, T, D], within rows of the given lengths:
-    [1, T, heads, D].
+    """Causal attention within rows of the given lengths.
 
-    `attention_mask` is always None; it is in transformers' signature.
+    Query, key and value have shape [1, heads, T, D], the result [1, T, heads, D]. `attention_mask`
+    is always None; it is part of transformers' signature. Raises `NotImplementedError` for models
+    with soft-capped scores.
     """
     if softcap is not None:
         raise NotImplementedError(
-            "this model caps its attention scores, which packed attention does not"
+            "this model caps its attention scores; packed attention does not support that"
         )
     repeats = query.shape[1] // key.shape[1]
     parts = []
@@ -63,9 +64,9 @@ def ragged_attention(
 
 
 def window_mask(length: int, window: int, device: torch.device) -> Tensor:
-    """[T, T], True where a position sees itself and the `window - 1` before it."""
-    place_T = torch.arange(length, device=device)
-    back_TT = place_T[:, None] - place_T[None, :]
+    """Return [T, T], True where a position sees itself and the `window - 1` positions before it."""
+    position_T = torch.arange(length, device=device)
+    back_TT = position_T[:, None] - position_T[None, :]
     return (back_TT >= 0) & (back_TT < window)
 
 
@@ -74,6 +75,6 @@ def _no_mask(*_: Any, **__: Any) -> None:
 
 
 def register() -> None:
-    """Make `NAME` known to transformers."""
+    """Register `NAME` with transformers."""
     AttentionInterface.register(NAME, ragged_attention)
     AttentionMaskInterface.register(NAME, _no_mask)

@@ -1,5 +1,5 @@
-"""Optional kernels for CUDA: flash-attention for packs, and liger-kernel for norms, rotations and
-gated layers.
+"""Optional CUDA kernels: flash-attention for packs, and liger-kernel for norms, rotary embeddings
+and gated layers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EXTRAS = {
 
 
 def check_kernels(config: TrainConfig) -> None:
-    """Raise `UserError` for kernels that this machine cannot run, before a model is loaded."""
+    """Raise `UserError` for kernels that cannot run on this machine, before a model is loaded."""
     for key, (package, extra) in EXTRAS.items():
         if not getattr(config, key):
             continue
@@ -35,8 +35,8 @@ def check_kernels(config: TrainConfig) -> None:
 
 
 def with_kernels(model: Any, config: TrainConfig) -> Any:
-    """The model with liger's layers where the recipe asks for them. The head stays ours: it sees
-    trained positions.
+    """Return the model with liger layers if configured. The output head is not replaced, because it
+    computes trained positions only.
     """
     if config.liger_kernels:
         from liger_kernel.transformers import _apply_liger_kernel_to_instance

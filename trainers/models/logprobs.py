@@ -1,6 +1,6 @@
-"""Log-probabilities from hidden states without ever holding the logits of all tokens.
+"""Log-probabilities from hidden states, without the logits of all tokens in memory at once.
 
-Shapes: N positions, C of them at a time, H hidden features, V vocabulary.
+Shapes: N positions, C of them per chunk, H hidden features, V vocabulary.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 CHUNK_TOKENS = 512
-"""Positions whose logits, [chunk, V] in float32, are held at once."""
+"""Positions whose logits, [C, V] in float32, are in memory at once."""
 
 
 class TokenLogps(NamedTuple):
@@ -32,10 +32,9 @@ def chunked_logps(
     temperature: float,
     entropy: bool,
 ) -> TokenLogps:
-    """Log-probabilities of targets, with the logits of one chunk of positions at a time, in both
-    directions.
+    """Return the log-probabilities of targets, computed chunk by chunk in both passes.
 
-    Logits are computed again in the backward pass instead of being kept.
+    Logits are recomputed in the backward pass and not stored.
     """
 
     def chunk(hidden_CH: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,10 +65,10 @@ def chunked_logps(
 
 
 class _SummedLogps(torch.autograd.Function):
-    """The sum of log-probabilities under a linear head, whose gradient is taken along with it.
+    """The sum of log-probabilities under a linear head; the gradient is computed in the forward
+    pass.
 
-    Softmax minus one at the target needs no second pass over the logits, and no logits are computed
-    again.
+    The gradient is the one-hot target minus the softmax, so logits need not be recomputed.
     """
 
     @staticmethod
@@ -105,10 +104,10 @@ class _SummedLogps(torch.autograd.Function):
 
 
 def summed_logps(head: Any, hidden_NH: Tensor, targets_N: Tensor) -> Tensor:
-    """The sum of the targets' log-probabilities.
+    """Return the sum of the targets' log-probabilities.
 
-    Where the head is no plain linear layer, or its weights lie on other ranks (ZeRO-3), chunk by
-    chunk through the module, whose hooks fetch them.
+    If the head is not a plain linear layer, or its weights are on other ranks (ZeRO-3), this goes
+    chunk by chunk through the module, whose hooks fetch the weights.
     """
     is_plain = (
         type(head) is nn.Linear
@@ -117,5 +116,5 @@ def summed_logps(head: Any, hidden_NH: Tensor, targets_N: Tensor) -> Tensor:
     )
     if not is_plain or not torch.is_grad_enabled():
         return chunked_logps(head, hidden_NH, targets_N, 1.0, entropy=False).logps_N.sum()
-    found: Tensor = _SummedLogps.apply(hidden_NH, head.weight, targets_N)  # type: ignore[no-untyped-call]
-    return found
+    total: Tensor = _SummedLogps.apply(hidden_NH, head.weight, targets_N)  # type: ignore[no-untyped-call]
+    return total

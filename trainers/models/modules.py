@@ -1,7 +1,7 @@
-"""What an engine trains: a language model that gives log-probabilities of packs, and a scalar model
-that gives values.
+"""The modules that an engine trains: a policy with log-probabilities of packs, and a scalar model
+with values.
 
-Both are transformers models behind one call on a `Pack`. Shapes: T tokens of a pack, N trained
+Both wrap a transformers model and are called with a `Pack`. Shapes: T tokens of a pack, N trained
 ones, H hidden features, V vocabulary, B rows.
 """
 
@@ -24,8 +24,8 @@ PACKING_TOLERANCE = 0.05
 
 
 class PackedModel(nn.Module):
-    """A transformers model whose decoder runs over packs, and which can still be run over padded
-    batches.
+    """A transformers model that runs over packs, and can be switched to padded batches for
+    sampling.
     """
 
     def __init__(self, model: Any, flash: bool = False) -> None:
@@ -44,12 +44,13 @@ class PackedModel(nn.Module):
 
     @packed.setter
     def packed(self, on: bool) -> None:
+        """Whether attention works on packs; if false, the model takes padded batches."""
         self._packed = on
         kind = ("flash_attention_2" if self.flash else attention.NAME) if on else "sdpa"
         self.model.set_attn_implementation(kind)
 
     def hidden(self, pack: Pack) -> Tensor:
-        """Last hidden states, [T, H]."""
+        """Return the last hidden states, [T, H]."""
         bounds = torch.tensor((0, *pack.row_lengths), device=pack.ids_T.device).cumsum(0).int()
         longest = max(pack.row_lengths)
         output = self._decoder()(
@@ -78,10 +79,10 @@ class Policy(PackedModel):
     def forward(
         self, pack: Pack, temperature: float = 1.0, entropy: bool = False, summed: bool = False
     ) -> TokenLogps | Tensor:
-        """Log-probability of every trained token, in the pack's order, or with `summed` their sum,
+        """Return the log-probability of every trained token, in order, or with `summed` their sum,
         which is cheaper.
 
-        The head sees no other position.
+        The head is computed at these positions only.
         """
         hidden_NH = self.hidden(pack)[pack.before_T]
         head = self.model.get_output_embeddings()
@@ -91,40 +92,44 @@ class Policy(PackedModel):
 
 
 class ScalarModel(PackedModel):
-    """A decoder with one number for each position: a reward model, by its last one, or a critic."""
+    """A decoder with one number per position: a reward model (the last position counts) or a
+    critic.
+    """
 
     def _decoder(self) -> Any:
         return self.model.base_model
 
     def forward(self, pack: Pack) -> Tensor:
-        """A value for each token of the pack, [T], in float32."""
+        """Return a value for each token of the pack, [T], in float32."""
         hidden_TH = self.hidden(pack)
         with torch.autocast(hidden_TH.device.type, enabled=False):
             values_T1: Tensor = self.model.score(hidden_TH.to(self.model.score.weight.dtype))
         return values_T1.squeeze(-1).float()
 
     def rewards(self, pack: Pack) -> Tensor:
-        """A reward for each row, [B]: the value of its last token."""
+        """Return a reward for each row, [B]: the value of its last token."""
         values_T: Tensor = self(pack)
         return values_T[pack.last_T]
 
 
 def load_policy(folder: Path, dtype: str = "float32", flash: bool = False) -> Policy:
-    """The language model of a folder."""
+    """Load the language model of a folder."""
     return Policy(load_model(folder, "train", dtype), flash)
 
 
 def load_scalar(
     folder: Path, seed: int = 0, dtype: str = "float32", flash: bool = False
 ) -> ScalarModel:
-    """The scalar model of a folder; on a language model's decoder a new head, drawn by `seed`."""
+    """Load the scalar model of a folder. A language model gets a new head, initialised by
+    `seed`.
+    """
     return ScalarModel(load_scalar_model(folder, "train", dtype, seed), flash)
 
 
 @torch.no_grad()
 def check_packing(module: PackedModel) -> None:
-    """Raise `UserError` for a model whose rows see each other in a pack, as those with recurrent
-    layers do.
+    """Raise `UserError` for a model whose rows influence each other in a pack, such as one with
+    recurrent layers.
     """
     vocabulary = module.model.config.get_text_config().vocab_size
     rows = [Row(tuple(j % vocabulary for j in range(5, 5 + n)), (False,) * n) for n in (6, 9)]

@@ -1,7 +1,7 @@
-"""From rewards to advantages: pure functions, one for each algorithm.
+"""Advantages from rewards: pure functions, one per algorithm.
 
-Shapes: B completions, G completions of one prompt, T tokens of one completion. Rows differ in
-length and are given as lists of tensors; nothing is padded.
+Shapes: B completions, G completions of one prompt, T tokens of one completion. Rows have different
+lengths and are given as lists of tensors without padding.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ from torch import Tensor
 
 EPSILON = 1e-8
 Total = Callable[[Tensor], Tensor]
-"""Sum of a tensor over all ranks."""
+"""Returns the sum of a tensor over all ranks."""
 
 
 def token_rewards(reward: float, kl_T: Tensor, coefficient: float) -> Tensor:
-    """What each token of a completion earns: minus its KL term, and at the last one the reward."""
+    """Return the reward of each token of a completion: minus its KL term, plus the reward at the
+    last one.
+    """
     rewards_T = -coefficient * kl_T
     rewards_T[-1] += reward
     return rewards_T
 
 
 def gae(rewards_T: Tensor, values_T: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
-    """(advantages, returns), [T] each: generalised advantage estimation (Schulman et al. 2016,
-    equation 16).
+    """Return (advantages, returns), [T] each, by generalised advantage estimation (Schulman et al.
+    2016, equation 16).
 
-    `values_T[t]` is the value before token t; nothing follows the last token.
+    `values_T[t]` is the value before token t; the value after the last token is 0.
     """
     advantages_T = torch.empty_like(rewards_T)
     following, next_value = 0.0, 0.0
@@ -40,15 +42,15 @@ def gae(rewards_T: Tensor, values_T: Tensor, gamma: float, lam: float) -> tuple[
 
 
 def returns_to_go(rewards_T: Tensor, gamma: float = 1.0) -> Tensor:
-    """Discounted sum of the rewards from each token on, [T]."""
+    """Return the discounted sum of the rewards from each token on, [T]."""
     return gae(rewards_T, torch.zeros_like(rewards_T), gamma, 1.0)[0]
 
 
 def group_relative(rewards_G: Tensor, scaled: bool = True) -> Tensor:
-    """GRPO (Shao et al. 2024): reward minus the group's mean, over its standard deviation where
-    `scaled`.
+    """Return GRPO advantages (Shao et al. 2024): reward minus the group's mean, divided by its
+    standard deviation if `scaled`.
 
-    Without it: Dr. GRPO (Liu et al. 2025). A group without variance gives zeros.
+    Without scaling this is Dr. GRPO (Liu et al. 2025). A group without variance gives zeros.
     """
     centred_G = rewards_G - rewards_G.mean()
     if not is_varied(rewards_G):
@@ -57,7 +59,9 @@ def group_relative(rewards_G: Tensor, scaled: bool = True) -> Tensor:
 
 
 def leave_one_out(rewards_G: Tensor) -> Tensor:
-    """RLOO (Ahmadian et al. 2024): reward minus the mean of the group's others."""
+    """Return RLOO advantages (Ahmadian et al. 2024): reward minus the mean of the other
+    completions.
+    """
     count = rewards_G.numel()
     if count < 2:
         return torch.zeros_like(rewards_G)
@@ -65,14 +69,15 @@ def leave_one_out(rewards_G: Tensor) -> Tensor:
 
 
 def is_varied(rewards_G: Tensor) -> bool:
-    """Whether a group's rewards differ, so that something can be learned from it."""
+    """Whether a group's rewards differ; otherwise nothing can be learned from it."""
     return bool(rewards_G.numel() > 1 and (rewards_G.max() - rewards_G.min()) > EPSILON)
 
 
 def whiten(rows: Sequence[Tensor], total: Total | None = None) -> list[Tensor]:
-    """Rows with mean 0 and variance 1 over all tokens of all rows, and of all ranks by `total`.
+    """Return rows normalised to mean 0 and variance 1 over all tokens of all rows (and all ranks,
+    with `total`).
 
-    The variance is that of a sample (n - 1).
+    The variance is the sample variance (n - 1).
     """
     flat_N = torch.cat(list(rows)).double()
     add = total or (lambda tensor: tensor)

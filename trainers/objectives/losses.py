@@ -1,8 +1,8 @@
-"""Losses as sums with counts. Masked positions are selected out, never multiplied by zero.
+"""Losses as sums with counts. Masked positions are removed, never multiplied by zero.
 
-Shapes: B rows, P pairs, N selected tokens. A mean of means weights short rows too much from the
-first step on; whoever calls divides the sum by the count over the whole global batch. Everything
-here is a pure function of tensors, in float32.
+Shapes: B rows, P pairs, N selected tokens. A mean of means would overweight short rows, so callers
+divide the sum by the count over the whole global batch. All functions are pure functions of tensors
+in float32.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ KlEstimator = Literal["k1", "k2", "k3", "k3_corrected"]
 
 
 def row_sums(values_N: Tensor, counts: Sequence[int]) -> Tensor:
-    """Sum of each row's values, [B]; the values of row b are `counts[b]` in a row."""
+    """Return the sum of each row's values, [B]. Row b has the next `counts[b]` values."""
     return torch.stack([part.sum() for part in torch.split(values_N, list(counts))])
 
 
@@ -30,14 +30,14 @@ def dpo_loss(
     kind: PairLoss = "sigmoid",
     preferred_P: Tensor | None = None,
 ) -> tuple[Tensor, int]:
-    """(sum of losses, number of pairs) from log-ratios of policy and reference, summed over a row
-    for each side.
+    """Return (sum of losses, number of pairs) from the log-ratios of policy and reference, one per
+    side.
 
-    `sigmoid`: Rafailov et al. 2023, equation 7; equal policy and reference give ln 2 a pair. With
-    `preferred_P`, the probability that the chosen side is the better one, it is smoothed: the
-    expected loss over who is right (Mitchell's conservative DPO). `robust` divides the noise out
-    instead (Chowdhury et al. 2024, equation 12) and needs probabilities above 1/2. `ipo`: Azar et
-    al. 2023, equation 17, with rows averaged by the caller.
+    `sigmoid`: Rafailov et al. 2023, equation 7; equal policy and reference give ln 2 per pair. With
+    `preferred_P`, the probability that the chosen side is better, the loss is the expected one
+    (Mitchell's conservative DPO). `robust` corrects for label noise instead (Chowdhury et al. 2024,
+    equation 12) and needs probabilities above 1/2. `ipo`: Azar et al. 2023, equation 17; the caller
+    averages the log-ratios over each row.
     """
     margin_P = chosen_P - rejected_P
     count = margin_P.numel()
@@ -60,11 +60,11 @@ def kto_loss(
     beta: float,
     weights: tuple[float, float] = (1.0, 1.0),
 ) -> tuple[Tensor, int]:
-    """(sum of KTO losses, number of rows): Ethayarajh et al. 2024, equation 8.
+    """Return (sum of KTO losses, number of rows): Ethayarajh et al. 2024, equation 8.
 
-    `ratios_B` are log-ratios of policy and reference summed over a row, `desirable_B` is boolean,
-    `kl` the policy's distance from the reference on mismatched completions (not below 0), `weights`
-    those of desirable and undesirable rows.
+    `ratios_B` are log-ratios of policy and reference summed over each row. `desirable_B` is
+    boolean. `kl` is the policy's distance from the reference on mismatched completions (at least
+    0). `weights` are those of desirable and undesirable rows.
     """
     good_B = 1 - torch.sigmoid(beta * (ratios_B - kl))
     bad_B = 1 - torch.sigmoid(beta * (kl - ratios_B))
@@ -79,12 +79,12 @@ def reward_loss(
     margins_P: Tensor | None = None,
     centering: float = 0.0,
 ) -> Tensor:
-    """Sum of weighted Bradley-Terry losses of rewards, [P] each.
+    """Return the sum of weighted Bradley-Terry losses of rewards, [P] each.
 
     Ouyang et al. 2022, equation 1: the pairs of one prompt share a weight of 1, so that a ranking
-    of nine texts does not outweigh one of two. Margins (Touvron et al. 2023, equation 2) are what
-    the difference must exceed. `centering` times (chosen + rejected) squared keeps rewards around 0
-    (Eisenstein et al. 2023).
+    of nine texts does not outweigh one of two. Margins (Touvron et al. 2023, equation 2) are
+    subtracted from the difference. `centering` times (chosen + rejected) squared keeps rewards near
+    0 (Eisenstein et al. 2023).
     """
     difference_P = chosen_P - rejected_P - (0 if margins_P is None else margins_P)
     losses_P = -F.logsigmoid(difference_P) + centering * (chosen_P + rejected_P) ** 2
@@ -94,11 +94,12 @@ def reward_loss(
 def kl_terms(
     logps_N: Tensor, reference_N: Tensor, estimator: KlEstimator, behaviour_N: Tensor | None = None
 ) -> Tensor:
-    """Estimates of KL(policy, reference) at tokens drawn from the policy, [N] (Schulman 2020).
+    """Return estimates of KL(policy, reference) at tokens sampled from the policy, [N] (Schulman
+    2020).
 
-    k1 is unbiased and may be negative; k2 is biased with the right gradient; k3 is unbiased, not
-    negative, and has the gradient of the other direction's KL. `k3_corrected` multiplies k3 by the
-    ratio of the policy to the `behaviour` that drew the tokens, which makes value and gradient
+    k1 is unbiased and can be negative; k2 is biased with the right gradient; k3 is unbiased and not
+    negative, but has the gradient of the reverse KL. `k3_corrected` multiplies k3 by the ratio of
+    the policy to the `behaviour` policy that sampled the tokens, so that value and gradient are
     unbiased (DeepSeek-V3.2, section 3.1).
     """
     difference_N = reference_N - logps_N
@@ -114,7 +115,9 @@ def kl_terms(
 
 
 class PolicyTerms(NamedTuple):
-    """Sums over tokens of what a clipped policy update is watched by."""
+    """Sums over tokens: the loss, how many ratios were clipped, and how far the policy has
+    moved.
+    """
 
     loss: Tensor
     clipped: Tensor
@@ -128,12 +131,12 @@ def policy_loss(
     weights_N: Tensor,
     clip: tuple[float, float],
 ) -> PolicyTerms:
-    """The clipped surrogate of Schulman et al. 2017, equation 7, summed with a weight for each of
-    N.
+    """Return the clipped surrogate loss (Schulman et al. 2017, equation 7), summed with a weight
+    for each of N.
 
-    N are tokens, or, with log-probabilities summed over each, whole completions. `clip` is how far
-    the ratio of new to old may fall below and rise above 1. `moved` is the sum of the k3 estimates
-    of KL(old, new).
+    N are tokens, or whole completions with log-probabilities summed over each. `clip` is how far
+    the ratio of new to old may be below and above 1. `moved` is the sum of the k3 estimates of
+    KL(old, new).
     """
     log_ratio_N = logps_N - old_N
     ratio_N = torch.exp(log_ratio_N)
@@ -148,10 +151,10 @@ def policy_loss(
 def value_loss(
     values_N: Tensor, old_N: Tensor, returns_N: Tensor, clip: float
 ) -> tuple[Tensor, int]:
-    """(half the sum of squared errors, number of tokens), of the worse of the value and the value
-    held near the old.
+    """Return (half the sum of squared errors, number of tokens). The error is the larger one of the
+    value and of the value clipped around the old one.
 
-    Stiennon et al. 2020 and its code; `clip` 0 holds nothing.
+    After Stiennon et al. 2020 and their code; `clip` 0 clips nothing.
     """
     errors_N = (values_N - returns_N) ** 2
     if clip > 0:

@@ -1,1 +1,1 @@
-"""Completions for policy gradients: samplers, rewards, and the batches made of them."""
+"""Rollouts for policy gradients: samplers, rewards and advantages."""

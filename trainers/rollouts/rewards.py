@@ -1,4 +1,4 @@
-"""Where a policy's rewards come from: this generation's reward model, and sources outside the
+"""Rewards of completions: from this generation's reward model, and from sources outside the
 worker.
 """
 
@@ -19,9 +19,9 @@ REWARD_MODEL = "reward_model"
 
 
 @dataclass(frozen=True)
-class Attempted:
-    """A completion to be rewarded, as text. `check` and `reference` are what a verifier is told;
-    empty for nothing.
+class RewardRequest:
+    """A completion to be rewarded, as text. `check` and `reference` are for verifiers; they can be
+    empty.
     """
 
     prompt: str
@@ -33,16 +33,14 @@ class Attempted:
 class Rewarder(Protocol):
     """Plug-in point: a source of rewards."""
 
-    def rewards(self, attempts: Sequence[Attempted]) -> list[float | None]:
-        """A number for each attempt; None where this source cannot say, which is never taken for a
-        number.
-        """
+    def rewards(self, requests: Sequence[RewardRequest]) -> list[float | None]:
+        """Return a reward for each request. None means unscored; the completion is left out."""
         ...
 
 
 @torch.no_grad()
 def model_rewards(model: ScalarModel, rows: Sequence[Row], pack_tokens: int) -> list[float]:
-    """The reward model's number for each row of token ids."""
+    """Return the reward model's reward for each row of token ids."""
     lengths = [len(row) for row in rows]
     rewards = [math.nan] * len(rows)
     for items in best_fit(range(len(rows)), lengths, pack_tokens):
@@ -55,7 +53,9 @@ def model_rewards(model: ScalarModel, rows: Sequence[Row], pack_tokens: int) -> 
 def weighted_sum(
     parts: Mapping[str, Sequence[float | None]], weights: Mapping[str, float]
 ) -> list[float | None]:
-    """The weighted sum of all sources for each attempt; None where any of them has no number."""
+    """Return the weighted sum of all sources for each completion; None if any of them has no
+    reward.
+    """
     names = list(parts)
     totals: list[float | None] = []
     for row in zip(*(parts[name] for name in names), strict=True):

@@ -1,5 +1,5 @@
-"""An iteration's completions with what is known of them: rewards, old and reference
-log-probabilities, values.
+"""Rollouts: completions with rewards, old and reference log-probabilities, values and
+advantages.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from trainers.rollouts.sampler import Trajectory
 
 @dataclass
 class Rollout:
-    """One completion. Tensors have one number for each of its T tokens, on the CPU in float32."""
+    """One completion. Tensors have one number for each of its T tokens, in float32 on the CPU."""
 
     prompt_id: str
     group: int
-    place: int
-    """Number by which it is dealt to a minibatch."""
+    deal: int
+    """Its minibatch is this number modulo the number of minibatches."""
     trajectory: Trajectory
     reward: float | None = None
     old_T: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -53,24 +53,24 @@ class Rollout:
 
     @property
     def is_used(self) -> bool:
-        """Whether it has a reward, so that something can be learned from it."""
+        """Whether it has a reward; others are not trained."""
         return self.reward is not None
 
 
 def settle_truncated(rollout: Rollout, config: RlConfig) -> None:
-    """What becomes of a completion that met no end."""
+    """Apply `train.rl.truncated` to a completion that reached the length limit."""
     if rollout.trajectory.finish != "length" or config.truncated == "keep":
         return
     rollout.reward = None if config.truncated == "drop" else config.truncated_reward
 
 
 def kl_is_rewarded(kind: str, config: RlConfig) -> bool:
-    """Whether the penalty for leaving the reference is part of the reward, and not of the loss."""
+    """Whether the KL penalty is part of the reward, else of the loss."""
     return config.kl_in == "reward" or (config.kl_in == "auto" and kind != "grpo")
 
 
 def _earned(rollout: Rollout, config: RlConfig, rewarded: bool) -> Tensor:
-    """Rewards of a completion's tokens, the penalty among them where it belongs there."""
+    """Return the reward of each token, with the KL penalty if it is part of the reward."""
     assert rollout.reward is not None, "rollouts without a reward are not used"
     return token_rewards(rollout.reward, rollout.kl_T, config.kl_coefficient if rewarded else 0.0)
 
@@ -89,7 +89,7 @@ def _ppo(
 def _reinforce_pp(
     rollouts: Sequence[Rollout], config: RlConfig, total: Total, rewarded: bool
 ) -> list[Tensor]:
-    """REINFORCE++ (Hu 2025): returns with the penalty at each token, normalised over the global
+    """REINFORCE++ (Hu 2025): returns with the KL penalty at each token, normalised over the global
     batch.
     """
     return _whitened(
@@ -102,27 +102,28 @@ def _whitened(rows: Sequence[Tensor], total: Total) -> list[Tensor]:
 
 
 def _grouped(advantages: Callable[[Tensor], Tensor]) -> Callable[..., list[Tensor]]:
-    """Advantages of whole completions within each prompt's group, the same at every token."""
+    """Return a function for advantages of whole completions within each prompt's group, equal at
+    every token.
+    """
 
-    def of(
+    def group_advantages(
         rollouts: Sequence[Rollout], config: RlConfig, total: Total, rewarded: bool
     ) -> list[Tensor]:
         del total  # a prompt's completions are all on one rank
         sums = [float(_earned(r, config, rewarded).sum()) for r in rollouts]
         rows = [torch.empty(0)] * len(rollouts)
         for group in {r.group for r in rollouts}:
-            places = [i for i, r in enumerate(rollouts) if r.group == group]
-            for i, value in zip(
-                places, advantages(torch.tensor([sums[i] for i in places])).tolist(), strict=True
-            ):
+            members = [i for i, r in enumerate(rollouts) if r.group == group]
+            values = advantages(torch.tensor([sums[i] for i in members])).tolist()
+            for i, value in zip(members, values, strict=True):
                 rows[i] = torch.full((len(rollouts[i].trajectory.completion_ids),), value)
         return rows
 
-    return of
+    return group_advantages
 
 
 def set_advantages(kind: str, rollouts: Sequence[Rollout], config: RlConfig, total: Total) -> None:
-    """Give every rollout that has a reward its advantages (and, for ppo, its returns)."""
+    """Set the advantages (and for ppo the returns) of every rollout with a reward."""
     functions: Mapping[str, Callable[..., list[Tensor]]] = {
         "ppo": _ppo,
         "grpo": _grouped(lambda rewards_G: group_relative(rewards_G, config.scaled)),
@@ -130,14 +131,15 @@ def set_advantages(kind: str, rollouts: Sequence[Rollout], config: RlConfig, tot
         "reinforce_pp": _reinforce_pp,
     }
     used = [r for r in rollouts if r.is_used]
-    for rollout, row in zip(
-        used, functions[kind](used, config, total, kl_is_rewarded(kind, config)), strict=True
-    ):
-        rollout.advantages_T = row
+    rows = functions[kind](used, config, total, kl_is_rewarded(kind, config))
+    for rollout, advantages_T in zip(used, rows, strict=True):
+        rollout.advantages_T = advantages_T
 
 
 def groups_without_variance(rollouts: Sequence[Rollout]) -> int:
-    """Prompts whose completions all earned the same, from which grpo and rloo learn nothing."""
+    """Return the number of prompts whose completions have equal rewards; grpo and rloo learn
+    nothing from them.
+    """
     groups: dict[int, list[float]] = {}
     for rollout in rollouts:
         if rollout.reward is not None:

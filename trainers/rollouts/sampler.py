@@ -1,7 +1,7 @@
-"""Completions as token ids with their log-probabilities, for policy gradients.
+"""Sampling of completions as token ids with their log-probabilities.
 
-Shapes: B rows, T tokens, V vocabulary. Each completion has a random stream of its own, so it does
-not depend on what it is batched with or on which rank draws it.
+Shapes: B rows, T tokens, V vocabulary. Each completion has its own random stream, so it does not
+depend on its batch or on its rank.
 """
 
 from __future__ import annotations
@@ -30,11 +30,10 @@ class SampleRequest:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What a policy wrote: token ids with the log-probability of each under the sampling
-    distribution.
+    """A sampled completion: token ids with their log-probabilities under the sampling distribution.
 
-    The end token, where there is one, is among them. `weight_version` counts the updates of the
-    policy that wrote it.
+    The end token, if any, is included. `weight_version` is the number of updates of the policy that
+    sampled it.
     """
 
     prompt_ids: tuple[int, ...]
@@ -45,16 +44,16 @@ class Trajectory:
 
 
 class Sampler(Protocol):
-    """Plug-in point: what completes prompts with the policy's present weights."""
+    """Plug-in point: completes prompts with the policy's current weights."""
 
     def sample(self, requests: Sequence[SampleRequest], weight_version: int) -> list[Trajectory]:
-        """A trajectory for each request, in order."""
+        """Return one trajectory per request, in order."""
         ...
 
 
 @dataclass(frozen=True)
 class SamplingLimits:
-    """How completions are drawn and where they end."""
+    """How completions are sampled and where they end."""
 
     max_new_tokens: int
     temperature: float
@@ -62,7 +61,7 @@ class SamplingLimits:
 
 
 class TransformersSampler:
-    """Left-padded batches through a transformers model with its key-value cache."""
+    """Samples left-padded batches from a transformers model with a key-value cache."""
 
     def __init__(self, model: Any, tokenizer: Any, limits: SamplingLimits) -> None:
         self._model, self._tokenizer, self._limits = model, tokenizer, limits
@@ -70,13 +69,15 @@ class TransformersSampler:
 
     @torch.no_grad()
     def sample(self, requests: Sequence[SampleRequest], weight_version: int) -> list[Trajectory]:
-        """See `Sampler`."""
+        """Return one trajectory per request, in order."""
         lengths = [len(r.prompt_ids) + self._limits.max_new_tokens for r in requests]
-        found: dict[int, Trajectory] = {}
+        trajectories: dict[int, Trajectory] = {}
         for batch in length_batches(lengths, MAX_BATCH_TOKENS):
             chosen = [requests[i] for i in batch]
-            found |= dict(zip(batch, self._sample_batch(chosen, weight_version), strict=True))
-        return [found[i] for i in range(len(requests))]
+            trajectories |= dict(
+                zip(batch, self._sample_batch(chosen, weight_version), strict=True)
+            )
+        return [trajectories[i] for i in range(len(requests))]
 
     def _sample_batch(
         self, requests: Sequence[SampleRequest], weight_version: int
@@ -122,7 +123,7 @@ class TransformersSampler:
 
 
 class _Drawn:
-    """Tokens drawn so far for each row of a batch, and how each ended."""
+    """The sampled tokens of each row of a batch, and how each row ended."""
 
     def __init__(self, tokenizer: Any, stop: Sequence[str], num_rows: int) -> None:
         self._tokenizer, self._stop = tokenizer, stop
@@ -143,9 +144,8 @@ class _Drawn:
 
     def _has_stopped(self, row: int) -> bool:
         longest = max(map(len, self._stop))
-        tail = self._tokenizer.decode(
-            self.ids[row][-4 * longest :]
-        )  # a character takes at most four byte tokens
+        # A character takes at most four byte tokens.
+        tail = self._tokenizer.decode(self.ids[row][-4 * longest :])
         return any(text in tail for text in self._stop)
 
     @property
@@ -154,8 +154,8 @@ class _Drawn:
 
 
 def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """(token, its log-probability) for each row: the inverse of the cumulative distribution at a
-    uniform number.
+    """Return (token, log-probability) for each row, by inverse transform sampling at
+    `uniform_B`.
     """
     logps_BV = (logits_BV.float() / temperature).log_softmax(-1)
     cumulative_BV = logps_BV.double().exp().cumsum(-1)

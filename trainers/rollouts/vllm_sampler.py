@@ -1,5 +1,5 @@
-"""Completions by vLLM, in a process of its own beside each rank, with weights that are handed over
-and verified.
+"""Sampling with vLLM in a separate process next to each rank, with weights that are copied and
+verified.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor
 
 from infra.errors import StageError, UserError
 from trainers.rollouts.sampler import Finish, SampleRequest, SamplingLimits, Trajectory
-from trainers.rollouts.weight_checksum import sum_of_bits
+from trainers.rollouts.weight_checksum import bit_sum
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (shared memory, where the system has it)
 
 
 def check_vllm() -> None:
-    """Raise `UserError` where vLLM is not installed, before a model is loaded."""
+    """Raise `UserError` if vLLM is not installed, before a model is loaded."""
     if importlib.util.find_spec("vllm") is None:
         raise UserError(
             "train.rl.sampler",
@@ -33,7 +33,7 @@ def check_vllm() -> None:
 
 
 class VllmSampler:
-    """See `Sampler`. It holds its own copy of the policy, which `take_weights` renews before each
+    """A sampler with its own copy of the policy, which `take_weights` updates before each
     iteration.
     """
 
@@ -46,7 +46,7 @@ class VllmSampler:
         max_tokens: int,
         memory_share: float,
     ) -> None:
-        _forget_the_ranks()
+        _set_spawn_method()
         from vllm import LLM
 
         self._end_id, self._limits = end_id, limits
@@ -55,19 +55,18 @@ class VllmSampler:
             dtype=dtype,
             max_model_len=max_tokens,
             gpu_memory_utilization=memory_share,
-            # of the distribution that is sampled from, temperature and all
-            logprobs_mode="processed_logprobs",
-            generation_config="vllm",  # no top-k or top-p of the model's own
+            logprobs_mode="processed_logprobs",  # after the temperature, as they are sampled
+            generation_config="vllm",  # ignore the model's own top-k and top-p
             worker_extension_cls="trainers.rollouts.vllm_worker.HeldWeights",
             disable_log_stats=True,
-            enforce_eager=True,  # graphs would hold on to the weights they were captured with
+            enforce_eager=True,  # CUDA graphs would keep using the old weights
             seed=0,
         )
 
     def take_weights(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put the trainer's weights, by their names, in place of the present ones.
+        """Replace the weights by those of the trainer, by name.
 
-        Raises `StageError` where vLLM does not hold the very same bits afterwards.
+        Raises `StageError` if vLLM's weights are not bit-identical afterwards.
         """
         own = _without_copies(tensors)
         with tempfile.TemporaryDirectory(
@@ -76,13 +75,13 @@ class VllmSampler:
             save_file(own, Path(folder) / "model.safetensors", metadata={"format": "pt"})
             held = self._llm.collective_rpc("take_weights", args=(folder,))
         self._llm.reset_prefix_cache()
-        if any(number != sum_of_bits(own) for number in held):
+        if any(number != bit_sum(own) for number in held):
             raise StageError(
-                "train", "vLLM", "it holds other weights than the trainer after an update"
+                "train", "vLLM", "its weights differ from the trainer's after an update"
             )
 
     def sample(self, requests: Sequence[SampleRequest], weight_version: int) -> list[Trajectory]:
-        """See `Sampler`."""
+        """Return one trajectory per request, in order."""
         prompts = [{"prompt_token_ids": list(r.prompt_ids)} for r in requests]
         outputs = self._llm.generate(
             prompts, [self._parameters(r) for r in requests], use_tqdm=False
@@ -107,25 +106,27 @@ class VllmSampler:
             detokenize=bool(limits.stop),
         )
 
-    def _trajectory(self, request: SampleRequest, said: Any, weight_version: int) -> Trajectory:
+    def _trajectory(self, request: SampleRequest, output: Any, weight_version: int) -> Trajectory:
         logps = tuple(
             float(at[token].logprob)
-            for token, at in zip(said.token_ids, said.logprobs, strict=True)
+            for token, at in zip(output.token_ids, output.logprobs, strict=True)
         )
         finish: Finish = "length"
-        if said.finish_reason == "stop":
-            finish = "stop" if isinstance(said.stop_reason, str) else "end"
-        return Trajectory(request.prompt_ids, tuple(said.token_ids), logps, finish, weight_version)
+        if output.finish_reason == "stop":
+            finish = "stop" if isinstance(output.stop_reason, str) else "end"
+        return Trajectory(
+            request.prompt_ids, tuple(output.token_ids), logps, finish, weight_version
+        )
 
 
-def _forget_the_ranks() -> None:
-    """VLLM's process must not take itself for one of the trainer's ranks."""
+def _set_spawn_method() -> None:
+    """Make vLLM start its process by `spawn`, so that it does not inherit the trainer's rank."""
     os.environ["VLLM_WORKER_MULTIPROCESSING_METHOD"] = "spawn"
     os.environ["VLLM_NO_USAGE_STATS"] = "1"
 
 
 def _without_copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each weight once: a tied head is its embedding."""
+    """Return each weight once: a tied head is the same tensor as the embedding."""
     seen: set[int] = set()
     own = {}
     for name, tensor in tensors.items():

@@ -1,8 +1,7 @@
-"""What runs inside vLLM's worker, so that the weights it samples with can be compared with the
-trainer's, bit for bit.
+"""Code that runs in vLLM's worker process and makes its weights comparable with the trainer's.
 
-vLLM imports this module by name in the process that holds its model. Not imported by anything of
-ours.
+vLLM imports this module by name in the process that holds its model. Our own code does not import
+it.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any
 from vllm import _custom_ops
 from vllm.platforms import current_platform
 
-from trainers.rollouts.weight_checksum import sum_of_bits
+from trainers.rollouts.weight_checksum import bit_sum
 
 if current_platform.is_cpu():
     # On a CPU vLLM would keep weights only in oneDNN's own layout, where they cannot be read back.
@@ -26,8 +25,8 @@ class HeldWeights:
     reload_weights: Any
 
     def take_weights(self, folder: str) -> int:
-        """Load the safetensors of a folder in place of the present weights; the sum of bits of what
-        is held then.
+        """Load the safetensors of a folder in place of the current weights; return the checksum of
+        the new ones.
         """
         self.reload_weights(weights_path=folder)
-        return sum_of_bits(dict(self.model_runner.get_model().named_parameters()))
+        return bit_sum(dict(self.model_runner.get_model().named_parameters()))

@@ -1,4 +1,6 @@
-"""A number that says whether two processes hold the same weights, however they lay them out."""
+"""A checksum that tells whether two processes hold the same weights, independent of their
+layout.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,14 @@ import torch
 from torch import Tensor
 
 _WHOLE_NUMBERS = {2: torch.int16, 4: torch.int32}
-"""Integers as wide as a weight of that many bytes."""
+"""Integer dtypes by the number of bytes of a weight."""
 
 
-def sum_of_bits(tensors: Mapping[str, Tensor]) -> int:
-    """The sum of all weights' bit patterns, read as integers, modulo 2^64.
+def bit_sum(tensors: Mapping[str, Tensor]) -> int:
+    """Return the sum of all weights' bit patterns, read as integers, modulo 2^64.
 
-    Weights that are fused, reordered or padded with zeros have the same sum. Any one weight that
-    differs changes it; that several differ and it stays is possible and unlikely.
+    Fusing, reordering and padding with zeros do not change it. Any single different weight changes
+    it; several differences could cancel, which is unlikely.
     """
     total = 0
     for tensor in tensors.values():

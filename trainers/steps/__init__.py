@@ -1,1 +1,1 @@
-"""The kinds of training steps, over the same parts."""
+"""The kinds of training steps."""

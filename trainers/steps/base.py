@@ -1,4 +1,4 @@
-"""What kinds of steps share: their protocol, and a supervised step over a plan of items."""
+"""The interface of training steps, and the base of steps on a fixed plan of items."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from infra.errors import StageError, UserError
 from infra.models.folders import load_tokenizer
 from trainers.batches.packing import Bin, Pack, lay_out, make_pack, plan_steps
 from trainers.batches.rows import Row, RowBuilder
-from trainers.config import Passes, TrainConfig
+from trainers.config import TrainConfig, TrainingSchedule
 from trainers.engine.engine import Engine
-from trainers.engine.guards import check_tokenizer, same_on_all_ranks, warn_once
+from trainers.engine.guards import check_same_weights, check_tokenizer, warn_once
 from trainers.engine.memory import require_memory
-from trainers.models.adapters import adapted
+from trainers.models.adapters import add_adapters
 from trainers.models.kernels import check_kernels, with_kernels
 from trainers.models.modules import PackedModel, check_packing, load_policy, load_scalar
 from trainers.rollouts.rewards import Rewarder
@@ -28,9 +28,7 @@ from trainers.task import Task
 
 @dataclass(frozen=True)
 class StepContext:
-    """What a step is made from. `rewarders` are the sources of rewards outside this process, by
-    name.
-    """
+    """What a step is created from. `rewarders` are reward sources outside this process, by name."""
 
     task: Task
     config: TrainConfig
@@ -39,7 +37,7 @@ class StepContext:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What became of one step, the same on every rank."""
+    """The result of one step, equal on every rank."""
 
     loss: float
     grad_norm: float
@@ -50,24 +48,24 @@ class StepResult:
 
 
 class TrainerStep(Protocol):
-    """Plug-in point: one kind of training step. Every rank makes one and calls the same methods in
-    the same order.
+    """Plug-in point: one kind of training step. Every rank creates one and calls the same methods
+    in the same order.
     """
 
     num_steps: int
     engines: dict[str, Engine]
-    """By name, what a point to resume from has to hold."""
+    """Engines by name; a resume point holds the state of all of them."""
 
     def __init__(self, context: StepContext) -> None: ...
 
     def prepare(self) -> None:
-        """Whatever must be known of the source model before its first update, or before a point is
-        taken up.
-        """
+        """Compute what depends on the source model, before the first update and before resuming."""
         ...
 
     def run(self, number: int) -> StepResult:
-        """Step `number`, from 0 on; a function of the engines' state and the context alone."""
+        """Run step `number`, counted from 0. The result depends only on the engines' state and the
+        context.
+        """
         ...
 
     def export(self, folder: Path) -> None:
@@ -76,8 +74,8 @@ class TrainerStep(Protocol):
 
 
 @dataclass(frozen=True)
-class Item:
-    """Rows that stay together, under the id of the data row that they come from."""
+class TrainingItem:
+    """Rows that stay together in a step, with the id of their data row."""
 
     item_id: str
     rows: tuple[Row, ...]
@@ -87,7 +85,9 @@ class Item:
 
 
 def learning_rate_at(step: int, num_steps: int, peak: float, warmup_share: float) -> float:
-    """Linear warm-up to `peak`, then linear decay to a tenth of it at the last step."""
+    """Return the learning rate of a step: linear warm-up to `peak`, then linear decay to a tenth of
+    it.
+    """
     warmup = max(1, round(warmup_share * num_steps))
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -96,7 +96,9 @@ def learning_rate_at(step: int, num_steps: int, peak: float, warmup_share: float
 
 
 def build_engine(folder: Path, config: TrainConfig, scalar_seed: int | None = None) -> Engine:
-    """An engine on a folder's language model, or, with a seed for a new head, on its scalar model."""
+    """Return an engine for a folder's language model, or with `scalar_seed` for its scalar
+    model.
+    """
     check_kernels(config)
     require_memory(folder, config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -108,40 +110,39 @@ def build_engine(folder: Path, config: TrainConfig, scalar_seed: int | None = No
     module.model = with_kernels(module.model, config)
     module.to(device)
     check_packing(module)
-    same_on_all_ranks(module)
-    module.model = adapted(module.model, config.lora_rank, has_head=scalar_seed is not None)
+    check_same_weights(module)
+    module.model = add_adapters(module.model, config.lora_rank, has_head=scalar_seed is not None)
     return Engine(module, config)
 
 
-class Supervised:
-    """A step over items that are known before it starts: a plan of optimiser steps, each over
-    packs.
+class SupervisedStep:
+    """A step on known items: a plan of optimiser steps, each on packs.
 
-    A kind says what module it trains, which rows an item has, what the loss of a pack is and what
-    it is divided by.
+    A subclass defines the model, the rows of an item, the loss of a pack, and the divisor of the
+    loss.
     """
 
     num_steps: int
     engines: dict[str, Engine]
     section: ClassVar[str]
-    """The part of `[train]` that holds the kind's learning rate and epochs."""
+    """The section of `[train]` with the learning rate and epochs of this kind."""
     sums: ClassVar[tuple[str, ...]] = ()
-    """Names of what `loss` sums besides the loss; reported divided by the count."""
+    """Names of the further sums that `loss` returns; they are reported divided by the count."""
 
     def __init__(self, context: StepContext) -> None:
         self.context = context
         self.task, self.config = context.task, context.config
-        self.passes: Passes = getattr(self.config, self.section)
+        self.schedule: TrainingSchedule = getattr(self.config, self.section)
         source = Path(self.task.source)
         self.tokenizer = load_tokenizer(source, "train")
         check_tokenizer(self.tokenizer, source)
         self.builder = RowBuilder(self.tokenizer, self.config.max_tokens)
         self.data = self.task.rows()
-        self.items = self._readable()
+        self.items = self._make_items()
         self.lengths = [len(item) for item in self.items]
         self.plan = [
             step
-            for epoch in range(self.passes.epochs)
+            for epoch in range(self.schedule.epochs)
             for step in plan_steps(
                 self.lengths,
                 self.config.batch_tokens,
@@ -154,39 +155,35 @@ class Supervised:
         self.engine = self.build()
         self.engines = {"model": self.engine}
 
-    # What a kind says.
-
     def build(self) -> Engine:
-        """The engine to train."""
+        """Return the engine to train."""
         return build_engine(Path(self.task.source), self.config)
 
-    def rows_of(self, data: Mapping[str, Any]) -> list[Row]:
-        """The rows of one item."""
+    def make_rows(self, data: Mapping[str, Any]) -> list[Row]:
+        """Return the rows of one item."""
         raise NotImplementedError
 
     def count(self, items: Bin) -> float:
-        """What the loss of these items is divided by."""
+        """Return the divisor of the loss of these items."""
         return float(len(items))
 
     def loss(self, pack: Pack, items: Bin) -> tuple[Tensor, Sequence[Tensor]]:
-        """(the sum of the losses of these items, what is summed besides)."""
+        """Return (the sum of these items' losses, further sums)."""
         raise NotImplementedError
 
     def begin(self, number: int) -> None:
-        """Before the first pack of a step."""
+        """Called before the first pack of a step."""
 
     def prepare(self) -> None:
-        """See `TrainerStep`: nothing."""
+        """Do nothing."""
 
-    # What is the same for all.
-
-    def _readable(self) -> list[Item]:
-        """The data as items; rows without a trained token are named and left out."""
+    def _make_items(self) -> list[TrainingItem]:
+        """Return the data as items. Rows without a trained token are reported and left out."""
         items, kept, empty, cut = [], [], [], 0
         for data in self.data:
-            rows = tuple(self.rows_of(data))
+            rows = tuple(self.make_rows(data))
             if rows and all(row.num_trained for row in rows):
-                items.append(Item(str(data["id"]), rows))
+                items.append(TrainingItem(str(data["id"]), rows))
                 kept.append(data)
                 cut += any(row.is_cut for row in rows)
             else:
@@ -194,41 +191,43 @@ class Supervised:
         self.data = kept
         if empty:
             warn_once(
-                f"{self.task.kind}: {len(empty)} rows have no token to train and are left out (the first: {empty[0]})"
+                f"{self.task.kind}: {len(empty)} rows have no token to train"
+                f" and are left out (the first: {empty[0]})"
             )
         if cut:
             warn_once(
-                f"{self.task.kind}: {cut} of {len(items)} rows are longer than train.max_tokens and lost their end"
+                f"{self.task.kind}: {cut} of {len(items)} rows are longer than train.max_tokens"
+                " and are cut at the end"
             )
         if len(items) < self.config.min_items:
             raise UserError(
                 "train.num_workers",
                 self.config.min_items,
                 f"{self.task.kind} has {len(items)} rows to train, and each worker needs one.",
-                "Set it lower, or crawl more.",
+                "Lower it, or crawl more.",
             )
         return items
 
     def packs(self, number: int) -> list[tuple[Pack, Bin]]:
-        """The rank's packs of a step, on its device, with the items in each."""
+        """Return the rank's packs of a step, on its device, with the items in each."""
         return [(self.pack(items), items) for items in self.bins(number)]
 
     def bins(self, number: int) -> list[Bin]:
-        """The items of each of the rank's packs of a step."""
+        """Return the items of each of the rank's packs of a step."""
         ranks = lay_out(
             self.plan[number], self.lengths, self.config.pack_tokens, self.engine.world_size
         )
         return ranks[self.engine.rank]
 
     def pack(self, items: Bin) -> Pack:
-        """Items as a pack on this rank's device."""
+        """Return items as a pack on this rank's device."""
         return make_pack([row for i in items for row in self.items[i].rows]).to(self.engine.device)
 
     def run(self, number: int) -> StepResult:
-        """See `TrainerStep`."""
+        """Run one optimiser step."""
         step = self.plan[number]
         rate = learning_rate_at(
-            number, self.num_steps, self.passes.learning_rate, self.config.warmup_share
+            number, self.num_steps, self.schedule.learning_rate, self.config.warmup_share
         )
         count = self.count(step)
         self.begin(number)
@@ -251,12 +250,12 @@ class Supervised:
         )
 
     def export(self, folder: Path) -> None:
-        """See `TrainerStep`."""
+        """Write the trained model."""
         self.engine.export(folder, self.tokenizer)
 
 
 def require_finite(task: Task, number: int, value: float) -> None:
-    """Raise `StageError` for a loss or norm that is none."""
+    """Raise `StageError` for a loss or norm that is not finite."""
     if not math.isfinite(value):
         raise StageError(
             "train", f"{task.kind} step {number}", f"the loss or the gradient norm is {value}"

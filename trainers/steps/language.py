@@ -1,5 +1,5 @@
-"""Pretraining on passages and supervised fine-tuning on demonstrations: negative log-likelihood of
-trained tokens.
+"""Pretraining on passages and supervised fine-tuning on demonstrations (negative log-
+likelihood).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing_extensions import override
 
 from trainers.batches.packing import Bin, Pack
 from trainers.batches.rows import Row, RowBuilder
-from trainers.steps.base import Supervised
+from trainers.steps.base import SupervisedStep
 
 
-def language_row(builder: RowBuilder, data: Mapping[str, Any]) -> Row:
-    """A conversation, a demonstration, or where there is no prompt a passage."""
+def make_language_row(builder: RowBuilder, data: Mapping[str, Any]) -> Row:
+    """Return a conversation, a demonstration, or (without a prompt) a passage as a row."""
     if data.get("messages"):
         return builder.conversation(data["messages"])
     if data.get("prompt"):
@@ -24,14 +24,14 @@ def language_row(builder: RowBuilder, data: Mapping[str, Any]) -> Row:
     return builder.passage(data["completion"])
 
 
-class SupervisedFineTuning(Supervised):
-    """Negative log-likelihood of completions and their ends, prompts being context alone."""
+class SupervisedFineTuning(SupervisedStep):
+    """Negative log-likelihood of completions and their end tokens; prompts are only context."""
 
     section = "sft"
 
     @override
-    def rows_of(self, data: Mapping[str, Any]) -> list[Row]:
-        return [language_row(self.builder, data)]
+    def make_rows(self, data: Mapping[str, Any]) -> list[Row]:
+        return [make_language_row(self.builder, data)]
 
     @override
     def count(self, items: Bin) -> float:
@@ -43,6 +43,6 @@ class SupervisedFineTuning(Supervised):
 
 
 class Pretraining(SupervisedFineTuning):
-    """The same loss on passages, with a learning rate and epochs of its own."""
+    """The same loss on passages, with its own learning rate and epochs."""
 
     section = "pretrain"

@@ -1,10 +1,10 @@
-"""What an iteration of policy gradients is watched by: sums over ranks, the numbers they come to,
-and alarms.
-"""
+"""Metrics of an iteration of policy gradients: sums over ranks, the means from them, and limits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -16,19 +16,37 @@ from trainers.task import Task
 
 
 @dataclass
-class Sums:
+class IterationSums:
     """Sums over this rank's tokens in one iteration, by name."""
 
     values: dict[str, float] = field(default_factory=dict)
 
     def add(self, **numbers: float | Tensor) -> None:
-        """Add to sums."""
+        """Add numbers to sums."""
         for name, number in numbers.items():
             self.values[name] = self.values.get(name, 0.0) + float(number)
 
 
-def note_rollouts(rollouts: Sequence[Rollout], sums: Sums) -> None:
-    """Add what this rank's completions come to."""
+class PhaseTimer:
+    """Seconds of each phase of an iteration, by name; phases may be nested."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def reset(self) -> None:
+        """Forget all seconds."""
+        self.seconds = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time of the block to a phase."""
+        started = time.monotonic()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+def add_rollouts(rollouts: Sequence[Rollout], sums: IterationSums) -> None:
+    """Add this rank's rollouts to the sums."""
     used = [r for r in rollouts if r.is_used]
     sums.add(
         completions=len(rollouts),
@@ -43,7 +61,7 @@ def note_rollouts(rollouts: Sequence[Rollout], sums: Sums) -> None:
 
 
 def iteration_metrics(total: Mapping[str, float], num_updates: int) -> dict[str, float]:
-    """Means from sums over all ranks: per completion, per token, or per ratio."""
+    """Return means from sums over all ranks: per completion, per token, or per ratio."""
     completions, ratios = total["completions"], max(total["ratios"], 1)
     metrics = {
         "reward": total["reward"] / max(total["used"], 1),
@@ -62,24 +80,16 @@ def iteration_metrics(total: Mapping[str, float], num_updates: int) -> dict[str,
 
 
 def raise_alarm(task: Task, number: int, metrics: Mapping[str, float], rl: RlConfig) -> None:
-    """Raise `StageError` for a policy that has gone astray, before it reaches the gate."""
-    limits = {
-        "kl": (metrics["kl"] > rl.max_kl, f"above train.rl.max_kl = {rl.max_kl:g}"),
-        "entropy": (
-            metrics["entropy"] < rl.min_entropy,
-            f"below train.rl.min_entropy = {rl.min_entropy:g}",
-        ),
-        "clipped": (
-            metrics["clipped"] > rl.max_clipped,
-            f"above train.rl.max_clipped = {rl.max_clipped:g}",
-        ),
-        "length": (
-            metrics["length"] < rl.min_length,
-            f"below train.rl.min_length = {rl.min_length:g}",
-        ),
-    }
-    for name, (is_wrong, words) in limits.items():
-        if is_wrong:
-            raise StageError(
-                "train", f"{task.kind} step {number}", f"{name} {metrics[name]:.3g} is {words}"
-            )
+    """Raise `StageError` if a metric exceeds a limit of `train.rl`."""
+    upper, lower = "above", "below"
+    limits = (
+        ("kl", upper, "max_kl", rl.max_kl),
+        ("entropy", lower, "min_entropy", rl.min_entropy),
+        ("clipped", upper, "max_clipped", rl.max_clipped),
+        ("length", lower, "min_length", rl.min_length),
+    )
+    for name, side, key, limit in limits:
+        value = metrics[name]
+        if value > limit if side == upper else value < limit:
+            problem = f"{name} {value:.3g} is {side} train.rl.{key} = {limit:g}"
+            raise StageError("train", f"{task.kind} step {number}", problem)

@@ -1,4 +1,4 @@
-"""Learning from preferences without a reward model: DPO, IPO and their smoothed kin, and KTO."""
+"""Preference learning without a reward model: DPO, IPO, their smoothed variants, and KTO."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing_extensions import override
 from infra.errors import StageError
 from trainers.batches.packing import Bin, Pack, make_pack
 from trainers.batches.rows import Row
-from trainers.engine.guards import SAME
+from trainers.engine.guards import LOGP_TOLERANCE
 from trainers.models.logprobs import TokenLogps
 from trainers.models.modules import Policy, load_policy
 from trainers.objectives.losses import dpo_loss, kto_loss, row_sums
-from trainers.steps.base import StepContext, Supervised
+from trainers.steps.base import StepContext, SupervisedStep
 
 
-class ReferencedStep(Supervised):
-    """A step whose loss compares the policy with a reference, whose log-probabilities are taken
-    first.
+class ReferenceStep(SupervisedStep):
+    """A step whose loss compares the policy with a reference model.
 
-    They are taken in the very packs that will be trained, so that a policy that is its own
-    reference agrees with it to the last bit before the first update, in bfloat16 too.
+    The reference's log-probabilities are computed first, in the same packs that will be trained. So
+    a policy that is its own reference agrees with it exactly before the first update, in bfloat16
+    too.
     """
 
     def __init__(self, context: StepContext) -> None:
@@ -50,53 +50,49 @@ class ReferencedStep(Supervised):
         )
 
     def take_references(self, model: Callable[[Pack], TokenLogps]) -> None:
-        """Log-probabilities by the reference of every row in every pack that this rank will train."""
+        """Compute the reference's log-probabilities of every row in every pack of this rank."""
         for number in range(self.num_steps):
             for items in self.bins(number):
                 pack = self.pack(items)
                 self._references[items] = self.ratios(model(pack), pack)
 
-    def ratios(self, said: TokenLogps, pack: Pack) -> Tensor:
-        """Log-probability of each row, [B]."""
-        return row_sums(said.logps_N, pack.trained_counts)
+    def ratios(self, logps: TokenLogps, pack: Pack) -> Tensor:
+        """Return the log-probability of each row, [B]."""
+        return row_sums(logps.logps_N, pack.trained_counts)
 
     def log_ratios(self, pack: Pack, items: Bin) -> Tensor:
-        """Log-ratio of policy and reference for each row, [B]; one forward pass.
+        """Return the log-ratio of policy and reference for each row, [B].
 
-        A module that is used twice in one backward pass has lost gradients under ZeRO-2. Raises
-        `StageError` where a policy that is its own reference differs from it before the first
-        update: DPO must start at ln 2.
+        It is one forward pass, because using a module twice in one backward pass loses gradients
+        under ZeRO-2. Raises `StageError` if a policy that is its own reference differs from it
+        before the first update: DPO must start at ln 2.
         """
         ratios_B = self.ratios(self.engine(pack), pack) - self._references[items]
-        apart = float(ratios_B.detach().abs().max())
-        if (
-            self._is_untouched
-            and self.task.is_own_reference
-            and apart > SAME * max(pack.trained_counts)
-        ):
-            where = f"{self.task.kind} step 0"
-            raise StageError(
-                "train", where, f"the policy differs from itself by {apart:.2g} nats a completion"
-            )
+        if self._is_untouched and self.task.is_own_reference:
+            apart = float(ratios_B.detach().abs().max())
+            if apart > LOGP_TOLERANCE * max(pack.trained_counts):
+                where = f"{self.task.kind} step 0"
+                problem = f"the policy differs from itself by {apart:.2g} nats per completion"
+                raise StageError("train", where, problem)
         return ratios_B
 
 
-class DirectPreferenceOptimisation(ReferencedStep):
+class DirectPreferenceOptimisation(ReferenceStep):
     """DPO and IPO against a named reference."""
 
     section = "dpo"
     sums = ("accuracy", "margin")
 
     @override
-    def rows_of(self, data: Mapping[str, Any]) -> list[Row]:
+    def make_rows(self, data: Mapping[str, Any]) -> list[Row]:
         return [
             self.builder.demonstration(data["prompt"], data[side])
             for side in ("chosen", "rejected")
         ]
 
     @override
-    def ratios(self, said: TokenLogps, pack: Pack) -> Tensor:
-        sums_B = super().ratios(said, pack)
+    def ratios(self, logps: TokenLogps, pack: Pack) -> Tensor:
+        sums_B = super().ratios(logps, pack)
         if self.config.dpo.loss != "ipo":
             return sums_B
         return sums_B / torch.tensor(pack.trained_counts, device=sums_B.device)
@@ -117,11 +113,11 @@ class DirectPreferenceOptimisation(ReferencedStep):
         return loss, (accuracy, config.beta * margin_P.sum())
 
 
-class KahnemanTverskyOptimisation(ReferencedStep):
-    """KTO: rows are desirable or not, measured from the policy's distance to the reference.
+class KahnemanTverskyOptimisation(ReferenceStep):
+    """KTO: desirable and undesirable rows, relative to the policy's distance from the reference.
 
-    The distance is estimated on prompts with the completion of the next row of the step, once a
-    step and over all ranks, by the policy before the step's update.
+    The distance is estimated once per step and over all ranks, before the update, on prompts with
+    the completion of the step's next row.
     """
 
     section = "kto"
@@ -133,7 +129,7 @@ class KahnemanTverskyOptimisation(ReferencedStep):
         self._mismatched: dict[int, list[tuple[list[Row], Tensor]]] = {}
 
     @override
-    def rows_of(self, data: Mapping[str, Any]) -> list[Row]:
+    def make_rows(self, data: Mapping[str, Any]) -> list[Row]:
         return [self.builder.demonstration(data["prompt"], data["completion"])]
 
     @override
@@ -146,7 +142,7 @@ class KahnemanTverskyOptimisation(ReferencedStep):
                 self._mismatched[number].append((rows, self.ratios(model(pack), pack)))
 
     def _mismatched_rows(self, number: int) -> Iterator[list[Row]]:
-        """For each of the rank's packs of a step its prompts, each with the completion of the
+        """Yield for each of the rank's packs of a step its prompts, each with the completion of the
         step's next row.
         """
         step = self.plan[number]

@@ -1,4 +1,4 @@
-"""The reward model: Bradley-Terry on rankings, a scalar head on the last real token."""
+"""Reward modelling: Bradley-Terry on rankings, with a scalar head on each row's last token."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from trainers.batches.packing import Bin, Pack
 from trainers.batches.rows import Row
 from trainers.engine.engine import Engine
 from trainers.objectives.losses import reward_loss
-from trainers.steps.base import Supervised, build_engine
+from trainers.steps.base import SupervisedStep, build_engine
 
 
-class RewardModelling(Supervised):
-    """All pairs of a prompt's ranking in one item, whose losses share a weight of 1 (Ouyang et al.
-    2022).
+class RewardModelling(SupervisedStep):
+    """Training of a reward model. All pairs of a prompt are one item and share a weight of 1
+    (Ouyang et al. 2022).
     """
 
     section = "reward_model"
@@ -30,7 +30,7 @@ class RewardModelling(Supervised):
         return build_engine(Path(self.task.source), self.config, scalar_seed=self.task.seed)
 
     @override
-    def rows_of(self, data: Mapping[str, Any]) -> list[Row]:
+    def make_rows(self, data: Mapping[str, Any]) -> list[Row]:
         if not data["pairs"]:
             return []
         return [self.builder.demonstration(data["prompt"], text) for text in data["completions"]]

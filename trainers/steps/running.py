@@ -1,4 +1,4 @@
-"""Running a task: from its source, or from where it was stopped, to its target."""
+"""Runs a task from its source, or from a resume point, to its target."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch.distributed as dist
 from infra.plugins import find_class
 from infra.records import TrainStep
 from trainers.config import RL_KINDS
-from trainers.engine.resume_points import Point, latest_point, write_point
+from trainers.engine.resume_points import ResumePoint, latest_resume_point, write_resume_point
 from trainers.steps.base import MakeStep, StepContext, TrainerStep
 from trainers.steps.language import Pretraining, SupervisedFineTuning
 from trainers.steps.policy_gradient import PolicyGradient
@@ -22,7 +22,7 @@ from trainers.steps.ranking import RewardModelling
 from trainers.task import Task
 
 Report = Callable[[TrainStep, int], None]
-"""Told of each step, and of how many there are."""
+"""Called with each step and the total number of steps."""
 
 KINDS: dict[str, MakeStep] = {
     "pretrain": Pretraining,
@@ -35,20 +35,22 @@ KINDS: dict[str, MakeStep] = {
 
 
 def step_kind(name: str) -> MakeStep:
-    """A built-in kind, or the class that `module:Class` names."""
+    """Return a built-in kind, or the class named by `module:Class`. Raises `UserError` if it cannot
+    be imported.
+    """
     if name in KINDS:
         return KINDS[name]
     module, _, attribute = name.partition(":")
-    found: MakeStep = find_class(
+    kind: MakeStep = find_class(
         module, attribute, "train.steps", name, "cannot be imported", "Write it as module:Class."
     )
-    return found
+    return kind
 
 
 def run_task(context: StepContext, report: Report, stop_before: int | None = None) -> None:
-    """Train one step kind from `task.source` into `task.target`; every rank calls it.
+    """Train one step kind from `task.source` to `task.target`; every rank calls it.
 
-    With `stop_before` it ends before that step and exports nothing.
+    With `stop_before`, it ends before that step and exports nothing.
     """
     task, config = context.task, context.config
     step = step_kind(task.kind)(context)
@@ -58,12 +60,10 @@ def run_task(context: StepContext, report: Report, stop_before: int | None = Non
         start = resume(step, context)
         for number in range(start, step.num_steps if stop_before is None else stop_before):
             report(_timed(step, number, context), step.num_steps)
-            if (
-                config.save_steps
-                and (number + 1) % config.save_steps == 0
-                and number + 1 < step.num_steps
-            ):
-                save(step, context, number + 1)
+            num_done = number + 1
+            is_due = config.save_steps and num_done % config.save_steps == 0
+            if is_due and num_done < step.num_steps:
+                save(step, context, num_done)
         if stop_before is None:
             step.export(Path(task.target))
     finally:
@@ -74,10 +74,10 @@ def run_task(context: StepContext, report: Report, stop_before: int | None = Non
 
 
 def _write_facts(step: TrainerStep, task: Task) -> None:
-    """Note what the engines really run with beside the data."""
+    """Write the engines' actual settings next to the data."""
     facts = {name: engine.facts for name, engine in step.engines.items()}
     if dist.get_rank() == 0:
-        task.beside("engine.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
+        task.sibling_path("engine.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
 
 
 def _timed(step: TrainerStep, number: int, context: StepContext) -> TrainStep:
@@ -104,22 +104,24 @@ def _timed(step: TrainerStep, number: int, context: StepContext) -> TrainStep:
 
 
 def save(step: TrainerStep, context: StepContext, num_steps: int) -> None:
-    """Write a point to resume from."""
+    """Write a resume point."""
     parts = {name: engine.state() for name, engine in step.engines.items()}
     task = context.task
-    write_point(task.points_folder(), num_steps, task.digest, parts, first=dist.get_rank() == 0)
+    write_resume_point(
+        task.points_folder(), num_steps, task.digest, parts, first=dist.get_rank() == 0
+    )
     dist.barrier()
 
 
 def resume(step: TrainerStep, context: StepContext) -> int:
-    """Take up the last good point of this task; the number of steps that are done."""
+    """Load the last valid resume point of this task; return the number of finished steps."""
     engine = next(iter(step.engines.values()))
     task = context.task
-    found = latest_point(task.points_folder(), task.digest) if engine.rank == 0 else None
-    place = engine.broadcast((found.num_steps, str(found.folder)) if found else None)
-    if place is None:
+    latest = latest_resume_point(task.points_folder(), task.digest) if engine.rank == 0 else None
+    facts = engine.broadcast((latest.num_steps, str(latest.folder)) if latest else None)
+    if facts is None:
         return 0
-    point = Point(place[0], Path(place[1]))
-    for name, one in step.engines.items():
-        one.load_state(point.load(name))
+    point = ResumePoint(facts[0], Path(facts[1]))
+    for name, own in step.engines.items():
+        own.load_state(point.load(name))
     return point.num_steps

@@ -25,7 +25,7 @@ from judges.making.demonstrations.instructions import (
 from judges.verifying.checks import is_quoted_in, normalised_answer
 
 SPANS_PER_PASSAGE = 2
-SHORT_ANSWER_TOKENS = 12
+SPAN_ANSWER_TOKENS = 12
 _EXAMPLES = (
     (
         "The tower was finished in 1889 and is 330 metres tall.",
@@ -115,7 +115,7 @@ def write_extractive(
         if (question := read_span_question(text, passage.completion, span)) is not None
     ]
     answers = judge.complete(
-        [answer_request(p.completion, q) for p, _, q in asked], SHORT_ANSWER_TOKENS, 0.0, seed
+        [answer_request(p.completion, q) for p, _, q in asked], SPAN_ANSWER_TOKENS, 0.0, seed
     )
     return [
         _sample(passage, span, question, generation)

@@ -18,10 +18,10 @@ _PROMPTS_FORM = (
 
 
 def read_prompts(path: Path, generation: int) -> list[Sample]:
-    """The prompts of a JSON lines file: prompt, check, and an answer if the check needs one.
+    """Return the prompts of a JSON lines file with prompt, check, and an answer if the check needs
+    one.
 
-    Raises:
-        UserError: with the line that is not valid.
+    Raises `UserError` with the line that is not valid.
     """
     lines = read_json_lines(path, _PROMPTS_KEY, _PROMPTS_FORM)
     return [
@@ -48,7 +48,7 @@ def _sample(row: dict[str, Any], generation: int) -> Sample:
 
 
 def _checked_row(row: Any, where: str) -> dict[str, Any]:
-    """The row, if its prompt and its check are strings. Raises `UserError`."""
+    """Return the row if its prompt and check are strings. Raises `UserError`."""
     if not isinstance(row, dict) or not all(
         isinstance(row.get(key), str) for key in ("prompt", "check")
     ):

@@ -9,8 +9,6 @@ from scipy.stats import rankdata
 from infra.models.text_size import estimated_tokens
 from infra.records import Document, Judgment, Sample, content_key, unit_hash
 
-CHARS_PER_TOKEN = 3.2
-"""ProbeOutcome with SmolLM2's tokenizer on reference pages with code; used for budgets only."""
 MIN_PASSAGE_CHARS = 120
 
 

@@ -167,8 +167,8 @@ def distil(context: LabelingContext) -> None:
     )
     if not head.admitted:
         warn(
-            f"a head on the encoder does NOT predict the labeler's ranks (correlation {correlation},"
-            f" by length {head.by_length:.2f}); it is not used"
+            "a head on the encoder does NOT predict the labeler's ranks"
+            f" (correlation {correlation}, by length {head.by_length:.2f}); it is not used"
         )
         return
     note(

@@ -292,7 +292,8 @@ def test_a_text_that_carries_its_own_mark_is_not_shown(monkeypatch: pytest.Monke
 def test_a_rubric_of_ones_own_is_a_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(
-        'id = "mine"\nversion = 1\nsubject = "passage"\nprobes = ["boilerplate"]\ntemplate = "{text} {question}"\n'
+        'id = "mine"\nversion = 1\nsubject = "passage"\nprobes = ["boilerplate"]\n'
+        'template = "{text} {question}"\n'
         '[[criteria]]\nquestion = "Good?"\nlabels = ["5", "4", "3", "2", "1"]\n'
     )
     local = LocalJudge("tiny:llama")

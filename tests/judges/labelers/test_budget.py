@@ -1,5 +1,6 @@
-"""What labels may cost: nothing is asked past the limit, and the estimate_costs is no less than what is
-spent."""
+"""The token budget of labels: nothing is asked above the limit, and the estimate is an upper
+bound.
+"""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def test_small_batches_are_checked_now_and_then_and_unmeasured_rubrics_never() -
     judge = WatchedJudge(labeler, {RUBRIC.id: {KNOWN_ANSWER: 1.0}})
     for n in range(ITEMS_PER_CHECK):
         judge.score(RUBRIC, "scripted", batch(n, size=1))
-    assert labeler.asked == ITEMS_PER_CHECK + 8, "eight riders in sixteen subjects"
+    assert labeler.asked == ITEMS_PER_CHECK + 8, "eight sentinel subjects with sixteen subjects"
     judge.score(load_rubric("correctness"), "scripted", batch(99))
     assert labeler.asked == 2 * ITEMS_PER_CHECK + 8
 

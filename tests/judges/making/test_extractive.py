@@ -25,7 +25,10 @@ from judges.making.demonstrations.extractive import (
 from judges.making.demonstrations.prompts import read_prompts
 from tests.judges.making.test_samples import sample
 
-PASSAGE = "The bridge was opened by Queen Elizabeth in 1973 and carries 40 trains a day through join_paths()."
+PASSAGE = (
+    "The bridge was opened by Queen Elizabeth in 1973"
+    " and carries 40 trains a day through join_paths()."
+)
 
 
 class Writer(ScriptedJudge):
@@ -99,7 +102,8 @@ def test_a_question_that_gives_its_answer_away_is_none() -> None:
 def test_prompts_of_ones_own_are_read_with_their_checks(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_text(
-        '{"prompt": "What is 6 * 7?", "check": "math", "answer": 42}\n\n{"prompt": "JSON!", "check": "json:{}"}\n'
+        '{"prompt": "What is 6 * 7?", "check": "math", "answer": 42}\n\n'
+        '{"prompt": "JSON!", "check": "json:{}"}\n'
     )
     first, second = read_prompts(path, 3)
     assert (first.prompt, first.completion, first.check, first.kind) == (

@@ -1,4 +1,4 @@
-"""A head distilled from a labeler: what it learns, when it is not used, and how its drift is seen."""
+"""A head distilled from a labeler: what it learns, when it is not used, and its drift."""
 
 from __future__ import annotations
 

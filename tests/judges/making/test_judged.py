@@ -1,4 +1,4 @@
-"""From completions to preferences: contests within a budget, strengths, and which side is chosen."""
+"""From completions to preferences: contests within a budget, strengths, and the chosen side."""
 
 from __future__ import annotations
 

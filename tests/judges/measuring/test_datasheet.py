@@ -224,7 +224,7 @@ def test_errors_of_probabilities_by_hand() -> None:
     ) == pytest.approx(0.5, abs=0.11)
 
 
-# Verdicts that five models of 2023 gave to LLMBar (Zeng et al. 2023), in both shown_orders.
+# Verdicts that five models of 2023 gave to LLMBar (Zeng et al. 2023), in both orders.
 
 SETS = (
     "Natural",

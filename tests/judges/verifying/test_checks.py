@@ -136,7 +136,10 @@ def test_a_number_is_read_back(value: Fraction) -> None:
 
 
 def test_equations_of_a_page_are_found_and_executed() -> None:
-    text = "We have 12 * 4 = 48, and (3 + 4) × 2 = 15. In version 3.1 x=4, 10/4 = 2.5; a7 + 1 = 8; 22/7 = 3.14."
+    text = (
+        "We have 12 * 4 = 48, and (3 + 4) × 2 = 15."
+        " In version 3.1 x=4, 10/4 = 2.5; a7 + 1 = 8; 22/7 = 3.14."
+    )
     found = find_equations(text)
     assert [(e.expression, e.stated) for e in found] == [
         ("12 * 4", "48"),

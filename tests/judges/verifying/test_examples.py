@@ -69,7 +69,10 @@ def test_right_wrong_and_unverifiable_are_told_apart(sandbox: Sandbox) -> None:
 
 
 def test_expected_exceptions_are_right(sandbox: Sandbox) -> None:
-    text = ">>> 1 / 0\nTraceback (most recent call last):\n    ...\nZeroDivisionError: division by zero\n"
+    text = (
+        ">>> 1 / 0\nTraceback (most recent call last):\n    ...\n"
+        "ZeroDivisionError: division by zero\n"
+    )
     assert labels(text, sandbox) == ["right"]
     assert labels(">>> 1 / 0\n7\n", sandbox) == ["wrong"]
 

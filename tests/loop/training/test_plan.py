@@ -17,7 +17,7 @@ from loop.data.curriculum import Curriculum
 from loop.recipe.recipe import Recipe, load_recipe
 from loop.training.plan import TrainingFolders, training_tasks, usable_steps
 from loop.training.rewarders import make_rewarder, own_rewarder, reward_names
-from trainers.rollouts.rewards import Attempted
+from trainers.rollouts.rewards import RewardRequest
 from trainers.task import read_rows
 
 
@@ -120,10 +120,10 @@ def test_a_labeler_that_was_not_admitted_rewards_nobody(
 def test_a_verifier_rewards_what_it_finds_right(store: Store) -> None:
     verifier = make_rewarder("verifier", store, recipe(), {"verifier": VerifierWorker()})
     attempts = [
-        Attempted("what is 2+2?", "4", "output", "4"),
-        Attempted("what is 2+2?", "5", "output", "4"),
-        Attempted("sum?", "so it is 12", "math", "12"),
-        Attempted("who?", "nobody"),
+        RewardRequest("what is 2+2?", "4", "output", "4"),
+        RewardRequest("what is 2+2?", "5", "output", "4"),
+        RewardRequest("sum?", "so it is 12", "math", "12"),
+        RewardRequest("who?", "nobody"),
     ]
     assert verifier.rewards(attempts) == [1.0, 0.0, 1.0, None]
 
@@ -135,7 +135,7 @@ def test_an_admitted_labeler_rewards_by_its_values(store: Store) -> None:
         [], [Admission("a", "scripted", "relevance", "scripted", True, "")]
     )
     found = make_rewarder("judge", store, one, {"judge": worker}).rewards(
-        [Attempted("q", "one"), Attempted("q", "two")]
+        [RewardRequest("q", "one"), RewardRequest("q", "two")]
     )
     assert len(found) == 2
     assert all(value is not None and 0 <= value <= 1 for value in found)
@@ -145,6 +145,6 @@ def test_rewards_of_ones_own(store: Store) -> None:
     name = "tests.trainers.rewarders:Letters"
     one = recipe(f'train.rl.rewards={{"{name}" = 1.0}}')
     assert reward_names(one.train) == [name]
-    assert make_rewarder(name, store, one, {}).rewards([Attempted("p", "abcdefgh")]) == [1.0]
+    assert make_rewarder(name, store, one, {}).rewards([RewardRequest("p", "abcdefgh")]) == [1.0]
     with pytest.raises(UserError, match="no such source of rewards"):
         own_rewarder("nowhere:Nothing")

@@ -106,7 +106,7 @@ def test_a_tokenizer_of_another_model_is_named(tiny_folder: Path) -> None:
     tokenizer = load_tokenizer(tiny_folder)
     check_tokenizer(tokenizer, tiny_folder)
     tokenizer.add_tokens(["<|more|>"])
-    with pytest.raises(UserError, match="the tokenizer knows 260 tokens and the model 259"):
+    with pytest.raises(UserError, match="the tokenizer has 260 tokens and the model only 259"):
         check_tokenizer(tokenizer, tiny_folder)
 
 
@@ -120,7 +120,7 @@ def test_a_template_that_drops_the_start_token_is_named(
         single="<|end|> $A", special_tokens=[("<|end|>", tokenizer.bos_token_id)]
     )
     check_tokenizer(tokenizer, tiny_folder)
-    assert "drops '<|end|>'" in capsys.readouterr().out
+    assert "omits the start token '<|end|>'" in capsys.readouterr().out
     tokenizer.chat_template = "<|end|>" + tokenizer.chat_template
     check_tokenizer(tokenizer, tiny_folder)
     assert not capsys.readouterr().out

@@ -44,7 +44,7 @@ CASES = {
 }
 
 
-def rows_of(tokenizer: Any) -> list[Row]:
+def make_rows(tokenizer: Any) -> list[Row]:
     builder = RowBuilder(tokenizer, 128)
     return [
         builder.demonstration(r["prompt"], r["completion"])
@@ -59,7 +59,7 @@ def plain_torch(folder: Path, seed: int = 3) -> tuple[list[float], list[float], 
     batch's tokens."""
     config = TrainConfig(**COMMON)
     model, tokenizer = load_model(folder), load_tokenizer(folder)
-    rows = rows_of(tokenizer)
+    rows = make_rows(tokenizer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=config.weight_decay)
     plan = plan_steps([len(r) for r in rows], config.batch_tokens, 2, seed)
     model.train()

@@ -12,7 +12,7 @@ from infra.models.folders import load_model
 from tests.trainers.rewarders import Letters
 from trainers.config import TrainConfig
 from trainers.engine import guards, memory
-from trainers.engine.guards import parameter_digest, same_on_all_ranks
+from trainers.engine.guards import check_same_weights, parameter_digest
 from trainers.engine.memory import (
     RankMemory,
     free_memory,
@@ -21,7 +21,7 @@ from trainers.engine.memory import (
     require_memory,
 )
 from trainers.models.kernels import check_kernels
-from trainers.rollouts.rewards import Attempted, weighted_sum
+from trainers.rollouts.rewards import RewardRequest, weighted_sum
 from trainers.steps.base import require_finite
 from trainers.steps.language import SupervisedFineTuning
 from trainers.steps.running import step_kind
@@ -62,7 +62,7 @@ def test_a_model_that_does_not_fit_is_refused_with_what_would(
     monkeypatch.setattr(memory, "free_memory", lambda: 19 * count)
     with pytest.raises(
         UserError,
-        match=r"train.zero_stage = .*GB a rank.*It fits with train.zero_stage = 3, train.pre",
+        match=r"train.zero_stage = .*GB per rank.*It fits with train.zero_stage = 3, train.pre",
     ):
         require_memory(tiny_folder, TrainConfig(precision="float32"))
     monkeypatch.setattr(memory, "free_memory", lambda: count // 100)
@@ -95,7 +95,7 @@ def test_a_rank_with_other_weights_stops_the_run(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_model(tiny_folder)
-    same_on_all_ranks(model)
+    check_same_weights(model)
     first = parameter_digest(model)
     model.lm_head.weight.data[0, 0] += 1e-3
     monkeypatch.setattr(guards.dist, "is_initialized", lambda: True)
@@ -103,14 +103,14 @@ def test_a_rank_with_other_weights_stops_the_run(
         guards.dist, "broadcast_object_list", lambda box, src: box.__setitem__(0, first)
     )
     with pytest.raises(StageError, match="this rank's weights differ from rank 0's"):
-        same_on_all_ranks(model)
+        check_same_weights(model)
 
 
 def test_weights_and_losses_that_are_not_finite_stop_the_run(tiny_folder: Path) -> None:
     model = load_model(tiny_folder)
     model.lm_head.weight.data[0, 0] = float("nan")
     with pytest.raises(StageError, match="not finite"):
-        same_on_all_ranks(model)
+        check_same_weights(model)
     task = Task("sft", "", "", 1, 0, "")
     require_finite(task, 3, 1.0)
     with pytest.raises(StageError, match="sft step 3"):
@@ -126,4 +126,4 @@ def test_a_step_of_ones_own_is_found_by_its_path() -> None:
 def test_sources_of_rewards_are_summed_and_silence_is_no_number() -> None:
     parts = {"one": [1.0, None, 3.0], "two": [10.0, 20.0, None]}
     assert weighted_sum(parts, {"one": 2.0, "two": 0.5}) == [7.0, None, None]
-    assert Letters().rewards([Attempted("p", "abcd1234")]) == [0.5]
+    assert Letters().rewards([RewardRequest("p", "abcd1234")]) == [0.5]

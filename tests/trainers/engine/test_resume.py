@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from infra.models.folders import load_model
 from tests.trainers.engine.test_engine import ROWS
 from tests.trainers.ranks import job, make_task, run_ranks
-from trainers.engine.resume_points import latest_point, write_point
+from trainers.engine.resume_points import latest_resume_point, write_resume_point
 from trainers.task import Task
 
 CONFIG = {
@@ -101,7 +101,7 @@ def test_ranks_and_stages_may_change_on_the_way(tiny_folder: Path, tmp_path: Pat
 
 def point(folder: Path, num_steps: int, value: float) -> None:
     tensors = {"weight/a": torch.full((3,), value), "steps": torch.tensor([float(num_steps)])}
-    write_point(folder, num_steps, "task", {"model": iter(tensors.items())}, first=True)
+    write_resume_point(folder, num_steps, "task", {"model": iter(tensors.items())}, first=True)
 
 
 def test_a_point_with_an_altered_or_missing_file_is_named_and_passed_over(
@@ -109,7 +109,7 @@ def test_a_point_with_an_altered_or_missing_file_is_named_and_passed_over(
 ) -> None:
     point(tmp_path, 2, 1.0)
     point(tmp_path, 4, 2.0)
-    found = latest_point(tmp_path, "task")
+    found = latest_resume_point(tmp_path, "task")
     assert found is not None
     assert found.num_steps == 4
     assert float(found.load("model")["weight/a"][0]) == 2.0
@@ -117,18 +117,18 @@ def test_a_point_with_an_altered_or_missing_file_is_named_and_passed_over(
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(bytes(data))
-    earlier = latest_point(tmp_path, "task")
+    earlier = latest_resume_point(tmp_path, "task")
     assert earlier is not None
     assert earlier.num_steps == 2
     assert "was altered" in capsys.readouterr().out
     (tmp_path / "step-00000002" / "model-00000.safetensors").unlink()
-    assert latest_point(tmp_path, "task") is None
+    assert latest_resume_point(tmp_path, "task") is None
     assert "cannot resume" in capsys.readouterr().out
 
 
 def test_points_of_another_task_are_not_taken_up(tmp_path: Path) -> None:
     point(tmp_path, 2, 1.0)
-    assert latest_point(tmp_path, "other") is None
+    assert latest_resume_point(tmp_path, "other") is None
 
 
 def test_only_the_last_points_are_kept(tmp_path: Path) -> None:
@@ -141,23 +141,23 @@ def test_a_manifest_that_is_garbage_costs_nothing(tmp_path: Path) -> None:
     point(tmp_path, 2, 1.0)
     point(tmp_path, 4, 1.0)
     (tmp_path / "step-00000004" / "point.json").write_text("{")
-    found = latest_point(tmp_path, "task")
+    found = latest_resume_point(tmp_path, "task")
     assert found is not None
     assert found.num_steps == 2
     (tmp_path / "step-00000002" / "point.json").write_text(json.dumps([1]))
-    assert latest_point(tmp_path, "task") is None
+    assert latest_resume_point(tmp_path, "task") is None
     shutil.rmtree(tmp_path / "step-00000002")
 
 
 def test_adapters_are_merged_into_a_plain_model(tiny_folder: Path, tmp_path: Path) -> None:
-    from trainers.models.adapters import adapted, merged
+    from trainers.models.adapters import add_adapters, merged_weights
 
-    model = adapted(load_model(tiny_folder), 4)
+    model = add_adapters(load_model(tiny_folder), 4)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
     ids = torch.tensor([[1, 2, 3, 4]])
     expected = model(input_ids=ids).logits
-    with merged(model) as (plain, state):
+    with merged_weights(model) as (plain, state):
         plain.save_pretrained(tmp_path / "m", state_dict=state)
     assert torch.allclose(load_model(tmp_path / "m")(input_ids=ids).logits, expected, atol=1e-5)

@@ -22,7 +22,7 @@ from infra.models.folders import load_model, load_tokenizer
 from tests.trainers.ranks import job, make_task, run_ranks
 from trainers.rollouts.sampler import SampleRequest, SamplingLimits
 from trainers.rollouts.vllm_sampler import VllmSampler, check_vllm
-from trainers.rollouts.weight_checksum import sum_of_bits
+from trainers.rollouts.weight_checksum import bit_sum
 
 
 def needs_vllm(test: Any) -> Any:
@@ -89,7 +89,7 @@ def test_weights_that_did_not_arrive_are_noticed(
     weights = load_model(packaged_folder).state_dict()
     name = next(n for n in weights if n.endswith("norm.weight"))
     monkeypatch.setattr("trainers.rollouts.vllm_sampler.save_file", stale(name))
-    with pytest.raises(StageError, match="other weights than the trainer"):
+    with pytest.raises(StageError, match="weights differ from the trainer"):
         sampler.take_weights(weights)
 
 
@@ -153,7 +153,7 @@ def test_the_sum_of_bits_knows_weights_whatever_their_layout(
         "a": tensor[shuffled][:place],
         "b": torch.cat([tensor[shuffled][place:], torch.zeros(3)]).reshape(1, -1),
     }
-    assert sum_of_bits(parts) == sum_of_bits({"whole": tensor})
+    assert bit_sum(parts) == bit_sum({"whole": tensor})
     changed = tensor.clone()
     changed[0] = torch.nextafter(changed[0], torch.tensor(3.4e38))
-    assert sum_of_bits({"whole": changed}) != sum_of_bits({"whole": tensor})
+    assert bit_sum({"whole": changed}) != bit_sum({"whole": tensor})
