@@ -33,7 +33,8 @@ PORT = 8731
 def page(number: int) -> bytes:
     """Some 20 kB of HTML, different for every number."""
     words = " ".join(f"word{(number * 31 + i * 7) % 5000}" for i in range(2200))
-    return f"<html><head><title>Page {number}</title></head><body><p>{words}.</p></body></html>".encode()
+    head = f"<html><head><title>Page {number}</title></head>"
+    return f"{head}<body><p>{words}.</p></body></html>".encode()
 
 
 async def _serve() -> None:
@@ -48,7 +49,10 @@ async def _serve() -> None:
                 )
                 body = bodies[number % 64] + b"<!-- %d -->" % number
                 status = b"200 OK" if number >= 0 else b"404 Not Found"
-                head = b"HTTP/1.1 %s\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: %d\r\n\r\n"
+                head = (
+                    b"HTTP/1.1 %s\r\nContent-Type: text/html; charset=utf-8\r\n"
+                    b"Content-Length: %d\r\n\r\n"
+                )
                 writer.write(head % (status, len(body)) + body)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):

@@ -41,7 +41,10 @@ NAVIGATION = (
     + "".join(f'<li><a href="/s{i}">Section {i}</a></li>' for i in range(30))
     + "</ul></nav>"
 )
-FOOTER = "<footer><p>All rights reserved. Privacy policy. Terms of use. Subscribe to our newsletter.</p></footer>"
+FOOTER = (
+    "<footer><p>All rights reserved. Privacy policy. Terms of use. "
+    "Subscribe to our newsletter.</p></footer>"
+)
 
 
 def _wrap(number: int, inner: str) -> bytes:
@@ -173,7 +176,8 @@ def compare(datatrove: str, warc_file: str, count: int, repeats: int) -> None:
         )
     ]
     append(
-        f"Documents: {count} {'given' if warc_file else 'made-up'} pages from WARC to rows, {repeats} turns",
+        f"Documents: {count} {'given' if warc_file else 'made-up'} pages from WARC to rows, "
+        f"{repeats} turns",
         [
             "pipeline",
             "pages per CPU-second",

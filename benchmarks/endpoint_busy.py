@@ -92,7 +92,8 @@ def main() -> None:
         ]
         for n in busy
     ]
-    title = f"How busy a local server is kept: llama.cpp, one slot, 135M, {2 * len(pairs)} questions a turn"
+    questions = f"{2 * len(pairs)} questions a turn"
+    title = f"How busy a local server is kept: llama.cpp, one slot, 135M, {questions}"
     append(
         f"{title}, {options.turns} turns",
         ["questions at a time", "server busy", "questions a second"],

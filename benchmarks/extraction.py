@@ -115,7 +115,8 @@ def main() -> None:
     )
     if not pages:
         parser.error(
-            f"{folder} has neither ground-truth.json nor */source.html; clone a benchmark and give its folder"
+            f"{folder} has neither ground-truth.json nor */source.html; "
+            "clone a benchmark and give its folder"
         )
     rows = []
     for name, extract in EXTRACTORS.items():

@@ -106,7 +106,8 @@ def duckdb_lease(size: int) -> float:
     for _ in range(DUCKDB_OPERATIONS):
         start = time.perf_counter()
         rows = connection.execute(
-            "WITH best AS (SELECT host FROM url WHERE state = 0 ORDER BY priority DESC, host LIMIT 1)"
+            "WITH best AS (SELECT host FROM url WHERE state = 0"
+            " ORDER BY priority DESC, host LIMIT 1)"
             " SELECT url FROM url"
             " WHERE state = 0 AND host = (SELECT host FROM best) ORDER BY priority DESC LIMIT 64"
         ).fetchall()

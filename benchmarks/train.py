@@ -162,7 +162,8 @@ def report_phases(options: argparse.Namespace, found: dict[str, Any]) -> None:
     }
     whole = sum(phases.values())
     append(
-        f"PPO, 135M in {options.precision}: 8 prompts, 4 completions each of {last['length']:.0f} tokens; policy,"
+        f"PPO, 135M in {options.precision}: 8 prompts, 4 completions each "
+        f"of {last['length']:.0f} tokens; policy,"
         f" critic, reference and reward model in one process, peak {found['peak'] / 1e9:.1f} GB",
         ["phase", "seconds", "share"],
         [[name, f"{seconds:.1f}", f"{seconds / whole:.0%}"] for name, seconds in phases.items()],
@@ -202,7 +203,8 @@ def report(
         f"{name} {version(name)}" for name in ("trl", "transformers", "torch", "deepspeed")
     )
     append(
-        f"Training, {options.kind}, {parameters / 1e6:.0f}M in {options.precision}: {count} rows, {tokens:,} tokens,"
+        f"Training, {options.kind}, {parameters / 1e6:.0f}M in {options.precision}: "
+        f"{count} rows, {tokens:,} tokens,"
         f" {options.turns} turns; ceiling {most / 1e9:,.0f} GFLOP/s ({versions})",
         [
             "how",

@@ -65,7 +65,7 @@ def test_no_file_of_the_loop_hides_another_module() -> None:
     for file in (ROOT / "loop").rglob("*.py"):
         assert file.stem.startswith("__") or file.stem not in sys.stdlib_module_names
         assert file.stem != "runs"
-    assert not [path for path in (ROOT / "loop").rglob("runs")]
+    assert not list((ROOT / "loop").rglob("runs"))
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ class GoldItem:
 
     datasheet_id: str
     part: str
-    place: int
+    position: int
     judgment_id: str
     length_a: int
     length_b: int
@@ -198,7 +198,7 @@ class WinRate:
     corrected.
 
     The correction removes the labeler's errors on pairs with a known answer. If it is not possible,
-    `why` is the reason, and `corrected`, `low` and `high` are NaN. All bounds are 95%.
+    `reason` is the reason, and `corrected`, `low` and `high` are NaN. All bounds are 95%.
     """
 
     generation: int
@@ -207,13 +207,13 @@ class WinRate:
     model: str
     other: str
     num_pairs: int
-    said: float
-    said_low: float
-    said_high: float
+    measured: float
+    measured_low: float
+    measured_high: float
     corrected: float
     low: float
     high: float
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class Preference:
     """Two completions of a prompt; the labeler judged `chosen` to be better.
 
     `margin` is in log-odds; `rejected_model` is the digest of the model that wrote the rejected
-    completion. `place` numbers the pairs of a prompt: 0 is its best against its worst completion.
+    completion. `pair_index` numbers the pairs of a prompt; 0 is its best against its worst one.
     """
 
     preference_id: str
@@ -99,4 +99,4 @@ class Preference:
     margin: float
     generation: int
     rejected_model: str = ""
-    place: int = 0
+    pair_index: int = 0

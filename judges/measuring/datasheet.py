@@ -263,7 +263,7 @@ def _read_inputs(
     """Return the parts from stored rows; pairs have only the truth and the lengths of the sides."""
     pairs: dict[str, list[Pair]] = {part: [] for part in rows}
     for item in items:
-        row = rows[item.part][item.place]
+        row = rows[item.part][item.position]
         side: Side = "A" if row.detail == "A" else "B" if row.detail == "B" else "tie"
         pairs[item.part].append(
             Pair(row.subject_id, "", "x" * item.length_a, "x" * item.length_b, side)
@@ -281,7 +281,7 @@ def recompute_sheet(
 
     Seconds and price are copied. Raises `KeyError` if a judgment is missing.
     """
-    ordered = sorted(items, key=lambda item: (item.part, item.place))
+    ordered = sorted(items, key=lambda item: (item.part, item.position))
     part_rows: dict[str, list[Judgment]] = {part: [] for part in PARTS}
     for item in ordered:
         part_rows[item.part].append(rows[item.judgment_id])

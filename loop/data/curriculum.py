@@ -52,9 +52,9 @@ class Curriculum:
         if kind == "pretrain":
             return _language_rows([s for s in self.samples if not s.prompt])
         if kind == "dpo":
-            return [_pair(p) for p in self.preferences if p.place == 0]
+            return [_pair(p) for p in self.preferences if p.pair_index == 0]
         if kind == "kto":
-            return [row for p in self.preferences if p.place == 0 for row in _sides(p)]
+            return [row for p in self.preferences if p.pair_index == 0 for row in _sides(p)]
         if kind == "reward_model":
             return _rankings(self.preferences)
         if kind in RL_KINDS:

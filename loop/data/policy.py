@@ -126,7 +126,7 @@ def _tokens(curriculum: Curriculum) -> Counter[str]:
     for sample in curriculum.samples:
         counts[sample.origin] += estimated_tokens(sample.completion)
     for preference in curriculum.preferences:
-        if preference.place == 0:
+        if preference.pair_index == 0:
             counts[preference.chosen_origin] += estimated_tokens(preference.chosen)
     return counts
 

@@ -13,10 +13,8 @@ from loop.gate.levels import LevelKind
 
 UnitKind = Literal["document", "page", "domain"]
 Role = Literal["primary", "guard", "report"]
-Kind = Literal[
-    "choice", "pairs", "executed", "judged", "lm_eval",
-    "distinct_2", "self_bleu", "word_entropy", "length", "kl_to_anchor",
-]  # fmt: skip
+VarietyKind = Literal["distinct_2", "self_bleu", "word_entropy", "length", "kl_to_anchor"]
+Kind = Literal["choice", "pairs", "executed", "judged", "lm_eval"] | VarietyKind
 LOWER_IS_BETTER = ("bits_per_byte", "self_bleu", "length", "kl_to_anchor")
 """Measures of which less is better, text that is longer for no reason among them."""
 LABELER_SUITE = "labeler"

@@ -174,9 +174,11 @@ def assert_scores(run: Path) -> None:
     chars = load_recipe("dry_run", []).gate.document_chars
     with duckdb.connect(str(run / "ratchet.duckdb"), read_only=True) as store:
         rows = store.sql(
-            "SELECT s.item_id, s.value, d.text, c.path FROM item_score s JOIN attempt a USING (attempt)"
-            " JOIN checkpoint c ON c.digest = a.candidate JOIN document d ON d.document_id = s.item_id"
-            " WHERE s.attempt = 1 AND s.suite = 'bits_per_byte' AND s.model_digest = a.candidate ORDER BY s.position"
+            "SELECT s.item_id, s.value, d.text, c.path FROM item_score s"
+            " JOIN attempt a USING (attempt) JOIN checkpoint c ON c.digest = a.candidate"
+            " JOIN document d ON d.document_id = s.item_id"
+            " WHERE s.attempt = 1 AND s.suite = 'bits_per_byte' AND s.model_digest = a.candidate"
+            " ORDER BY s.position"
         ).fetchall()
     assert len(rows) >= 8
     (alone,) = ModelScorer([rows[0][3]], 2).bits(

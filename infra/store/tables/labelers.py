@@ -50,14 +50,14 @@ class LabelerTables(TableGroup):
                 "DELETE FROM judgment WHERE list_contains(?, judgment_id)", [ids]
             )
             self._db.add("datasheet", Datasheet, [sheet], ["datasheet_id"])
-            self._db.add("gold_item", GoldItem, items, ["datasheet_id", "part", "place"])
+            self._db.add("gold_item", GoldItem, items, ["datasheet_id", "part", "position"])
             self._db.add("judgment", Judgment, rows, ["judgment_id"])
 
     def gold_evidence(self, datasheet_id: str) -> tuple[list[GoldItem], list[Judgment]]:
         """The gold items and judgments that a datasheet is computed from."""
         items = self._db.records(
             GoldItem,
-            "SELECT * FROM gold_item WHERE datasheet_id = ? ORDER BY part, place",
+            "SELECT * FROM gold_item WHERE datasheet_id = ? ORDER BY part, position",
             [datasheet_id],
         )
         rows = self._db.records(

@@ -33,13 +33,13 @@ def checked_preferences(
     origin = "model" if right else sample.origin
     pairs = [(better, worse) for better in chosen for worse in wrong.values()]
     return [
-        _checked(sample, better, origin, worse, rank, generation)
-        for rank, (better, worse) in enumerate(pairs)
+        _checked(sample, better, origin, worse, index, generation)
+        for index, (better, worse) in enumerate(pairs)
     ]
 
 
 def _checked(
-    sample: Sample, chosen: str, origin: str, wrong: Completion, rank: int, generation: int
+    sample: Sample, chosen: str, origin: str, wrong: Completion, index: int, generation: int
 ) -> Preference:
     return Preference(
         preference_id=content_key(sample.sample_id, chosen, wrong.text),
@@ -53,7 +53,7 @@ def _checked(
         margin=1.0,
         generation=generation,
         rejected_model=wrong.model_digest,
-        place=rank,
+        pair_index=index,
     )
 
 

@@ -205,7 +205,7 @@ class _RatedGroup:
             margin=self.ratings.margin(first, second),
             generation=generation,
             rejected_model=rejected.model_digest,
-            place=rank,
+            pair_index=rank,
         )
 
 
@@ -285,13 +285,13 @@ def make_win_rate(
         model=model,
         other=other,
         num_pairs=wins[1],
-        said=rate.raw.value,
-        said_low=rate.raw.low,
-        said_high=rate.raw.high,
+        measured=rate.raw.value,
+        measured_low=rate.raw.low,
+        measured_high=rate.raw.high,
         corrected=corrected.value,
         low=corrected.low,
         high=corrected.high,
-        why=rate.reason,
+        reason=rate.reason,
     )
 
 

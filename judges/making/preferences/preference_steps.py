@@ -169,10 +169,10 @@ def _note_win_rate(
         admission, tested, (context.champion.digest, older), (wins, number), context.generation
     )
     context.store.labelers.add_win_rate(rate)
-    raw = Interval(rate.said, rate.said_low, rate.said_high)
+    raw = Interval(rate.measured, rate.measured_low, rate.measured_high)
     corrected = str(Interval(rate.corrected, rate.low, rate.high))
-    if rate.why:
-        corrected = f"none: {rate.why}"
+    if rate.reason:
+        corrected = f"none: {rate.reason}"
     note(
         f"the champion wins {raw} of {number} pairs against the one before it;"
         f" corrected {corrected}"

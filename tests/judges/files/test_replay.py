@@ -62,7 +62,7 @@ def test_every_aggregate_comes_out_the_same(labeled: Labeling) -> None:
         ("UPDATE datasheet SET admission_low = 0.99", "datasheets"),
         ("UPDATE probe_result SET lower = 0.1 WHERE half = 'test'", "probes"),
         ("UPDATE admission SET temperature = 9", "admissions"),
-        ("UPDATE win_rate SET said = 0.01", "win rates"),
+        ("UPDATE win_rate SET measured = 0.01", "win rates"),
         ("DELETE FROM judgment WHERE generation = 0 AND rubric = 'coherence'", "probes"),
         ("UPDATE preference SET margin = 9", "preferences of generation 1"),
         (

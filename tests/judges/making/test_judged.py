@@ -167,7 +167,7 @@ def test_the_rankings_other_pairs_follow_the_best_over_the_worst() -> None:
     groups = group()
     rows = judged(contests(Orderly(ScriptedConfig())), groups)
     found = preferences_from(groups, rows, ADMISSION, 0.0, 1)["p"]
-    assert [p.place for p in found] == list(range(len(found)))
+    assert [p.pair_index for p in found] == list(range(len(found)))
     assert len({(p.chosen, p.rejected) for p in found}) == len(found) > 1
     assert all((p.rejected, p.chosen) not in {(q.chosen, q.rejected) for q in found} for p in found)
     assert found[0].margin == max(p.margin for p in found)

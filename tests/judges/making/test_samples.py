@@ -80,7 +80,7 @@ def preferred(*texts: str, reference: str = "6"):
 
 def test_a_checked_preference_holds_the_right_over_the_wrong() -> None:
     found = preferred("5", "6 because", "6")[0]
-    assert (found.chosen, found.rejected, found.chosen_origin, found.place) == (
+    assert (found.chosen, found.rejected, found.chosen_origin, found.pair_index) == (
         "6",
         "5",
         "model",
@@ -96,7 +96,7 @@ def test_every_right_text_is_held_over_every_wrong_one_once() -> None:
         ("6\nbecause", "5"),
         ("6\nbecause", "7"),
     ]
-    assert [p.place for p in found] == [0, 1, 2, 3]
+    assert [p.pair_index for p in found] == [0, 1, 2, 3]
 
 
 def test_where_no_completion_is_right_the_known_answer_is_chosen() -> None:

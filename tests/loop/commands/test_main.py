@@ -244,9 +244,9 @@ def test_unknown_generation_and_missing_run_are_user_errors(run: Path, tmp_path:
 def test_the_report_says_how_far_the_labels_can_be_trusted(run: Path) -> None:
     with open_reader(run) as reader:
         page = " ".join(write_report(run, reader).read_text().split())
-    assert "judge errs by correctness on 1 of 3 pairs" in page
-    assert "errors taken out 0.75 [0.52, 0.95]" in page
-    assert "nothing can be said (it guesses)" in page
+    assert "judge is wrong by correctness on 1 of 3 pairs" in page
+    assert "errors: 0.75 [0.52, 0.95]" in page
+    assert "not possible (it guesses)" in page
     assert "distilled from 90 judged passages" in page
 
 

@@ -34,8 +34,10 @@ def sample(name: str, origin: str = "web", generation: int = 2, document: str = 
     return Sample(name, document, "passage", "", TEXT, origin, generation, 0, 4)
 
 
-def preference(name: str, origin: str, place: int = 0) -> Preference:
-    return Preference(name, "s", "p", TEXT, "bad", origin, "judge", 0.9, 1.0, 2, place=place)
+def preference(name: str, origin: str, pair_index: int = 0) -> Preference:
+    return Preference(
+        name, "s", "p", TEXT, "bad", origin, "judge", 0.9, 1.0, 2, pair_index=pair_index
+    )
 
 
 def facts(
@@ -51,11 +53,11 @@ def measured(store: Store, config: DataConfig, curriculum: Curriculum) -> list[D
 def test_real_and_made_text_are_counted_by_what_is_trained(store: Store) -> None:
     curriculum = Curriculum(
         [sample("a"), sample("b", "file"), sample("c", "model")],
-        [preference("p", "model"), preference("q", "web"), preference("r", "model", place=1)],
+        [preference("p", "model"), preference("q", "web"), preference("r", "model", pair_index=1)],
     )
     found = facts(store, curriculum)
     assert found["real_share"] == pytest.approx(3 / 5), (
-        "web, file and one favoured text of the web; place 1 is a pair"
+        "web, file and one favoured text of the web; pair_index 1 is another pair"
     )
     assert found["made_share"] == pytest.approx(2 / 5)
 
@@ -162,7 +164,7 @@ def test_every_number_has_its_keys_and_its_words() -> None:
 
 
 def with_history(store: Store) -> None:
-    """Generation 1 was trained on twenty passages; one that it was not trained on is there as well."""
+    """Generation 1 was trained on twenty passages; there is one more, on which it was not."""
     add_documents(store, [Document("d0", "p", "u", "", "t", "en", "x", "train", 1)])
     store.labels.add_samples(
         [sample(f"old{i}", generation=1) for i in range(20)] + [sample("never", generation=1)]

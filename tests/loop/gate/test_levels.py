@@ -59,9 +59,7 @@ def test_reused_items_ask_for_ln_2_more_with_each_look() -> None:
     assert log_threshold(0.025, 3, 5) - log_threshold(0.025) == pytest.approx(3 * math.log(5))
 
 
-def test_twenty_generations_without_a_gain_are_rarely_promoted_and_by_other_gates_nearly_always() -> (
-    None
-):
+def test_twenty_generations_without_a_gain_are_rarely_promoted_by_this_gate_alone() -> None:
     rng = np.random.default_rng(0)
     promoted = {
         "gate": np.zeros(RUNS, bool),
@@ -119,7 +117,7 @@ def test_an_adversary_that_learns_a_fixed_set_bit_by_bit_is_held_by_the_looks() 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
 def test_the_share_of_false_promotions_is_at_most_alpha_in_discovery(share: float) -> None:
-    """e-LOND: fifteen attempts, of which a share brings a gain; a promotion without one is false."""
+    """e-LOND: fifteen attempts, of which a share brings a gain; the others must not promote."""
     promoted, wrong = discover("discovery", share)
     shares = wrong / np.maximum(promoted, 1)
     assert shares.mean() <= ALPHA + 3 * shares.std() / math.sqrt(RUNS)

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS datasheet (
 
 -- The judgments that a datasheet is computed from.
 CREATE TABLE IF NOT EXISTS gold_item (
-    datasheet_id TEXT, part TEXT, place BIGINT, judgment_id TEXT, length_a BIGINT, length_b BIGINT
+    datasheet_id TEXT, part TEXT, position BIGINT, judgment_id TEXT, length_a BIGINT, length_b BIGINT
 );
 
 -- A model's bits per byte of a passage. A model learns least from passages that it predicts well.
@@ -38,8 +38,8 @@ CREATE TABLE IF NOT EXISTS head (
 );
 
 CREATE TABLE IF NOT EXISTS win_rate (
-    generation BIGINT, labeler TEXT, rubric TEXT, model TEXT, other TEXT, num_pairs BIGINT, said DOUBLE,
-    said_low DOUBLE, said_high DOUBLE, corrected DOUBLE, low DOUBLE, high DOUBLE, why TEXT
+    generation BIGINT, labeler TEXT, rubric TEXT, model TEXT, other TEXT, num_pairs BIGINT, measured DOUBLE,
+    measured_low DOUBLE, measured_high DOUBLE, corrected DOUBLE, low DOUBLE, high DOUBLE, reason TEXT
 );
 
 CREATE TABLE IF NOT EXISTS probe_result (

@@ -17,5 +17,5 @@ CREATE TABLE IF NOT EXISTS completion (
 
 CREATE TABLE IF NOT EXISTS preference (
     preference_id TEXT, sample_id TEXT, prompt TEXT, chosen TEXT, rejected TEXT, chosen_origin TEXT, labeler TEXT,
-    probability DOUBLE, margin DOUBLE, generation BIGINT, rejected_model TEXT, place BIGINT
+    probability DOUBLE, margin DOUBLE, generation BIGINT, rejected_model TEXT, pair_index BIGINT
 );
