@@ -1,7 +1,6 @@
 """A crawl worker: one session over its part of the frontier, with Scrapy and a parsing process.
 
-In a cluster it is a Ray actor in a process of its own; `ratchet crawl run` calls it in its own
-process.
+In a cluster it is a Ray actor. `ratchet crawl run` without actors calls it in its own process.
 """
 
 from __future__ import annotations

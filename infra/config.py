@@ -1,7 +1,7 @@
 """Reads TOML recipes into pydantic models, and applies `--set key=value`.
 
-An unknown key is an error that suggests the most similar key. Each package defines the section of
-its own; `loop/recipe/recipe.py` combines them.
+An unknown key is an error that suggests the most similar key. Each package defines its own section;
+`loop/recipe/recipe.py` combines them.
 """
 
 from __future__ import annotations

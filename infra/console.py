@@ -21,7 +21,7 @@ from rich.progress import (
 console = Console(highlight=False, soft_wrap=True)
 if not console.is_terminal:
     console.width = 160  # wide enough for the tables in a log
-PLAIN_INTERVAL_S = 10.0
+LOG_INTERVAL_S = 10.0
 """Time between two lines of progress in a log, in seconds."""
 
 _CONTROLS = dict.fromkeys(
@@ -81,7 +81,7 @@ def progress(description: str, total: float) -> Iterator[Advance]:
     def advance_plain(amount: float = 1, detail: str = "") -> None:
         nonlocal done, last
         done += amount
-        if time.monotonic() - last >= PLAIN_INTERVAL_S or done >= total > 0:
+        if time.monotonic() - last >= LOG_INTERVAL_S or done >= total > 0:
             last = time.monotonic()
             note(f"{description}: {done:.0f} of {total:.0f}{'; ' + detail if detail else ''}")
 

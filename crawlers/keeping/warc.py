@@ -1,6 +1,6 @@
 """Reads and writes WARC records (ISO 28500, WARC 1.1).
 
-Each record is its own gzip member, so that it can be read by its offset alone.
+Each record is a gzip member of its own, so that it can be read by its offset alone.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def remote_proxy(actor: Any, **facts: Any) -> RemoteProxy:
 
 
 class GroupedActor:
-    """Inside an actor: an object whose methods lie in groups, such as `store.labels.samples`."""
+    """Inside an actor: an object whose methods are in groups, such as `store.labels.samples`."""
 
     def __init__(self, make: Any, *arguments: Any) -> None:
         self._object = make(*arguments)

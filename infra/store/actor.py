@@ -38,7 +38,7 @@ class StoreProxy(GroupProxy):
 
 
 def start_store(path: str, snapshot_folder: str) -> Store:
-    """Open the store in an actor on this node, where the run's folder is.
+    """Open the store in an actor on this node, because the run's folder is here.
 
     The file is opened here first: an error in the constructor of an actor loses its type.
     """

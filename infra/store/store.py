@@ -29,7 +29,7 @@ MEMORY = ":memory:"
 
 
 class Store:
-    """All tables of a run, in groups; the crawl's queue and its bodies lie beside the database.
+    """All tables of a run, in groups; the crawl's queue and its bodies are beside the database.
 
     Args:
         path: the DuckDB file, or ":memory:" for a store that leaves nothing on disk.

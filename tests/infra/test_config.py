@@ -80,5 +80,5 @@ def test_missing_and_malformed_files_are_user_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         read_toml(tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_text("a = = 1")
-    with pytest.raises(UserError, match="not readable as TOML"):
+    with pytest.raises(UserError, match="not valid TOML"):
         read_toml(tmp_path / "bad.toml")

@@ -28,15 +28,17 @@ WITH fresh AS (
         SELECT 1 FROM burned b
         WHERE b.suite = $suite AND b.unit = s.unit AND (NOT $reuse OR b.attempt = $attempt)
     )
-), placed AS (
+), numbered AS (
     SELECT item_id, unit, md5($salt || unit) AS key, row_number() OVER (
         PARTITION BY unit ORDER BY md5($salt || item_id)
-    ) AS place FROM fresh
+    ) AS item_number FROM fresh
 ), ordered AS (
-    SELECT *, dense_rank() OVER (ORDER BY key, unit) AS number FROM placed WHERE place <= $per_unit
+    SELECT *, dense_rank() OVER (ORDER BY key, unit) AS unit_number
+    FROM numbered WHERE item_number <= $per_unit
 )
-SELECT $attempt, $suite, $start + row_number() OVER (ORDER BY number, place) - 1, item_id, unit
-FROM ordered WHERE number <= $count
+SELECT $attempt, $suite, $start + row_number() OVER (ORDER BY unit_number, item_number) - 1,
+    item_id, unit
+FROM ordered WHERE unit_number <= $count
 """
 
 

@@ -97,12 +97,6 @@ class TrainingTables(TableGroup):
                 )
             self._db.add("data_fact", DataFact, facts, ["generation", "name"])
 
-    def data_facts(self, generation: int) -> list[DataFact]:
-        """The measures of a generation's training data."""
-        return self._db.records(
-            DataFact, "SELECT * FROM data_fact WHERE generation = ? ORDER BY name", [generation]
-        )
-
     def add_train_steps(self, steps: Sequence[TrainStep]) -> None:
         """Store the metrics of optimiser steps."""
         self._db.add("train_step", TrainStep, steps, ["generation", "kind", "step"])

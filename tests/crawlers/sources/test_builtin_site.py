@@ -52,7 +52,7 @@ def test_nothing_outside_the_folder_is_served(folder: Path, path: str) -> None:
 
 
 def test_taken_port_is_a_user_error(folder: Path) -> None:
-    with serving(folder) as url, pytest.raises(UserError, match="cannot listen"):
+    with serving(folder) as url, pytest.raises(UserError, match="cannot use this port"):
         serving(folder, int(url.split(":")[2].strip("/"))).__enter__()
 
 

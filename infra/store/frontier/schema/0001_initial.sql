@@ -1,5 +1,5 @@
--- The frontier: a queue of URLs by host. It lives in SQLite because its operations touch single rows in
--- priority order, which a column store answers with a scan (benchmarks/frontier.py measures both).
+-- The frontier: queues of URLs by host. It is in SQLite because its operations read and write single rows in
+-- order of priority, for which a column store scans the table (benchmarks/frontier.py measures both).
 
 CREATE TABLE host (
     host_id INTEGER PRIMARY KEY,
@@ -8,10 +8,10 @@ CREATE TABLE host (
     shard INTEGER NOT NULL,
     worker INTEGER NOT NULL,
     pending INTEGER NOT NULL DEFAULT 0,
-    busy INTEGER NOT NULL DEFAULT 0,        -- 1 while a worker visits it
-    open INTEGER NOT NULL DEFAULT 1,        -- 0 once its budget is spent, or it is a trap
+    busy INTEGER NOT NULL DEFAULT 0,        -- 1 while a worker visits the host
+    open INTEGER NOT NULL DEFAULT 1,        -- 0 if its budget is spent, or it looks like a crawler trap
     score REAL NOT NULL DEFAULT 0,          -- highest priority among its pending URLs
-    draw INTEGER NOT NULL,                  -- a random place in the queue, for exploration
+    draw INTEGER NOT NULL,                  -- random order, for exploration
     not_before REAL NOT NULL DEFAULT 0,
     delay_s REAL NOT NULL DEFAULT 0,
     pages INTEGER NOT NULL DEFAULT 0,       -- of this generation
@@ -39,7 +39,7 @@ CREATE TABLE url (
     host_id INTEGER NOT NULL,
     section_id INTEGER NOT NULL,
     kind TEXT NOT NULL,
-    state INTEGER NOT NULL,                 -- see infra.store.frontier.State
+    state INTEGER NOT NULL,                 -- infra.store.frontier.records.State
     depth INTEGER NOT NULL,
     weight REAL NOT NULL,
     priority REAL NOT NULL,
@@ -62,7 +62,7 @@ CREATE INDEX url_by_priority ON url (host_id, state, priority DESC);
 CREATE INDEX url_by_lot ON url (host_id, key) WHERE state = 0;
 CREATE INDEX url_by_lease ON url (lease_until) WHERE state = 1;
 
--- Last answer of each origin's robots.txt and well-known files, and the last good one.
+-- The last response to each origin's robots.txt, the last good copy, and its tdmrep.json.
 CREATE TABLE robots (
     origin TEXT PRIMARY KEY,
     fetched_at REAL NOT NULL,

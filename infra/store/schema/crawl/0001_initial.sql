@@ -9,7 +9,7 @@ CREATE TABLE IF NOT EXISTS permission (
     page_id TEXT, url TEXT, purpose TEXT, verdict TEXT, reason TEXT, evidence TEXT, generation BIGINT
 );
 
--- The fetch log: every request that left a crawl worker, robots.txt included.
+-- The fetch log: all requests of the crawl workers, including those for robots.txt.
 CREATE TABLE IF NOT EXISTS request (
     request_id TEXT, generation BIGINT, worker BIGINT, host TEXT, domain TEXT, address TEXT, url TEXT, kind TEXT,
     started_at DOUBLE, ended_at DOUBLE, status BIGINT, num_bytes BIGINT, configured_delay_s DOUBLE,
@@ -22,10 +22,10 @@ CREATE TABLE IF NOT EXISTS document (
     other_digest TEXT, disagreement DOUBLE, num_masked BIGINT
 );
 
--- What another extractor made of a page, where the two disagree so much that a labeler decides.
+-- The text of the second extractor, stored only if the two differ so much that a labeler decides.
 CREATE TABLE IF NOT EXISTS other_text (document_id TEXT, text TEXT);
 
--- Numbers about a document's text; a policy reads them, so that it can change without a new crawl.
+-- Quality signals of documents. They are stored so that a changed policy needs no new crawl.
 CREATE TABLE IF NOT EXISTS signal (document_id TEXT, name TEXT, value DOUBLE);
 
 -- MinHash band keys and sampled word n-gram hashes.
@@ -33,5 +33,5 @@ CREATE TABLE IF NOT EXISTS band (document_id TEXT, band BIGINT, key UBIGINT, gen
 
 CREATE TABLE IF NOT EXISTS gram (document_id TEXT, size BIGINT, hashes UBIGINT[]);
 
--- How far containers of captures (WARC files) have been read.
+-- The position up to which each file of captures (WARC or document) has been read.
 CREATE TABLE IF NOT EXISTS ingested (name TEXT, position BIGINT);

@@ -1,7 +1,7 @@
 CREATE TABLE IF NOT EXISTS attempt (attempt BIGINT, generation BIGINT, candidate TEXT, champion TEXT, registered_at TIMESTAMP);
 
--- Items of a suite (held-out documents, lines of a file) that an attempt has drawn. Of what is not to be used again,
--- no unit is drawn twice.
+-- Used items of a suite (held-out documents, lines of a file), with the attempt that drew them. Except in suites that
+-- reuse their items, no unit is drawn twice.
 CREATE TABLE IF NOT EXISTS burned (attempt BIGINT, suite TEXT, position BIGINT, item_id TEXT, unit TEXT);
 
 CREATE TABLE IF NOT EXISTS item_score (
@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS decision (
     decided_at TIMESTAMP
 );
 
--- Every sequential test of an attempt, with its evidence after each unit.
+-- The sequential tests of attempts, with their evidence after each unit.
 CREATE TABLE IF NOT EXISTS gate_test (
     attempt BIGINT, suite TEXT, role TEXT, against TEXT, other TEXT, outcome TEXT, clip DOUBLE, bound DOUBLE,
     num_units BIGINT, num_items BIGINT, mean_gain DOUBLE, standard_error DOUBLE, log_evidence DOUBLE, log_threshold DOUBLE, path DOUBLE[]

@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS gold_item (
     datasheet_id TEXT, part TEXT, position BIGINT, judgment_id TEXT, length_a BIGINT, length_b BIGINT
 );
 
--- How surprised a model is at a passage: what it finds easiest teaches it least.
+-- A model's bits per byte of a passage. A model learns least from passages that it predicts well.
 CREATE TABLE IF NOT EXISTS surprise (generation BIGINT, model_digest TEXT, sample_id TEXT, bits_per_byte DOUBLE);
 
 CREATE TABLE IF NOT EXISTS head (

@@ -1,5 +1,5 @@
--- One table a record; column order follows the record. No primary keys on the tables that grow with the
--- crawl: an index made inserts some 60 times slower (DuckDB 2.0), so new rows are anti-joined instead.
+-- There is one table for each record; its columns are the record's fields in order. Tables that grow with the crawl
+-- have no primary key, because an index made inserts about 60 times slower (DuckDB 2.0); inserts use an anti-join.
 
 CREATE TABLE IF NOT EXISTS run (key TEXT NOT NULL, value TEXT NOT NULL);
 

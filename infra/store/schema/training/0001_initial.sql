@@ -8,8 +8,8 @@ CREATE TABLE IF NOT EXISTS checkpoint (
     created_at TIMESTAMP
 );
 
--- Which sample or preference a generation was trained on.
+-- The samples and preferences that a generation was trained on.
 CREATE TABLE IF NOT EXISTS manifest (generation BIGINT, kind TEXT, item_id TEXT);
 
--- What the data policy measured before a generation was trained.
+-- Measures of the training data, taken before a generation is trained.
 CREATE TABLE IF NOT EXISTS data_fact (generation BIGINT, name TEXT, value DOUBLE, low DOUBLE, high DOUBLE);

@@ -1,4 +1,5 @@
--- Answers of labelers by everything they depend on; what `numbers` are depends on the mode, which is in the key.
+-- A cache of labeler answers. The key is a hash of everything that the answer depends on, including the mode. What
+-- `numbers` mean depends on the mode.
 CREATE TABLE IF NOT EXISTS verdict (
     key TEXT, numbers DOUBLE[], distribution DOUBLE[], prompt_tokens BIGINT, completion_tokens BIGINT, raw TEXT
 );
