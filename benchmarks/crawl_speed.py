@@ -107,30 +107,30 @@ def _ours(urls: list[str], folder: Path, extract: bool) -> int:
     from crawlers.config import CrawlConfig
     from crawlers.fetching.address_check import socket_policy
     from crawlers.fetching.politeness import AddressClock
-    from crawlers.fetching.session import Session
-    from crawlers.fetching.spider import crawl
+    from crawlers.fetching.spider import run_spider
     from crawlers.fetching.transport import SystemClock, SystemResolver, Transport
-    from crawlers.keeping.page_rows import Intake
+    from crawlers.keeping.page_rows import PageRowsBuilder
     from crawlers.permission.statements import read_meta
-    from crawlers.reading.parsed_body import Digest, DigestTask
-    from crawlers.reading.reader_process import DigestChild
+    from crawlers.reading.parsed_body import ParsedBody, ParseTask
+    from crawlers.reading.reader_process import ReaderProcess
+    from crawlers.session.session import Session
     from infra.store import Store
     from loop.stages.crawl import seed_links
 
     class Unread:
         """Reads of a body only what it says about its own use."""
 
-        def digest(self, task: DigestTask) -> Digest:
+        def parse(self, task: ParseTask) -> ParsedBody:
             meta = read_meta(
                 task.body, HTMLTree.parse(""), config.product
             )  # these pages say nothing
-            return Digest(meta_robots=meta.robots, meta_reservation=meta.reservation)
+            return ParsedBody(meta_robots=meta.robots, meta_reservation=meta.reservation)
 
     config = CrawlConfig(seeds=urls)
     store = Store(str(folder / "ratchet.duckdb"))
     store.crawl.start(1, seed_links(config, urls), 1)
-    child = DigestChild(config.product, config.extract_timeout_s, config.extract_memory_bytes)
-    intake = Intake(config, urls, "salt", 1, child if extract else Unread())
+    child = ReaderProcess(config.product, config.extract_timeout_s, config.extract_memory_bytes)
+    builder = PageRowsBuilder(config, urls, "salt", 1, child if extract else Unread())
 
     async def main(transport: Transport) -> None:
         addresses = AddressClock(0.5)
@@ -141,14 +141,14 @@ def _ours(urls: list[str], folder: Path, extract: bool) -> int:
             config,
             limits,
             store.crawl,
-            intake,
+            builder,
             transport,
             SystemResolver(),
             SystemClock(),
             addresses,
         ).run()
 
-    crawl(config, socket_policy(urls, [], []), main)
+    run_spider(config, socket_policy(urls, [], []), main)
     child.close()
     number = store.crawl.counts(1)["fetched"]
     store.close()

@@ -94,7 +94,7 @@ def ours(warc_file: str, folder: str) -> None:
     """Our side, in this process."""
     from crawlers.config import CrawlConfig
     from crawlers.keeping.curate import curate
-    from crawlers.keeping.ingest import IngestWorker
+    from crawlers.sources.ingest import IngestWorker
     from crawlers.sources.sources import WarcFile
     from infra.store import Store
 

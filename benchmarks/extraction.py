@@ -29,8 +29,8 @@ import trafilatura
 from resiliparse.extract.html2text import extract_plain_text
 
 from benchmarks.results import append
-from crawlers.reading.parse_body import digest
-from crawlers.reading.parsed_body import DigestTask
+from crawlers.reading.parse_body import parse_body
+from crawlers.reading.parsed_body import ParseTask
 
 SHINGLE_WORDS = 4
 RESAMPLES = 1000
@@ -75,7 +75,7 @@ EXTRACTORS: dict[str, Callable[[bytes], str]] = {
         trafilatura.extract(body, favor_precision=True, include_comments=False) or ""
     ),
     "Ratchet": lambda body: (
-        digest(DigestTask("html", "http://localhost/", "text/html", False, body)).text
+        parse_body(ParseTask("html", "http://localhost/", "text/html", False, body)).text
     ),
 }
 

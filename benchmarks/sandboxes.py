@@ -14,8 +14,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 from benchmarks.results import append
-from crawlers.reading.parse_body import digest
-from crawlers.reading.parsed_body import DigestTask
+from crawlers.reading.parse_body import parse_body
+from crawlers.reading.parsed_body import ParseTask
 from crawlers.sources.builtin_site import site_folder
 from judges.verifying.examples import Example, find_examples, title_modules, verify_examples
 from judges.verifying.sandbox import Sandbox
@@ -28,8 +28,8 @@ def pages() -> list[Page]:
     """(title, text) of every page with examples."""
     found = []
     for path in sorted(site_folder().glob("*.html")):
-        page = digest(
-            DigestTask("html", f"http://h/{path.name}", "text/html", False, path.read_bytes())
+        page = parse_body(
+            ParseTask("html", f"http://h/{path.name}", "text/html", False, path.read_bytes())
         )
         if find_examples(page.text):
             found.append((page.title, page.text))

@@ -1,1 +1,1 @@
-"""Frontier, spider, safety and extraction: from a URL to documents in the store."""
+"""The crawler: from URLs to documents in the store."""

@@ -11,7 +11,7 @@ from infra.store.frontier.records import Limits
 
 
 class CrawlConfig(Section):
-    """What is crawled, how politely, which pages may be used, and how texts are filtered and split."""
+    """What is crawled, how politely, which pages may be used, and how texts are filtered."""
 
     source: str = "web"
     """Where pages come from: `web` (fetch from `seeds`), `warc` or `files` (read from `paths`), or

@@ -1,6 +1,6 @@
-"""What a crawl would be allowed to do, and what it would cost, before any page is fetched.
+"""What a crawl may fetch and what it would cost, found out before any page is fetched.
 
-Asked are robots.txt and the text-mining reservations of the seeds' origins, and nothing else.
+Only robots.txt and the text-mining reservations of the seeds' origins are fetched.
 """
 
 from __future__ import annotations
@@ -11,42 +11,55 @@ from dataclasses import dataclass
 from crawlers.config import CrawlConfig
 from crawlers.fetching.address_check import socket_policy
 from crawlers.fetching.politeness import AddressClock, delay_after
-from crawlers.fetching.session import Session, configured_delay
 from crawlers.fetching.transport import SystemClock, SystemResolver, Transport
-from crawlers.keeping.page_rows import Intake
-from crawlers.permission.robots import RobotsFile, access_of, parse, sitemaps_in
-from crawlers.permission.statements import PURPOSES, PageMeta, Word, verdict_for, words_about
-from crawlers.reading.reader_process import DigestChild
-from crawlers.urls import host_of, path_of
+from crawlers.keeping.page_rows import PageRowsBuilder
+from crawlers.permission.robots import RobotsFile, parse_robots, robots_access, sitemaps_in
+from crawlers.permission.statements import (
+    PURPOSES,
+    PageMeta,
+    Statement,
+    deciding_statement,
+    statements_about,
+)
+from crawlers.reading.reader_process import ReaderProcess
+from crawlers.session.requester import configured_delay
+from crawlers.session.session import Session
+from crawlers.urls import url_host, url_path
 from infra.store import Store
 from infra.store.frontier.records import Robots
 
 BYTES_PER_PAGE = 20_000
-"""What a page takes on disk, compressed; the mean of Common Crawl's HTML is some 15 to 25 kB."""
+"""Compressed size of a page on disk; the mean of Common Crawl's HTML is 15 to 25 kB."""
 
 
 @dataclass(frozen=True)
 class SeedPlan:
-    """What holds for one seed."""
+    """What the site of one seed allows.
+
+    `rule` is the line of robots.txt that decides the seed, "" if there is none.
+    """
 
     url: str
     robots_status: int
     allowed: bool
     rule: str
-    train: Word
-    evaluate: Word
+    train: Statement
+    evaluate: Statement
     delay_s: float
     num_sitemaps: int
 
 
 def plan(config: CrawlConfig, seeds: Sequence[str]) -> list[SeedPlan]:
-    """Ask every seed's origin; once a process, because it runs Scrapy."""
-    from crawlers.fetching.spider import crawl  # installs the reactor
+    """Fetch robots.txt of every seed's origin and say what it allows.
 
-    found: list[SeedPlan] = []
+    Can be called once in a process (see `run_spider`).
+    """
+    from crawlers.fetching.spider import run_spider  # installs the reactor
+
+    plans: list[SeedPlan] = []
     store = Store(":memory:")
-    child = DigestChild(config.product, config.extract_timeout_s, config.extract_memory_bytes)
-    intake = Intake(config, seeds, "", 0, child)
+    reader = ReaderProcess(config.product, config.extract_timeout_s, config.extract_memory_bytes)
+    builder = PageRowsBuilder(config, seeds, "", 0, reader)
     addresses = AddressClock(config.address_gap_s)
 
     async def main(transport: Transport) -> None:
@@ -57,29 +70,30 @@ def plan(config: CrawlConfig, seeds: Sequence[str]) -> list[SeedPlan]:
             config,
             config.limits(1),
             store.crawl,
-            intake,
+            builder,
             transport,
             SystemResolver(),
             clock,
             addresses,
         )
         for seed in seeds:
-            robots = await session.look(seed)
-            found.append(_seed_plan(config, seed, robots, clock.time()))
+            robots = await session.fetch_robots(seed)
+            plans.append(_seed_plan(config, seed, robots, clock.time()))
 
     try:
-        crawl(config, socket_policy(seeds, config.allow_addresses, config.allow_ports), main)
+        policy = socket_policy(seeds, config.allow_addresses, config.allow_ports)
+        run_spider(config, policy, main)
     finally:
         store.close()
-    return found
+    return plans
 
 
 def _seed_plan(config: CrawlConfig, seed: str, robots: Robots, now: float) -> SeedPlan:
-    access, body = access_of(robots, now)
-    file = RobotsFile(parse(body), config.product)
-    rule = file.decide(path_of(seed))
-    words = words_about(seed, file, robots.reservation, {}, PageMeta(), config.product)
-    train, evaluate = (verdict_for(purpose, words) for purpose in PURPOSES)
+    access, body = robots_access(robots, now)
+    file = RobotsFile(parse_robots(body), config.product)
+    rule = file.decide(url_path(seed))
+    statements = statements_about(seed, file, robots.reservation, {}, PageMeta(), config.product)
+    train, evaluate = (deciding_statement(purpose, statements) for purpose in PURPOSES)
     own, configured = configured_delay(seed, config)
     return SeedPlan(
         url=seed,
@@ -95,7 +109,7 @@ def _seed_plan(config: CrawlConfig, seed: str, robots: Robots, now: float) -> Se
 
 @dataclass(frozen=True)
 class Cost:
-    """What a generation would take at least: time by politeness alone, and disk for bodies."""
+    """The least that a generation needs: time for politeness delays, and disk for bodies."""
 
     requests: int
     seconds: float
@@ -103,8 +117,8 @@ class Cost:
 
 
 def cost(config: CrawlConfig, plans: Sequence[SeedPlan], pages: int) -> Cost:
-    """The cost of a generation's pages, spread evenly over the hosts that may be visited."""
-    delays = {host_of(p.url): p.delay_s for p in plans if p.allowed}
+    """The cost of fetching `pages` pages, spread evenly over the hosts that allow it."""
+    delays = {url_host(p.url): p.delay_s for p in plans if p.allowed}
     if not delays:
         return Cost(2 * len(plans), 0.0, 0)
     share = min(pages / len(delays), config.host_pages)

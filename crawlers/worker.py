@@ -1,8 +1,7 @@
-"""A crawl worker: one session over one part of the frontier, with Scrapy as transport and a child
-that reads bodies.
+"""A crawl worker: one session over its part of the frontier, with Scrapy and a parsing process.
 
-A plain class: in a cluster it is an actor in a process of its own, and `ratchet crawl run` calls it
-in the process it is in.
+In a cluster it is a Ray actor in a process of its own; `ratchet crawl run` calls it in its own
+process.
 """
 
 from __future__ import annotations
@@ -12,17 +11,18 @@ from typing import TYPE_CHECKING
 
 from crawlers.config import CrawlConfig
 from crawlers.fetching.address_check import SocketPolicy
-from crawlers.fetching.session import Addresses, Queue, Session
 from crawlers.fetching.transport import SystemClock, SystemResolver, Transport
-from crawlers.keeping.page_rows import Intake
-from crawlers.reading.reader_process import DigestChild
+from crawlers.keeping.page_rows import PageRowsBuilder
+from crawlers.reading.reader_process import ReaderProcess
+from crawlers.session.outbox import Addresses, Queue
+from crawlers.session.session import Session
 
 if TYPE_CHECKING:
     from infra.store.frontier.records import Limits
 
 
 class CrawlWorker:
-    """Crawls its hosts until the generation's crawl is over; commits what it fetched itself."""
+    """Crawls its hosts until the generation's crawl is over, and stores the results."""
 
     def __init__(
         self,
@@ -43,12 +43,14 @@ class CrawlWorker:
         self._worker = worker
 
     def crawl(self, generation: int, limits: Limits) -> None:
-        """Crawl one generation; once a process, because a reactor cannot be started twice."""
-        from crawlers.fetching.spider import crawl  # installs the reactor
+        """Crawl one generation. Can be called once in a process (see `run_spider`)."""
+        from crawlers.fetching.spider import run_spider  # installs the reactor
 
         config = self._config
-        child = DigestChild(config.product, config.extract_timeout_s, config.extract_memory_bytes)
-        intake = Intake(config, self._seeds, self._salt, generation, child)
+        reader = ReaderProcess(
+            config.product, config.extract_timeout_s, config.extract_memory_bytes
+        )
+        builder = PageRowsBuilder(config, self._seeds, self._salt, generation, reader)
 
         async def main(transport: Transport) -> None:
             session = Session(
@@ -57,7 +59,7 @@ class CrawlWorker:
                 config,
                 limits,
                 self._queue,
-                intake,
+                builder,
                 transport,
                 SystemResolver(),
                 SystemClock(),
@@ -66,6 +68,6 @@ class CrawlWorker:
             await session.run()
 
         try:
-            crawl(config, self._policy, main)
+            run_spider(config, self._policy, main)
         finally:
-            child.close()
+            reader.close()

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written to a temporary name, fsynced, renamed."""
+"""Writes files and folders atomically (temporary name, sync, rename); computes their digests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WRITTEN_LATER = ("README.md", "ratchet.json")
 
 
 def fsync_tree(path: Path) -> None:
-    """Flush a file, or every file below a folder and the folders themselves, to disk."""
+    """Sync a file, or a folder with everything below it, to disk."""
     targets = [path, *path.rglob("*")] if path.is_dir() else [path]
     for target in targets:
         descriptor = os.open(target, os.O_RDONLY)
@@ -28,11 +28,10 @@ def fsync_tree(path: Path) -> None:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield a scratch folder beside `target`; it becomes `target` when the block ends without an
-    error.
+    """Yield a scratch folder, which is renamed to `target` if the block ends without an error.
 
-    If `target` exists by then (another process was faster), the scratch folder is dropped: folders
-    are written under names that fix their content.
+    If another process has created `target` meanwhile, the scratch folder is deleted: the name
+    determines the content.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -47,7 +46,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def atomic_write(target: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part."""
+    """Write a file so that a reader sees either the old or the new content."""
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, scratch = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
@@ -61,16 +60,16 @@ def atomic_write(target: Path, data: bytes) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
+    """The SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of a folder's files, in name order, README.md and
-    ratchet.json left out.
+    """The SHA-256 over names and contents of a folder's files, in order of their names.
 
-    Card and provenance are written after the decision and do not change what the model is.
+    README.md (model card) and ratchet.json (provenance) are left out, because they are written
+    after the digest is known.
     """
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in WRITTEN_LATER):
@@ -80,14 +79,21 @@ def folder_digest(folder: Path) -> str:
 
 
 def folder_size(folder: Path) -> int:
-    """Bytes of all files below a folder."""
+    """The total size of the files below a folder, in bytes."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def require_free_space(folder: Path, num_bytes: int, key: str) -> None:
-    """Raise `UserError` if the disk under `folder` has less than `num_bytes` free."""
+    """Check that the disk of a folder has `num_bytes` free.
+
+    Raises:
+        UserError: about `key`, if it has less.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
-        problem = f"the disk has {free / 1e9:.2f} GB free and this run needs about {num_bytes / 1e9:.2f} GB."
+        problem = (
+            f"the disk has {free / 1e9:.2f} GB free and this run needs about"
+            f" {num_bytes / 1e9:.2f} GB."
+        )
         raise UserError(key, folder, problem, "Free some space or give another folder with --run.")

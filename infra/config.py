@@ -1,7 +1,7 @@
-"""One TOML recipe, read into pydantic models, with `--set key=value` on top.
+"""Reads TOML recipes into pydantic models, and applies `--set key=value`.
 
-Unknown keys are errors that name the nearest key. Each package owns its own model beside its
-code; `loop/recipe/recipe.py` joins them.
+An unknown key is an error that suggests the most similar key. Each package defines the section of
+its own; `loop/recipe/recipe.py` combines them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ from infra.errors import UserError
 
 
 class Section(BaseModel):
-    """Base of every recipe section: no unknown keys, no silent conversions, no changes after
-    reading.
-    """
+    """Base class of recipe sections: no unknown keys, no type conversions, no later changes."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
@@ -31,29 +29,31 @@ Config = TypeVar("Config", bound=BaseModel)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Parse a TOML file; `UserError` where it is missing or malformed."""
+    """The contents of a TOML file.
+
+    Raises:
+        UserError: if it is missing or not valid TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(
-            "recipe", path, "there is no such file.", "Give the path of a recipe (*.toml)."
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UserError(
-            "recipe", path, f"not readable as TOML ({error}).", "Mend the file and run again."
-        ) from None
+        problem, remedy = "there is no such file.", "Give the path of a recipe (*.toml)."
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problem, remedy = f"it is not valid TOML ({error}).", "Fix the TOML syntax and run again."
+    except OSError as error:
+        problem, remedy = f"it cannot be read ({error}).", "Give a file that you may read."
+    raise UserError("recipe", path, problem, remedy)
 
 
 def parse_override(text: str) -> tuple[list[str], Any]:
-    """`a.b=value` as (["a", "b"], value). The value is TOML; what is not TOML is taken as a string."""
+    """(["a", "b"], value) for the text `a.b=value`.
+
+    The value is parsed as TOML; if it is not valid TOML, it is a string.
+    """
     key, separator, raw = text.partition("=")
     if not separator or not key.strip():
-        raise UserError(
-            "--set",
-            text,
-            "this is not key=value.",
-            "Write for example --set train.sft.learning_rate=1e-4.",
-        )
+        remedy = "Write for example --set train.sft.learning_rate=1e-4."
+        raise UserError("--set", text, "this is not of the form key=value.", remedy)
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
@@ -62,7 +62,7 @@ def parse_override(text: str) -> tuple[list[str], Any]:
 
 
 def with_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """A copy of `data` with each `key=value` set, sections made where they are missing."""
+    """A copy of `data` with each override `key=value` applied; missing sections are added."""
     result: dict[str, Any] = json.loads(json.dumps(data, default=str))
     for text in overrides:
         path, value = parse_override(text)
@@ -70,16 +70,15 @@ def with_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any]
         for part in path[:-1]:
             child = node.setdefault(part, {})
             if not isinstance(child, dict):
-                raise UserError(
-                    "--set", text, f"{part!r} is a value, not a section.", "Set that key itself."
-                )
+                problem = f"{part!r} is a value, not a section."
+                raise UserError("--set", text, problem, f"Set {part!r} itself.")
             node = child
         node[path[-1]] = value
     return result
 
 
 def known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Every dotted key that a model accepts, sections included."""
+    """All dotted keys that a model accepts, including sections."""
     keys: list[str] = []
     for name, field in model.model_fields.items():
         keys.append(prefix + name)
@@ -96,11 +95,15 @@ def _remedy(model: type[BaseModel], key: str, kind: str) -> str:
     if not near:
         leaf = key.rsplit(".", 1)[-1]
         near = [k for k in keys if k.rsplit(".", 1)[-1] == leaf][:1]
-    return f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(keys)}."
+    return f"Did you mean {near[0]!r}?" if near else f"Valid keys: {', '.join(keys)}."
 
 
 def validate(model: type[Config], data: dict[str, Any]) -> Config:
-    """Build the model; the first problem becomes a `UserError` that names key, value and remedy."""
+    """Build a model from data.
+
+    Raises:
+        UserError: about the first key that is unknown or has an invalid value.
+    """
     try:
         return model.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:

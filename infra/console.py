@@ -1,4 +1,4 @@
-"""Words to the person at the terminal: headings, notes, warnings and progress."""
+"""Output on the terminal: headings, notes, warnings and progress bars."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from rich.progress import (
 
 console = Console(highlight=False, soft_wrap=True)
 if not console.is_terminal:
-    console.width = 160  # a log has no edge to wrap tables at
+    console.width = 160  # wide enough for the tables in a log
 PLAIN_INTERVAL_S = 10.0
-
+"""Time between two lines of progress in a log, in seconds."""
 
 _CONTROLS = dict.fromkeys(
     [*(c for c in range(32) if chr(c) not in "\n\t"), *range(127, 160)], "\ufffd"
@@ -30,36 +30,36 @@ _CONTROLS = dict.fromkeys(
 
 
 def plain(text: str) -> str:
-    """Untrusted text without control characters: an escape sequence could rewrite the terminal."""
+    """Untrusted text without control characters, which could change what the terminal shows."""
     return text.translate(_CONTROLS)
 
 
 class Advance(Protocol):
-    """Report `amount` more units done, with words on how it goes."""
+    """A function that reports progress."""
 
     def __call__(self, amount: float = 1, detail: str = "") -> None:
-        """Report."""
+        """Report that `amount` more units are done; `detail` is shown beside the bar."""
         ...
 
 
 def heading(text: str) -> None:
-    """A line that starts a stage."""
+    """Print the heading of a stage."""
     console.print(f"[bold]{escape(text)}[/bold]")
 
 
 def note(text: str) -> None:
-    """A line of information inside a stage."""
+    """Print a line of information."""
     console.print(f"  {escape(text)}")
 
 
 def warn(text: str) -> None:
-    """A line that the user should not overlook."""
+    """Print a warning."""
     console.print(f"  [yellow]! {escape(text)}[/yellow]")
 
 
 @contextmanager
 def progress(description: str, total: float) -> Iterator[Advance]:
-    """A progress bar on a terminal; elsewhere (a log, a submitted job) a line every ten seconds."""
+    """Show a progress bar on a terminal, or a line every ten seconds in a log."""
     if console.is_terminal:
         columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
         times = (

@@ -1,15 +1,15 @@
-"""Errors that leave Ratchet. A traceback is for our bugs only.
+"""Errors that are shown to the user without a traceback.
 
-`UserError` is the user's to mend (exit code 2); `StageError` is a failure of a stage
-that the same command may overcome (exit code 1). Both survive pickling, because they
-cross process borders on their way to the terminal.
+The user can fix the cause of a `UserError` (exit code 2). A `StageError` is a failure of a stage;
+running the same command again may help (exit code 1). Both can be pickled, because worker processes
+raise them too.
 """
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Bad input: which key, what value, and what to do about it."""
+    """Invalid input: the key, its value, what is wrong with it, and how to fix it."""
 
     def __init__(self, key: str, value: object, problem: str, remedy: str) -> None:
         super().__init__(key, value, problem, remedy)
@@ -26,7 +26,7 @@ class UserError(ValueError):
 
 
 class StageError(RuntimeError):
-    """A stage could not finish; what was committed before stays committed."""
+    """A stage failed; everything that was committed before is kept."""
 
     def __init__(self, stage: str, subject: str, problem: str) -> None:
         super().__init__(stage, subject, problem)

@@ -1,4 +1,4 @@
-"""Reading files of JSON lines: one JSON value a line, in UTF-8 (jsonlines.org)."""
+"""Reads files of JSON lines: one JSON value per line, in UTF-8 (jsonlines.org)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class JsonLine(NamedTuple):
 
 
 def read_json_lines(path: Path, key: str, remedy: str) -> Iterator[JsonLine]:
-    """Each line that is not blank.
+    """Yield every line that is not blank.
 
     Lines end at a line feed only: U+2028 and other separators are legal inside a JSON string. A
     byte order mark at the start is accepted.
 
     Raises:
-        UserError: with `key`, the file, the number of the bad line, and `remedy`.
+        UserError: about `key`, if the file cannot be read or a line is not valid JSON.
     """
     try:
         data = path.read_bytes()

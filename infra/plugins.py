@@ -1,4 +1,4 @@
-"""A user's own classes, named in a recipe."""
+"""Loads the user's own classes, which a recipe names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from infra.errors import UserError
 
 
 def find_class(module: str, attribute: str, key: str, name: str, problem: str, remedy: str) -> Any:
-    """`attribute` of `module`; `UserError` about the key's value `name` where there is none."""
+    """The attribute of a module.
+
+    Raises:
+        UserError: about `key` with the value `name`, if it cannot be imported.
+    """
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:

@@ -1,1 +1,1 @@
-"""Fetching pages: sessions, delays for each host, address checks, and the Scrapy transport."""
+"""Fetching pages: delays for each host, address checks, and the Scrapy transport."""

@@ -1,9 +1,9 @@
-"""The address check at the socket: a crawl talks to global addresses and to what the operator
-named.
+"""Checks the address of every connection: a crawl may reach only global addresses and those that
+the operator allowed.
 
-A page can redirect, or a name can resolve, to a private address (server-side request forgery). The
-check is a CPython audit hook on `socket.connect`, so that it sees every connection that the process
-makes whichever library opens it, after names are resolved: pages, redirects and robots.txt alike.
+A redirect or a host name can lead to a private address (server-side request forgery). The check is
+a CPython audit hook on `socket.connect`. It sees every connection of the process after names are
+resolved, whichever library opens it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from crawlers.urls import hostname_of, port_of
+from crawlers.urls import url_hostname, url_port
 from infra.errors import UserError
 
 Address = tuple[str, int]
@@ -28,7 +28,7 @@ _installed = False
 
 @dataclass(frozen=True)
 class SocketPolicy:
-    """What a process may connect to: these addresses, and global ones on these ports."""
+    """What a process may connect to: the `opened` addresses, and global addresses on `ports`."""
 
     opened: frozenset[Address]
     ports: frozenset[int]
@@ -49,7 +49,7 @@ class ForbiddenAddressError(OSError):
 
 
 def is_loopback(hostname: str) -> bool:
-    """Whether a host name stands for this machine by its spelling alone."""
+    """Whether a host name or address means this machine; nothing is resolved."""
     if hostname == "localhost" or hostname.endswith(".localhost"):
         return True
     try:
@@ -61,7 +61,7 @@ def is_loopback(hostname: str) -> bool:
 def unwrap(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The IPv4 address inside a mapped, 6to4 or NAT64 address; any other address unchanged."""
+    """The IPv4 address inside a mapped, 6to4 or NAT64 address; other addresses unchanged."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped:
             return address.ipv4_mapped
@@ -75,14 +75,13 @@ def unwrap(
 def socket_policy(
     seeds: Sequence[str], allow_addresses: Sequence[str], allow_ports: Sequence[int]
 ) -> SocketPolicy:
-    """Ports 80, 443 and those allowed; addresses that are allowed, and loopback where a seed names
-    it outright.
+    """The policy of a crawl: ports 80, 443 and `allow_ports`, and the addresses `allow_addresses`.
 
-    A loopback seed opens just its own host and port.
+    A loopback seed opens its own host and port and nothing else.
     """
     opened: set[Address] = set()
     for seed in seeds:
-        name, port = hostname_of(seed), port_of(seed)
+        name, port = url_hostname(seed), url_port(seed)
         if is_loopback(name):
             literals = [name] if name[0].isdigit() or ":" in name else ["127.0.0.1", "::1"]
             opened.update((literal, port) for literal in literals)
@@ -94,29 +93,26 @@ def socket_policy(
             raise UserError(
                 "crawl.allow_addresses",
                 text,
-                "this is not ADDRESS:PORT.",
+                "this is not an address and port.",
                 "Write for example 10.0.0.5:8080.",
             ) from None
     return SocketPolicy(frozenset(opened), _PORTS | frozenset(allow_ports))
 
 
 def is_forbidden_literal(url: str) -> bool:
-    """Whether a URL names its host by an address that the policy in force forbids; it need not be
-    tried then.
-    """
-    host = hostname_of(url)
+    """Whether a URL's host is an IP address that the current policy forbids."""
+    host = url_hostname(url)
     try:
         ipaddress.ip_address(host)
     except ValueError:
         return False
-    return bool(_policies) and not _policies[-1].allows(host, port_of(url))
+    return bool(_policies) and not _policies[-1].allows(host, url_port(url))
 
 
 def was_refused(addresses: Sequence[str], port: int) -> bool:
-    """Whether a connection to one of these addresses has been refused here.
+    """Whether this check has refused a connection to one of these addresses.
 
-    Download handlers wrap a refused connection each in its own way and some lose its words, so this
-    is asked.
+    The exception alone does not tell: some download handlers lose its type and message.
     """
     return any((address, port) in _refused for address in addresses)
 
@@ -126,7 +122,7 @@ def _audit(event: str, arguments: tuple[object, ...]) -> None:
         return
     address = arguments[1]
     if not isinstance(address, tuple):
-        return  # a Unix socket of this process's own making
+        return  # a Unix socket
     if not _policies[-1].allows(str(address[0]), int(address[1])):
         _refused.add((str(address[0]), int(address[1])))
         raise ForbiddenAddressError(errno.EACCES, f"{FORBIDDEN_ADDRESS} {address[0]}:{address[1]}")
@@ -136,8 +132,7 @@ def _audit(event: str, arguments: tuple[object, ...]) -> None:
 def guarded_sockets(policy: SocketPolicy) -> Iterator[None]:
     """Check every connection of this process inside the block.
 
-    An audit hook cannot be taken out again (that is its strength); outside the block it lets all
-    pass.
+    An audit hook cannot be removed; outside the block it allows everything.
     """
     global _installed
     if not _installed:

@@ -1,9 +1,8 @@
-"""Scrapy as the transport of a crawl session: its downloader fetches, its scheduler and scraper
-stay idle.
+"""Scrapy as the transport of a crawl session: only its downloader is used.
 
-A session decides what is fetched and when (`crawlers.fetching.session`), so the spider's `start`
-runs it and hands it the engine's downloader. A Twisted reactor cannot be started twice: one call of
-`crawl` a process.
+The session decides what is fetched and when (`crawlers.session.session`). The spider's `start` runs
+the session and gives it Scrapy's downloader. A Twisted reactor cannot be started twice, so
+`run_spider` can be called once in a process.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ from typing import Any
 
 import scrapy
 from scrapy.crawler import AsyncCrawlerProcess
-from scrapy.http import Response
+from scrapy.http import Response as ScrapyResponse
+from typing_extensions import override
 
 from crawlers.config import CrawlConfig
 from crawlers.fetching.address_check import (
@@ -24,8 +24,8 @@ from crawlers.fetching.address_check import (
     is_forbidden_literal,
     was_refused,
 )
-from crawlers.fetching.transport import Answer, SystemResolver, Transport
-from crawlers.urls import port_of
+from crawlers.fetching.transport import Response, SystemResolver, Transport
+from crawlers.urls import url_port
 
 MAX_HEADERS = 100
 NOT_HTTP = "neither http nor https"
@@ -46,14 +46,14 @@ _UNUSED = (
 
 
 def scrapy_settings(config: CrawlConfig) -> dict[str, Any]:
-    """Scrapy's settings. Its defaults are made for scraping a known site, not the open web."""
+    """Scrapy's settings for the open web; its defaults are for scraping a known site."""
     return {
         "USER_AGENT": config.full_user_agent,
         "DEFAULT_REQUEST_HEADERS": {
             "Accept": "text/html,application/xhtml+xml,text/plain,application/xml;q=0.9,*/*;q=0.5"
         },
         "DOWNLOADER_MIDDLEWARES": {_MIDDLEWARES + name: None for name in _UNUSED},
-        "ROBOTSTXT_OBEY": False,  # crawlers.permission.robots does
+        "ROBOTSTXT_OBEY": False,  # the session obeys it (crawlers.session.origin_rules)
         "DOWNLOAD_VERIFY_CERTIFICATES": True,
         "TELNETCONSOLE_ENABLED": False,
         "REMOTE_CONTROL_ENABLED": False,
@@ -94,17 +94,16 @@ _REASONS = {
     "ConnectionLost": "connection closed",
     "DownloadFailedError": "connection failed",
 }
-"""Reasons by the name of the first error in this order that a failure is, or was raised from."""
+"""Exception name to reason. An exception and its causes get the reason of the first name in this
+order."""
 
 
 class HeadersTooLargeError(Exception):
-    """A response's headers pass their limit."""
+    """The headers of a response exceed `MAX_HEADER_BYTES`."""
 
 
 def cap_headers() -> None:
-    """Limit the headers of a response as a whole: Twisted 26 limits a line and takes as many as
-    come.
-    """
+    """Limit the total size of a response's headers; Twisted 26 limits only the length of a line."""
     from twisted.web import _newclient
 
     parser_class: Any = _newclient.HTTPClientParser
@@ -124,20 +123,20 @@ def cap_headers() -> None:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """An error with everything that it was raised from, also what Twisted keeps in `reasons`."""
-    found: list[BaseException] = [error]
-    for one in found:
+    """An exception and all its causes, also those that Twisted keeps in `reasons`."""
+    causes: list[BaseException] = [error]
+    for cause in causes:
         inner = [
-            one.__cause__,
-            one.__context__,
-            *(getattr(r, "value", None) for r in getattr(one, "reasons", ())),
+            cause.__cause__,
+            cause.__context__,
+            *(getattr(r, "value", None) for r in getattr(cause, "reasons", ())),
         ]
-        found += [e for e in inner if isinstance(e, BaseException) and e not in found]
-    return found
+        causes += [e for e in inner if isinstance(e, BaseException) and e not in causes]
+    return causes
 
 
 def failure_reason(error: BaseException) -> str:
-    """A short reason for the fetch log and the counts."""
+    """A short reason for a failed fetch, used in the fetch log and in counts."""
     causes = _causes(error)
     if any(isinstance(e, ForbiddenAddressError) for e in causes):
         return FORBIDDEN_ADDRESS
@@ -148,42 +147,42 @@ def failure_reason(error: BaseException) -> str:
     return type(error).__name__.removesuffix("Error")[:80]
 
 
-def _answer(response: Response) -> Answer:
+def _read_response(response: ScrapyResponse) -> Response:
     headers: dict[str, list[str]] = {}
     for name, values in list(response.headers.items())[:MAX_HEADERS]:
         headers[name.decode("latin-1").lower()] = [
             v.decode("latin-1")[:MAX_HEADER_CHARS] for v in values[:MAX_HEADERS]
         ]
     address = str(response.ip_address) if response.ip_address else ""
-    return Answer(response.status, headers, response.body, address)
+    return Response(response.status, headers, response.body, address)
 
 
-class ScrapyTransport:
-    """See `crawlers.fetching.transport.Transport`."""
+class ScrapyTransport(Transport):
+    """Sends requests with Scrapy's downloader."""
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
         self._resolver = SystemResolver()
 
-    async def fetch(self, url: str, headers: Mapping[str, str]) -> Answer:
-        """See `crawlers.fetching.transport.Transport`."""
+    @override
+    async def fetch(self, url: str, headers: Mapping[str, str]) -> Response:
         if not url.startswith(("http://", "https://")):
-            return Answer(0, failure=NOT_HTTP)
+            return Response(0, failure=NOT_HTTP)
         if is_forbidden_literal(url):
-            return Answer(0, failure=FORBIDDEN_ADDRESS)
+            return Response(0, failure=FORBIDDEN_ADDRESS)
         try:
             request = scrapy.Request(url, headers=dict(headers), dont_filter=True)
-            return _answer(await self._engine.download_async(request))
+            return _read_response(await self._engine.download_async(request))
         except Exception as error:
-            refused = was_refused(await self._resolver.resolve(url), port_of(url))
-            return Answer(0, failure=FORBIDDEN_ADDRESS if refused else failure_reason(error))
+            refused = was_refused(await self._resolver.resolve(url), url_port(url))
+            return Response(0, failure=FORBIDDEN_ADDRESS if refused else failure_reason(error))
 
 
 Main = Callable[[Transport], Awaitable[None]]
 
 
 class SessionSpider(scrapy.Spider):  # type: ignore[misc]
-    """Yields no request: it lends its engine to a session and ends with it."""
+    """Runs a session with the engine's downloader; yields no request itself."""
 
     name = "ratchet"
 
@@ -198,14 +197,15 @@ class SessionSpider(scrapy.Spider):  # type: ignore[misc]
             await self._main(ScrapyTransport(self.crawler.engine))
         except BaseException as error:
             self._errors.append(error)
-        nothing: list[scrapy.Request] = []
-        for request in nothing:
+        no_requests: list[scrapy.Request] = []
+        for request in no_requests:  # Scrapy wants an asynchronous generator
             yield request
 
 
-def crawl(config: CrawlConfig, policy: SocketPolicy, main: Main) -> None:
-    """Run `main` with Scrapy's downloader, every connection checked; once a process. Raises what
-    `main` raises.
+def run_spider(config: CrawlConfig, policy: SocketPolicy, main: Main) -> None:
+    """Run `main` with Scrapy's downloader; every connection is checked against `policy`.
+
+    Can be called once in a process. Raises what `main` raises.
     """
     errors: list[BaseException] = []
     settings = scrapy_settings(config) | {"LOG_INSTALL_ROOT_HANDLER": False}

@@ -1,1 +1,1 @@
-"""From fetched bodies to stored pages and documents: WARC files, rows, deduplication, pools."""
+"""Storing pages: WARC files, rows, pools, and the choice of documents that are kept."""

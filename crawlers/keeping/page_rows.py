@@ -1,4 +1,4 @@
-"""From an answer to rows: what may be kept, the WARC record, the text, and the links it leads to."""
+"""From a response to database rows: permission, the WARC record, the document, and its links."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from crawlers.config import CrawlConfig
-from crawlers.fetching.transport import Answer
+from crawlers.fetching.transport import Response
 from crawlers.keeping import warc
-from crawlers.keeping.pools import pool_of, pools_by_domain
+from crawlers.keeping.pools import choose_pool, pools_by_domain
 from crawlers.permission.robots import RobotsFile, sitemaps_in
 from crawlers.permission.statements import (
     PURPOSES,
     PageMeta,
-    Word,
+    Statement,
+    deciding_statement,
     may_use,
-    unread_words,
-    verdict_for,
-    words_about,
+    statements_about,
+    unreadable_statements,
 )
-from crawlers.reading.parsed_body import Digest, DigestTask, Kind
-from crawlers.urls import canonical_url, host_of, registrable_domain, section_of, trap_reason
+from crawlers.reading.parsed_body import BodyKind, ParsedBody, ParseTask
+from crawlers.urls import canonical_url, registrable_domain, trap_reason, url_host, url_section
 from infra.records import Document, Page, Permission, content_key
 from infra.store.frontier.records import HostLease, Lease, Link, Outcome, State
 from infra.store.tables.crawl import CrawlRows
 
+FLUSH_ROWS = 256
+"""Number of pages after which rows are stored."""
 TEXT_TYPES = ("text/html", "application/xhtml+xml", "text/plain", "text/markdown")
 XML_TYPES = (
     "application/xml",
@@ -37,20 +39,23 @@ XML_TYPES = (
     "application/gzip",
 )
 SITEMAP_WEIGHT = 1.0
+MAX_BANDS_REMEMBERED = 500_000
+"""MinHash bands remembered of each host, to notice repeated texts."""
 
 
-class Digester(Protocol):
-    """Reads a body in a place where it can do no harm; never raises."""
+class BodyParser(Protocol):
+    """Parses hostile bytes where they can do no harm; never raises."""
 
-    def digest(self, task: DigestTask) -> Digest:
-        """What is in the body, or a failure in a few words."""
+    def parse(self, task: ParseTask) -> ParsedBody:
+        """The contents of the body, or a `ParsedBody` with a failure."""
         ...
 
 
 @dataclass
-class Taken:
-    """What one answer gave. `denied` says why its body may not be kept, "" where it may be put into
-    `record`.
+class PageRows:
+    """The rows of one response.
+
+    `denied` is the reason why the body must not be kept; "" if it may be kept in `record`.
     """
 
     page: Page
@@ -59,40 +64,38 @@ class Taken:
     unchanged: bool = False
     record: bytes = b""
     document: Document | None = None
-    digest: Digest | None = None
+    parsed: ParsedBody | None = None
     permissions: list[Permission] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
     drops: list[tuple[str, str]] = field(default_factory=list)
 
     def add_to(self, rows: CrawlRows) -> None:
-        """Append to the rows that are stored together."""
+        """Append to rows that are stored together."""
         rows.pages.append(self.page)
         rows.records.append(self.record)
         rows.outcomes.append(self.outcome)
         rows.permissions += self.permissions
         rows.links += self.links
         rows.drops += self.drops
-        if self.document is not None and self.digest is not None:
-            add_document(rows, self.document, self.digest)
+        if self.document is not None and self.parsed is not None:
+            add_document(rows, self.document, self.parsed)
 
 
-def add_document(rows: CrawlRows, document: Document, digest: Digest) -> None:
+def add_document(rows: CrawlRows, document: Document, parsed: ParsedBody) -> None:
     """Append a document with its signals and fingerprints."""
     rows.documents.append(document)
     key = document.document_id
-    if digest.other_text:
-        rows.other_texts.append((key, digest.other_text))
-    rows.signals += [(key, name, value) for name, value in digest.signals.items()]
-    rows.bands += [(key, band, value, rows.generation) for band, value in enumerate(digest.bands)]
-    rows.grams += [(key, size, hashes) for size, hashes in sorted(digest.grams.items())]
+    if parsed.other_text:
+        rows.other_texts.append((key, parsed.other_text))
+    rows.signals += [(key, name, value) for name, value in parsed.signals.items()]
+    rows.bands += [(key, band, value, rows.generation) for band, value in enumerate(parsed.bands)]
+    rows.grams += [(key, size, hashes) for size, hashes in sorted(parsed.grams.items())]
 
 
-class Intake:
-    """Applies permission, keeps bodies, has texts extracted. `salt` is the run's own and decides
-    the pools.
+class PageRowsBuilder:
+    """Turns responses into rows. `salt` belongs to the run; it decides which pool a page is in.
 
-    An answer is first read (slow, in the digester's own place, to be called off an event loop) and
-    then taken.
+    A response is first parsed (slow, so outside the event loop), then its rows are built.
     """
 
     def __init__(
@@ -101,280 +104,290 @@ class Intake:
         seeds: Sequence[str],
         salt: str,
         generation: int,
-        digester: Digester,
+        parser: BodyParser,
         follows_links: bool = True,
     ) -> None:
         self._config = config
-        self._hosts = frozenset(host_of(seed) for seed in seeds)
+        self._hosts = frozenset(url_host(seed) for seed in seeds)
         self._by_domain = pools_by_domain(config, seeds)
         self._salt = salt
         self._generation = generation
-        self._digester = digester
+        self._parser = parser
         self._follows_links = follows_links
-        self._seen: dict[str, set[int]] = {}
-        self.opening = warc.warcinfo(config.full_user_agent, datetime.now(UTC))
-        """The record that begins a WARC file."""
+        self._seen_bands: dict[str, set[int]] = {}
+        self.warcinfo = warc.warcinfo(config.full_user_agent, datetime.now(UTC))
+        """The first record of a WARC file."""
 
-    def read(self, lease: Lease, answer: Answer) -> Digest | None:
-        """What is in an answer's body; None where there is none that could be read as text."""
-        kind = _kind_of(lease.kind, answer) if answer.status == 200 and answer.body else None
-        if kind is None:
+    def parse(self, lease: Lease, response: Response) -> ParsedBody | None:
+        """The contents of a response's body; None if it has none that can be read as text."""
+        kind = _body_kind(lease.kind, response) if response.status == 200 else None
+        if kind is None or not response.body:
             return None
-        content_type, masks = answer.header("content-type"), self._config.mask_personal_data
-        return self._digester.digest(
-            DigestTask(kind, lease.url, content_type, masks, answer.body, self._follows_links)
+        task = ParseTask(
+            kind,
+            lease.url,
+            response.header("content-type"),
+            self._config.mask_personal_data,
+            response.body,
+            self._follows_links,
         )
+        return self._parser.parse(task)
 
-    def take(
+    def build(
         self,
         lease: Lease,
         host: HostLease,
-        answer: Answer,
-        digest: Digest | None,
+        response: Response,
+        parsed: ParsedBody | None,
         robots: RobotsFile,
         reservation: bytes,
         at: float,
-    ) -> Taken:
-        """Rows from one answer of any status below 500 and what was read in it."""
+    ) -> PageRows:
+        """The rows of a response of any status below 500; `parsed` comes from `parse`."""
         moment = datetime.fromtimestamp(at, UTC).replace(tzinfo=None)
-        words = self._words(lease.url, robots, reservation, answer, digest) if answer.body else []
-        verdicts = {purpose: verdict_for(purpose, words) for purpose in PURPOSES}
-        pool = pool_of(lease.url, host.domain, self._salt, self._config, self._by_domain)
+        statements = (
+            self._statements(lease.url, robots, reservation, response, parsed)
+            if response.body
+            else []
+        )
+        verdicts = {purpose: deciding_statement(purpose, statements) for purpose in PURPOSES}
+        pool = choose_pool(lease.url, host.domain, self._salt, self._config, self._by_domain)
         denied = self._denial(verdicts, pool) if lease.kind == "page" else ""
-        page = self._page(lease, host, answer, moment, verdicts)
-        unchanged = answer.status == 304 or (page.digest == lease.digest != "")
-        taken = Taken(
+        page = self._page(lease, host, response, moment, verdicts)
+        unchanged = response.status == 304 or (page.digest == lease.digest != "")
+        page_rows = PageRows(
             page=page,
             denied=denied,
             unchanged=unchanged,
-            outcome=self._outcome(lease, answer, page, denied, unchanged),
+            outcome=_outcome(lease, response, page, denied, unchanged),
             permissions=[
-                self._permission(page, word)
-                for word in verdicts.values()
-                if word.verdict != "unknown"
+                _permission(page, statement)
+                for statement in verdicts.values()
+                if statement.verdict != "unknown"
             ],
         )
         if page.location:
-            taken.links += self._followed([page.location], lease, lease.kind)
+            page_rows.links += self._links([page.location], lease, lease.kind)
         if denied:
-            taken.drops.append((f"denied: {denied}", lease.url))
-        elif answer.status == 200 and not unchanged:
-            self._take_text(taken, lease, digest, pool)
-        elif answer.status >= 400:
-            taken.drops.append((f"HTTP {answer.status}", lease.url))
-        return taken
+            page_rows.drops.append((f"denied: {denied}", lease.url))
+        elif response.status == 200 and not unchanged:
+            self._add_contents(page_rows, lease, parsed, pool)
+        elif response.status >= 400:
+            page_rows.drops.append((f"HTTP {response.status}", lease.url))
+        return page_rows
 
-    def keep_whole(
-        self, url: str, kind: str, host: HostLease, answer: Answer, at: float
+    def build_robots_page(
+        self, url: str, kind: str, host: HostLease, response: Response, at: float
     ) -> tuple[Page, bytes]:
-        """Page and WARC record of an answer that is no document, such as robots.txt."""
+        """Page and WARC record of a response that holds no document, such as robots.txt."""
         moment = datetime.fromtimestamp(at, UTC).replace(tzinfo=None)
         lease = Lease(url, kind, 0, 1.0, int(at), "", "", "")
-        page = self._page(
-            lease, host, answer, moment, {p: Word(p, "unknown", "", "") for p in PURPOSES}
+        verdicts = {purpose: Statement(purpose, "unknown", "", "") for purpose in PURPOSES}
+        page = self._page(lease, host, response, moment, verdicts)
+        record = warc.response(
+            url, moment, response.address, response.status, response.headers, response.body
         )
-        return page, warc.response(
-            url, moment, answer.address, answer.status, answer.headers, answer.body
+        return page, record
+
+    def warc_record(self, page_rows: PageRows, response: Response) -> bytes:
+        """The WARC record of a response; b"" if its body must not be kept."""
+        if page_rows.denied:
+            return b""
+        write = warc.revisit if page_rows.unchanged else warc.response
+        page = page_rows.page
+        return write(
+            page.url,
+            page.fetched_at,
+            response.address,
+            response.status,
+            response.headers,
+            response.body,
         )
 
-    def _words(
+    def sitemap_links(self, robots: bytes, origin: str) -> list[Link]:
+        """The sitemaps in scope that a robots.txt names."""
+        urls = [canonical_url(url, origin, self._config.sort_query) for url in sitemaps_in(robots)]
+        lease = Lease(origin + "/", "sitemap", 0, SITEMAP_WEIGHT, 0, "", "", "")
+        return self._links([url for url in urls if url], lease, "sitemap")
+
+    # Permission.
+
+    def _statements(
         self,
         url: str,
         robots: RobotsFile,
         reservation: bytes,
-        answer: Answer,
-        digest: Digest | None,
-    ) -> list[Word]:
+        response: Response,
+        parsed: ParsedBody | None,
+    ) -> list[Statement]:
+        """All statements about the use of a page."""
         product = self._config.product
-        meta = (
-            PageMeta(digest.meta_robots, digest.meta_reservation)
-            if digest is not None
-            else PageMeta()
-        )
-        words = words_about(url, robots, reservation, answer.headers, meta, product)
-        return (
-            words + unread_words(answer.body, product)
-            if digest is not None and digest.failure
-            else words
-        )
+        meta = PageMeta()
+        if parsed is not None:
+            meta = PageMeta(parsed.meta_robots, parsed.meta_reservation)
+        statements = statements_about(url, robots, reservation, response.headers, meta, product)
+        if parsed is not None and parsed.failure:
+            statements += unreadable_statements(response.body, product)
+        return statements
 
-    def _denial(self, verdicts: dict[str, Word], pool: str) -> str:
-        """Why a page may not be kept ("" where it may): training needs one purpose, the other pools
-        the other.
+    def _denial(self, verdicts: dict[str, Statement], pool: str) -> str:
+        """Why a page must not be kept, "" if it may be kept.
+
+        Pool `train` needs permission to train, the other pools permission to evaluate.
         """
-        word = verdicts["train" if pool == "train" else "evaluate"]
-        if may_use(word.verdict, self._config.unknown_permission == "allow"):
+        statement = verdicts["train" if pool == "train" else "evaluate"]
+        if may_use(statement.verdict, self._config.unknown_permission == "allow"):
             return ""
-        return word.reason
+        return statement.reason
+
+    # Pages and documents.
 
     def _page(
         self,
         lease: Lease,
         host: HostLease,
-        answer: Answer,
+        response: Response,
         moment: datetime,
-        verdicts: dict[str, Word],
+        verdicts: dict[str, Statement],
     ) -> Page:
-        location = (
-            canonical_url(answer.header("location"), lease.url)
-            if 300 <= answer.status < 400
-            else None
-        )
+        location = None
+        if 300 <= response.status < 400:
+            location = canonical_url(response.header("location"), lease.url)
         return Page(
             page_id=content_key(lease.url, lease.visit),
             url=lease.url,
             host=host.host,
             domain=host.domain,
-            section=section_of(lease.url),
+            section=url_section(lease.url),
             kind=lease.kind,
             visit=lease.visit,
             location=location or "",
-            status=answer.status,
-            content_type=answer.header("content-type")[:200],
-            etag=answer.header("etag")[:200],
-            last_modified=answer.header("last-modified")[:100],
+            status=response.status,
+            content_type=response.header("content-type")[:200],
+            etag=response.header("etag")[:200],
+            last_modified=response.header("last-modified")[:100],
             fetched_at=moment,
-            digest=content_key(answer.body) if answer.body else "",
-            num_bytes=len(answer.body),
+            digest=content_key(response.body) if response.body else "",
+            num_bytes=len(response.body),
             generation=self._generation,
             train=verdicts["train"].verdict,
             evaluate=verdicts["evaluate"].verdict,
         )
 
-    def record(self, taken: Taken, answer: Answer) -> bytes:
-        """The WARC record of an answer that was taken; b"" where its body may not be kept."""
-        if taken.denied:
-            return b""
-        write = warc.revisit if taken.unchanged else warc.response
-        page = taken.page
-        return write(
-            page.url, page.fetched_at, answer.address, answer.status, answer.headers, answer.body
-        )
-
-    def _outcome(
-        self, lease: Lease, answer: Answer, page: Page, denied: str, unchanged: bool
-    ) -> Outcome:
-        state = State.FAILED if answer.status >= 400 else State.DONE
-        reason = (
-            f"HTTP {answer.status}"
-            if answer.status >= 400
-            else f"denied: {denied}"
-            if denied
-            else ""
-        )
-        digest = page.digest if answer.status == 200 else lease.digest
-        size = len(answer.body) if answer.status == 200 and lease.kind == "page" else 0
-        return Outcome(
-            lease.url, state, reason, page.etag, page.last_modified, digest, size, unchanged
-        )
-
-    def _permission(self, page: Page, word: Word) -> Permission:
-        return Permission(
-            page.page_id,
-            page.url,
-            word.purpose,
-            word.verdict,
-            word.reason,
-            word.evidence,
-            page.generation,
-        )
-
-    def _take_text(self, taken: Taken, lease: Lease, digest: Digest | None, pool: str) -> None:
-        """Take over a body's text and links."""
-        if digest is None or digest.failure:
-            taken.drops.append((digest.failure if digest else "not a text page", lease.url))
+    def _add_contents(
+        self, page_rows: PageRows, lease: Lease, parsed: ParsedBody | None, pool: str
+    ) -> None:
+        """Add the links of a body and, if there is text to keep, its document."""
+        if parsed is None or parsed.failure:
+            page_rows.drops.append((parsed.failure if parsed else "not a text page", lease.url))
             return
-        taken.links += self._followed(digest.links, lease, "page")
-        taken.links += self._followed(digest.feeds, lease, "feed") + self._followed(
-            digest.sitemaps, lease, "sitemap"
-        )
-        if digest.is_listing:
+        page_rows.links += self._links(parsed.links, lease, "page")
+        page_rows.links += self._links(parsed.feeds, lease, "feed")
+        page_rows.links += self._links(parsed.sitemaps, lease, "sitemap")
+        if parsed.is_sitemap_or_feed or self._follow_canonical(parsed, lease, page_rows):
             return
-        if self._is_elsewhere(digest, lease, taken):
+        if not parsed.text:
+            page_rows.drops.append(("no text", lease.url))
             return
-        if not digest.text:
-            taken.drops.append(("no text", lease.url))
-            return
-        taken.digest = digest
-        taken.document = self._document(taken.page, digest, pool)
-        taken.outcome = replace(
-            taken.outcome, is_new_text=self._is_new_text(taken.page.host, digest)
-        )
+        page_rows.parsed = parsed
+        page_rows.document = _document(page_rows.page, parsed, pool)
+        is_new_text = self._is_new_text(page_rows.page.host, parsed)
+        page_rows.outcome = replace(page_rows.outcome, is_new_text=is_new_text)
 
-    def _is_elsewhere(self, digest: Digest, lease: Lease, taken: Taken) -> bool:
-        """Whether the page names another one of this crawl as its canonical self, which is then
-        fetched instead.
-        """
-        other = digest.canonical
-        if not other or other == lease.url:
+    def _follow_canonical(self, parsed: ParsedBody, lease: Lease, page_rows: PageRows) -> bool:
+        """Queue the canonical page instead of this one; False if this page is the one to keep."""
+        if not parsed.canonical or parsed.canonical == lease.url:
             return False
-        links = self._followed([other], lease, "page", same_depth=True)
+        links = self._links([parsed.canonical], lease, "page", same_depth=True)
         if not links:
             return False
-        taken.links += links
-        taken.drops.append(("its canonical page is another", lease.url))
+        page_rows.links += links
+        page_rows.drops.append(("its canonical page is another", lease.url))
         return True
 
-    def _document(self, page: Page, digest: Digest, pool: str) -> Document:
-        return Document(
-            document_id=content_key(page.page_id, "document"),
-            page_id=page.page_id,
-            url=page.url,
-            title=digest.title,
-            text=digest.text,
-            language=digest.language,
-            extractor=digest.extractor,
-            pool=pool,
-            generation=page.generation,
-            status="new",
-            text_digest=digest.text_digest,
-            other_digest=digest.other_digest,
-            disagreement=digest.disagreement,
-            num_masked=sum(digest.masked.values()),
-        )
+    def _is_new_text(self, host: str, parsed: ParsedBody) -> bool:
+        """Whether this worker has seen no near-duplicate of the text on the host.
 
-    def _is_new_text(self, host: str, digest: Digest) -> bool:
-        """Whether this worker has seen no text much like it from the host; a trap brings the same
-        on and on.
+        A host that keeps sending the same text is probably a crawler trap.
         """
-        seen = self._seen.setdefault(host, set())
-        known = any(band in seen for band in digest.bands)
-        if len(seen) < 500_000:
-            seen.update(digest.bands)
-        return not known
+        seen = self._seen_bands.setdefault(host, set())
+        is_known = any(band in seen for band in parsed.bands)
+        if len(seen) < MAX_BANDS_REMEMBERED:
+            seen.update(parsed.bands)
+        return not is_known
 
-    # Links.
-
-    def _followed(
-        self, found: Sequence[str], lease: Lease, kind: str, same_depth: bool = False
+    def _links(
+        self, urls: Sequence[str], lease: Lease, kind: str, same_depth: bool = False
     ) -> list[Link]:
-        """Links worth adding: in scope, not too deep, no traps."""
+        """Links to URLs that are in scope, not too deep, and do not look like a trap."""
         depth = lease.depth if same_depth or kind != "page" else lease.depth + 1
         if depth > self._config.max_depth:
             return []
         weight = lease.weight * (1.0 if depth == lease.depth else self._config.depth_decay)
         links = []
-        for url in found:
-            host = host_of(url)
+        for url in urls:
+            host = url_host(url)
             if (self._config.allow_other_hosts or host in self._hosts) and not trap_reason(url):
                 links.append(
-                    Link(url, host, registrable_domain(host), section_of(url), kind, depth, weight)
+                    Link(url, host, registrable_domain(host), url_section(url), kind, depth, weight)
                 )
         return links
 
-    def sitemap_links(self, robots: bytes, origin: str) -> list[Link]:
-        """The sitemaps that a robots.txt names, as far as they are in scope."""
-        found = [canonical_url(url, origin, self._config.sort_query) for url in sitemaps_in(robots)]
-        lease = Lease(origin + "/", "sitemap", 0, SITEMAP_WEIGHT, 0, "", "", "")
-        return self._followed([url for url in found if url], lease, "sitemap")
+
+def _outcome(lease: Lease, response: Response, page: Page, denied: str, unchanged: bool) -> Outcome:
+    reason = f"denied: {denied}" if denied else ""
+    if response.status >= 400:
+        reason = f"HTTP {response.status}"
+    is_page = response.status == 200 and lease.kind == "page"
+    return Outcome(
+        url=lease.url,
+        state=State.FAILED if response.status >= 400 else State.DONE,
+        reason=reason,
+        etag=page.etag,
+        last_modified=page.last_modified,
+        digest=page.digest if response.status == 200 else lease.digest,
+        num_bytes=len(response.body) if is_page else 0,
+        is_new_text=unchanged,  # an unchanged page is no sign of a crawler trap
+    )
 
 
-def _kind_of(leased_as: str, answer: Answer) -> Kind | None:
-    """How to read a body: as html, text, sitemap or feed; None where it is none of them."""
-    content_type = answer.header("content-type").split(";")[0].strip().lower()
-    if leased_as == "sitemap":
+def _permission(page: Page, statement: Statement) -> Permission:
+    return Permission(
+        page.page_id,
+        page.url,
+        statement.purpose,
+        statement.verdict,
+        statement.reason,
+        statement.evidence,
+        page.generation,
+    )
+
+
+def _document(page: Page, parsed: ParsedBody, pool: str) -> Document:
+    return Document(
+        document_id=content_key(page.page_id, "document"),
+        page_id=page.page_id,
+        url=page.url,
+        title=parsed.title,
+        text=parsed.text,
+        language=parsed.language,
+        extractor=parsed.extractor,
+        pool=pool,
+        generation=page.generation,
+        status="new",
+        text_digest=parsed.text_digest,
+        other_digest=parsed.other_digest,
+        disagreement=parsed.disagreement,
+        num_masked=sum(parsed.masked.values()),
+    )
+
+
+def _body_kind(lease_kind: str, response: Response) -> BodyKind | None:
+    """How to parse a body; None if it is neither a page nor a sitemap or feed."""
+    content_type = response.header("content-type").split(";")[0].strip().lower()
+    if lease_kind == "sitemap":
         return "sitemap"
-    if leased_as == "feed":
+    if lease_kind == "feed":
         return "feed"
     if content_type in ("text/plain", "text/markdown"):
         return "text"

@@ -1,29 +1,28 @@
-"""Which pool a text belongs to, decided by a salted hash before anybody sees it."""
+"""Assigns each text to a pool (train, gate or sealed) by a salted hash, before anybody reads it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from crawlers.config import CrawlConfig
-from crawlers.urls import host_of, registrable_domain
+from crawlers.urls import registrable_domain, url_host
 from infra.records import unit_hash
 
 
-def pool_of(url: str, domain: str, salt: str, config: CrawlConfig, by_domain: bool) -> str:
-    """The pool of a page's text (train, gate or sealed), from its registrable domain or its URL,
-    whatever it says.
+def choose_pool(url: str, domain: str, salt: str, config: CrawlConfig, by_domain: bool) -> str:
+    """The pool of a page's text: `train`, `gate` or `sealed`.
+
+    It depends on the page's registrable domain (or its URL) and never on the text.
     """
-    place = unit_hash(salt, "pool", domain if by_domain else url)
-    if place < config.gate_share:
+    number = unit_hash(salt, "pool", domain if by_domain else url)
+    if number < config.gate_share:
         return "gate"
-    return "sealed" if place < config.gate_share + config.sealed_share else "train"
+    return "sealed" if number < config.gate_share + config.sealed_share else "train"
 
 
 def pools_by_domain(config: CrawlConfig, seeds: Sequence[str]) -> bool:
-    """Whether whole domains go to one pool: where a crawl has many of them, as its recipe alone can
-    tell.
-    """
+    """Whether whole domains go to one pool: yes if the recipe may lead to many domains."""
     if config.pool_by != "auto":
         return config.pool_by == "domain"
-    domains = {registrable_domain(host_of(seed)) for seed in seeds}
+    domains = {registrable_domain(url_host(seed)) for seed in seeds}
     return config.allow_other_hosts or len(domains) >= 20

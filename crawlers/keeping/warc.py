@@ -1,5 +1,6 @@
-"""WARC records (ISO 28500, WARC 1.1), one gzip member each, so that a record can be read by its
-offset alone.
+"""Reads and writes WARC records (ISO 28500, WARC 1.1).
+
+Each record is its own gzip member, so that it can be read by its offset alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from isal import igzip
 REVISIT_PROFILE = "http://netpreserve.org/warc/1.1/revisit/identical-payload-digest"
 NOT_MODIFIED_PROFILE = "http://netpreserve.org/warc/1.1/revisit/server-not-modified"
 COMPRESSION_LEVEL = 1
-"""A crawl is short of processor time sooner than of disk."""
+"""Fast and weak: a crawl runs out of CPU time before it runs out of disk."""
 _DROPPED_HEADERS = frozenset(
     {"content-encoding", "transfer-encoding", "content-length", "set-cookie"}
 )
@@ -28,8 +29,10 @@ _DROPPED_HEADERS = frozenset(
 
 @dataclass(frozen=True)
 class Capture:
-    """One answer out of a WARC file. `offset` is where its record begins; `headers` has lower-case
-    names.
+    """One response read from a WARC file.
+
+    `offset` is where its record begins; -1 if it came from another file. Header names are lower
+    case.
     """
 
     url: str
@@ -42,13 +45,14 @@ class Capture:
 
 
 def payload_digest(body: bytes) -> str:
-    """The digest of a body as WARC headers spell it."""
+    """The SHA-1 of a body in the form of WARC headers."""
     return "sha1:" + base64.b32encode(hashlib.sha1(body, usedforsecurity=False).digest()).decode()
 
 
 def _head(status: int, headers: Mapping[str, list[str]], length: int) -> bytes:
-    """An HTTP response's head for a body that is stored decoded; line breaks cannot leave their
-    header.
+    """The head of an HTTP response whose body is stored decoded.
+
+    Line breaks in header values become blanks, so a value cannot add a header.
     """
     try:
         phrase = HTTPStatus(status).phrase
@@ -62,7 +66,7 @@ def _head(status: int, headers: Mapping[str, list[str]], length: int) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", errors="replace")
 
 
-def _packed(record: WarcRecord) -> bytes:
+def _compress(record: WarcRecord) -> bytes:
     buffer = io.BytesIO()
     record.write(buffer)
     return bytes(igzip.compress(buffer.getvalue(), COMPRESSION_LEVEL, mtime=0))
@@ -82,9 +86,13 @@ def _record(
 
 
 def warcinfo(user_agent: str, at: datetime) -> bytes:
-    """The record that opens a file."""
-    block = f"software: Ratchet\r\nformat: WARC File Format 1.1\r\nhttp-header-user-agent: {user_agent}\r\n"
-    return _packed(
+    """The first record of a WARC file."""
+    block = (
+        "software: Ratchet\r\n"
+        "format: WARC File Format 1.1\r\n"
+        f"http-header-user-agent: {user_agent}\r\n"
+    )
+    return _compress(
         _record(WarcRecordType.warcinfo, "", at, block.encode(), "application/warc-fields")
     )
 
@@ -92,19 +100,19 @@ def warcinfo(user_agent: str, at: datetime) -> bytes:
 def response(
     url: str, at: datetime, address: str, status: int, headers: Mapping[str, list[str]], body: bytes
 ) -> bytes:
-    """An answer with its body, whose content encoding has been undone."""
+    """The record of a response with its decoded body."""
     block = _head(status, headers, len(body)) + body
     record = _record(WarcRecordType.response, url, at, block, "application/http; msgtype=response")
-    record.headers["WARC-Payload-Digest"] = payload_digest(body)
+    record.headers["WARC-Payload-ParsedBody"] = payload_digest(body)
     if address:
         record.headers["WARC-IP-Address"] = address
-    return _packed(record)
+    return _compress(record)
 
 
 def revisit(
     url: str, at: datetime, address: str, status: int, headers: Mapping[str, list[str]], body: bytes
 ) -> bytes:
-    """An answer that brought nothing new: 304, or the same bytes as last time."""
+    """The record of a response without news: status 304, or the same bytes as at the last visit."""
     record = _record(
         WarcRecordType.revisit,
         url,
@@ -114,10 +122,10 @@ def revisit(
     )
     record.headers["WARC-Profile"] = NOT_MODIFIED_PROFILE if status == 304 else REVISIT_PROFILE
     if body:
-        record.headers["WARC-Payload-Digest"] = payload_digest(body)
+        record.headers["WARC-Payload-ParsedBody"] = payload_digest(body)
     if address:
         record.headers["WARC-IP-Address"] = address
-    return _packed(record)
+    return _compress(record)
 
 
 _READ_TYPES = WarcRecordType.response | WarcRecordType.conversion | WarcRecordType.resource
@@ -145,11 +153,9 @@ def _capture(record: WarcRecord, max_bytes: int) -> Capture:
 
 
 def read(path: Path, start: int = 0, max_bytes: int = 2**24) -> Iterator[Capture]:
-    """Answers and extracted texts (WET) in a WARC file, from an offset on, content encodings
-    undone.
+    """Yield responses and extracted texts (WET) of a WARC file from an offset on, bodies decoded.
 
-    Of a body at most one byte more than `max_bytes` is read, so that a caller can tell that it is
-    longer.
+    At most `max_bytes` + 1 bytes of a body are read, so that a caller can see that it is too large.
     """
     with path.open("rb") as file:
         file.seek(start)
@@ -157,10 +163,3 @@ def read(path: Path, start: int = 0, max_bytes: int = 2**24) -> Iterator[Capture
             file, record_types=_READ_TYPES, parse_http=True, auto_decode="all"
         ):
             yield _capture(record, max_bytes)
-
-
-def read_one(packed: bytes) -> Capture:
-    """The answer in one packed record."""
-    for record in ArchiveIterator(io.BytesIO(packed), parse_http=True):
-        return _capture(record, 2**30)
-    raise ValueError("this is no WARC record")

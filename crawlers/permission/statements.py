@@ -1,9 +1,8 @@
-"""What a site says about the use of a page, per purpose: allow, deny or unknown, and where it says
-so.
+"""What a site states about the use of a page: allow, deny or unknown for each purpose.
 
-Read are robots.txt (`Content-Usage` of the IETF aipref drafts, `Content-Signal`), the headers of
-the same names, X-Robots-Tag, meta robots, and the TDM Reservation Protocol's header, meta element
-and well-known file. Deny wins over allow wherever they meet.
+Sources are robots.txt (`Content-Usage` of the IETF aipref drafts, `Content-Signal`), the headers of
+the same names, X-Robots-Tag, meta robots, and the TDM Reservation Protocol (header, meta element
+and well-known file). If statements differ, deny wins.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from crawlers.permission.robots import RobotsFile, covers, normalise, uses_in
-from crawlers.urls import path_of
+from crawlers.permission.robots import RobotsFile, covers, normalise, parse_uses
+from crawlers.urls import url_path
 
 if TYPE_CHECKING:
     from resiliparse.parse.html import HTMLTree
@@ -31,8 +30,8 @@ _USES: dict[str, tuple[str, ...]] = {
     "bots": PURPOSES,
     "tdm": PURPOSES,
 }
-"""AI-preference words and the purposes they speak of. Reading a page to measure a model is a use of
-the same kind as training one; what speaks of search alone says nothing about either."""
+"""Names of uses, and the purposes that they cover. A statement about AI training also covers
+evaluation of a model; a statement about search covers neither."""
 _DIRECTIVES: dict[str, tuple[str, ...]] = {
     "noindex": PURPOSES,
     "none": PURPOSES,
@@ -40,16 +39,14 @@ _DIRECTIVES: dict[str, tuple[str, ...]] = {
     "noarchive": PURPOSES,
     "noml": PURPOSES,
 }
-"""Robots directives that deny. `noindex` and `noarchive` forbid keeping a copy, which a corpus is.
+"""Robots directives that deny. `noindex` and `noarchive` count because a corpus is a stored copy.
 """
-_SCENTS = (b"robots", b"tdm-reservation")
+_HINTS = (b"robots", b"tdm-reservation")
 
 
 @dataclass(frozen=True)
-class Word:
-    """One statement: a purpose, a verdict, the rule it follows from, and the bytes it was read
-    from.
-    """
+class Statement:
+    """Allow or deny for one purpose, with the rule that says so and the text it was read from."""
 
     purpose: str
     verdict: Verdict
@@ -59,41 +56,32 @@ class Word:
 
 @dataclass(frozen=True)
 class PageMeta:
-    """What a page's own markup says about robots and text mining."""
+    """The elements of a page's markup that concern robots and text mining."""
 
     robots: tuple[str, ...] = ()
     reservation: str = ""
 
     @property
     def nofollow(self) -> bool:
-        """Whether the page's links are not to be followed."""
+        """Whether the page asks not to follow its links."""
         return bool({"nofollow", "none"} & _directives(",".join(self.robots)))
 
 
-def may_speak(body: bytes, product: str) -> bool:
-    """Whether a page may have something to say about its use: a search for words, without reading
-    its markup.
-    """
+def may_hold_statements(body: bytes, product: str) -> bool:
+    """Whether a page may have statements about its use; a cheap search without parsing."""
     lowered = body.lower()
-    return any(scent in lowered for scent in (*_SCENTS, product.lower().encode()) if scent)
+    return any(hint in lowered for hint in (*_HINTS, product.lower().encode()) if hint)
 
 
 def read_meta(body: bytes, tree: HTMLTree, product: str) -> PageMeta:
-    """Meta robots (also by our product token) and the TDM reservation; cheap where the page has
-    neither.
-    """
-    if not may_speak(body, product):
+    """The meta elements for robots, for our product token, and for TDM reservation."""
+    if not may_hold_statements(body, product) or tree.document is None:
         return PageMeta()
     robots: list[str] = []
     reservation = ""
-    document = tree.document
-    for element in (
-        document.query_selector_all("meta[name][content]") if document is not None else ()
-    ):
-        name, content = (
-            (element.getattr("name") or "").strip().lower(),
-            element.getattr("content") or "",
-        )
+    for element in tree.document.query_selector_all("meta[name][content]"):
+        name = (element.getattr("name") or "").strip().lower()
+        content = element.getattr("content") or ""
         if name in ("robots", product.lower()):
             robots.append(content[:MAX_EVIDENCE])
         elif name == "tdm-reservation":
@@ -105,37 +93,38 @@ def _directives(text: str) -> set[str]:
     return {word.strip().lower() for word in re.split(r"[,;]", text)}
 
 
-def _from_uses(uses: Iterable[tuple[str, bool]], source: str, evidence: str) -> list[Word]:
+def _from_uses(uses: Iterable[tuple[str, bool]], source: str, evidence: str) -> list[Statement]:
     return [
-        Word(purpose, "allow" if permitted else "deny", f"{source} {use}", evidence[:MAX_EVIDENCE])
+        Statement(
+            purpose, "allow" if permitted else "deny", f"{source} {use}", evidence[:MAX_EVIDENCE]
+        )
         for use, permitted in uses
         for purpose in _USES.get(use, ())
     ]
 
 
-def _from_directives(text: str, source: str) -> list[Word]:
+def _from_directives(text: str, source: str) -> list[Statement]:
     return [
-        Word(purpose, "deny", f"{source} {directive}", text[:MAX_EVIDENCE])
+        Statement(purpose, "deny", f"{source} {directive}", text[:MAX_EVIDENCE])
         for directive in sorted(_directives(text) & set(_DIRECTIVES))
         for purpose in _DIRECTIVES[directive]
     ]
 
 
-def _from_reservation(value: str, source: str) -> list[Word]:
+def _from_reservation(value: str, source: str) -> list[Statement]:
     """TDM Reservation Protocol: 1 reserves the rights of text and data mining, 0 does not."""
     if value.strip() not in ("0", "1"):
         return []
     verdict: Verdict = "deny" if value.strip() == "1" else "allow"
     return [
-        Word(purpose, verdict, f"{source} tdm-reservation", value.strip()) for purpose in PURPOSES
+        Statement(purpose, verdict, f"{source} tdm-reservation", value.strip())
+        for purpose in PURPOSES
     ]
 
 
-def _x_robots(values: Iterable[str], product: str) -> list[Word]:
-    """X-Robots-Tag, each value for every crawler or, behind an agent's name and a colon, for that
-    one.
-    """
-    words: list[Word] = []
+def _x_robots(values: Iterable[str], product: str) -> list[Statement]:
+    """Statements of X-Robots-Tag; a value `agent: directives` counts only for that agent."""
+    statements: list[Statement] = []
     for value in values:
         agent, colon, rest = value.partition(":")
         scoped = (
@@ -145,19 +134,19 @@ def _x_robots(values: Iterable[str], product: str) -> list[Word]:
         )
         if scoped and agent.strip().lower() != product.lower():
             continue
-        words += _from_directives(rest if scoped else value, "X-Robots-Tag")
-    return words
+        statements += _from_directives(rest if scoped else value, "X-Robots-Tag")
+    return statements
 
 
-def _well_known(reservation: bytes, url: str) -> list[Word]:
-    """The rule of /.well-known/tdmrep.json whose location covers the URL's path."""
+def _well_known(reservation: bytes, url: str) -> list[Statement]:
+    """Statements of the first rule in /.well-known/tdmrep.json whose location matches the URL."""
     if not reservation:
         return []
     try:
         rules: Any = json.loads(reservation)
     except (ValueError, RecursionError):
         return []
-    path = normalise(path_of(url))
+    path = normalise(url_path(url))
     for rule in rules if isinstance(rules, list) else []:
         location = rule.get("location") if isinstance(rule, dict) else None
         if isinstance(location, str) and covers(normalise(location), path):
@@ -165,51 +154,55 @@ def _well_known(reservation: bytes, url: str) -> list[Word]:
     return []
 
 
-def words_about(
+def statements_about(
     url: str,
     robots: RobotsFile,
     reservation: bytes,
     headers: Mapping[str, list[str]],
     meta: PageMeta,
     product: str,
-) -> list[Word]:
-    """Everything that was said about a page. `headers` has lower-case names."""
-    words: list[Word] = []
-    preference = robots.preference(path_of(url))
+) -> list[Statement]:
+    """All statements about the use of a page.
+
+    `reservation` is the site's tdmrep.json; names in `headers` are lower case.
+    """
+    statements: list[Statement] = []
+    preference = robots.preference(url_path(url))
     if preference is not None:
-        words += _from_uses(preference.uses, "robots.txt", preference.line)
+        statements += _from_uses(preference.uses, "robots.txt", preference.line)
     for name in ("content-usage", "content-signal"):
         for value in headers.get(name, []):
-            words += _from_uses(uses_in(value), f"{name} header", value)
-    words += _x_robots(headers.get("x-robots-tag", []), product)
+            statements += _from_uses(parse_uses(value), f"{name} header", value)
+    statements += _x_robots(headers.get("x-robots-tag", []), product)
     for value in headers.get("tdm-reservation", []):
-        words += _from_reservation(value, "header")
+        statements += _from_reservation(value, "header")
     for value in meta.robots:
-        words += _from_directives(value, "meta robots")
-    words += _from_reservation(meta.reservation, "meta")
-    own_word = any(
-        "tdm-reservation" in word.reason for word in words
-    )  # the protocol: a page's own word comes first
-    return words if own_word else words + _well_known(reservation, url)
+        statements += _from_directives(value, "meta robots")
+    statements += _from_reservation(meta.reservation, "meta")
+    # The TDM protocol: a page's own reservation overrides the site's file.
+    has_own = any("tdm-reservation" in statement.reason for statement in statements)
+    return statements if has_own else statements + _well_known(reservation, url)
 
 
-def unread_words(body: bytes, product: str) -> list[Word]:
-    """What to assume of a page whose markup could not be read: no, where it may have said so."""
-    if not may_speak(body, product):
+def unreadable_statements(body: bytes, product: str) -> list[Statement]:
+    """Statements assumed of a page that cannot be parsed: deny if it may contain a denial."""
+    if not may_hold_statements(body, product):
         return []
-    return [Word(purpose, "deny", "unreadable markup that may say no", "") for purpose in PURPOSES]
+    return [
+        Statement(purpose, "deny", "unreadable markup that may say no", "") for purpose in PURPOSES
+    ]
 
 
-def verdict_for(purpose: str, words: Iterable[Word]) -> Word:
-    """The verdict for one purpose: deny wins, then allow, else unknown."""
-    about = [word for word in words if word.purpose == purpose]
-    for wanted in ("deny", "allow"):
-        for word in about:
-            if word.verdict == wanted:
-                return word
-    return Word(purpose, "unknown", "nothing was said", "")
+def deciding_statement(purpose: str, statements: Iterable[Statement]) -> Statement:
+    """The first statement that denies a purpose, else the first that allows it, else unknown."""
+    relevant = [statement for statement in statements if statement.purpose == purpose]
+    for verdict in ("deny", "allow"):
+        for statement in relevant:
+            if statement.verdict == verdict:
+                return statement
+    return Statement(purpose, "unknown", "nothing was said", "")
 
 
 def may_use(verdict: str, unknown_is_allowed: bool) -> bool:
-    """What the operator's policy makes of a verdict."""
+    """Whether a page with this verdict may be used under the operator's policy."""
     return verdict == "allow" or (verdict == "unknown" and unknown_is_allowed)

@@ -1,4 +1,4 @@
-"""What tells texts apart: a digest of the normalised text, MinHash bands, and sampled word n-grams."""
+"""Fingerprints that show equal, similar and overlapping texts: digest, MinHash bands, n-grams."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from rensa import RMinHash
 
 from crawlers.quality.words import UInt64Array, distinct, ngram_hashes, plain_hashes, split_plain
 
-NUM_BANDS = 14
+NUM_MINHASH_BANDS = 14
 BAND_ROWS = 8
 SHINGLE_WORDS = 5
 SEED = 1
 GRAM_SIZES = (10, 13)
 GRAM_SAMPLING = 4
-"""One n-gram in this many is kept, chosen by its hash, so that two texts keep the same ones."""
+"""One n-gram in this many is kept. The hash decides which, so all texts keep the same n-grams."""
 
 
 def normalised(text: str) -> str:
-    """Text for exact comparison: NFKC, lower case, words separated by single blanks."""
+    """The text in NFKC and lower case, words separated by single blanks, for exact comparison."""
     return " ".join(split_plain(unicodedata.normalize("NFKC", text)))
 
 
@@ -30,19 +30,19 @@ def text_digest(text: str) -> str:
 
 
 def minhash_bands(hashes: UInt64Array) -> list[int]:
-    """14 band keys of 8 rows each from word 5-grams, given the words' hashes.
+    """The 14 MinHash band keys (8 rows each) of the word 5-grams, from the words' hashes.
 
-    Texts with Jaccard similarity 0.75 share a band with 77%; a text shorter than a shingle is one
-    shingle. Two texts are near-duplicates when any band is equal.
+    Two texts are near-duplicates if any band is equal; at Jaccard similarity 0.75 the probability
+    is 77%. A text with fewer than five words counts as one n-gram.
     """
     grams = ngram_hashes(hashes, min(SHINGLE_WORDS, max(len(hashes), 1)))
     if len(grams) == 0:
         return []
     offsets = np.array([0, len(grams)], dtype=np.uint64)
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(
-        np.ascontiguousarray(grams), offsets, NUM_BANDS * BAND_ROWS, SEED
+        np.ascontiguousarray(grams), offsets, NUM_MINHASH_BANDS * BAND_ROWS, SEED
     )
-    rows = np.array(matrix.to_rows()[0], dtype=np.uint64).reshape(NUM_BANDS, BAND_ROWS)
+    rows = np.array(matrix.to_rows()[0], dtype=np.uint64).reshape(NUM_MINHASH_BANDS, BAND_ROWS)
     return [
         int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little")
         for row in rows
@@ -50,16 +50,16 @@ def minhash_bands(hashes: UInt64Array) -> list[int]:
 
 
 def sampled_grams(hashes: UInt64Array) -> dict[int, list[int]]:
-    """The sampled distinct n-gram hashes of each size, in ascending order, given the words' hashes."""
-    grams = {n: ngram_hashes(hashes, n) for n in GRAM_SIZES}
+    """The sampled distinct n-gram hashes by n, in ascending order, from the words' hashes."""
+    all_grams = {n: ngram_hashes(hashes, n) for n in GRAM_SIZES}
     return {
-        n: distinct(found[found % np.uint64(GRAM_SAMPLING) == 0])[0].tolist()
-        for n, found in grams.items()
+        n: distinct(grams[grams % np.uint64(GRAM_SAMPLING) == 0])[0].tolist()
+        for n, grams in all_grams.items()
     }
 
 
 def disagreement(a: str, b: str) -> float:
-    """How far two texts differ as bags of words: 1 - Dice coefficient, 0 for equal bags."""
+    """1 - Dice coefficient of two texts as bags of words; 0 means equal bags."""
     x, y = plain_hashes(a), plain_hashes(b)
     if len(x) + len(y) == 0:
         return 0.0

@@ -1,9 +1,8 @@
-"""Quality signals of a text: Gopher (Rae et al. 2021), C4 (Raffel et al. 2020), FineWeb (Penedo et
-al. 2024).
+"""Quality signals of a text, from Gopher (Rae et al. 2021), C4 (Raffel et al. 2020) and FineWeb
+(Penedo et al. 2024).
 
-The definitions are those of the papers as datatrove reads them, so that the same thresholds give
-the same verdicts; `crawlers.quality.rules` decides by them, and can decide anew without reading a
-page again.
+Definitions are those of datatrove, so that the same thresholds give the same decisions. Signals are
+stored: `crawlers.quality.rules` can decide again without parsing a page again.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from crawlers.quality.words import (
     Words,
     ngram_keys,
     run_starts,
-    words_of,
+    tokenise,
 )
 
 TOP_NGRAMS = (2, 3, 4)
@@ -46,21 +45,27 @@ _TERMINAL = regex.compile(r"\p{Sentence_Terminal}")
 _SENTENCE_END = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s|$)")
 _CITATION = regex.compile(r"\[\d*]|\[edit]|\[citation needed]")
 _CODE_LINE = regex.compile(
-    r"^\s*(?:>>> |\.\.\. |[$#%] \w|(?:def|class|import|from|return|if|for|while|try|const|let|var|function|public"
-    r"|private|static|void|int|fn|func|package|#include|using|namespace|struct|enum)\b.*[({:;=]|[\w.\[\]\"']+\(.*\)\s*[;:{]?$"
-    r"|(?:return|raise|yield|assert|del)\s+[\w.]+(?:\s*[-+*/%,(\[=].*)?$|[})\]]+[;,]?$|[\w.\[\]]+\s*(?:=|\+=|:=|->)\s*\S.*|<[/!?]?\w[^>]*>|//|/\*|\*/|@\w+)"
+    r"^\s*(?:>>> |\.\.\. |[$#%] \w"
+    r"|(?:def|class|import|from|return|if|for|while|try|const|let|var|function|public"
+    r"|private|static|void|int|fn|func|package|#include|using|namespace|struct|enum)\b.*[({:;=]"
+    r"|[\w.\[\]\"']+\(.*\)\s*[;:{]?$"
+    r"|(?:return|raise|yield|assert|del)\s+[\w.]+(?:\s*[-+*/%,(\[=].*)?$"
+    r"|[})\]]+[;,]?$"
+    r"|[\w.\[\]]+\s*(?:=|\+=|:=|->)\s*\S.*"
+    r"|<[/!?]?\w[^>]*>|//|/\*|\*/|@\w+)"
 )
 
 
 def _duplicates(elements: list[str]) -> tuple[int, int]:
-    """(elements, characters) that repeat an earlier element."""
+    """(number, characters) of the elements that repeat an earlier element."""
     again = [(count - 1, len(element)) for element, count in Counter(elements).items() if count > 1]
     return sum(n for n, _ in again), sum(n * size for n, size in again)
 
 
 def _top_ngram_chars(words: Words, grams: UInt64Array, n: int) -> int:
-    """Characters that the most frequent n-gram covers, with the spaces inside it; the first of
-    equals counts.
+    """Characters covered by the most frequent n-gram, with the blanks inside it.
+
+    If several are equally frequent, the first counts.
     """
     order = np.argsort(grams, kind="stable")
     starts = run_starts(grams[order])
@@ -70,51 +75,50 @@ def _top_ngram_chars(words: Words, grams: UInt64Array, n: int) -> int:
     return (int(words.lengths[position : position + n].sum()) + n - 1) * most
 
 
-def _places_of_repeated(values: UInt64Array) -> NDArray[np.int64]:
-    """Where the values stand that occur more than once, in ascending order."""
+def _repeated_positions(values: UInt64Array) -> NDArray[np.int64]:
+    """Positions of the values that occur more than once, in ascending order."""
     order = np.argsort(values)
     same = values[order[1:]] == values[order[:-1]]
-    several = np.zeros(len(values), dtype=bool)
-    several[order[1:][same]] = True
-    several[order[:-1][same]] = True
-    return np.flatnonzero(several)
+    is_repeated = np.zeros(len(values), dtype=bool)
+    is_repeated[order[1:][same]] = True
+    is_repeated[order[:-1][same]] = True
+    return np.flatnonzero(is_repeated)
 
 
 def _duplicate_ngram_chars(words: Words) -> Iterator[tuple[int, int]]:
-    """For each n, (n, characters in n-grams that repeat an earlier one, each character counted
-    once).
+    """Yield (n, characters in n-grams that repeat an earlier one, without overlap) for each n.
 
-    Only n-grams that occur more than once decide anything, and only where a shorter one does can a
-    longer one.
+    An n-gram can repeat only where a shorter one repeats, so each n searches only the positions
+    that were left by the one before.
     """
     ends = np.concatenate([[0], np.cumsum(words.lengths)])
-    places: NDArray[np.int64] | None = None
+    positions: NDArray[np.int64] | None = None
     for n in DUPLICATE_NGRAMS:
-        if places is not None and len(places) == 0:
+        if positions is not None and len(positions) == 0:
             yield n, 0
             continue
         grams = ngram_keys(words.hashes, n)
-        if places is None:
-            places = _places_of_repeated(grams)
+        if positions is None:
+            positions = _repeated_positions(grams)
         else:
-            places = places[places < len(grams)]
-            places = places[_places_of_repeated(grams[places])]
-        sizes = ends[places + n] - ends[places]
-        yield n, _repeated_chars(places.tolist(), grams[places].tolist(), sizes.tolist(), n)
+            positions = positions[positions < len(grams)]
+            positions = positions[_repeated_positions(grams[positions])]
+        sizes = ends[positions + n] - ends[positions]
+        yield n, _repeated_chars(positions.tolist(), grams[positions].tolist(), sizes.tolist(), n)
 
 
-def _repeated_chars(places: list[int], grams: list[int], sizes: list[int], n: int) -> int:
+def _repeated_chars(positions: list[int], grams: list[int], sizes: list[int], n: int) -> int:
     """Characters in n-grams that repeat an earlier one, from left to right without overlap."""
     seen: set[int] = set()
-    repeated, free = 0, 0
-    for place, value, size in zip(places, grams, sizes, strict=True):
-        if place < free:
+    repeated, next_free = 0, 0
+    for position, gram, size in zip(positions, grams, sizes, strict=True):
+        if position < next_free:
             continue
-        if value in seen:
+        if gram in seen:
             repeated += size
-            free = place + n
+            next_free = position + n
         else:
-            seen.add(value)
+            seen.add(gram)
     return repeated
 
 
@@ -170,13 +174,14 @@ def _repetition_signals(text: str, words: Words) -> dict[str, float]:
 
 
 def _c4_signals(text: str) -> dict[str, float]:
-    """Sentences in the lines that C4 keeps (without its rule on line ends, as in FineWeb), and its
-    taboos.
+    """C4's signals: sentences in the lines that it keeps, curly brackets, and "lorem ipsum".
+
+    As in FineWeb, its rule on the ends of lines is left out.
     """
     sentences, curly, lorem = 0, False, False
     for line in text.splitlines():
-        found = line.split()
-        if len(found) < _MIN_LINE_WORDS or max(map(len, found)) > _LONGEST_WORD:
+        words = line.split()
+        if len(words) < _MIN_LINE_WORDS or max(map(len, words)) > _LONGEST_WORD:
             continue
         bare = _CITATION.sub("", line.strip()) if "[" in line else line.strip()
         lower = bare.lower()
@@ -194,12 +199,12 @@ def _c4_signals(text: str) -> dict[str, float]:
 
 
 @lru_cache(maxsize=2)
-def gate_signals(text: str) -> dict[str, float]:
-    """The cheap half: what Gopher's quality rules read, and the share of code lines."""
-    return _word_signals(text, words_of(text)) | _line_signals(text)
+def cheap_signals(text: str) -> dict[str, float]:
+    """The signals that are cheap to compute: those of Gopher's quality rules, and of lines."""
+    return _word_signals(text, tokenise(text)) | _line_signals(text)
 
 
-def signals_of(text: str) -> dict[str, float]:
-    """Every signal of a text, by name."""
-    repetition = _repetition_signals(text, words_of(text))
-    return {"num_chars": float(len(text))} | gate_signals(text) | repetition | _c4_signals(text)
+def quality_signals(text: str) -> dict[str, float]:
+    """All signals of a text, by name."""
+    repetition = _repetition_signals(text, tokenise(text))
+    return {"num_chars": float(len(text))} | cheap_signals(text) | repetition | _c4_signals(text)

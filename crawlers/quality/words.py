@@ -1,8 +1,7 @@
-"""Words of a text as arrays: the one tokenisation that signals, fingerprints and overlaps share.
+"""Splits a text into words, as arrays. Signals, fingerprints and overlaps use this tokenisation.
 
-No token has a blank in it, so a text is split at blanks and what lies between two of them is looked
-up in a vocabulary of what earlier texts had there: language repeats itself, and most of it is
-tokenised once.
+A text is first split at blanks, and each chunk is looked up in a cache of tokenised chunks. Most
+chunks occur again and again, so most are tokenised only once.
 """
 
 from __future__ import annotations
@@ -24,12 +23,13 @@ UInt64Array = NDArray[np.uint64]
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 REAL, ALPHABETIC, FIRST_STOP_WORD = 1, 2, 4
 
-# Punctuation apart, contractions in two ("don't" is "do" and "n't"), hyphenated words in three,
-# numbers and addresses whole: the rules of spaCy's English tokenizer that change what a filter
-# decides.
+# Those rules of spaCy's English tokenizer that matter to the filters: punctuation is split off, a
+# contraction is two tokens ("don't" is "do" and "n't"), a hyphenated word three, a number or an
+# address one.
 _WORD = regex.compile(
-    r"https?://\S*[^\s.,;:)\]}>\"']|\w+(?=n['’]t\b)|n['’]t\b|['’](?:s|m|d|re|ve|ll)\b|[+-]?\d+(?:[.,:]\d+)+"
-    r"|(?:\b[A-Z]\.){2,}|\b[a-hj-z]\.|\w+(?:[.@_:=()\[\]#+*<>&]+\w+)+|\w+|\.{2,}|-{2,}|[^\w\s]",
+    r"https?://\S*[^\s.,;:)\]}>\"']|\w+(?=n['’]t\b)|n['’]t\b|['’](?:s|m|d|re|ve|ll)\b"
+    r"|[+-]?\d+(?:[.,:]\d+)+|(?:\b[A-Z]\.){2,}|\b[a-hj-z]\."
+    r"|\w+(?:[.@_:=()\[\]#+*<>&]+\w+)+|\w+|\.{2,}|-{2,}|[^\w\s]",
     flags=regex.V1,
 )
 _PLAIN = regex.compile(r"\w+")
@@ -41,9 +41,9 @@ _MAX_KNOWN_CHARS = 4_000_000
 
 @dataclass(frozen=True)
 class Words:
-    """A text's tokens in order, as arrays of shape (tokens,).
+    """The tokens of a text in order, as arrays of shape (tokens,).
 
-    `hashes` are the same on every machine, `lengths` count characters; the bits of `kinds` say
+    `hashes` are the same on every machine; `lengths` are in characters. The bits of `kinds` say
     whether a token is more than punctuation (`REAL`), whether it has a letter (`ALPHABETIC`), and
     which stop word it is.
     """
@@ -59,22 +59,22 @@ def _word_hash(word: str) -> int:
     )
 
 
-def _kind_of(token: str) -> int:
+def _token_kind(token: str) -> int:
     is_real = _HAS_WORD_CHARACTER.search(token) is not None
     has_letter = any(map(str.isalpha, token))
     return REAL * is_real | ALPHABETIC * has_letter | _STOP_BITS.get(token, 0)
 
 
 class _Tokens:
-    """Numbered tokens and what is known of each."""
+    """Numbers tokens, and keeps hash, length and kind of each."""
 
     def __init__(self, split: Callable[[str], Iterable[str]]) -> None:
         self._split = split
         self._numbers: dict[str, int] = {}
         self._known = np.empty((3, 1024), dtype=np.uint64)
 
-    def in_chunk(self, chunk: str) -> tuple[int, ...]:
-        """The numbers of the tokens in what stands between two blanks."""
+    def numbers(self, chunk: str) -> tuple[int, ...]:
+        """The numbers of the tokens in a chunk without blanks."""
         return tuple(map(self._number, self._split(chunk)))
 
     def _number(self, token: str) -> int:
@@ -83,11 +83,11 @@ class _Tokens:
             number = self._numbers[token] = len(self._numbers)
             if number == self._known.shape[1]:
                 self._known = np.concatenate([self._known, np.empty_like(self._known)], axis=1)
-            self._known[:, number] = (_word_hash(token), len(token), _kind_of(token))
+            self._known[:, number] = (_word_hash(token), len(token), _token_kind(token))
         return number
 
     def words(self, chunks: Iterable[tuple[int, ...]]) -> Words:
-        """What is known of the tokens in chunks, in order."""
+        """The tokens of chunks of token numbers, in order."""
         numbers = np.fromiter(chain.from_iterable(chunks), dtype=np.intp)
         return Words(
             self._known[0][numbers],
@@ -97,8 +97,9 @@ class _Tokens:
 
 
 class _Vocabulary(dict[str, tuple[tuple[int, ...], tuple[int, ...]]]):
-    """What stands between blanks, with its tokens in both tokenisations; made anew when it has
-    grown too large.
+    """A cache: chunk without blanks to its token numbers, with punctuation and without.
+
+    It is replaced by an empty one when it is too large.
     """
 
     def __init__(self) -> None:
@@ -109,8 +110,8 @@ class _Vocabulary(dict[str, tuple[tuple[int, ...], tuple[int, ...]]]):
 
     def __missing__(self, chunk: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         self.known_chars += len(chunk)
-        found = self[chunk] = (self.marked.in_chunk(chunk), self.plain.in_chunk(chunk))
-        return found
+        tokens = self[chunk] = (self.marked.numbers(chunk), self.plain.numbers(chunk))
+        return tokens
 
 
 _vocabulary = [_Vocabulary()]
@@ -119,8 +120,8 @@ _one_at_a_time = threading.Lock()
 
 @lru_cache(maxsize=4)
 def _tokenised(text: str) -> tuple[Words, UInt64Array]:
-    """(words and marks, hashes of plain words) of a text."""
-    with _one_at_a_time:  # two threads that number new tokens would give two of them one number
+    """(words and punctuation, hashes of the plain words) of a text."""
+    with _one_at_a_time:  # otherwise two threads could give one number to two new tokens
         if _vocabulary[0].known_chars > _MAX_KNOWN_CHARS:
             _vocabulary[0] = _Vocabulary()
         vocabulary = _vocabulary[0]
@@ -129,18 +130,13 @@ def _tokenised(text: str) -> tuple[Words, UInt64Array]:
         return marked, vocabulary.plain.words([chunk[1] for chunk in chunks]).hashes
 
 
-def split(text: str) -> list[str]:
-    """Words and punctuation marks in order."""
-    return list(chain.from_iterable(map(_WORD.findall, text.split())))
-
-
 def split_plain(text: str) -> list[str]:
-    """Words in lower case without punctuation: what fingerprints are made of."""
+    """Words in lower case without punctuation, which fingerprints are made from."""
     return list(_PLAIN.findall(text.lower()))
 
 
-def words_of(text: str) -> Words:
-    """What signals ask of each word and punctuation mark of a text."""
+def tokenise(text: str) -> Words:
+    """The words and punctuation marks of a text, which signals are computed from."""
     return _tokenised(text)[0]
 
 
@@ -150,39 +146,37 @@ def plain_hashes(text: str) -> UInt64Array:
 
 
 def ngram_hashes(hashes: UInt64Array, n: int) -> UInt64Array:
-    """A 64-bit hash of every run of `n` tokens (a polynomial in an odd base, then mixed); shape
-    (len - n + 1,).
+    """64-bit hashes of all n-grams, shape (tokens - n + 1,).
+
+    A polynomial in an odd base, then the finaliser of splitmix64, so that low bits depend on all
+    others.
     """
     value = ngram_keys(hashes, n)
     value ^= value >> np.uint64(31)
-    value *= np.uint64(
-        0xBF58476D1CE4E5B9
-    )  # the finaliser of splitmix64: low bits depend on all others
+    value *= np.uint64(0xBF58476D1CE4E5B9)
     value ^= value >> np.uint64(27)
     return value
 
 
 def ngram_keys(hashes: UInt64Array, n: int) -> UInt64Array:
-    """As `ngram_hashes` but not mixed: good for telling n-grams apart, not for choosing among them."""
+    """Like `ngram_hashes` without mixing: fit to compare n-grams, but not to sample them."""
     count = max(len(hashes) - n + 1, 0)
     value = np.zeros(count, dtype=np.uint64)
     for i in range(n if count else 0):
-        value *= _BASE  # wraps around, as it should
+        value *= _BASE  # overflow is intended
         value += hashes[i : i + count]
     return value
 
 
 def distinct(values: UInt64Array) -> tuple[UInt64Array, NDArray[np.int64]]:
-    """The distinct values in ascending order and how often each occurs; some ten times faster than
-    `numpy.unique`.
-    """
+    """(distinct values in ascending order, their counts); faster than numpy.unique."""
     ordered = np.sort(values)
     starts = run_starts(ordered)
     return ordered[starts], np.diff(starts, append=len(ordered))
 
 
 def run_starts(ordered: NDArray[Any]) -> NDArray[np.int64]:
-    """Where each run of equal values begins in a sorted array."""
+    """The position at which each run of equal values begins in a sorted array."""
     if len(ordered) == 0:
         return np.empty(0, dtype=np.int64)
     return np.concatenate(

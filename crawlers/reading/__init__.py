@@ -1,1 +1,1 @@
-"""From the bytes of a page to its text, links and metadata, in a process of its own."""
+"""Parsing a page: from its bytes to text, links and metadata, in a separate process."""

@@ -1,6 +1,4 @@
-"""From HTML to text, title and links. A cascade: resiliparse for every page, trafilatura for
-promising prose.
-"""
+"""Extracts text, title and links from HTML: resiliparse for all pages, trafilatura for prose."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 from resiliparse.parse.html import ElementNode, HTMLTree
 
 from crawlers.quality.rules import is_promising_prose
-from crawlers.quality.signals import gate_signals
+from crawlers.quality.signals import cheap_signals
 from crawlers.urls import canonical_url
 
 MAX_LINKS = 5000
@@ -24,12 +22,16 @@ LANGUAGE_CHARS = 500
 MIN_LANGUAGE_PROBABILITY = 0.5
 MIN_PROSE_WORDS = 50
 MAX_LISTING_SHARE = 0.1
-"""Share of text inside `pre` and `dl` from which on a page is one of code or reference."""
+"""A page with more than this share of its text in `pre` and `dl` counts as code or reference."""
 MIN_AGREED_SHARE = 0.7
-"""Words that trafilatura has to find of those that resiliparse does, to be believed. On Mozilla's
-41 test pages F1 is 0.93 at 0, 0.95 from 0.6 to 0.9, most at 0.7 (`benchmarks/extraction.py`)."""
-MAX_FURNITURE = 200
-_FURNITURE = "nav, footer, aside, form, dialog, [role=navigation], [role=banner], [role=contentinfo], [role=search]"
+"""Trafilatura's text is used if it has at least this share of the words of resiliparse's. On
+Mozilla's 41 test pages F1 is 0.93 at 0, 0.95 from 0.6 to 0.9, and best at 0.7
+(`benchmarks/extraction.py`)."""
+MAX_BOILERPLATE_ELEMENTS = 200
+_BOILERPLATE = (
+    "nav, footer, aside, form, dialog,"
+    " [role=navigation], [role=banner], [role=contentinfo], [role=search]"
+)
 _CHARSET = re.compile(r"charset=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 _REPLACED = (("\u00a0", " "), ("\u2007", " "), ("\u202f", " "), ("\u0000", "\ufffd"), ("\r", ""))
 _language_detector = LangDetector(LangDetectConfig(model="lite", max_input_length=None))
@@ -37,7 +39,7 @@ _language_detector = LangDetector(LangDetectConfig(model="lite", max_input_lengt
 
 @dataclass(frozen=True)
 class Markup:
-    """What a page's elements say beside its text."""
+    """What a page's elements contain besides its text."""
 
     title: str
     links: tuple[str, ...]
@@ -49,9 +51,7 @@ class Markup:
 
 @dataclass(frozen=True)
 class Text:
-    """The text that was chosen, by which extractor, and the other extractor's ("" where it was not
-    asked).
-    """
+    """The chosen text, its extractor, and the other extractor's text ("" if it was not run)."""
 
     text: str
     extractor: str
@@ -59,8 +59,9 @@ class Text:
 
 
 def decode(body: bytes, content_type: str) -> str:
-    """Bytes as text by the declared charset, or by detection where it is missing or wrong; never
-    fails.
+    """Decode bytes with the declared charset, or a detected one if it is missing or wrong.
+
+    Never fails.
     """
     declared = _CHARSET.search(content_type)
     if declared:
@@ -72,46 +73,45 @@ def decode(body: bytes, content_type: str) -> str:
 
 
 def tidy(text: str) -> str:
-    """Text with plain spaces, no trailing blanks, and no run of more than one empty line."""
+    """The text with plain spaces, no trailing blanks, and at most one empty line in a row."""
     for old, new in _REPLACED:
         text = text.replace(old, new)
     lines = [line.rstrip() for line in text.split("\n")]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
-def language_of(text: str) -> tuple[str, float]:
-    """The language of a text's beginning by fastText's lid.176 and its probability; "" where that
-    is under a half.
+def detect_language(text: str) -> tuple[str, float]:
+    """(language, probability) of a text's beginning, by fastText's lid.176.
 
-    Codes are those of ISO 639-1, or 639-3 where it has none.
+    The language is an ISO 639-1 code (639-3 if it has none), "" if the probability is below 0.5.
     """
     start = text[:LANGUAGE_CHARS].encode("utf-8", "replace").decode()
-    found = _language_detector.detect(start)
-    language, probability = (
-        (str(found[0]["lang"]), float(found[0]["score"])) if found else ("", 0.0)
-    )
-    return (language if probability >= MIN_LANGUAGE_PROBABILITY else "", probability)
+    guesses = _language_detector.detect(start)
+    if not guesses:
+        return "", 0.0
+    probability = float(guesses[0]["score"])
+    language = str(guesses[0]["lang"]) if probability >= MIN_LANGUAGE_PROBABILITY else ""
+    return language, probability
 
 
 def plain_text(source: str) -> Text:
-    """A text that needs no extraction."""
+    """The text of a page that is plain text already."""
     return Text(tidy(source), "plain-1", "")
 
 
 def main_text(source: str, tree: HTMLTree, listing_chars: int) -> Text:
-    """The main text of a page; takes the page's furniture out of the tree.
+    """The main text of a page. Removes navigation and similar elements from the tree.
 
-    Pages of code and reference, and those without prose, keep all that is left, because a search
-    for the main content takes lists and listings for navigation. Of others it is resiliparse's main
-    content, or trafilatura's (precision mode, some ten times slower) where that content is prose
-    worth the work; trafilatura's precision at times throws most of an article away, and then
-    resiliparse's stays.
+    Pages of code or reference, and those without prose, keep all remaining text, because extractors
+    of main content mistake lists and listings for navigation. For other pages it is resiliparse's
+    main content. If that is good prose, trafilatura (precision mode, about ten times slower)
+    extracts again; its text is used unless it has lost much of the article.
     """
-    tree = _without_furniture(tree)
+    tree = _without_boilerplate(tree)
     first = _by_resiliparse(tree, main_content=True)
     if listing_chars > MAX_LISTING_SHARE * len(first) or len(first.split()) < MIN_PROSE_WORDS:
         return Text(_by_resiliparse(tree, main_content=False), "resiliparse-4", "")
-    if not is_promising_prose(gate_signals(first)):
+    if not is_promising_prose(cheap_signals(first)):
         return Text(first, "resiliparse-main-1", "")
     second = _by_trafilatura(source)
     if len(second.split()) < max(MIN_PROSE_WORDS, MIN_AGREED_SHARE * len(first.split())):
@@ -127,12 +127,10 @@ def _by_resiliparse(tree: HTMLTree, main_content: bool) -> str:
     )
 
 
-def _without_furniture(tree: HTMLTree) -> HTMLTree:
-    """The tree without navigation, headers, footers, side boxes and forms, by their elements and
-    roles.
-    """
+def _without_boilerplate(tree: HTMLTree) -> HTMLTree:
+    """The tree without navigation, banners, footers, asides and forms."""
     if tree.body is not None:
-        for element in tree.body.query_selector_all(_FURNITURE)[:MAX_FURNITURE]:
+        for element in tree.body.query_selector_all(_BOILERPLATE)[:MAX_BOILERPLATE_ELEMENTS]:
             if element.parent is not None:
                 element.parent.remove_child(element)
     return tree
@@ -140,25 +138,20 @@ def _without_furniture(tree: HTMLTree) -> HTMLTree:
 
 def _by_trafilatura(source: str) -> str:
     try:
-        found = trafilatura.extract(
+        text = trafilatura.extract(
             source,
             favor_precision=True,
             include_comments=False,
             include_tables=True,
             deduplicate=False,
         )
-    except (
-        ValueError,
-        RecursionError,
-        AttributeError,
-        TypeError,
-    ):  # its own slips on broken markup
+    except (ValueError, RecursionError, AttributeError, TypeError):  # its bugs on broken markup
         return ""
-    return tidy(found or "")
+    return tidy(text or "")
 
 
 def read_markup(tree: HTMLTree, url: str, wants_links: bool = True) -> Markup:
-    """Title, links (unless nobody wants them) and the page's words about itself."""
+    """Title, links (if wanted), feeds, sitemaps and canonical URL of a page."""
     base = url
     head = tree.head
     if head is not None and (element := head.query_selector("base[href]")) is not None:
@@ -192,25 +185,23 @@ def _head_links(
 
 
 def _links(body: ElementNode | None, base: str) -> tuple[str, ...]:
-    """Where a page's anchors lead, in order."""
+    """The targets of a page's anchors in order, without those marked nofollow."""
     if body is None:
         return ()
-    found: dict[str, None] = {}
-    for anchor in body.query_selector_all("a[href]")[
-        :MAX_LINKS
-    ]:  # a slice: to iterate takes quadratic time
+    links: dict[str, None] = {}
+    anchors = body.query_selector_all("a[href]")[:MAX_LINKS]  # iterating takes quadratic time
+    for anchor in anchors:
         if "nofollow" in (anchor.getattr("rel") or "").lower():
             continue
         link = canonical_url(anchor.getattr("href") or "", base)
         if link is not None:
-            found[link] = None
-    return tuple(found)
+            links[link] = None
+    return tuple(links)
 
 
 def _listing_chars(body: ElementNode | None) -> int:
     """Characters inside `pre` and `dl` elements."""
     if body is None:
         return 0
-    return sum(
-        len(element.text or "") for element in body.query_selector_all("pre, dl")[:MAX_FURNITURE]
-    )
+    elements = body.query_selector_all("pre, dl")[:MAX_BOILERPLATE_ELEMENTS]
+    return sum(len(element.text or "") for element in elements)

@@ -1,18 +1,18 @@
-"""What goes into reading a body and what comes out; light to import, for those who only hand it on."""
+"""Input and output of parsing a body. Imports no parser, so it is cheap to import."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["html", "text", "sitemap", "feed"]
+BodyKind = Literal["html", "text", "sitemap", "feed"]
 
 
 @dataclass(frozen=True)
-class DigestTask:
-    """A body and how to read it."""
+class ParseTask:
+    """A body and how to parse it."""
 
-    kind: Kind
+    kind: BodyKind
     url: str
     content_type: str
     mask_personal_data: bool
@@ -21,16 +21,16 @@ class DigestTask:
 
 
 @dataclass(frozen=True)
-class Digest:
-    """What a body holds; `failure` says why it could not be read.
+class ParsedBody:
+    """The contents of a body; `failure` is the reason if it could not be parsed.
 
-    `other_text` is what the other extractor found, where the two disagree so much that a labeler
-    should decide. `meta_robots` and `meta_reservation` are the page's own words on its use, as
-    markup has them.
+    `other_text` is the text of the second extractor, set only if the two differ so much that a
+    labeler should decide. `meta_robots` and `meta_reservation` are the page's own statements about
+    its use, as its markup has them.
     """
 
     failure: str = ""
-    is_listing: bool = False
+    is_sitemap_or_feed: bool = False
     title: str = ""
     text: str = ""
     language: str = ""

@@ -1,4 +1,4 @@
-"""Personal data and secrets in a text, replaced by harmless stand-ins and counted."""
+"""Replaces personal data and secrets in a text by harmless placeholders, and counts them."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ _DETECTORS = (
     twilio.TwilioKeyDetector,
 )
 
-# What a text that holds any of it has. Sought first, because nearly none does: words by `in`, and
-# patterns that begin with a set of characters, one at a time, which is how `re` skips ahead.
+# A text with personal data or secrets matches one of these. They are checked first because they are
+# fast and nearly no text matches: substrings with `in`, and short patterns with `re`.
 _SECRET_HINTS = (
     "AKIA",
     "ASIA",
@@ -105,7 +105,7 @@ _MANY_DIGITS = re.compile(r"\d[\d\s().\-/]{6,18}\d")
 
 @cache
 def _secret_patterns() -> tuple[re.Pattern[str], ...]:
-    """The patterns of well-known keys, as detect-secrets keeps them."""
+    """The patterns of well-known keys, from detect-secrets."""
     return tuple(pattern for detector in _DETECTORS for pattern in detector.denylist)
 
 
@@ -122,9 +122,7 @@ def _is_public(text: str) -> bool:
 
 
 def _mask_phones(text: str) -> tuple[str, int]:
-    """Replace numbers that a telephone could dial: in international form, or in a North American
-    one.
-    """
+    """Replace telephone numbers in international or North American form."""
     if not _MANY_DIGITS.search(text):
         return text, 0
     parts, end, count = [], 0, 0
@@ -137,9 +135,7 @@ def _mask_phones(text: str) -> tuple[str, int]:
 
 
 def _is_phone(text: str) -> bool:
-    """Whether a run of digits is a valid number written as people write them, not a date or a bare
-    count.
-    """
+    """Whether a run of digits is a valid telephone number, and not a date or a plain number."""
     digits = sum(c.isdigit() for c in text)
     if not 9 <= digits <= 15 or "\n" in text or re.fullmatch(r"[\d]+|[\d.]+|\d{4}[-/]\d.*", text):
         return False
@@ -163,26 +159,27 @@ def _mask_secrets(text: str) -> tuple[str, int]:
         return text, 0
     text, count = _PRIVATE_KEY.subn(SECRET, text)
     for pattern in _secret_patterns():
-        text, found = pattern.subn(SECRET, text)
-        count += found
+        text, num_replaced = pattern.subn(SECRET, text)
+        count += num_replaced
     return text, count
 
 
 def mask(text: str) -> tuple[str, dict[str, int]]:
-    """The text with e-mail addresses, public IP addresses, telephone numbers and secrets replaced,
-    and their counts.
+    """(masked text, number of replacements by kind).
+
+    E-mail addresses, public IP addresses, telephone numbers and secrets are replaced.
     """
     counts: Counter[str] = Counter()
 
-    def email(found: re.Match[str]) -> str:
-        if _is_reserved(found.group()):
-            return found.group()
+    def email(match: re.Match[str]) -> str:
+        if _is_reserved(match.group()):
+            return match.group()
         counts["email"] += 1
         return EMAIL
 
-    def address(found: re.Match[str]) -> str:
-        if not _is_public(found.group()):
-            return found.group()
+    def address(match: re.Match[str]) -> str:
+        if not _is_public(match.group()):
+            return match.group()
         counts["address"] += 1
         return ADDRESS
 

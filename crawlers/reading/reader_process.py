@@ -1,7 +1,7 @@
-"""A child process that digests bodies, with a memory limit, killed where it takes too long.
+"""A child process that parses bodies, with a memory limit; it is killed if it takes too long.
 
-Parent and child speak in frames of JSON and raw bytes, never pickles, so that a child which a
-hostile page has taken over can at worst lie about that page.
+Parent and child exchange JSON and raw bytes, never pickles. A hostile page that takes over the
+child can therefore only falsify the result for that page.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
-from crawlers.reading.parsed_body import Digest, DigestTask
+from crawlers.reading.parsed_body import ParsedBody, ParseTask
 
 START_S = 180.0
-"""Allowance for starting a Python process with the extraction libraries on a loaded machine."""
+"""Time limit for starting the child on a loaded machine, in seconds; it imports many libraries."""
 ENDING_S = 5.0
 OUT_OF_TIME = "extraction took too long"
 OUT_OF_MEMORY = "extraction ran out of memory"
 DIED = "extraction crashed"
 MAX_ANSWER_BYTES = 64 * 2**20
 MAX_KILLS = 5
-"""Times that somebody else (an operator, the kernel short of memory) may end the child before a
-body is given up."""
+"""A body counts as failed after the child was killed this often from outside, for example by the
+kernel when memory is short."""
 _KILLED_BY_OTHERS = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
 
 
 class _ChildEndedError(Exception):
-    """The child is gone in the middle of a body; `by_others` where a signal came from outside."""
+    """The child ended while it parsed a body; `by_others` if a signal from outside killed it."""
 
     def __init__(self, by_others: bool) -> None:
         super().__init__(DIED)
         self.by_others = by_others
 
 
-class DigestChild:
-    """Digests one body at a time in a child process, which is started anew after it died."""
+class ReaderProcess:
+    """Parses one body at a time in a child process, which is started again after it died."""
 
     def __init__(self, product: str, timeout_s: float, memory_bytes: int) -> None:
         self._arguments = (product, str(memory_bytes))
@@ -51,12 +51,11 @@ class DigestChild:
         self._pipe: Connection[Any, Any] | None = None
         self._lock = threading.Lock()
 
-    def digest(self, task: DigestTask) -> Digest:
-        """See `crawlers.reading.parse_body.digest`; a child that crashes or hangs is a failure of
-        this body alone.
+    def parse(self, task: ParseTask) -> ParsedBody:
+        """Parse a body with `crawlers.reading.parse_body.parse_body` in the child.
 
-        A child that was killed from outside says nothing about the body, which is read again by the
-        next one.
+        If the child crashes or hangs, only this body fails. If it was killed from outside, the body
+        is parsed again by a new child.
         """
         with self._lock:
             for _ in range(MAX_KILLS):
@@ -65,9 +64,9 @@ class DigestChild:
                 except _ChildEndedError as end:
                     if not end.by_others:
                         break
-            return Digest(failure=DIED)
+            return ParsedBody(failure=DIED)
 
-    def _ask(self, pipe: Connection[Any, Any], task: DigestTask) -> Digest:
+    def _ask(self, pipe: Connection[Any, Any], task: ParseTask) -> ParsedBody:
         head = dict(vars(task))
         body = head.pop("body")
         try:
@@ -75,14 +74,15 @@ class DigestChild:
             pipe.send_bytes(body)
             if not pipe.poll(self._timeout_s):
                 self.close()
-                return Digest(failure=OUT_OF_TIME)
+                return ParsedBody(failure=OUT_OF_TIME)
             return _from_json(pipe.recv_bytes(MAX_ANSWER_BYTES))
         except (EOFError, OSError, ValueError, TypeError) as error:
             raise _ChildEndedError(self._end() in _KILLED_BY_OTHERS) from error
 
     def _end(self) -> int | None:
-        """Close, and say how the child ended if it did so by itself; its pipe closes a little
-        before it is gone.
+        """Close, and return the child's exit code if it ended by itself, else None.
+
+        The pipe breaks slightly before the process is gone, so this waits up to `ENDING_S`.
         """
         process = self._process
         with suppress(subprocess.TimeoutExpired):
@@ -93,25 +93,29 @@ class DigestChild:
         return code
 
     def _ready(self) -> Connection[Any, Any]:
-        """The pipe to a child that has said that it is up; `RuntimeError` where none comes up."""
+        """The pipe to a running child, which is started if necessary.
+
+        Raises:
+            RuntimeError: if the child does not start.
+        """
         if self._pipe is not None and self._process is not None and self._process.poll() is None:
             return self._pipe
         self.close()
-        self._pipe, theirs = Pipe()
+        self._pipe, child_end = Pipe()
         command = [
             sys.executable,
             "-m",
             "crawlers.reading.reader_process",
-            str(theirs.fileno()),
+            str(child_end.fileno()),
             *self._arguments,
         ]
         self._process = subprocess.Popen(  # noqa: S603
             command,
             cwd=Path(__file__).resolve().parents[2],
-            pass_fds=[theirs.fileno()],
+            pass_fds=[child_end.fileno()],
             stdin=subprocess.DEVNULL,
         )
-        theirs.close()
+        child_end.close()
         try:
             if self._pipe.poll(START_S) and self._pipe.recv_bytes(16) == b"ready":
                 return self._pipe
@@ -132,33 +136,32 @@ class DigestChild:
         self._process = self._pipe = None
 
 
-def _from_json(data: bytes) -> Digest:
+def _from_json(data: bytes) -> ParsedBody:
     values: dict[str, Any] = json.loads(data)
     for name in ("links", "feeds", "sitemaps", "meta_robots"):
         values[name] = tuple(values[name])
     values["grams"] = {int(size): hashes for size, hashes in values["grams"].items()}
-    return Digest(**values)
+    return ParsedBody(**values)
 
 
-def _answer(task: DigestTask, product: str) -> Digest:
-    from crawlers.reading.parse_body import digest  # in the child alone: it loads every parser
+def _parse(task: ParseTask, product: str) -> ParsedBody:
+    from crawlers.reading.parse_body import parse_body  # loads all parsers: only in the child
 
     try:
-        return digest(task, product)
+        return parse_body(task, product)
     except MemoryError:
-        return Digest(failure=OUT_OF_MEMORY)
+        return ParsedBody(failure=OUT_OF_MEMORY)
     except Exception as error:
-        return Digest(failure=f"extraction failed: {type(error).__name__}")
+        return ParsedBody(failure=f"extraction failed: {type(error).__name__}")
 
 
 def _serve(descriptor: int, product: str, memory_bytes: int) -> None:
-    """The child: answer until the parent closes its end."""
+    """The child's main loop: parse bodies until the parent closes its end of the pipe."""
     pipe: Connection[Any, Any] = Connection(descriptor)
-    _answer(
-        DigestTask("html", "http://localhost/", "text/html", True, b"<p>ready</p>"), product
-    )  # loads what is lazy
+    warm_up = ParseTask("html", "http://localhost/", "text/html", True, b"<p>ready</p>")
+    _parse(warm_up, product)  # so that lazy imports happen before the memory limit is set
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes + _address_space(),) * 2)
-    gc.freeze()  # what libraries keep for good need not be looked through again and again
+    gc.freeze()  # objects of libraries stay for good: the collector need not visit them
     gc.set_threshold(100_000, 50, 100)
     pipe.send_bytes(b"ready")
     while True:
@@ -166,12 +169,12 @@ def _serve(descriptor: int, product: str, memory_bytes: int) -> None:
             head, body = json.loads(pipe.recv_bytes()), pipe.recv_bytes()
         except EOFError:
             return
-        answer = _answer(DigestTask(**head, body=body), product)
-        pipe.send_bytes(json.dumps(vars(answer)).encode("utf-8", "surrogatepass"))
+        parsed = _parse(ParseTask(**head, body=body), product)
+        pipe.send_bytes(json.dumps(vars(parsed)).encode("utf-8", "surrogatepass"))
 
 
 def _address_space() -> int:
-    """Address space that this process has already, which libraries reserve and mostly do not use."""
+    """Bytes of address space of this process; libraries reserve much more than they use."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     return pages * resource.getpagesize()
 

@@ -1,1 +1,1 @@
-"""Where pages come from: the web, WARC files, folders, the built-in site, or a plug-in."""
+"""Sources of pages: the web, WARC files, folders, the built-in site, or a plug-in."""

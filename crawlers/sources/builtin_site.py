@@ -1,9 +1,8 @@
-"""The built-in site: the standard library's documentation, rendered by `pydoc`, served on loopback.
+"""The built-in site: documentation of the standard library, rendered by pydoc, served on loopback.
 
-Rendering imports modules, so it happens once in a process of its own (`python -m
-crawlers.sources.builtin_site FOLDER`) and is kept in the cache. The server sends ETag and
-Last-Modified, answers conditional requests with 304, and has a robots.txt that disallows
-`/private/`.
+Rendering imports the modules, so it happens once in a separate process
+(`crawlers.sources.pydoc_pages`), and the pages are cached. The server sends ETag and Last-Modified,
+answers conditional requests with 304, and has a robots.txt that disallows `/private/`.
 """
 
 from __future__ import annotations
@@ -33,17 +32,20 @@ MIN_PAGES = 150
 
 
 def site_folder() -> Path:
-    """The rendered site for this Python, rendered now if the cache does not have it."""
+    """The folder of the rendered site for this Python version; rendered now if it is missing.
+
+    Raises:
+        StageError: if rendering fails.
+    """
     folder = cache_folder() / "sites" / f"pydoc-{platform.python_version()}-v{SITE_VERSION}"
     if folder.exists():
         return folder
-    note(f"rendering the standard library's documentation once into {folder}")
+    note(f"rendering the documentation of the standard library once into {folder}")
     with atomic_folder(folder) as scratch:
         command = [sys.executable, "-m", "crawlers.sources.pydoc_pages", str(scratch)]
-        root = str(Path(__file__).resolve().parents[2])
         done = subprocess.run(  # noqa: S603
             command,
-            cwd=root,
+            cwd=str(Path(__file__).resolve().parents[2]),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -52,37 +54,35 @@ def site_folder() -> Path:
         )
         pages = len(list(scratch.glob("*.html")))
         if done.returncode != 0 or pages < MIN_PAGES:
-            raise StageError(
-                "crawl", "builtin:pydoc", f"rendering gave {pages} pages ({done.stderr[-300:]})"
-            )
+            problem = f"rendering gave {pages} pages ({done.stderr[-300:]})"
+            raise StageError("crawl", "builtin:pydoc", problem)
         write_index(scratch)
     return folder
 
 
 def write_index(folder: Path) -> None:
-    """Write `index.html` with a link to every page, one disallowed link among them, and
-    `robots.txt`.
-    """
+    """Write `index.html` with links to all pages, a disallowed page, and `robots.txt`."""
     names = sorted(p.stem for p in folder.glob("*.html") if p.stem != "index")
     items = "\n".join(
         f'<li><a href="/{html.escape(n)}.html">{html.escape(n)}</a></li>' for n in names
     )
     (folder / "private").mkdir(exist_ok=True)
     (folder / "private" / "notes.html").write_text(
-        "<html><head><title>Private</title></head><body><p>robots.txt asks not to read this.</p></body></html>",
+        "<html><head><title>Private</title></head>"
+        "<body><p>robots.txt asks not to read this.</p></body></html>",
         encoding="utf-8",
     )
     (folder / "robots.txt").write_text(ROBOTS, encoding="utf-8")
     (folder / "index.html").write_text(
         "<!doctype html><html lang=en><head><title>The Python standard library</title></head><body>"
-        f'<h1>The Python standard library</h1><ul>\n{items}\n</ul><p><a href="/private/notes.html">notes</a></p>'
-        "</body></html>",
+        f"<h1>The Python standard library</h1><ul>\n{items}\n</ul>"
+        '<p><a href="/private/notes.html">notes</a></p></body></html>',
         encoding="utf-8",
     )
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Serves the files of one folder, and nothing outside it."""
+    """Serves the files of one folder and nothing else."""
 
     protocol_version = "HTTP/1.1"
     server_version = SERVER_NAME
@@ -125,13 +125,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Keep the terminal for the run; the crawl has its own log."""
+        """Print nothing: the crawl has its own log."""
 
 
 @contextmanager
 def serving(folder: Path, port: int = 0) -> Iterator[str]:
-    """Serve a folder on 127.0.0.1 while the block runs; yields the URL of its root. Port 0 picks a
-    free one.
+    """Serve a folder on 127.0.0.1 inside the block; yields the URL of its root.
+
+    Port 0 picks a free port.
+
+    Raises:
+        UserError: if the port is in use.
     """
     files = frozenset(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
     handler = type("FolderHandler", (_Handler,), {"folder": folder, "files": files})
@@ -141,7 +145,7 @@ def serving(folder: Path, port: int = 0) -> Iterator[str]:
         raise UserError(
             "crawl.seeds",
             f"127.0.0.1:{port}",
-            f"the built-in site cannot listen there ({error.strerror}).",
+            f"the built-in site cannot use this port ({error.strerror}).",
             "Free the port, or start a new run with another --run.",
         ) from None
     server.daemon_threads = True

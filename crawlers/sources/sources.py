@@ -1,8 +1,7 @@
-"""Where a crawl's pages come from: the web, the built-in site, WARC files, or a folder of
-documents.
+"""Sources of pages: the web, the built-in site, WARC files, or a folder of documents.
 
-A source opens as an `Opening`: seed URLs for the frontier, or captures that are there already. Both
-go through the same permission rules, extraction, filters and pools.
+`Source.open` yields `SourceContents`: seed URLs to crawl, or files with captures to read. Both go
+through the same permission rules, extraction, filters and pools.
 """
 
 from __future__ import annotations
@@ -15,12 +14,14 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from typing_extensions import override
+
 from crawlers.config import CrawlConfig
 from crawlers.fetching.address_check import is_loopback
 from crawlers.keeping import warc
 from crawlers.keeping.warc import Capture
 from crawlers.sources.builtin_site import serving, site_folder
-from crawlers.urls import BUILTIN, hostname_of, require_urls
+from crawlers.urls import BUILTIN, require_urls, url_hostname
 from infra.errors import UserError
 from infra.plugins import find_class
 
@@ -36,131 +37,126 @@ FILE_TYPES = {
 
 
 class Captures(Protocol):
-    """One container of answers that were fetched before."""
+    """A file with responses that were fetched before."""
 
     @property
     def name(self) -> str:
-        """What it is known by, also in a later process."""
+        """A name that is the same in later processes."""
         ...
 
     def read(self, start: int, max_bytes: int) -> Iterator[tuple[Capture, int]]:
-        """Captures from a position on, each with the position behind it."""
+        """Yield (capture, position after it) from the position `start` on.
+
+        At most `max_bytes` + 1 bytes of a body are read.
+        """
         ...
 
 
 @dataclass(frozen=True)
-class Opening:
-    """What an open source offers: URLs to crawl, or containers to read (never both)."""
+class SourceContents:
+    """What a source contains: URLs to crawl, or files to read (never both)."""
 
     seeds: Sequence[str] = ()
     captures: Sequence[Captures] = ()
 
 
 class Source(Protocol):
-    """Plug-in point: open it, and use what it offers while it is open. Made with the `[crawl]`
-    section.
-    """
+    """Plug-in point. A source is constructed with the `[crawl]` section of the recipe."""
 
-    def open(self) -> AbstractContextManager[Opening]:
-        """Canonical seed URLs that are reachable, or captures that are readable, while the context
-        lasts.
-        """
+    def open(self) -> AbstractContextManager[SourceContents]:
+        """Canonical seed URLs or captures, which can be read inside the context."""
         ...
 
 
-class WebSource:
-    """Seeds that are somewhere on the network already."""
+class WebSource(Source):
+    """Seeds on the network."""
 
     def __init__(self, config: CrawlConfig) -> None:
         if not config.seeds:
             raise UserError(
                 "crawl.seeds",
                 config.seeds,
-                "there is nothing to start from.",
-                "Give at least one URL.",
+                "a crawl needs at least one seed.",
+                "Set crawl.seeds to one or more URLs.",
             )
         self.seeds = require_urls(config.seeds)
         own = set(config.own_hosts)
-        remote = [seed for seed in self.seeds if not is_loopback(hostname_of(seed))]
+        remote = [seed for seed in self.seeds if not is_loopback(url_hostname(seed))]
         if (remote or config.allow_other_hosts) and not config.contact:
             raise UserError(
                 "crawl.contact",
                 config.contact,
-                f"crawling {(remote or self.seeds)[0]} needs a way to reach you.",
-                "Set crawl.contact to a URL or e-mail address; it becomes part of the user agent.",
+                f"crawling {(remote or self.seeds)[0]} needs a contact for site owners.",
+                "Set crawl.contact to a URL or e-mail address; it is added to the user agent.",
             )
         if config.own_delay_s < config.delay_s and any("/" in host for host in own):
             raise UserError(
                 "crawl.own_hosts",
                 sorted(own),
-                "a host is a name with perhaps a port.",
-                "Leave the path out.",
+                "a host is `name` or `name:port`.",
+                "Remove the path.",
             )
 
+    @override
     @contextmanager
-    def open(self) -> Iterator[Opening]:
-        """See `Source`."""
-        yield Opening(seeds=self.seeds)
+    def open(self) -> Iterator[SourceContents]:
+        yield SourceContents(seeds=self.seeds)
 
 
-class BuiltinSource:
-    """The built-in site, served on a loopback port that stays the same for the life of a run."""
+class BuiltinSource(Source):
+    """The built-in site, served on a loopback port; a run always uses the same port."""
 
     def __init__(self, config: CrawlConfig, port: int) -> None:
         if len(config.seeds) > 1:
-            problem = "a built-in site stands alone."
-            raise UserError("crawl.seeds", config.seeds, problem, "Name it, or URLs, not both.")
+            problem = "the built-in site cannot be combined with other seeds."
+            remedy = "Give either builtin:pydoc or URLs."
+            raise UserError("crawl.seeds", config.seeds, problem, remedy)
         name = config.seeds[0].removeprefix(BUILTIN)
         if name != "pydoc":
-            raise UserError(
-                "crawl.seeds", BUILTIN + name, "no such built-in site.", "Known: builtin:pydoc."
-            )
+            problem = "there is no built-in site of this name."
+            raise UserError("crawl.seeds", BUILTIN + name, problem, "Use builtin:pydoc.")
         self.port = port
 
+    @override
     @contextmanager
-    def open(self) -> Iterator[Opening]:
-        """See `Source`."""
+    def open(self) -> Iterator[SourceContents]:
         with serving(site_folder(), self.port) as url:
-            yield Opening(seeds=[url])
+            yield SourceContents(seeds=[url])
 
 
 def _files_below(paths: Sequence[str], suffixes: tuple[str, ...]) -> list[tuple[Path, Path]]:
-    """(root, file) for every readable file with one of the suffixes in files and folders, in a
-    fixed order.
+    """(root, file) of every file with one of the suffixes in files and folders, in a fixed order.
+
+    Raises:
+        UserError: if a path does not exist, or no file has one of the suffixes.
     """
-    found = []
+    files: list[tuple[Path, Path]] = []
     for name in paths:
-        root = Path(name).absolute()
-        if not root.exists():
-            raise UserError(
-                "crawl.paths", name, "there is nothing there.", "Give files or folders that exist."
-            )
-        files = (
-            [root]
-            if root.is_file()
-            else sorted(p for p in root.rglob("*") if p.is_file() and not p.is_symlink())
-        )
-        found += [
-            (root if root.is_dir() else root.parent, f)
-            for f in files
-            if f.name.lower().endswith(suffixes)
-        ]
-    if not found:
-        problem = f"no file there ends in {', '.join(suffixes)}."
-        raise UserError(
-            "crawl.paths", list(paths), problem, "Give other paths, or another crawl.source."
-        )
-    return found
+        path = Path(name).absolute()
+        if not path.exists():
+            problem = "there is no file or folder of this name."
+            raise UserError("crawl.paths", name, problem, "Give files or folders that exist.")
+        if path.is_file():
+            root, inside = path.parent, [path]
+        else:
+            root = path
+            inside = sorted(p for p in path.rglob("*") if p.is_file() and not p.is_symlink())
+        files += [(root, file) for file in inside if file.name.lower().endswith(suffixes)]
+    if not files:
+        problem = f"no file in these paths ends in {', '.join(suffixes)}."
+        remedy = "Give other paths, or set another crawl.source."
+        raise UserError("crawl.paths", list(paths), problem, remedy)
+    return files
 
 
 @dataclass(frozen=True)
 class WarcFile:
-    """A WARC or WET file; positions are byte offsets of records."""
+    """A WARC or WET file as `Captures`; positions are byte offsets of records."""
 
     name: str
 
     def read(self, start: int, max_bytes: int) -> Iterator[tuple[Capture, int]]:
-        """See `Captures`."""
+        """Yield (capture, offset of the next record) from an offset on."""
         before: Capture | None = None
         for capture in warc.read(Path(self.name), start, max_bytes):
             if before is not None:
@@ -172,13 +168,13 @@ class WarcFile:
 
 @dataclass(frozen=True)
 class DocumentFile:
-    """An HTML, Markdown or text file as one capture; position 1 is behind it."""
+    """An HTML, Markdown or text file as `Captures` with one capture; position 1 is its end."""
 
     name: str
     root: str
 
     def read(self, start: int, max_bytes: int) -> Iterator[tuple[Capture, int]]:
-        """See `Captures`."""
+        """Yield (capture, 1) if `start` is 0, else nothing."""
         if start > 0:
             return
         path = Path(self.name)
@@ -190,36 +186,41 @@ class DocumentFile:
         yield Capture(url, 200, headers, body, at, -1, is_text=False), 1
 
 
-class WarcSource:
-    """WARC and WET files, Common Crawl's included."""
+class WarcSource(Source):
+    """WARC and WET files, for example of Common Crawl."""
 
     def __init__(self, config: CrawlConfig) -> None:
-        self.files = [WarcFile(str(file)) for _, file in _files_below(config.paths, WARC_SUFFIXES)]
+        files = _files_below(config.paths, WARC_SUFFIXES)
+        self.files = [WarcFile(str(file)) for _, file in files]
 
+    @override
     @contextmanager
-    def open(self) -> Iterator[Opening]:
-        """See `Source`."""
-        yield Opening(captures=self.files)
+    def open(self) -> Iterator[SourceContents]:
+        yield SourceContents(captures=self.files)
 
 
-class FilesSource:
-    """A folder of HTML, Markdown or text."""
+class FilesSource(Source):
+    """HTML, Markdown and text files."""
 
     def __init__(self, config: CrawlConfig) -> None:
-        found = _files_below(config.paths, tuple(FILE_TYPES))
-        self.files = [DocumentFile(str(file), str(root)) for root, file in found]
+        files = _files_below(config.paths, tuple(FILE_TYPES))
+        self.files = [DocumentFile(str(file), str(root)) for root, file in files]
 
+    @override
     @contextmanager
-    def open(self) -> Iterator[Opening]:
-        """See `Source`."""
-        yield Opening(captures=self.files)
+    def open(self) -> Iterator[SourceContents]:
+        yield SourceContents(captures=self.files)
 
 
 KINDS: dict[str, Any] = {"web": WebSource, "warc": WarcSource, "files": FilesSource}
 
 
-def source_of(config: CrawlConfig, builtin_port: int = 0) -> Source:
-    """The source that a recipe names; `UserError` where it cannot be used."""
+def make_source(config: CrawlConfig, builtin_port: int = 0) -> Source:
+    """The source that a recipe names.
+
+    Raises:
+        UserError: if the recipe's values do not fit the source.
+    """
     if config.source == "web" and any(seed.startswith(BUILTIN) for seed in config.seeds):
         return BuiltinSource(config, builtin_port)
     kind = KINDS.get(config.source) or _by_dotted_path(config.source)
@@ -229,5 +230,6 @@ def source_of(config: CrawlConfig, builtin_port: int = 0) -> Source:
 
 def _by_dotted_path(name: str) -> Any:
     module, _, attribute = name.rpartition(".")
-    remedy = f"Known: {', '.join(KINDS)}; or give the dotted path of a class."
-    return find_class(module, attribute, "crawl.source", name, "no such source", remedy)
+    remedy = f"Use {', '.join(KINDS)}, or the dotted path of a class."
+    problem = "there is no source of this name"
+    return find_class(module, attribute, "crawl.source", name, problem, remedy)

@@ -1,6 +1,4 @@
-"""The Ray connection: join the cluster that is there, else start one on this machine; pools of
-actors.
-"""
+"""Connects to a Ray cluster (an existing one, or one started here), and starts actors."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from infra.config import Section
 from infra.console import note
 from infra.errors import StageError, UserError
 
-ROOT = Path(__file__).resolve().parents[2]
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
 START_TRIES = 3
 
 
@@ -32,7 +30,7 @@ class ClusterConfig(Section):
 
 @dataclass(frozen=True)
 class Cluster:
-    """What there is to work with."""
+    """The resources of a cluster."""
 
     num_cpus: int
     num_gpus: int
@@ -43,8 +41,8 @@ class Cluster:
 
 
 def _job_environment() -> dict[str, Any]:
-    """What every worker process needs: our packages on its path and no model hub to wait for."""
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    """The environment of worker processes: our packages on the path, offline settings, few logs."""
+    path = os.pathsep.join([str(PROJECT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     keep = {
         k: os.environ[k]
         for k in ("RATCHET_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS")
@@ -55,7 +53,7 @@ def _job_environment() -> dict[str, Any]:
 
 
 def _init(address: str, **options: Any) -> None:
-    """`ray.init`, quiet, with the environment that every worker process needs."""
+    """Call `ray.init` with little logging and the environment of worker processes."""
     import ray
 
     ray.init(
@@ -71,28 +69,25 @@ def _start_local() -> None:
     import ray
 
     note("starting Ray on this machine")
-    # one's own machine is not taken away
+    # This machine is not a preemptible cloud node.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     num_cpus = max(2, os.cpu_count() or 1)
     for attempt in range(1, START_TRIES + 1):
         try:
             _init("local", num_cpus=num_cpus, include_dashboard=False)
             return
-        except (
-            Exception
-        ) as error:  # Ray raises plain exceptions when its processes are slow to come up
+        except Exception as error:  # Ray raises plain exceptions if its processes start slowly
             ray.shutdown()
             if attempt == START_TRIES:
-                raise StageError(
-                    "start", "Ray", f"did not start in {START_TRIES} tries ({error})"
-                ) from error
-            note(f"Ray did not come up ({str(error).splitlines()[0][:120]}); trying again")
+                problem = f"did not start in {START_TRIES} tries ({error})"
+                raise StageError("start", "Ray", problem) from error
+            note(f"Ray did not start ({str(error).splitlines()[0][:120]}); trying again")
 
 
-def _answers(address: str) -> bool:
-    """Whether something listens there.
+def _is_listening(address: str) -> bool:
+    """Whether a process listens at an address.
 
-    A cluster that was killed leaves its address behind, and Ray waits for it for ten minutes.
+    A killed cluster leaves its address file behind, and Ray would wait ten minutes for it.
     """
     host, _, port = address.rpartition(":")
     try:
@@ -103,33 +98,34 @@ def _answers(address: str) -> bool:
 
 
 def _find_cluster(configured: str) -> str | None:
-    """The address to join, or None to start a cluster here; `UserError` where a named one does not
-    answer.
+    """The address of the cluster to join; None means that one has to be started here.
+
+    Raises:
+        UserError: if no cluster answers at the configured address.
     """
     if configured == "local":
         return None
-    named = os.environ.get("RAY_ADDRESS", configured)
-    if named != "auto":
-        if "://" in named or _answers(named):
-            return named
-        problem = "no Ray cluster answers there."
-        raise UserError(
-            "cluster.address", named, problem, "Start it with 'ray start --head', or set 'auto'."
-        )
-    return _announced_cluster()
+    address = os.environ.get("RAY_ADDRESS", configured)
+    if address == "auto":
+        return _running_cluster()
+    if "://" in address or _is_listening(address):
+        return address
+    problem = "no Ray cluster answers at this address."
+    remedy = "Start it with 'ray start --head', or set 'auto'."
+    raise UserError("cluster.address", address, problem, remedy)
 
 
-def _announced_cluster() -> str | None:
-    """The address of the cluster that was started here and not stopped since.
+def _running_cluster() -> str | None:
+    """The address of the cluster that runs on this machine, if there is one.
 
-    A killed cluster's address file is removed: parts of Ray Train would go on asking there.
+    The address file of a killed cluster is deleted, because Ray Train would use it.
     """
     from ray._private.utils import get_ray_address_file, read_ray_address
 
     announced = read_ray_address()
     if not announced:
         return None
-    if _answers(announced):
+    if _is_listening(announced):
         return str(announced)
     Path(get_ray_address_file(None)).unlink(missing_ok=True)
     return None
@@ -140,14 +136,13 @@ def _join(address: str) -> None:
         _init(address)
     except ConnectionError as error:
         problem = f"the Ray cluster cannot be joined ({str(error).splitlines()[0][:150]})."
-        raise UserError(
-            "cluster.address", address, problem, "Stop it with 'ray stop' or start it anew."
-        ) from None
+        remedy = "Run 'ray stop', then start the cluster again."
+        raise UserError("cluster.address", address, problem, remedy) from None
 
 
 @contextmanager
 def connect(config: ClusterConfig) -> Iterator[Cluster]:
-    """Ray for the length of the block."""
+    """Connect to Ray inside the block; yields the cluster's resources."""
     import ray
 
     address = _find_cluster(config.address)
@@ -166,7 +161,7 @@ def connect(config: ClusterConfig) -> Iterator[Cluster]:
 def actors(
     cls: type, count: int, *arguments: Any, num_cpus: float = 1, num_gpus: float = 0
 ) -> Iterator[list[Any]]:
-    """`count` actors of a plain class; they end with the block and give their memory back."""
+    """Start `count` actors of a plain class, which are killed at the end of the block."""
     import ray
 
     remote = ray.remote(cls).options(num_cpus=num_cpus, num_gpus=num_gpus)
@@ -179,8 +174,9 @@ def actors(
 
 
 def unwrap_error(error: BaseException) -> BaseException:
-    """The error that a Ray task raised, out of Ray's wrapping; a dead worker process is a
-    `StageError`.
+    """The exception that a Ray task raised, without Ray's wrapper.
+
+    For a worker process that died it is a `StageError`.
     """
     import ray.exceptions
 
@@ -190,12 +186,12 @@ def unwrap_error(error: BaseException) -> BaseException:
         error = error.cause
     if isinstance(error, ray.exceptions.RayActorError | ray.exceptions.WorkerCrashedError):
         reason = str(error).strip().splitlines()[0][:200].rstrip(".")
-        return StageError("worker", "a Ray process died, perhaps for lack of memory", reason)
+        return StageError("worker", "a Ray process died, perhaps because memory ran out", reason)
     return error
 
 
 def free_port() -> int:
-    """A port of this machine that nobody uses."""
+    """A free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Ray's environment, set when this module is imported: Ray's core reads it once, when it is loaded."""
+"""Sets Ray's environment variables. Import it before Ray, which reads them once when it loads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 TOKEN_FILE = Path.home() / ".ray" / "auth_token"
 _PATIENCE = {
-    # On a loaded machine a node gives up on its agents and workers long before they are up.
+    # The default timeouts are too short for a loaded machine.
     "RAY_agent_register_timeout_ms": "600000",
     "RAY_worker_register_timeout_seconds": "600",
     "RAY_gcs_server_request_timeout_seconds": "120",
@@ -20,7 +20,7 @@ _PATIENCE = {
 
 
 def _use_token() -> None:
-    """Speak to clusters that ask for a token, which is Ray's default: a client does not by itself."""
+    """Enable token authentication if there is a token; clusters require one by default."""
     if (
         "RAY_AUTH_TOKEN" in os.environ
         or Path(os.environ.get("RAY_AUTH_TOKEN_PATH", TOKEN_FILE)).exists()

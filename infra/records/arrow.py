@@ -1,6 +1,4 @@
-"""Frozen records to Arrow tables and back. Records cross process borders as Arrow, never as
-pickles.
-"""
+"""Converts records to Arrow tables and back. Records are sent between processes as Arrow tables."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ _ARROW_TYPES: dict[Any, pa.DataType] = {
 
 
 def _arrow_type(field_type: Any) -> pa.DataType:
-    """A record within a record becomes a struct."""
+    """The Arrow type of a field; a nested record is a struct."""
     if not is_dataclass(field_type):
         return _ARROW_TYPES[field_type]
     hints = get_type_hints(field_type)
@@ -39,7 +37,7 @@ def _to_arrow(value: Any) -> Any:
 
 
 def _from_arrow(field_type: Any, value: Any) -> Any:
-    """A field's value as its type wants it, from what `to_pylist` gave."""
+    """The value of a field, from a value of `to_pylist`."""
     if is_dataclass(field_type) and isinstance(field_type, type):
         hints = get_type_hints(field_type)
         return field_type(**{name: _from_arrow(hints[name], v) for name, v in value.items()})
@@ -48,15 +46,13 @@ def _from_arrow(field_type: Any, value: Any) -> Any:
 
 @cache
 def arrow_schema(record_type: type) -> pa.Schema:
-    """The Arrow schema of a record type, one column a field, in order."""
+    """The Arrow schema of a record type: one column for each field, in order."""
     hints = get_type_hints(record_type)
     return pa.schema([(f.name, _arrow_type(hints[f.name])) for f in fields(record_type)])
 
 
 def to_table(record_type: type[Record], records: Sequence[Record]) -> pa.Table:
-    """Records of one type as an Arrow table; an empty sequence gives an empty table of the same
-    schema.
-    """
+    """Records of one type as an Arrow table, which may be empty."""
     schema = arrow_schema(record_type)  # type: ignore[arg-type]
     columns = [
         pa.array([_to_arrow(getattr(r, name)) for r in records], schema.field(name).type)
@@ -66,7 +62,7 @@ def to_table(record_type: type[Record], records: Sequence[Record]) -> pa.Table:
 
 
 def rows_table(schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
-    """Rows, at least one, as a table of a schema, in the order of its columns."""
+    """Rows (at least one) as a table; their values are in the order of the schema's columns."""
     columns = zip(*rows, strict=True)
     return pa.table(
         [pa.array(c, kind) for c, kind in zip(columns, schema.types, strict=True)], schema=schema

@@ -1,4 +1,4 @@
-"""Records of a crawl: pages as fetched, what sites permit, requests, and documents."""
+"""Records of a crawl: fetched pages, permissions, requests, and documents."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class Page:
-    """One answer to one visit of a URL; the body lies in a WARC file, or nowhere where a rule
-    denied keeping it.
+    """The response to one visit of a URL. Its body is in a WARC file, if it may be kept.
 
-    `kind` is page, sitemap or feed. `train` and `evaluate` are the site's word on each use: allow,
-    deny or unknown. `warc_file` is "" where no body is kept.
+    `kind` is page, sitemap, feed or robots. `train` and `evaluate` are what the site states
+    about each use: allow, deny or unknown. `warc_file` is "" if the body is not kept.
     """
 
     page_id: str
@@ -40,7 +39,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Permission:
-    """What decided one purpose (train, evaluate) for one page, with the words it was read from."""
+    """The statement that decides a purpose (train, evaluate) for a page, and its source text."""
 
     page_id: str
     url: str
@@ -53,11 +52,11 @@ class Permission:
 
 @dataclass(frozen=True)
 class Request:
-    """One line of the fetch log: everything an auditor needs to tell whether a crawl was polite.
+    """A line of the fetch log, with all that is needed to check that the crawl was polite.
 
-    Times are seconds since the epoch. `configured_delay_s`, `crawl_delay_s` and `own` are what the
-    delay after this request was made from; `retry_after_s` is what the server asked for (0:
-    nothing).
+    Times are seconds since the epoch. The delay after this request was computed from
+    `configured_delay_s`, `crawl_delay_s` and `own`; `retry_after_s` is the wait that the server
+    asked for (0: none).
     """
 
     request_id: str
@@ -81,11 +80,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Document:
-    """Text extracted from one page. `pool` is train, gate or sealed, fixed before any labeler sees
-    the text.
+    """The text extracted from a page.
 
-    `status` is kept, or why the text is of no use: filtered, duplicate, contaminated, denied,
-    forgotten (the text is gone), or new until the generation's crawl has been curated.
+    `pool` is train, gate or sealed, chosen before any labeler sees the text. `status` is new until
+    the crawl of the generation is curated, then kept, filtered, duplicate, contaminated, denied or
+    forgotten (the text is removed).
     """
 
     document_id: str

@@ -1,4 +1,4 @@
-"""Records of the gate: scores, evaluations, tests, decisions, and where aliases point."""
+"""Records of the gate: scores, evaluations, tests, decisions, and events of aliases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class ItemScore:
-    """One model's raw score on one item of one suite; `size` is bytes for bits per byte, else 1."""
+    """A model's raw score on an item of a suite.
+
+    `size` is the number of bytes for bits per byte, else 1.
+    """
 
     attempt: int
     suite: str
@@ -19,12 +22,12 @@ class ItemScore:
     size: int
     detail: str
     unit: str
-    """Items of one unit are not independent of each other."""
+    """Items of one unit (for example of one page) are not independent."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A metric of one model in one attempt with its standard error over `num_items` units."""
+    """A metric of a model in an attempt, with its standard error over `num_items` units."""
 
     attempt: int
     generation: int
@@ -38,10 +41,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Decision:
-    """The gate's word on a candidate, with the evidence it rests on."""
+    """The gate's decision on a candidate, with its evidence."""
 
     attempt: int
-    """0 where there was none: the data policy let no candidate be trained."""
+    """0 if the data policy stopped the generation before a candidate was trained."""
     generation: int
     outcome: str
     reason: str
@@ -53,16 +56,16 @@ class Decision:
     num_documents: int
     mean_gain: float
     is_weak: bool
-    """Whether it rests on items that earlier attempts were decided on as well."""
+    """Whether it uses items that earlier attempts used as well."""
     decided_at: datetime
 
 
 @dataclass(frozen=True)
 class GateTest:
-    """One sequential test of an attempt, with its evidence after each unit.
+    """A sequential test of an attempt, with its evidence after each unit.
 
-    `outcome` is pass, fail or open; `clip`, `bound`, `mean_gain` and its error are in the suite's
-    own unit; `path` holds log E after 1, 2, ... units.
+    `outcome` is pass, fail or open. `clip`, `bound`, `mean_gain` and `standard_error` are in the
+    unit of the suite's metric. `path` is log E after 1, 2, ... units.
     """
 
     attempt: int
@@ -84,9 +87,7 @@ class GateTest:
 
 @dataclass(frozen=True)
 class AliasEvent:
-    """An alias (champion, `best:SUITE`) was moved to a model: never changed, only followed by
-    others.
-    """
+    """A move of an alias (`champion`, `best:SUITE`) to a model. Events are never changed."""
 
     number: int
     alias: str
@@ -95,4 +96,4 @@ class AliasEvent:
     moved_at: datetime
     reason: str
     attempt: int
-    """Whose evidence it rests on; 0 where a person moved it."""
+    """The attempt that moved it; 0 if a person did."""

@@ -1,4 +1,4 @@
-"""Content keys, hashes and the time that records carry."""
+"""Content keys, hashes and times of records."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 
 def content_key(*parts: object) -> str:
-    """128-bit hex key of the parts, in order. Length prefixes keep ("ab", "c") and ("a", "bc")
-    apart.
+    """A 128-bit key of the parts in order, in hexadecimal.
+
+    Each part is hashed with its length, so ("ab", "c") and ("a", "bc") have different keys.
     """
     digest = hashlib.sha256()
     for part in parts:
@@ -19,12 +20,10 @@ def content_key(*parts: object) -> str:
 
 
 def unit_hash(*parts: object) -> float:
-    """A number in [0, 1) that depends on the parts alone; the source of every random choice on
-    data.
-    """
+    """A number in [0, 1) that depends only on the parts. All random choices of data use it."""
     return int(content_key(*parts)[:13], 16) / 16**13
 
 
 def now() -> datetime:
-    """The current time in UTC, without a time zone marker, as DuckDB's TIMESTAMP wants it."""
+    """The current time in UTC without a time zone, as DuckDB's TIMESTAMP needs it."""
     return datetime.now(UTC).replace(tzinfo=None)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sample:
-    """Something to learn from. `kind` is passage, demonstration or prompt (no completion); `origin`
-    web, model or file.
+    """A training sample.
 
-    `source_start` and `source_end` are character offsets into the document's text, -1 where the
-    text is not a span of it. `check` says how a completion of the prompt can be verified, "" where
-    it cannot.
+    `kind` is passage, demonstration or prompt (without completion); `origin` is web, model or file.
+    `source_start` and `source_end` are character offsets into the document's text, -1 if the sample
+    is not a span of it. `check` says how a completion can be verified, "" if it cannot.
     """
 
     sample_id: str
@@ -28,19 +27,19 @@ class Sample:
 
     @property
     def text(self) -> str:
-        """All that is learned from: where held-out text and canaries are looked for."""
+        """Prompt and completion, which are searched for held-out text and canaries."""
         return f"{self.prompt}\n{self.completion}"
 
 
 @dataclass(frozen=True)
 class Judgment:
-    """One labeler's answer about one subject: scored with a value, or unscored with a reason.
+    """A labeler's answer about a subject: scored with a value, or unscored with a reason.
 
-    `mode` is pointwise, pairwise, listwise or verify. `distribution` holds the probabilities of
-    `labels`, `verdict` the likeliest of them, `entropy` is in nats, and `gap` says how far the
-    answer moves with the order in which texts are shown (nats). `detail` is the truth where it is
-    known (gold), or what a verifier looked at. The texts are known by `subject_hashes`, in the
-    order in which they were given; `raw` is what the labeler said.
+    `mode` is pointwise, pairwise, listwise or verify. `distribution` are the probabilities of
+    `labels`, `verdict` is the most probable label, `entropy` is in nats. `gap` is how far the
+    answer depends on the order in which the texts are shown, in nats. `detail` is the truth if it
+    is known (gold), or what a verifier looked at. `subject_hashes` are the hashes of the texts in
+    the order in which they were given; `raw` is the labeler's answer as text.
     """
 
     judgment_id: str
@@ -70,7 +69,7 @@ class Judgment:
 
 @dataclass(frozen=True)
 class Completion:
-    """One text that a model gave to a prompt. `index` counts the tries at the same prompt."""
+    """A text that a model generated for a prompt; `index` numbers the texts of one prompt."""
 
     completion_id: str
     sample_id: str
@@ -83,11 +82,10 @@ class Completion:
 
 @dataclass(frozen=True)
 class Preference:
-    """Two completions of one prompt, of which the labeler holds `chosen` to be better.
+    """Two completions of a prompt; the labeler judged `chosen` to be better.
 
     `margin` is in log-odds; `rejected_model` is the digest of the model that wrote the rejected
-    side. `place` is 0 for the best over the worst of a prompt's completions, and counts on through
-    the other pairs of their ranking.
+    completion. `place` numbers the pairs of a prompt: 0 is its best against its worst completion.
     """
 
     preference_id: str

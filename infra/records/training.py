@@ -8,10 +8,10 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class TrainStep:
-    """One step of one training step kind (sft, dpo, ppo...): which rows, and what came out.
+    """An optimiser step of one kind of training (sft, dpo, ppo, ...).
 
-    `row_ids` are the data rows of its global batch in order; `metrics` is a JSON object of what the
-    kind reports besides its loss.
+    `row_ids` are the rows of its global batch in order; `metrics` is a JSON object with the kind's
+    other metrics.
     """
 
     generation: int
@@ -28,7 +28,7 @@ class TrainStep:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model folder and where it came from. Generation 0 is the anchor and has no parent."""
+    """A model folder and its origin. Generation 0 is the anchor, which has no parent."""
 
     digest: str
     path: str
@@ -42,7 +42,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class DataFact:
-    """A number about what a generation is trained on, and the bounds that it must keep."""
+    """A measure of a generation's training data, and the bounds that it must be within."""
 
     generation: int
     name: str

@@ -8,7 +8,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from infra.cluster.proxy import GroupedActor, GroupProxy
-from infra.store.database import connect
+from infra.store.database import open_database
 from infra.store.store import Store
 
 GROUPS = (
@@ -42,7 +42,7 @@ def start_store(path: str, snapshot_folder: str) -> Store:
 
     The file is opened here first: an error in the constructor of an actor loses its type.
     """
-    connect(path).close()
+    open_database(path).close()
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor_class = ray.remote(GroupedActor).options(num_cpus=0, scheduling_strategy=here)
     return cast(Store, StoreProxy(actor_class.remote(Store, path, snapshot_folder)))

@@ -17,17 +17,21 @@ from infra.errors import UserError
 from infra.records.arrow import from_table, to_table
 
 Record = TypeVar("Record")
-SCHEMA = Path(__file__).parent / "schema"
+STORE_SCHEMA_FOLDER = Path(__file__).parent / "schema"
 _UNPUBLISHED = ("migration", "band", "gram")
-"""Tables that only curation reads, and that are larger than all others."""
+"""Tables that are left out of snapshots: they are large, and only curation reads them."""
 LOCK_WAIT_S = 60.0
-"""How long to wait for a killed run's store process to let go of the file before giving up."""
+"""How long to wait for the store process of a killed run to close the file, in seconds."""
 
 
-def connect(
+def open_database(
     path: str, read_only: bool = False, wait_s: float = LOCK_WAIT_S
 ) -> duckdb.DuckDBPyConnection:
-    """Open a DuckDB file; `UserError` when it is corrupt or another process keeps it."""
+    """Open a DuckDB file; waits up to `wait_s` seconds while another process has it open.
+
+    Raises:
+        UserError: if the file is corrupt, or another process still has it open.
+    """
     deadline = time.monotonic() + wait_s
     while True:
         try:
@@ -38,12 +42,9 @@ def connect(
             if "lock" not in str(error).lower():
                 raise _unreadable(path, error) from None
             if time.monotonic() > deadline:
-                raise UserError(
-                    "--run",
-                    path,
-                    "another process has this run open.",
-                    "Wait for it to end, or give another --run.",
-                ) from None
+                problem = "another process has this run open."
+                remedy = "Wait until it ends, or give another --run."
+                raise UserError("--run", path, problem, remedy) from None
             time.sleep(0.5)
         except duckdb.Error as error:
             raise _unreadable(path, error) from None
@@ -55,7 +56,7 @@ def _unreadable(path: str, error: Exception) -> UserError:
         "--run",
         path,
         f"the database cannot be opened ({first_line}).",
-        "Restore the file from a copy, or start afresh with another --run.",
+        "Restore the file from a backup, or start a new run with another --run.",
     )
 
 
@@ -67,7 +68,7 @@ class Database:
 
     def __init__(self, path: str, snapshot_folder: str | None = None) -> None:
         self._snapshots = Path(snapshot_folder) if snapshot_folder else None
-        self.connection = connect(path)
+        self.connection = open_database(path)
         self.connection.execute("CREATE TABLE IF NOT EXISTS migration (name TEXT)")
 
     def migrate(self, group: str) -> None:
@@ -76,7 +77,7 @@ class Database:
         Each file is applied in one transaction.
         """
         applied = {name for (name,) in self.rows("SELECT name FROM migration")}
-        for file in sorted((SCHEMA / group).glob("*.sql")):
+        for file in sorted((STORE_SCHEMA_FOLDER / group).glob("*.sql")):
             name = f"{group}/{file.name}"
             if name not in applied:
                 with self.transaction():
@@ -136,19 +137,16 @@ class Database:
         return rows[0][0] if rows else None
 
     def publish_snapshot(self) -> None:
-        """Write every table that a reader looks at as Parquet, then swap the folder in with one
-        rename.
+        """Write the tables that readers use as Parquet, then replace the old snapshot by a rename.
+
+        Does nothing without a snapshot folder.
         """
         if self._snapshots is None:
             return
         self._snapshots.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix="snapshot-", dir=self._snapshots))
-        names = [
-            n
-            for (n,) in self.rows("SELECT table_name FROM duckdb_tables()")
-            if n not in _UNPUBLISHED
-        ]
-        for name in names:
+        names = {name for (name,) in self.rows("SELECT table_name FROM duckdb_tables()")}
+        for name in sorted(names.difference(_UNPUBLISHED)):
             path = str(scratch / f"{name}.parquet").replace("'", "''")
             self.connection.execute(f"COPY {name} TO '{path}' (FORMAT parquet)")
         pointer = self._snapshots / f".latest-{scratch.name}"
@@ -159,7 +157,7 @@ class Database:
                 shutil.rmtree(old, ignore_errors=True)
 
     def close(self) -> None:
-        """Publish a last snapshot and let go of the file."""
+        """Publish a last snapshot and close the file."""
         self.publish_snapshot()
         self.connection.close()
 

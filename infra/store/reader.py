@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from infra.errors import UserError
 from infra.records.arrow import from_table
-from infra.store.database import connect
+from infra.store.database import open_database
 
 Row = dict[str, Any]
 """One row of a query, by column name."""
@@ -70,7 +70,7 @@ def open_reader(run: Path) -> Reader:
         remedy = "Give the folder that a run printed at its start."
         raise UserError("--run", run, "there is no run here.", remedy)
     try:
-        return Reader(connect(str(database), read_only=True, wait_s=0.0))
+        return Reader(open_database(str(database), read_only=True, wait_s=0.0))
     except UserError as error:
         latest = run / "snapshots" / "latest"
         if "another process" not in str(error) or not latest.exists():

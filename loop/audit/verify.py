@@ -11,7 +11,7 @@ import numpy as np
 from infra.artifacts import folder_digest
 from infra.records import Checkpoint, GateTest
 from infra.store import Store
-from infra.store.tables.registry import CHAMPION, COLLECTED
+from infra.store.tables.registry import CHAMPION_ALIAS, COLLECTED
 from loop.data.curriculum import manifest_digest
 from loop.gate.config import GateConfig
 from loop.gate.estimates import by_position, with_scores
@@ -86,7 +86,7 @@ def collectable(store: Store, folder: Path, keep: int) -> list[Checkpoint]:
     without a decision.
     """
     events = store.registry.alias_history()
-    champions = [event.digest for event in events if event.alias == CHAMPION]
+    champions = [event.digest for event in events if event.alias == CHAMPION_ALIAS]
     last_champions = list(dict.fromkeys(reversed(champions)))[:keep]
     aliases = {event.digest for event in store.registry.aliases() if event.alias != COLLECTED}
     needed = {store.registry.champion().digest, *last_champions, *aliases}

@@ -39,12 +39,12 @@ def plan_(recipe: RecipeArgument = "quickstart", set_: SetOption = None) -> None
     """
     with exit_on_error():
         from crawlers.plan import cost, plan
-        from crawlers.sources.sources import source_of
+        from crawlers.sources.sources import make_source
         from loop.recipe.recipe import load_recipe
         from loop.show import tables
 
         config = load_recipe(recipe, set_ or [])
-        with source_of(config.crawl).open() as contents:
+        with make_source(config.crawl).open() as contents:
             if contents.captures:
                 count = f"{len(contents.captures):,}"
                 note(f"{count} files of pages are there already; nothing is fetched")
@@ -235,7 +235,8 @@ def export(
 
 def _held_out_overlaps(store: Store, pool: str, files: list[Path]) -> set[str]:
     """Documents of the training pool that overlap too much with held-out text."""
-    from crawlers.keeping.curate import held_out_grams, overlapping
+    from crawlers.keeping.curate import overlapping
+    from crawlers.keeping.held_out import held_out_grams
 
     store.curation.add_held_out_grams(held_out_grams([str(path) for path in files]))
     if pool != "train":

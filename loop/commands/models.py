@@ -100,14 +100,14 @@ def rollback(
             remedy = "Write in a few words what is wrong."
             raise UserError("--reason", reason, "a rollback needs a reason.", remedy)
         with open_store(folder) as store:
-            from infra.store.tables.registry import CHAMPION
+            from infra.store.tables.registry import CHAMPION_ALIAS
             from loop.record.model_folders import link_champion
 
             model, before = _model(store, to), store.registry.champion()
             if model.digest == before.digest:
                 remedy = f"The champion is generation {before.generation}."
                 raise UserError("--to", to, "it is the champion already.", remedy)
-            store.registry.move_alias(CHAMPION, model, reason.strip())
+            store.registry.move_alias(CHAMPION_ALIAS, model, reason.strip())
             link_champion(folder, model)
         note(f"champion: generation {to}; before: generation {before.generation}")
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from crawlers.config import CrawlConfig
-from crawlers.sources.sources import source_of
+from crawlers.sources.sources import make_source
 from infra.cluster.connection import ClusterConfig
 from infra.config import Section, read_toml, validate, with_overrides
 from infra.errors import UserError
@@ -140,7 +140,7 @@ def load_recipe(name: str, overrides: list[str]) -> Recipe:
         UserError: for the first key that is wrong.
     """
     recipe = validate(Recipe, with_overrides(read_toml(find_recipe(name)), overrides))
-    source_of(recipe.crawl)
+    make_source(recipe.crawl)
     recipe.identity()
     _check_labels(recipe.judge)
     _check_gate(recipe)

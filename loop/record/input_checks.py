@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from infra.models.folders import check_model, resolve_model
-from infra.store.database import connect
+from infra.store.database import open_database
 from loop.recipe.recipe import Recipe
 from loop.record.locations import DATABASE
 from loop.record.run_folder import checked_folder
@@ -17,5 +17,5 @@ def check_inputs(recipe: Recipe, folder: str | None) -> None:
     """
     database = checked_folder(recipe, folder) / DATABASE
     if database.exists():
-        connect(str(database)).close()
+        open_database(str(database)).close()
     check_model(resolve_model(recipe.model.base, "model.base"), "model.base")

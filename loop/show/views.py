@@ -8,7 +8,7 @@ from infra.errors import UserError
 from infra.store.queries import generations as generation_queries
 from infra.store.queries import training as training_queries
 from infra.store.reader import Reader, Row
-from infra.store.tables.registry import CHAMPION
+from infra.store.tables.registry import CHAMPION_ALIAS
 from loop.gate.config import LABELER_SUITE
 from loop.gate.estimates import clustered_mean_and_error
 from loop.gate.trial.reward_hacking import reward_rise
@@ -32,7 +32,7 @@ def champion_event(reader: Reader, at: datetime | None = None) -> Row | None:
     events = [
         event
         for event in generation_queries.alias_events(reader)
-        if event["alias"] == CHAMPION and (at is None or event["moved_at"] <= at)
+        if event["alias"] == CHAMPION_ALIAS and (at is None or event["moved_at"] <= at)
     ]
     return events[-1] if events else None
 

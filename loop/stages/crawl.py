@@ -11,11 +11,11 @@ import ray
 from crawlers.config import CrawlConfig
 from crawlers.fetching.address_check import SocketPolicy, socket_policy
 from crawlers.fetching.politeness import AddressClock
-from crawlers.fetching.session import Queue
 from crawlers.keeping.curate import curate
-from crawlers.keeping.ingest import IngestWorker
-from crawlers.sources.sources import Captures, Source, source_of
-from crawlers.urls import host_of, registrable_domain, section_of
+from crawlers.session.outbox import Queue
+from crawlers.sources.ingest import IngestWorker
+from crawlers.sources.sources import Captures, Source, make_source
+from crawlers.urls import registrable_domain, url_host, url_section
 from crawlers.worker import CrawlWorker
 from infra.cluster.connection import Cluster, actors
 from infra.cluster.proxy import remote_proxy
@@ -71,8 +71,8 @@ def seed_links(config: CrawlConfig, seeds: Sequence[str]) -> list[Link]:
     """The seeds as links for the frontier, with their weights."""
     links = []
     for url in seeds:
-        host, weight = host_of(url), config.seed_weights.get(url, 1.0)
-        link = Link(url, host, registrable_domain(host), section_of(url), "page", 0, weight)
+        host, weight = url_host(url), config.seed_weights.get(url, 1.0)
+        link = Link(url, host, registrable_domain(host), url_section(url), "page", 0, weight)
         links.append(link)
     return links
 
@@ -80,7 +80,7 @@ def seed_links(config: CrawlConfig, seeds: Sequence[str]) -> list[Link]:
 def crawl_generation(run: Run, generation: int, num_actors: int) -> Summary:
     """Crawl one generation of a run up to its budget, and choose what is kept."""
     crawl = Crawl(run.store, run.recipe.crawl_config(), run.salt, generation, run.budgets["pages"])
-    return crawl.run(source_of(run.recipe.crawl, run.builtin_port), num_actors)
+    return crawl.run(make_source(run.recipe.crawl, run.builtin_port), num_actors)
 
 
 class Crawl:

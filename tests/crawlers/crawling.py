@@ -48,7 +48,8 @@ def body(host: str, number: int, pages: int) -> bytes:
     links = "".join(
         f'<a href="/{n}">{n}</a>' for n in (2 * number + 1, 2 * number + 2) if n < pages
     )
-    return f"<html><head><title>{number}</title></head><body><p>{text}</p>{links}</body></html>".encode()
+    head = f"<head><title>{number}</title></head>"
+    return f"<html>{head}<body><p>{text}</p>{links}</body></html>".encode()
 
 
 class Site:

@@ -45,7 +45,7 @@ def fetch(urls: list[str], timeout: float = 300, **config: Any) -> Fetched:
 def _main(task: dict[str, Any]) -> None:
     from crawlers.config import CrawlConfig
     from crawlers.fetching.address_check import socket_policy
-    from crawlers.fetching.spider import crawl
+    from crawlers.fetching.spider import run_spider
     from crawlers.fetching.transport import Transport
 
     config = CrawlConfig.model_validate(task["config"])
@@ -64,7 +64,9 @@ def _main(task: dict[str, Any]) -> None:
                 }
             )
 
-    crawl(config, socket_policy(config.seeds, config.allow_addresses, config.allow_ports), main)
+    run_spider(
+        config, socket_policy(config.seeds, config.allow_addresses, config.allow_ports), main
+    )
     status = Path("/proc/self/status").read_text()  # ru_maxrss would begin with the parent's
     peak = int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
     json.dump({"answers": answers, "peak_bytes": peak}, sys.stdout)

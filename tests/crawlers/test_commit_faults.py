@@ -100,9 +100,11 @@ def contents(folder: Path) -> dict[str, Any]:
     bodies = []
     for file in sorted((folder / "warc").glob("*.warc.gz")):
         with file.open("rb") as stream:
-            for record in ArchiveIterator(stream):
-                if record.rec_type == "response":
-                    bodies.append(record.rec_headers.get_header("WARC-Target-URI"))
+            bodies += [
+                record.rec_headers.get_header("WARC-Target-URI")
+                for record in ArchiveIterator(stream)
+                if record.rec_type == "response"
+            ]
     with sqlite3.connect(folder / "frontier.sqlite") as frontier:
         states = frontier.execute("SELECT state, count(*) FROM url GROUP BY state").fetchall()
     return {

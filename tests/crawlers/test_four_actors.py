@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from crawlers.fetching.politeness import audit
-from crawlers.fetching.session import FLUSH_S
+from crawlers.session.outbox import FLUSH_S
 from infra.records import Request
 from infra.records.arrow import from_table
 from tests.crawlers.crawling import finish, site, start, write_recipe

@@ -1,5 +1,5 @@
-"""`kill -9` at random moments, of the driver or the child that reads bodies: no URL is lost, and none
-is stored twice. `test_commit_faults.py` dies at each border of a commit on purpose."""
+"""`kill -9` of the driver or of the parsing process at random moments: no URL is lost, and none is
+stored twice. `test_commit_faults.py` dies at each border of a commit on purpose."""
 
 from __future__ import annotations
 

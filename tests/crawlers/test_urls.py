@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from crawlers.urls import (
     canonical_url,
-    host_of,
-    port_of,
     registrable_domain,
     require_urls,
-    section_of,
     trap_reason,
+    url_host,
+    url_port,
+    url_section,
 )
 from infra.errors import UserError
 
@@ -53,10 +53,10 @@ def test_any_text_gives_a_url_or_none_and_a_url_stays_itself(text: str) -> None:
 
 
 def test_host_port_and_section() -> None:
-    assert host_of("http://h:8080/x") == "h:8080"
-    assert [port_of(u) for u in ("http://h/", "https://h/", "http://h:81/")] == [80, 443, 81]
+    assert url_host("http://h:8080/x") == "h:8080"
+    assert [url_port(u) for u in ("http://h/", "https://h/", "http://h:81/")] == [80, 443, 81]
     assert [
-        section_of(u) for u in ("http://h/", "http://h/a", "http://h/a/b", "http://h/a/b/c?d")
+        url_section(u) for u in ("http://h/", "http://h/a", "http://h/a/b", "http://h/a/b/c?d")
     ] == [
         "",
         "",

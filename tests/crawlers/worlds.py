@@ -9,12 +9,12 @@ from typing import Any
 
 from crawlers.config import CrawlConfig
 from crawlers.fetching.politeness import AddressClock
-from crawlers.fetching.session import Session
-from crawlers.fetching.transport import Answer
-from crawlers.keeping.page_rows import Intake
-from crawlers.reading.parse_body import digest
-from crawlers.reading.parsed_body import Digest, DigestTask
-from crawlers.urls import host_of, hostname_of, registrable_domain, section_of
+from crawlers.fetching.transport import Response
+from crawlers.keeping.page_rows import PageRowsBuilder
+from crawlers.reading.parse_body import parse_body
+from crawlers.reading.parsed_body import ParsedBody, ParseTask
+from crawlers.session.session import Session
+from crawlers.urls import registrable_domain, url_host, url_hostname, url_section
 from infra.records import Request
 from infra.store import Store
 from infra.store.frontier.records import Link
@@ -22,7 +22,7 @@ from infra.store.frontier.records import Link
 WORDS = "A sentence with several different words that tells a little about the page it stands on. "
 
 
-def html(name: str, *links: str, head: str = "") -> Answer:
+def html(name: str, *links: str, head: str = "") -> Response:
     """A page of its own text with links."""
     anchors = "".join(f'<a href="{link}">{link}</a> ' for link in links)
     own = " ".join(
@@ -31,7 +31,7 @@ def html(name: str, *links: str, head: str = "") -> Answer:
     body = (
         f"<html><head><title>{name}</title>{head}</head><body><p>{own}</p>{anchors}</body></html>"
     )
-    return Answer(200, {"content-type": ["text/html; charset=utf-8"]}, body.encode())
+    return Response(200, {"content-type": ["text/html; charset=utf-8"]}, body.encode())
 
 
 class JumpingLoop(asyncio.SelectorEventLoop):
@@ -87,7 +87,7 @@ class World:
     """Answers by URL; each takes `latency` seconds. An answer may be a function of the time."""
 
     def __init__(
-        self, loop: JumpingLoop, answers: Mapping[str, Answer | Callable[[float], Answer]]
+        self, loop: JumpingLoop, answers: Mapping[str, Response | Callable[[float], Response]]
     ) -> None:
         self.loop = loop
         self.answers = dict(answers)
@@ -95,33 +95,33 @@ class World:
         self.addresses: dict[str, list[str]] = {}
         self.asked: list[str] = []
 
-    async def fetch(self, url: str, headers: Mapping[str, str]) -> Answer:
+    async def fetch(self, url: str, headers: Mapping[str, str]) -> Response:
         self.asked.append(url)
-        await asyncio.sleep(self.latency.get(host_of(url), 0.1))
-        answer = self.answers.get(url, Answer(404))
+        await asyncio.sleep(self.latency.get(url_host(url), 0.1))
+        answer = self.answers.get(url, Response(404))
         if callable(answer):
             answer = answer(self.loop.now)
         if headers.get("If-None-Match") and headers["If-None-Match"] == answer.header("etag"):
-            return Answer(304, answer.headers)
+            return Response(304, answer.headers)
         return answer
 
     async def resolve(self, url: str) -> list[str]:
         return self.addresses.get(
-            hostname_of(url),
-            [f"93.184.{len(hostname_of(url))}.{sum(hostname_of(url).encode()) % 250}"],
+            url_hostname(url),
+            [f"93.184.{len(url_hostname(url))}.{sum(url_hostname(url).encode()) % 250}"],
         )
 
 
-class DirectDigester:
-    """Digests in this process; for pages that the tests wrote themselves."""
+class DirectParser:
+    """Parses in this process; for pages that the tests wrote themselves."""
 
-    def digest(self, task: DigestTask) -> Digest:
-        return digest(task, "RatchetBot")
+    def parse(self, task: ParseTask) -> ParsedBody:
+        return parse_body(task, "RatchetBot")
 
 
 def link(url: str, weight: float = 1.0, kind: str = "page") -> Link:
-    host = host_of(url)
-    return Link(url, host, registrable_domain(host), section_of(url), kind, 0, weight)
+    host = url_host(url)
+    return Link(url, host, registrable_domain(host), url_section(url), kind, 0, weight)
 
 
 class Crawler:
@@ -131,7 +131,7 @@ class Crawler:
     def __init__(
         self,
         seeds: list[str],
-        answers: Mapping[str, Answer | Callable[[float], Answer]],
+        answers: Mapping[str, Response | Callable[[float], Response]],
         path: str = ":memory:",
         **config: Any,
     ) -> None:
@@ -148,9 +148,11 @@ class Crawler:
         addresses = AddressClock(self.config.address_gap_s)
 
         async def main() -> None:
-            sessions = []
+            sessions, lock = [], asyncio.Lock()
             for worker in range(workers):
-                intake = Intake(self.config, self.seeds, "salt", generation, DirectDigester())
+                builder = PageRowsBuilder(
+                    self.config, self.seeds, "salt", generation, DirectParser()
+                )
                 sessions.append(
                     Session(
                         worker,
@@ -158,22 +160,22 @@ class Crawler:
                         self.config,
                         self.config.limits(pages),
                         self.store.crawl,
-                        intake,
+                        builder,
                         self.world,
                         self.world,
                         LoopClock(self.loop),
                         addresses,
+                        lock,
                     )
                 )
-            lock = asyncio.Lock()
-            for session in sessions:
-                session._store_lock = lock  # one store in one process: one caller at a time
             await asyncio.wait_for(asyncio.gather(*(s.run() for s in sessions)), 1e7)
 
         self.loop.run_until_complete(main())
 
     def log(self) -> list[Request]:
-        return self.store.crawl.request_log()
+        return self.store.database.records(
+            Request, "SELECT * FROM request ORDER BY started_at, request_id"
+        )
 
     def close(self) -> None:
         self.store.close()

@@ -1,6 +1,4 @@
-"""The frontier's file: opening, migrating, transactions, robots.txt answers, and what there is to
-see.
-"""
+"""The SQLite file of the frontier: migration, transactions, robots.txt, and queries about it."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from pathlib import Path
 
 from infra.store.frontier.records import Robots, State
 
-SCHEMA = Path(__file__).parent / "schema"
+FRONTIER_SCHEMA_FOLDER = Path(__file__).parent / "schema"
 
 
 class FrontierFile:
@@ -23,27 +21,26 @@ class FrontierFile:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("PRAGMA cache_size = -131072")
-        self._db.execute(
-            "PRAGMA wal_autocheckpoint = 16384"
-        )  # 64 MiB: fewer, larger passes over the file
-        self._random = random.Random(seed)  # noqa: S311 (an order of visits, not a secret)
+        # 64 MiB: fewer and larger checkpoints.
+        self._db.execute("PRAGMA wal_autocheckpoint = 16384")
+        self._random = random.Random(seed)  # noqa: S311 (not used for secrets)
         self._migrate()
 
     def _migrate(self) -> None:
         (done,) = self._db.execute("PRAGMA user_version").fetchone()
-        for number, file in enumerate(sorted(SCHEMA.glob("*.sql")), start=1):
+        for number, file in enumerate(sorted(FRONTIER_SCHEMA_FOLDER.glob("*.sql")), start=1):
             if number > done:
                 self._db.executescript(
                     f"BEGIN; {file.read_text(encoding='utf-8')}; PRAGMA user_version={number}; END;"
                 )
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._db.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """What happens in the block happens whole or not at all."""
+        """Commit at the end of the block, or roll back on any error."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -54,12 +51,12 @@ class FrontierFile:
         self._db.execute("COMMIT")
 
     def counts(self) -> dict[str, int]:
-        """Number of URLs in each state, by its name in lower case."""
+        """State (lower case) to its number of URLs."""
         rows = self._db.execute("SELECT state, count(*) FROM url GROUP BY state").fetchall()
         return {State(state).name.lower(): int(count) for state, count in rows}
 
     def started_at(self, generation: int) -> float:
-        """When a generation's crawl began."""
+        """When a generation's crawl began, in seconds since the epoch."""
         row = self._db.execute(
             "SELECT started_at FROM generation WHERE generation = ?", [generation]
         ).fetchone()
@@ -73,7 +70,7 @@ class FrontierFile:
         return (int(row[0]), int(row[1])) if row else (0, 0)
 
     def reasons(self, limit: int) -> list[tuple[str, str, str]]:
-        """(url, state, reason) of URLs that failed or were forbidden, shallow ones first."""
+        """(url, state, reason) of URLs that failed or were forbidden, smallest depth first."""
         rows = self._db.execute(
             "SELECT url, state, reason FROM url WHERE state IN (3, 4) ORDER BY depth, url LIMIT ?",
             [limit],
@@ -81,12 +78,12 @@ class FrontierFile:
         return [(url, State(state).name.lower(), reason) for url, state, reason in rows]
 
     def robots(self, origin: str) -> Robots | None:
-        """What is known of an origin's robots.txt."""
+        """The stored robots.txt of an origin, if there is one."""
         row = self._db.execute("SELECT * FROM robots WHERE origin = ?", [origin]).fetchone()
         return Robots(*row) if row else None
 
     def keep_robots(self, robots: Robots) -> None:
-        """Replace what is known of an origin's robots.txt."""
+        """Store the robots.txt of an origin in place of an older one."""
         self._db.execute(
             "INSERT OR REPLACE INTO robots VALUES (?, ?, ?, ?, ?, ?, ?)",
             [

@@ -1,4 +1,4 @@
-"""What goes into the frontier and what comes out of it."""
+"""Records that go into the frontier and come out of it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ NUM_SHARDS = 256
 
 
 class State(IntEnum):
-    """Where a URL stands. DONE and FAILED come back in a later generation when they are due (FAILED
-    three times).
+    """The state of a URL.
+
+    DONE and FAILED URLs are queued again in a later generation when they are due (FAILED ones at
+    most three times).
     """
 
     PENDING = 0
@@ -25,7 +27,7 @@ class State(IntEnum):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a generation's crawl may spend, and the rules of leases, revisits and exploration."""
+    """The budgets of a generation's crawl, and its rules for leases, revisits and exploration."""
 
     pages: int
     num_bytes: int
@@ -46,8 +48,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Link:
-    """A URL to add. `weight` is the seed's weight after depth decay; `section` is host and first
-    path segment.
+    """A URL to add.
+
+    `weight` is the weight of its seed after depth decay; `section` is the first path segment.
     """
 
     url: str
@@ -61,8 +64,10 @@ class Link:
 
 @dataclass(frozen=True)
 class Lease:
-    """A URL to fetch; `visit` counts its visits before this one, the rest is what the last one left
-    ("" at first).
+    """A URL to fetch.
+
+    `visit` is the number of earlier visits. `etag`, `last_modified` and `digest` are those of the
+    last visit ("" at the first).
     """
 
     url: str
@@ -77,8 +82,9 @@ class Lease:
 
 @dataclass(frozen=True)
 class HostLease:
-    """Some URLs of one host, which no one else visits meanwhile, and when its next request may
-    start.
+    """Leased URLs of one host, and when its next request may start.
+
+    No other worker visits the host during the lease.
     """
 
     host: str
@@ -89,9 +95,9 @@ class HostLease:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a lease ended; state PENDING asks for another try.
+    """How a lease ended; the state PENDING asks for another attempt.
 
-    `is_new_text` says whether the visit brought a text that its host had not had.
+    `is_new_text` says whether the text is new for its host.
     """
 
     url: str
@@ -106,7 +112,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class HostVisit:
-    """The end of a worker's visit to a host: its leases are over, and its clock."""
+    """The end of a worker's visit to a host, and when the next request to it may start."""
 
     host: str
     not_before: float
@@ -115,7 +121,10 @@ class HostVisit:
 
 @dataclass(frozen=True)
 class Robots:
-    """What an origin last said about robots, when, and its last good word (None: never)."""
+    """The last response to an origin's robots.txt, the last good copy, and its tdmrep.json.
+
+    `good_at` is 0 if there was never a good copy.
+    """
 
     origin: str
     fetched_at: float
@@ -131,30 +140,28 @@ def _hash(text: str) -> int:
 
 
 def url_key(url: str) -> int:
-    """63 bits: 20 of a hash of the host, so that a host's URLs lie together in the file, and 43 of
-    the URL's.
+    """A key of 63 bits: 20 bits of the host's hash, then 43 bits of the URL's hash.
 
-    Among ten million URLs of one host some six collide, of which one each is never fetched.
+    URLs of one host are stored together. Among ten million URLs of one host about six collide; of
+    each such pair only one is fetched.
     """
     host = url.split("/", 3)[2] if url.count("/") >= 2 else ""
     return (_hash(host) >> 44) << 43 | _hash(url) >> 21
 
 
-def shard_of(domain: str) -> int:
-    """The shard of a registrable domain; a worker owns whole shards."""
+def host_shard(domain: str) -> int:
+    """The shard of a registrable domain; each shard belongs to one worker."""
     return _hash(domain) % NUM_SHARDS
 
 
 def revisit_interval(
     first: float, last: float, visits: int, changes: int, least_s: float, most_s: float
 ) -> float:
-    """Seconds until a page is due again: one over its estimated rate of change, between the two
-    bounds.
+    """Seconds until a page is due again: 1 / (its estimated rate of change), within the bounds.
 
-    The estimator is Cho and Garcia-Molina's (2003) for visits that see only whether a page has
-    changed, rate = -log((n - X + 0.5) / (n + 0.5)) / interval for X changes in n visits after the
-    first, with half a change added, so that a page which has not changed yet is left alone ever
-    longer instead of for good.
+    Estimator of Cho and Garcia-Molina (2003) for visits that only see whether a page has changed:
+    rate = -log((n - X + 0.5) / (n + 0.5)) / interval for X changes in n visits after the first.
+    Here the denominator is n + 1, so that the interval of an unchanged page grows but stays finite.
     """
     checks = visits - 1
     if checks < 1 or last <= first:

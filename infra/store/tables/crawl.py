@@ -1,6 +1,4 @@
-"""What a crawl brings: pages, documents and the fetch log in DuckDB, bodies in WARC files, URLs in
-the frontier.
-"""
+"""Tables of a crawl: pages, documents and the fetch log, with the WARC files and the frontier."""
 
 from __future__ import annotations
 
@@ -36,19 +34,18 @@ _GRAMS = pa.schema(
 
 @dataclass
 class CrawlRows:
-    """What one part of a crawl gave, to be stored whole: rows, WARC records and the frontier's next
-    state.
+    """The results of a part of a crawl, which are stored together.
 
-    `records` has the WARC record of each page, b"" where a page's body is not kept; `opening` is
-    the record that begins a new WARC file. `other_texts` are (document, another extraction of its
-    page), `signals` (document, name, value), `bands` (document, band, MinHash key, generation),
-    `grams` (document, n, hashes of n-grams). `ingested` is a container of captures and the position
-    behind its last one here.
+    `records` has the WARC record of each page, b"" if its body is not kept; `warcinfo` is the first
+    record of a new WARC file. `other_texts` are (document, text of the second extractor), `signals`
+    (document, name, value), `bands` (document, band, MinHash key, generation), `grams` (document,
+    n, hashes of n-grams). `drops` are (reason, URL). `ingested` is the name of a file of captures
+    and the position after the last capture in these rows.
     """
 
     generation: int
     limits: Limits
-    opening: bytes = b""
+    warcinfo: bytes = b""
     pages: list[Page] = field(default_factory=list)
     records: list[bytes] = field(default_factory=list)
     documents: list[Document] = field(default_factory=list)
@@ -67,7 +64,10 @@ class CrawlRows:
 
 
 class CrawlTables(TableGroup):
-    """A URL is handed out by a lease and retired only by a stored result."""
+    """The crawl's queue, results and counts.
+
+    A URL is given out by a lease, and retired only when its result is stored.
+    """
 
     schema = "crawl"
 
@@ -90,8 +90,9 @@ class CrawlTables(TableGroup):
     # The queue.
 
     def start(self, generation: int, links: Sequence[Link], num_workers: int) -> int:
-        """Open the frontier for a generation: deal the hosts, add the seeds, queue what is due;
-        pages queued again.
+        """Prepare the frontier for a generation: assign hosts to workers, and add the seeds.
+
+        Pages that are due again are queued; returns their number.
         """
         self._frontier.start_generation(generation, num_workers, self._clock())
         with self._frontier.transaction():
@@ -100,51 +101,49 @@ class CrawlTables(TableGroup):
         return self._frontier.queue_revisits(generation, self._clock())
 
     def section_values(self) -> list[tuple[str, str, float]]:
-        """(host, section, value): what labelers gave to samples of a section's documents, drawn
-        towards the middle.
+        """(host, section, value): the mean judgment of the samples from a section's documents.
 
-        Values are averaged over rubrics with two neutral votes of 0.5 added, so that one page
-        decides little.
+        Two values of 0.5 are added to the mean, so that one page has little weight.
         """
         return self._db.rows(
-            "SELECT p.host, p.section, (sum(j.value) + 1) / (count(*) + 2) FROM judgment j"
-            " JOIN sample s ON s.sample_id = j.subject_id JOIN document d USING (document_id)"
-            " JOIN page p USING (page_id) WHERE j.status = 'scored' AND j.value BETWEEN 0 AND 1 GROUP BY ALL"
+            """
+            SELECT p.host, p.section, (sum(j.value) + 1) / (count(*) + 2)
+            FROM judgment j JOIN sample s ON s.sample_id = j.subject_id
+            JOIN document d USING (document_id) JOIN page p USING (page_id)
+            WHERE j.status = 'scored' AND j.value BETWEEN 0 AND 1
+            GROUP BY ALL
+            """
         )
 
     def lease_hosts(
         self, worker: int, generation: int, num_hosts: int, per_host: int, limits: Limits
     ) -> list[HostLease]:
-        """Lease URLs of up to `num_hosts` hosts of a worker's own."""
+        """Lease URLs of up to `num_hosts` hosts of a worker, at most `per_host` of each."""
         return self._frontier.lease(worker, generation, num_hosts, per_host, limits, self._clock())
 
     def is_finished(self, generation: int, limits: Limits) -> bool:
-        """Whether nothing is leased, and nothing more may or can be."""
+        """Whether nothing is leased, and nothing more can or may be leased."""
         return self._frontier.is_finished(generation, limits, self._clock())
 
     def deadline(self, generation: int, limits: Limits) -> float:
-        """The moment (seconds since the epoch) at which a generation's crawl ends, done or not."""
+        """When the crawl of a generation must end, in seconds since the epoch."""
         return self._frontier.started_at(generation) + limits.seconds
 
     def release_worker(self, worker: int, max_attempts: int) -> None:
-        """Give back what a dead worker had leased."""
+        """Put the URLs that a dead worker had leased back into the queue."""
         self._frontier.release_worker(worker, max_attempts, self._clock())
 
     def release_all_leases(self) -> None:
-        """Give every leased URL back, as when the driver that leased them is gone; it does not
-        count as a try.
-        """
+        """Put all leased URLs back after the driver died; this does not count as an attempt."""
         with self._frontier.transaction():
             self._frontier.release_all(self._clock())
 
     def borrow_host(self, host: str, domain: str) -> float | None:
-        """Take a host that has no visitor for one request; when that may start, or None while there
-        is one.
-        """
+        """Reserve a host for one request; returns when it may start, None if the host is busy."""
         return self._frontier.borrow_host(host, domain)
 
     def robots(self, origin: str) -> Robots | None:
-        """What is known of an origin's robots.txt."""
+        """The stored robots.txt of an origin, if there is one."""
         return self._frontier.robots(origin)
 
     # Results.
@@ -152,17 +151,11 @@ class CrawlTables(TableGroup):
     def commit(self, rows: CrawlRows) -> None:
         """Store a part of a crawl: bodies first, then rows, then the frontier.
 
-        A process killed in between leaves leases that run out, and the URLs are fetched again;
-        pages that are known by then (by URL and visit) are not stored twice, nor are their bodies.
+        If the process is killed in between, the leases expire and the URLs are fetched again. Pages
+        that are stored already (same URL and visit) are not stored twice, nor are their bodies.
         """
         self._drop_forgotten(rows)
-        known = self._known_pages([page.page_id for page in rows.pages])
-        fresh = [
-            (p, r) for p, r in zip(rows.pages, rows.records, strict=True) if p.page_id not in known
-        ]
-        kept = [record for _, record in fresh if record]
-        places = iter(self.archive.append(kept, rows.opening))
-        pages = [_placed(page, next(places)) if record else page for page, record in fresh]
+        pages = self._store_bodies(rows)
         with self._db.transaction():
             self._db.insert_new("page", to_table(Page, pages), ["page_id"])
             self._db.insert_new("document", to_table(Document, rows.documents), ["document_id"])
@@ -182,6 +175,24 @@ class CrawlTables(TableGroup):
                 self._db.connection.execute(
                     "INSERT INTO ingested VALUES (?, ?)", list(rows.ingested)
                 )
+        self._update_frontier(rows)
+
+    def _store_bodies(self, rows: CrawlRows) -> list[Page]:
+        """Append the WARC records of new pages; returns these pages with their positions."""
+        known = self._known_pages([page.page_id for page in rows.pages])
+        pairs = zip(rows.pages, rows.records, strict=True)
+        new = [(page, record) for page, record in pairs if page.page_id not in known]
+        records = [record for _, record in new if record]
+        locations = iter(self.archive.append(records, rows.warcinfo))
+        pages = []
+        for page, record in new:
+            if record:
+                name, offset, length = next(locations)
+                page = replace(page, warc_file=name, warc_offset=offset, warc_length=length)
+            pages.append(page)
+        return pages
+
+    def _update_frontier(self, rows: CrawlRows) -> None:
         with self._frontier.transaction():
             self._frontier.add(rows.links, rows.generation)
             self._frontier.retire(
@@ -191,19 +202,15 @@ class CrawlTables(TableGroup):
                 self._frontier.keep_robots(robots)
 
     def ingested_until(self, name: str) -> int:
-        """The position in a container of captures up to which everything is stored."""
+        """The position in a file of captures up to which everything is stored."""
         return int(self._db.value("SELECT position FROM ingested WHERE name = ?", [name]) or 0)
 
     def _known_pages(self, page_ids: list[str]) -> set[str]:
-        return {
-            p
-            for (p,) in self._db.rows(
-                "SELECT page_id FROM page WHERE list_contains(?, page_id)", [page_ids]
-            )
-        }
+        sql = "SELECT page_id FROM page WHERE list_contains(?, page_id)"
+        return {page_id for (page_id,) in self._db.rows(sql, [page_ids])}
 
     def _insert_whole(self, table: str, schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Insert rows of documents of which the table has nothing yet."""
+        """Insert the rows of documents that the table has no rows of yet."""
         if not rows:
             return
         self._db.connection.register("incoming", rows_table(schema, rows))
@@ -216,9 +223,7 @@ class CrawlTables(TableGroup):
         self._db.connection.unregister("incoming")
 
     def _drop_forgotten(self, rows: CrawlRows) -> None:
-        """Take out what somebody has asked to forget: it is not stored again, wherever it comes
-        from.
-        """
+        """Remove from the rows what a person asked to forget, so that it is not stored again."""
         gone = self._db.rows("SELECT url, domain FROM tombstone")
         urls, domains = {u for u, _ in gone if u}, {d for _, d in gone if d}
         if not gone:
@@ -238,37 +243,29 @@ class CrawlTables(TableGroup):
         rows.bands = [row for row in rows.bands if row[0] in documents]
         rows.grams = [row for row in rows.grams if row[0] in documents]
 
-    def body_record(self, page_id: str) -> bytes:
-        """The WARC record of a page, compressed; b"" where its body is not kept."""
-        rows = self._db.rows(
-            "SELECT warc_file, warc_offset, warc_length FROM page WHERE page_id = ?", [page_id]
-        )
-        return self.archive.read(*rows[0]) if rows and rows[0][0] else b""
-
-    def add_documents(self, documents: Sequence[Document], pages: Sequence[Page] = ()) -> None:
-        """Store documents (and their pages) that did not come from a crawl."""
-        with self._db.transaction():
-            self._db.insert_new("page", to_table(Page, pages), ["page_id"])
-            self._db.insert_new("document", to_table(Document, documents), ["document_id"])
-
-    # Questions.
+    # Counts and documents.
 
     def counts(self, generation: int) -> dict[str, int]:
-        """What a generation's crawl has done so far."""
-        row = self._db.rows(
-            "SELECT count(*) FILTER (status = 200 AND kind = 'page'), count(*) FILTER (status = 304),"
-            " coalesce(sum(num_bytes), 0)::BIGINT FROM page WHERE generation = ?",
+        """Numbers about the crawl of a generation so far."""
+        fetched, unchanged, num_bytes = self._db.rows(
+            """
+            SELECT count(*) FILTER (status = 200 AND kind = 'page'),
+                count(*) FILTER (status = 304),
+                coalesce(sum(num_bytes), 0)::BIGINT
+            FROM page WHERE generation = ?
+            """,
             [generation],
         )[0]
         kept, total = self._db.rows(
-            "SELECT count(*) FILTER (status IN ('kept', 'new')), count(*) FROM document WHERE generation = ?",
+            "SELECT count(*) FILTER (status IN ('kept', 'new')), count(*)"
+            " FROM document WHERE generation = ?",
             [generation],
         )[0]
         states = self._frontier.counts()
         return {
-            "fetched": int(row[0]),
-            "unchanged": int(row[1]),
-            "bytes": int(row[2]),
+            "fetched": int(fetched),
+            "unchanged": int(unchanged),
+            "bytes": int(num_bytes),
             "failed": states.get("failed", 0),
             "forbidden": states.get("forbidden", 0),
             "documents": int(kept),
@@ -281,37 +278,28 @@ class CrawlTables(TableGroup):
         return self._frontier.progress(generation)
 
     def drop_counts(self, generation: int) -> list[tuple[str, int]]:
-        """(reason, pages) of what a generation's crawl has dropped, most frequent first."""
+        """(reason, number) of the drops in a generation's crawl, most frequent first."""
         return self._db.rows(
-            "SELECT reason, count(*) AS n FROM dropped WHERE generation = ? AND stage = 'crawl' GROUP BY reason"
-            " ORDER BY n DESC, reason",
+            "SELECT reason, count(*) AS n FROM dropped WHERE generation = ? AND stage = 'crawl'"
+            " GROUP BY reason ORDER BY n DESC, reason",
             [generation],
         )
-
-    def request_log(self) -> list[Request]:
-        """The fetch log, in the order of starts."""
-        return self._db.records(Request, "SELECT * FROM request ORDER BY started_at, request_id")
 
     def frontier_reasons(self, limit: int = 100) -> list[tuple[str, str, str]]:
         """(url, state, reason) of URLs that failed or were forbidden."""
         return self._frontier.reasons(limit)
 
     def documents(self, pool: str, generation: int | None = None) -> list[Document]:
-        """Kept documents of a pool, of one generation or of all so far, in a fixed order."""
+        """Kept documents of a pool, of one generation or of all, in a fixed order."""
         return self._db.records(
             Document,
-            "SELECT * FROM document WHERE status = 'kept' AND pool = ? AND (?::BIGINT IS NULL OR generation = ?)"
-            " ORDER BY document_id",
+            "SELECT * FROM document WHERE status = 'kept' AND pool = ?"
+            " AND (?::BIGINT IS NULL OR generation = ?) ORDER BY document_id",
             [pool, generation, generation],
         )
 
     def pool_counts(self) -> dict[str, int]:
-        """Kept documents in each pool."""
+        """Pool to its number of kept documents."""
         return dict(
             self._db.rows("SELECT pool, count(*) FROM document WHERE status = 'kept' GROUP BY pool")
         )
-
-
-def _placed(page: Page, place: tuple[str, int, int]) -> Page:
-    name, offset, length = place
-    return replace(page, warc_file=name, warc_offset=offset, warc_length=length)

@@ -1,4 +1,4 @@
-"""Attempts, held-out items, scores, tests and decisions."""
+"""Tables of the gate: attempts, used held-out items, scores, tests and decisions."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from infra.store.tables.registry import RegistryTables
 _UNITS = {
     "document": "document_id",
     "page": "url",
-    "domain": "coalesce((SELECT any_value(p.domain) FROM page p WHERE p.page_id = d.page_id), d.url)",
+    "domain": """coalesce(
+        (SELECT any_value(p.domain) FROM page p WHERE p.page_id = d.page_id), d.url
+    )""",
 }
 _DOCUMENTS = "bits_per_byte"
 
-# Whole units in an order that the salt decides, and of each at most so many items in an order of
-# their own.
+# Draws whole units in an order that the salt decides, and at most `per_unit` items of each, also in
+# an order that the salt decides.
 _DRAW = """
 INSERT INTO burned
 WITH fresh AS (
     SELECT item_id, unit FROM {source} s WHERE NOT EXISTS (
-        SELECT 1 FROM burned b WHERE b.suite = $suite AND b.unit = s.unit AND (NOT $reuse OR b.attempt = $attempt)
+        SELECT 1 FROM burned b
+        WHERE b.suite = $suite AND b.unit = s.unit AND (NOT $reuse OR b.attempt = $attempt)
     )
 ), placed AS (
     SELECT item_id, unit, md5($salt || unit) AS key, row_number() OVER (
@@ -38,7 +41,10 @@ FROM ordered WHERE number <= $count
 
 
 class GateTables(TableGroup):
-    """The candidate is written down before any held-out item is drawn; a drawn unit is burned."""
+    """Records a candidate before any held-out item is drawn for it, and marks drawn items as used.
+
+    Used items are in the table `burned`.
+    """
 
     schema = "gate"
 
@@ -47,8 +53,9 @@ class GateTables(TableGroup):
         self._registry = registry
 
     def register_attempt(self, generation: int, candidate: str, champion: str) -> int:
-        """The number (from 1) of the attempt at promoting `candidate`; a resumed attempt keeps its
-        number.
+        """The number (from 1) of the attempt to promote a candidate.
+
+        An attempt that is resumed keeps its number.
         """
         known = self._db.value("SELECT attempt FROM attempt WHERE generation = ?", [generation])
         if known is not None:
@@ -75,13 +82,12 @@ class GateTables(TableGroup):
         salt: str,
         reuse: bool = False,
     ) -> list[tuple[Document, str, int]]:
-        """Burn up to `count` fresh units of the gate pool for positions from `start` on: (document,
-        unit, position).
+        """Draw up to `count` unused units of the gate pool: (document, unit, position).
 
-        A unit is a document, a page (its URL) or a registrable domain; of each at most `per_unit`
-        documents are drawn, and none of it ever again, but with `reuse`, where every attempt begins
-        with the same ones. Positions that this attempt drew before (it was killed then) give the
-        same documents again, but for what was forgotten since.
+        A unit is a document, a page (its URL) or a registrable domain. At most `per_unit` documents
+        of a unit are drawn, and the unit is never drawn again; with `reuse` every attempt draws the
+        same units. Positions count from `start`. An attempt that was killed gets the documents that
+        it has drawn before, without those forgotten since.
         """
         source = (
             f"(SELECT document_id AS item_id, {_UNITS[unit]} AS unit FROM document d"  # noqa: S608
@@ -95,7 +101,9 @@ class GateTables(TableGroup):
             )
             if documents:
                 by_id = {document.document_id: document for document in documents}
-                return [(by_id[item], unit, place) for item, unit, place in drawn if item in by_id]
+                return [
+                    (by_id[item], unit, position) for item, unit, position in drawn if item in by_id
+                ]
             start = drawn[-1][2] + 1
         return []
 
@@ -109,11 +117,10 @@ class GateTables(TableGroup):
         salt: str,
         reuse: bool,
     ) -> list[tuple[str, str, int]]:
-        """(item_id, unit, position) of up to `count` units of a suite's items, a table of two; see
-        `draw_documents`.
+        """Draw up to `count` units of a suite: (item_id, unit, position).
 
-        With `reuse` only units that this very attempt has drawn are left out, and the order is the
-        same in each.
+        `items` has the columns item_id and unit. Units are not drawn again in later attempts,
+        except with `reuse`, where all attempts draw the same units in the same order.
         """
         self._db.connection.register("suite_items", items)
         try:
@@ -134,8 +141,8 @@ class GateTables(TableGroup):
         reuse: bool,
     ) -> list[tuple[str, str, int]]:
         query = (
-            "SELECT item_id, unit, position FROM burned WHERE attempt = ? AND suite = ? AND position >= ?"
-            " ORDER BY position"
+            "SELECT item_id, unit, position FROM burned"
+            " WHERE attempt = ? AND suite = ? AND position >= ? ORDER BY position"
         )
         with self._db.transaction():
             if not self._db.rows(query, [attempt, suite, start]):
@@ -150,32 +157,22 @@ class GateTables(TableGroup):
                 }
                 self._db.connection.execute(_DRAW.format(source=source), values)
         return [
-            (str(item), str(unit), int(place))
-            for item, unit, place in self._db.rows(query, [attempt, suite, start])
+            (str(item), str(unit), int(position))
+            for item, unit, position in self._db.rows(query, [attempt, suite, start])
         ]
 
-    def num_fresh(self, unit: str) -> int:
-        """Units of the gate pool that no attempt has drawn from."""
-        return int(
-            self._db.value(
-                f"SELECT count(DISTINCT unit) FROM (SELECT {_UNITS[unit]} AS unit FROM document d"  # noqa: S608
-                " WHERE status = 'kept' AND pool = 'gate') s"
-                " WHERE NOT EXISTS (SELECT 1 FROM burned b WHERE b.suite = ? AND b.unit = s.unit)",
-                [_DOCUMENTS],
-            )
-        )
-
     def add_item_scores(self, scores: Sequence[ItemScore]) -> None:
-        """Store raw scores; the first score of an item stays."""
+        """Store raw scores; an item that has a score keeps it."""
         self._db.add(
             "item_score", ItemScore, scores, ["attempt", "suite", "item_id", "model_digest"]
         )
 
     def item_scores(self, attempt: int, suite: str) -> list[ItemScore]:
-        """Raw scores of one suite in the order in which the items were drawn."""
+        """Raw scores of one suite, in the order in which the items were drawn."""
         return self._db.records(
             ItemScore,
-            "SELECT * FROM item_score WHERE attempt = ? AND suite = ? ORDER BY position, model_digest",
+            "SELECT * FROM item_score WHERE attempt = ? AND suite = ?"
+            " ORDER BY position, model_digest",
             [attempt, suite],
         )
 
@@ -186,13 +183,13 @@ class GateTables(TableGroup):
         )
 
     def evaluations(self) -> list[Evaluation]:
-        """Every metric of the run."""
+        """All metrics of the run."""
         return self._db.records(
             Evaluation, "SELECT * FROM evaluation ORDER BY attempt, suite, metric, model_digest"
         )
 
     def add_gate_tests(self, tests: Sequence[GateTest]) -> None:
-        """Store the tests of an attempt; the first of a kind stays."""
+        """Store the tests of an attempt; a test that is stored already stays unchanged."""
         self._db.add("gate_test", GateTest, tests, ["attempt", "suite", "against"])
 
     def gate_tests(self, attempt: int) -> list[GateTest]:
@@ -204,19 +201,19 @@ class GateTables(TableGroup):
         )
 
     def all_gate_tests(self) -> list[GateTest]:
-        """The tests of every attempt."""
+        """The tests of all attempts."""
         return self._db.records(
             GateTest, "SELECT * FROM gate_test ORDER BY attempt, role DESC, suite, against"
         )
 
     def candidate_digest(self, attempt: int) -> str:
-        """The digest of what an attempt was made with."""
+        """The digest of an attempt's candidate."""
         return str(self._db.value("SELECT candidate FROM attempt WHERE attempt = ?", [attempt]))
 
     def add_decision(self, decision: Decision, aliases: Sequence[str] = ()) -> None:
-        """Record the gate's word and move these aliases to the candidate, both or neither.
+        """Store a decision and move the aliases to its candidate, in one transaction.
 
-        A second word on the same generation changes nothing.
+        Does nothing if the generation has a decision already.
         """
         with self._db.transaction():
             if self._db.add("decision", Decision, [decision], ["generation"]):
@@ -230,14 +227,14 @@ class GateTables(TableGroup):
                     )
 
     def decision(self, generation: int) -> Decision | None:
-        """The decision about a generation's candidate."""
-        found = self._db.records(
+        """The decision about a generation's candidate, if there is one."""
+        decisions = self._db.records(
             Decision, "SELECT * FROM decision WHERE generation = ?", [generation]
         )
-        return found[0] if found else None
+        return decisions[0] if decisions else None
 
     def num_promoted(self, before: int) -> int:
-        """Promotions among the attempts before one."""
+        """Number of promotions in the attempts before this number."""
         return int(
             self._db.value(
                 "SELECT count(*) FROM decision WHERE outcome = 'promote' AND attempt < ?", [before]

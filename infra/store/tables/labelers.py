@@ -1,4 +1,4 @@
-"""What is known about labelers: probes, admissions, datasheets, win rates, surprise, heads."""
+"""Tables about labelers: probes, admissions, datasheets, win rates, surprise, heads."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _SURPRISE = pa.schema(
 
 
 class LabelerTables(TableGroup):
-    """How well labelers measured up, and what follows from it."""
+    """Measurements of labelers, and the decisions that follow from them."""
 
     schema = "labelers"
 
     def add_datasheet(
         self, results: Sequence[ProbeResult], admissions: Sequence[Admission]
     ) -> None:
-        """Store how a labeler did on its probes, with the admissions that follow from it."""
+        """Store a labeler's results on probes, with the admissions that follow from them."""
         with self._db.transaction():
             self._db.add("probe_result", ProbeResult, results, ["result_id"])
             self._db.add("admission", Admission, admissions, ["admission_id"])
@@ -37,16 +37,15 @@ class LabelerTables(TableGroup):
     def add_gold_sheet(
         self, sheet: Datasheet, items: Sequence[GoldItem], rows: Sequence[Judgment]
     ) -> None:
-        """Store a datasheet with what it is computed from; a new one takes the place of one on the
-        same pairs.
+        """Store a datasheet with the judgments that it is computed from.
+
+        It replaces an older datasheet on the same pairs.
         """
+        sheet_id = [sheet.datasheet_id]
+        ids = [item.judgment_id for item in items]
         with self._db.transaction():
-            for table in ("datasheet", "gold_item"):
-                self._db.connection.execute(
-                    f"DELETE FROM {table} WHERE datasheet_id = ?",
-                    [sheet.datasheet_id],  # noqa: S608
-                )
-            ids = [item.judgment_id for item in items]
+            self._db.connection.execute("DELETE FROM datasheet WHERE datasheet_id = ?", sheet_id)
+            self._db.connection.execute("DELETE FROM gold_item WHERE datasheet_id = ?", sheet_id)
             self._db.connection.execute(
                 "DELETE FROM judgment WHERE list_contains(?, judgment_id)", [ids]
             )
@@ -55,7 +54,7 @@ class LabelerTables(TableGroup):
             self._db.add("judgment", Judgment, rows, ["judgment_id"])
 
     def gold_evidence(self, datasheet_id: str) -> tuple[list[GoldItem], list[Judgment]]:
-        """What a datasheet is computed from."""
+        """The gold items and judgments that a datasheet is computed from."""
         items = self._db.records(
             GoldItem,
             "SELECT * FROM gold_item WHERE datasheet_id = ? ORDER BY part, place",
@@ -63,24 +62,25 @@ class LabelerTables(TableGroup):
         )
         rows = self._db.records(
             Judgment,
-            "SELECT j.* FROM judgment j SEMI JOIN (SELECT judgment_id FROM gold_item WHERE datasheet_id = ?) g"
+            "SELECT j.* FROM judgment j"
+            " SEMI JOIN (SELECT judgment_id FROM gold_item WHERE datasheet_id = ?) g"
             " USING (judgment_id) ORDER BY judgment_id",
             [datasheet_id],
         )
         return items, rows
 
     def gold_sheets(self) -> list[Datasheet]:
-        """Every datasheet of the run."""
+        """All datasheets of the run."""
         return self._db.records(Datasheet, "SELECT * FROM datasheet ORDER BY labeler, rubric, gold")
 
     def admissions(self, labeler: str) -> list[Admission]:
-        """What a labeler may label by."""
+        """Whether a labeler may use each rubric."""
         return self._db.records(
             Admission, "SELECT * FROM admission WHERE labeler = ? ORDER BY rubric", [labeler]
         )
 
     def tested_probes(self, labeler: str) -> list[ProbeResult]:
-        """How a labeler did on the test halves of its probes, with every elicitation method."""
+        """A labeler's results on the test halves of its probes, for every way of asking."""
         return self._db.records(
             ProbeResult,
             "SELECT * FROM probe_result WHERE labeler = ? AND half = 'test' ORDER BY result_id",
@@ -88,15 +88,15 @@ class LabelerTables(TableGroup):
         )
 
     def probe_results(self) -> list[ProbeResult]:
-        """How every labeler did on every probe, in the order in which they were measured."""
+        """The results of all labelers on all probes, in the order of measurement."""
         return self._db.records(ProbeResult, "SELECT * FROM probe_result ORDER BY rowid")
 
     def all_admissions(self) -> list[Admission]:
-        """Every labeler's admissions."""
+        """The admissions of all labelers."""
         return self._db.records(Admission, "SELECT * FROM admission ORDER BY admission_id")
 
     def completing_champion(self, generation: int) -> str | None:
-        """The digest of the model that completed a generation's prompts as its champion."""
+        """The digest of the champion that completed a generation's prompts, if recorded."""
         rows = self._db.rows(
             "SELECT DISTINCT model_digest FROM surprise WHERE generation = ?", [generation]
         )
@@ -105,7 +105,7 @@ class LabelerTables(TableGroup):
     def add_surprise(
         self, generation: int, model_digest: str, bits: Sequence[tuple[str, float]]
     ) -> None:
-        """Store a model's bits per byte of samples, (sample_id, bits)."""
+        """Store a model's surprise at samples, (sample_id, bits per byte)."""
         if bits:
             rows = [(generation, model_digest, sample_id, value) for sample_id, value in bits]
             self._db.insert_new(
@@ -113,12 +113,9 @@ class LabelerTables(TableGroup):
             )
 
     def surprise(self, generation: int) -> dict[str, float]:
-        """Sample to bits per byte under the champion of a generation."""
-        return dict(
-            self._db.rows(
-                "SELECT sample_id, bits_per_byte FROM surprise WHERE generation = ?", [generation]
-            )
-        )
+        """Sample to its bits per byte under the champion of a generation."""
+        sql = "SELECT sample_id, bits_per_byte FROM surprise WHERE generation = ?"
+        return dict(self._db.rows(sql, [generation]))
 
     def add_head(self, head: Head) -> None:
         """Store a generation's head."""
@@ -126,22 +123,23 @@ class LabelerTables(TableGroup):
 
     def head(self, generation: int) -> Head | None:
         """A generation's head, if one was fitted."""
-        found = self._db.records(Head, "SELECT * FROM head WHERE generation = ?", [generation])
-        return found[0] if found else None
+        heads = self._db.records(Head, "SELECT * FROM head WHERE generation = ?", [generation])
+        return heads[0] if heads else None
 
     def add_win_rate(self, rate: WinRate) -> None:
-        """Store how a generation's champion does against the one before it."""
+        """Store the win rate of a generation's champion against the one before it."""
         self._db.add("win_rate", WinRate, [rate], ["generation", "labeler", "model", "other"])
 
     def win_rates(self) -> list[WinRate]:
-        """All of them, in the order of the generations."""
+        """All win rates, in the order of the generations."""
         return self._db.records(WinRate, "SELECT * FROM win_rate ORDER BY generation, labeler")
 
     def clashes(self, generation: int) -> tuple[int, int]:
-        """(wrong, all) of a generation's verdicts on pairs whose better side was known."""
+        """(wrong, all) of a generation's verdicts on pairs whose better side is known."""
         wrong, number = self._db.rows(
             "SELECT count(*) FILTER (verdict <> detail), count(*) FROM judgment"
-            " WHERE generation = ? AND mode = 'pairwise' AND status = 'scored' AND detail IN ('A', 'B')",
+            " WHERE generation = ? AND mode = 'pairwise' AND status = 'scored'"
+            " AND detail IN ('A', 'B')",
             [generation],
         )[0]
         return int(wrong), int(number)

@@ -1,4 +1,4 @@
-"""Samples, judgments, completions and preferences."""
+"""Tables of labeling: samples, judgments, completions and preferences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from infra.store.tables.run import RunTables
 
 
 class LabelTables(TableGroup):
-    """Every `add_` is idempotent: a chunk delivered twice changes nothing."""
+    """Samples and labels. Storing the same records twice changes nothing."""
 
     schema = "labels"
 
@@ -20,35 +20,35 @@ class LabelTables(TableGroup):
         self._run = run
 
     def add_samples(self, samples: Sequence[Sample]) -> int:
-        """Store samples; the number that was new."""
+        """Store samples; returns the number of new ones."""
         return self._db.add("sample", Sample, samples, ["sample_id"])
 
     def add_judgments(self, judgments: Sequence[Judgment]) -> int:
-        """Store judgments; the number that was new."""
+        """Store judgments; returns the number of new ones."""
         return self._db.add("judgment", Judgment, judgments, ["judgment_id"])
 
     def add_completions(self, completions: Sequence[Completion]) -> int:
-        """Store completions; the number that was new."""
+        """Store completions; returns the number of new ones."""
         return self._db.add("completion", Completion, completions, ["completion_id"])
 
     def add_preferences(self, preferences: Sequence[Preference]) -> int:
-        """Store preferences; the number that was new."""
+        """Store preferences; returns the number of new ones."""
         return self._db.add("preference", Preference, preferences, ["preference_id"])
 
     def documents_without_samples(self, pool: str, count: int, generation: int) -> list[Document]:
-        """Up to `count` documents of a pool from which no earlier generation took a passage, newest
-        first.
+        """Up to `count` documents without passages of earlier generations, newest first."""
+        sql = """
+            SELECT * FROM document d
+            WHERE status = 'kept' AND pool = ? AND NOT EXISTS (
+                SELECT 1 FROM sample s
+                WHERE s.document_id = d.document_id AND s.kind = 'passage' AND s.generation < ?
+            )
+            ORDER BY d.generation DESC, d.document_id LIMIT ?
         """
-        return self._db.records(
-            Document,
-            "SELECT * FROM document d WHERE status = 'kept' AND pool = ? AND NOT EXISTS ("
-            " SELECT 1 FROM sample s WHERE s.document_id = d.document_id AND s.kind = 'passage' AND s.generation < ?)"
-            " ORDER BY d.generation DESC, d.document_id LIMIT ?",
-            [pool, generation, count],
-        )
+        return self._db.records(Document, sql, [pool, generation, count])
 
     def unlabeled_documents(self, pool: str, rubric: str) -> list[Document]:
-        """Documents of a pool without a judgment by `rubric`, earliest generation first."""
+        """Documents of a pool without a judgment by a rubric, earliest generation first."""
         return self._db.records(
             Document,
             "SELECT * FROM document d WHERE status = 'kept' AND pool = ? AND NOT EXISTS ("
@@ -58,32 +58,40 @@ class LabelTables(TableGroup):
         )
 
     def disputed_documents(self, pool: str, rubric: str) -> list[tuple[str, str, str]]:
-        """(document_id, text, another extraction's text) of kept documents without a judgment by
-        `rubric`.
+        """(document_id, text, the other extractor's text) of documents that have both.
+
+        Only kept documents without a judgment by `rubric`.
         """
-        return self._db.rows(
-            "SELECT d.document_id, d.text, o.text FROM document d JOIN other_text o USING (document_id)"
-            " WHERE d.status = 'kept' AND d.pool = ? AND NOT EXISTS (SELECT 1 FROM judgment j"
-            " WHERE j.subject_id = d.document_id AND j.rubric = ?) ORDER BY d.document_id",
-            [pool, rubric],
-        )
+        sql = """
+            SELECT d.document_id, d.text, o.text
+            FROM document d JOIN other_text o USING (document_id)
+            WHERE d.status = 'kept' AND d.pool = ? AND NOT EXISTS (
+                SELECT 1 FROM judgment j WHERE j.subject_id = d.document_id AND j.rubric = ?
+            )
+            ORDER BY d.document_id
+        """
+        return self._db.rows(sql, [pool, rubric])
 
     def set_aside_disputed(self, rubric: str, reason: str, generation: int) -> int:
-        """Filter kept documents that were judged the worse of two extractions (value under a half);
-        how many.
+        """Filter kept documents whose text was judged worse than the other extractor's.
+
+        That is a value below 0.5. Returns their number.
+        """
+        sql = """
+            UPDATE document SET status = 'filtered', reason = ?
+            WHERE status = 'kept' AND document_id IN (
+                SELECT subject_id FROM judgment
+                WHERE rubric = ? AND status = 'scored' AND value < 0.5
+            )
+            RETURNING url
         """
         with self._db.transaction():
-            urls = self._db.rows(
-                "UPDATE document SET status = 'filtered', reason = ? WHERE status = 'kept' AND document_id IN"
-                " (SELECT subject_id FROM judgment WHERE rubric = ? AND status = 'scored' AND value < 0.5)"
-                " RETURNING url",
-                [reason, rubric],
-            )
+            urls = self._db.rows(sql, [reason, rubric])
             self._run.note_drops(generation, "label", [(reason, url) for (url,) in urls])
         return len(urls)
 
     def samples(self, generation: int, kind: str) -> list[Sample]:
-        """Samples of one kind that a generation made, in a fixed order."""
+        """A generation's samples of one kind, in a fixed order."""
         return self._db.records(
             Sample,
             "SELECT * FROM sample WHERE generation = ? AND kind = ? ORDER BY sample_id",
@@ -91,7 +99,7 @@ class LabelTables(TableGroup):
         )
 
     def judgments(self, generation: int, rubric: str) -> list[Judgment]:
-        """Judgments by one rubric that a generation made, in a fixed order."""
+        """A generation's judgments by one rubric, in a fixed order."""
         return self._db.records(
             Judgment,
             "SELECT * FROM judgment WHERE generation = ? AND rubric = ? ORDER BY judgment_id",
@@ -99,9 +107,7 @@ class LabelTables(TableGroup):
         )
 
     def all_judgments(self, generation: int) -> list[Judgment]:
-        """All judgments that a generation made, in a fixed order; 0 are those that measured
-        labelers.
-        """
+        """All judgments of a generation, in a fixed order; those that measure labelers are in 0."""
         return self._db.records(
             Judgment,
             "SELECT * FROM judgment WHERE generation = ? ORDER BY judgment_id",
@@ -109,22 +115,18 @@ class LabelTables(TableGroup):
         )
 
     def drop_unscored(self, generation: int) -> None:
-        """Take a generation's unscored judgments away, so that the items can be asked about again."""
+        """Delete a generation's unscored judgments, so that their subjects can be judged again."""
         self._db.connection.execute(
             "DELETE FROM judgment WHERE generation = ? AND status <> 'scored'", [generation]
         )
 
     def labeled_generations(self) -> list[int]:
-        """Generations that have made preferences or judgments."""
-        return [
-            g
-            for (g,) in self._db.rows(
-                "SELECT DISTINCT generation FROM judgment WHERE generation > 0 ORDER BY 1"
-            )
-        ]
+        """The generations that have judgments, in ascending order."""
+        sql = "SELECT DISTINCT generation FROM judgment WHERE generation > 0 ORDER BY 1"
+        return [generation for (generation,) in self._db.rows(sql)]
 
     def completions(self, generation: int) -> list[Completion]:
-        """Completions that a generation made, grouped by prompt."""
+        """A generation's completions, in order of prompt and index."""
         return self._db.records(
             Completion,
             "SELECT * FROM completion WHERE generation = ? ORDER BY sample_id, index",
@@ -132,7 +134,7 @@ class LabelTables(TableGroup):
         )
 
     def preferences(self, generation: int) -> list[Preference]:
-        """Preferences that a generation made, in a fixed order."""
+        """A generation's preferences, in a fixed order."""
         return self._db.records(
             Preference,
             "SELECT * FROM preference WHERE generation = ? ORDER BY preference_id",
@@ -140,34 +142,30 @@ class LabelTables(TableGroup):
         )
 
     def sample_domains(self, sample_ids: Sequence[str]) -> dict[str, str]:
-        """Sample to the registrable domain of the page that it was taken from, for those that have
-        one.
+        """Sample to the registrable domain of its page; samples without a page are left out."""
+        sql = """
+            SELECT s.sample_id, p.domain
+            FROM sample s JOIN document d USING (document_id) JOIN page p USING (page_id)
+            WHERE list_contains(?, s.sample_id)
         """
-        return dict(
-            self._db.rows(
-                "SELECT s.sample_id, p.domain FROM sample s JOIN document d USING (document_id) JOIN page p USING (page_id)"
-                " WHERE list_contains(?, s.sample_id)",
-                [list(sample_ids)],
-            )
-        )
+        return dict(self._db.rows(sql, [list(sample_ids)]))
 
     def label_counts(self, generation: int) -> list[tuple[str, str, str, int, float | None]]:
-        """(rubric, labeler, status or reason, count, mean value of the scored) of a generation's
-        judgments.
+        """(rubric, labeler, status or reason, count, mean value) of a generation's judgments.
+
+        The mean value is None for unscored judgments.
         """
-        return self._db.rows(
-            "SELECT rubric, labeler, CASE WHEN status = 'scored' THEN status ELSE reason END, count(*),"
-            " avg(value) FILTER (status = 'scored') FROM judgment WHERE generation = ? GROUP BY ALL ORDER BY ALL",
-            [generation],
-        )
+        sql = """
+            SELECT rubric, labeler, CASE WHEN status = 'scored' THEN status ELSE reason END,
+                count(*), avg(value) FILTER (status = 'scored')
+            FROM judgment WHERE generation = ? GROUP BY ALL ORDER BY ALL
+        """
+        return self._db.rows(sql, [generation])
 
     def sample_counts(self, generation: int) -> dict[str, Any]:
-        """Samples by kind and preferences of a generation."""
-        counts: dict[str, Any] = dict(
-            self._db.rows(
-                "SELECT kind, count(*) FROM sample WHERE generation = ? GROUP BY kind", [generation]
-            )
-        )
+        """Numbers of a generation's samples by kind, and of its preferences."""
+        sql = "SELECT kind, count(*) FROM sample WHERE generation = ? GROUP BY kind"
+        counts: dict[str, Any] = dict(self._db.rows(sql, [generation]))
         counts["preferences"] = self._db.value(
             "SELECT count(*) FROM preference WHERE generation = ?", [generation]
         )

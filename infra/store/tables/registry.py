@@ -1,4 +1,4 @@
-"""Where champion and other aliases point, and have pointed at any time."""
+"""The registry of models: where the aliases (`champion`, `best:SUITE`) point, and their history."""
 
 from __future__ import annotations
 
@@ -7,47 +7,51 @@ from datetime import datetime
 from infra.records import AliasEvent, Checkpoint, now
 from infra.store.database import TableGroup
 
-CHAMPION = "champion"
+CHAMPION_ALIAS = "champion"
 COLLECTED = "collected"
-"""Points to each model that was deleted, at the time when it was."""
+"""An alias whose events record the models that were deleted."""
 
 
 class RegistryTables(TableGroup):
-    """An alias is the last of its events. Until it has any, the champion is the anchor."""
+    """Events that move aliases; an alias points where its last event moved it.
+
+    The champion is the anchor until it has an event.
+    """
 
     schema = "registry"
 
     def champion(self) -> Checkpoint:
-        """The model that is trained further and talked to."""
-        found = self.alias(CHAMPION) or self._model(0)
-        assert found is not None, "the anchor is recorded when a run is opened"
-        return found
+        """The current champion."""
+        model = self.alias(CHAMPION_ALIAS) or self._model(0)
+        assert model is not None, "the anchor is recorded when a run is opened"
+        return model
 
     def alias(self, name: str) -> Checkpoint | None:
-        """The model that an alias points to; None where it never pointed anywhere."""
+        """The model that an alias points to; None if it has no event."""
         event = self.alias_event(name)
         return None if event is None else self._model(event.generation, event.digest)
 
     def alias_event(self, name: str, at: datetime | None = None) -> AliasEvent | None:
-        """The event that moved an alias to where it is, or was at some time (UTC, without a zone)."""
-        found = self._db.records(
+        """The last event of an alias, or its last up to a time (UTC, without a time zone)."""
+        events = self._db.records(
             AliasEvent,
             "SELECT * FROM alias_event WHERE alias = ? AND (?::TIMESTAMP IS NULL OR moved_at <= ?)"
             " ORDER BY number DESC LIMIT 1",
             [name, at, at],
         )
-        return found[0] if found else None
+        return events[0] if events else None
 
     def aliases(self) -> list[AliasEvent]:
         """The last event of each alias."""
         return self._db.records(
             AliasEvent,
-            "SELECT * FROM alias_event QUALIFY row_number() OVER (PARTITION BY alias ORDER BY number DESC) = 1"
+            "SELECT * FROM alias_event"
+            " QUALIFY row_number() OVER (PARTITION BY alias ORDER BY number DESC) = 1"
             " ORDER BY alias",
         )
 
     def is_collected(self, digest: str) -> bool:
-        """Whether a model's folder was deleted because nothing needed it."""
+        """Whether the folder of a model was deleted."""
         return bool(
             self._db.value(
                 "SELECT count(*) FROM alias_event WHERE alias = ? AND digest = ?",
@@ -56,18 +60,18 @@ class RegistryTables(TableGroup):
         )
 
     def alias_history(self) -> list[AliasEvent]:
-        """All events, the first one first."""
+        """All events, oldest first."""
         return self._db.records(AliasEvent, "SELECT * FROM alias_event ORDER BY number")
 
     def move_alias(self, alias: str, model: Checkpoint, reason: str) -> None:
-        """Point an alias at a model by a person's word."""
+        """Move an alias to a model because a person asked for it."""
         with self._db.transaction():
             self.append_event(alias, model.digest, model.generation, reason, attempt=0)
 
     def append_event(
         self, alias: str, digest: str, generation: int, reason: str, attempt: int
     ) -> None:
-        """Append an event; the caller has opened a transaction. `attempt` is 0 for a person."""
+        """Add an event. Runs inside the caller's transaction; `attempt` is 0 for a person."""
         number = int(self._db.value("SELECT coalesce(max(number), 0) + 1 FROM alias_event"))
         self._db.connection.execute(
             "INSERT INTO alias_event VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -75,9 +79,9 @@ class RegistryTables(TableGroup):
         )
 
     def _model(self, generation: int, digest: str | None = None) -> Checkpoint | None:
-        found = self._db.records(
+        models = self._db.records(
             Checkpoint,
             "SELECT * FROM checkpoint WHERE generation = ? AND (?::TEXT IS NULL OR digest = ?)",
             [generation, digest, digest],
         )
-        return found[0] if found else None
+        return models[0] if models else None

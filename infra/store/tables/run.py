@@ -13,12 +13,12 @@ from infra.store.database import TableGroup
 
 
 class RunTables(TableGroup):
-    """Facts, stages and counted drops."""
+    """Facts about the run, its stages, and the records that stages dropped."""
 
     schema = "run"
 
     def facts(self) -> dict[str, str]:
-        """Everything noted with `note_run_fact`."""
+        """All facts about the run, by key."""
         return dict(self._db.rows("SELECT key, value FROM run"))
 
     def set_fact(self, key: str, value: str) -> None:
@@ -28,16 +28,15 @@ class RunTables(TableGroup):
             self._db.connection.execute("INSERT INTO run VALUES (?, ?)", [key, value])
 
     def start_stage(self, generation: int, name: str) -> None:
-        """Note when a stage first began; a resumed stage keeps its first start."""
-        if not self._db.rows(
-            "SELECT 1 FROM stage WHERE generation = ? AND name = ?", [generation, name]
-        ):
+        """Record when a stage began; a resumed stage keeps its first start."""
+        sql = "SELECT 1 FROM stage WHERE generation = ? AND name = ?"
+        if not self._db.rows(sql, [generation, name]):
             self._db.connection.execute(
                 "INSERT INTO stage VALUES (?, ?, ?, NULL, '{}')", [generation, name, now()]
             )
 
     def finish_stage(self, generation: int, name: str, summary: dict[str, Any]) -> None:
-        """Mark a stage done with its numbers, and publish a snapshot for readers."""
+        """Record that a stage has finished, with its summary, and publish a snapshot."""
         self._db.connection.execute(
             "UPDATE stage SET finished_at = ?, summary = ? WHERE generation = ? AND name = ?",
             [now(), json.dumps(summary), generation, name],
@@ -45,15 +44,16 @@ class RunTables(TableGroup):
         self._db.publish_snapshot()
 
     def stage_summary(self, generation: int, name: str) -> dict[str, Any] | None:
-        """The numbers of a finished stage, or None while it is not finished."""
+        """The summary of a stage, None if it has not finished."""
         value = self._db.value(
-            "SELECT summary FROM stage WHERE generation = ? AND name = ? AND finished_at IS NOT NULL",
+            "SELECT summary FROM stage"
+            " WHERE generation = ? AND name = ? AND finished_at IS NOT NULL",
             [generation, name],
         )
         return None if value is None else dict(json.loads(value))
 
     def note_drops(self, generation: int, stage: str, drops: Sequence[tuple[str, str]]) -> None:
-        """Count (reason, subject) pairs of records that a stage dropped; the same drop counts once."""
+        """Record the (reason, subject) pairs that a stage dropped; equal pairs count once."""
         rows = pa.table(
             {
                 "generation": pa.array([generation] * len(drops), pa.int64()),
@@ -65,7 +65,7 @@ class RunTables(TableGroup):
         self._db.insert_new("dropped", rows, ["generation", "stage", "reason", "subject"])
 
     def dropped_subjects(self, generation: int, reason: str) -> set[str]:
-        """What was dropped in a generation for a reason."""
+        """The subjects that a generation dropped for a reason."""
         rows = self._db.rows(
             "SELECT subject FROM dropped WHERE generation = ? AND reason = ?", [generation, reason]
         )

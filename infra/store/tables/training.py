@@ -1,4 +1,4 @@
-"""Checkpoints, training metrics and manifests."""
+"""Tables of training: checkpoints, manifests (what each generation is trained on), and metrics."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from infra.store.database import TableGroup
 
 
 class TrainingTables(TableGroup):
-    """What was trained, on what, and how it went."""
+    """Checkpoints, manifests, measures of the training data, and training metrics."""
 
     schema = "training"
 
     def add_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Record a model folder that lies on disk."""
+        """Record a model folder on disk."""
         self._db.add("checkpoint", Checkpoint, [checkpoint], ["digest", "generation"])
 
     def checkpoint(self, generation: int) -> Checkpoint | None:
-        """The checkpoint that a generation made; generation 0 is the anchor."""
-        found = self._db.records(
+        """The checkpoint of a generation, if there is one; generation 0 is the anchor."""
+        models = self._db.records(
             Checkpoint, "SELECT * FROM checkpoint WHERE generation = ?", [generation]
         )
-        return found[0] if found else None
+        return models[0] if models else None
 
     def checkpoints(self) -> list[Checkpoint]:
-        """All of them, the anchor first."""
+        """All checkpoints, the anchor first."""
         return self._db.records(Checkpoint, "SELECT * FROM checkpoint ORDER BY generation")
 
     def checkpoint_by_digest(self, digest: str) -> Checkpoint | None:
-        """The checkpoint with a digest."""
-        found = self._db.records(Checkpoint, "SELECT * FROM checkpoint WHERE digest = ?", [digest])
-        return found[0] if found else None
+        """The checkpoint with a digest, if there is one."""
+        sql = "SELECT * FROM checkpoint WHERE digest = ?"
+        models = self._db.records(Checkpoint, sql, [digest])
+        return models[0] if models else None
 
     def add_manifest(self, generation: int, items: Sequence[tuple[str, str]]) -> None:
-        """Record (kind, item id) of everything a generation is trained on."""
+        """Record the items, (kind, item id), that a generation is trained on."""
         rows = pa.table(
             {
                 "generation": pa.array([generation] * len(items), pa.int64()),
@@ -47,7 +48,7 @@ class TrainingTables(TableGroup):
         self._db.insert_new("manifest", rows, ["generation", "kind", "item_id"])
 
     def manifest(self, generation: int) -> list[tuple[str, str]]:
-        """(kind, item id) of everything a generation was trained on."""
+        """(kind, item id) of all items that a generation was trained on."""
         return [
             (str(kind), str(item))
             for kind, item in self._db.rows(
@@ -56,20 +57,21 @@ class TrainingTables(TableGroup):
         ]
 
     def trained_samples_before(self, generation: int) -> list[Sample]:
-        """Samples with a completion that earlier generations were trained on and that are still
-        there.
+        """Samples with a completion that earlier generations were trained on, unless forgotten."""
+        sql = """
+            SELECT * FROM sample s
+            WHERE s.completion <> '' AND s.generation < ? AND EXISTS (
+                SELECT 1 FROM manifest m
+                WHERE m.item_id = s.sample_id AND m.generation < ? AND m.kind = s.kind
+            )
+            ORDER BY s.sample_id
         """
-        return self._db.records(
-            Sample,
-            "SELECT * FROM sample s WHERE s.completion <> '' AND s.generation < ? AND EXISTS ("
-            " SELECT 1 FROM manifest m WHERE m.item_id = s.sample_id AND m.generation < ? AND m.kind = s.kind)"
-            " ORDER BY s.sample_id",
-            [generation, generation],
-        )
+        return self._db.records(Sample, sql, [generation, generation])
 
     def parse_counts(self, generation: int) -> tuple[int, int]:
-        """(answers that could be read, answers) of a generation's judges; verifiers are not asked
-        for words.
+        """(answers that could be parsed, all answers) of a generation's labelers.
+
+        Judgments of verifiers do not count, because they have no answer to parse.
         """
         rows = self._db.rows(
             "SELECT count(*) FILTER (status = 'scored'), count(*) FROM judgment"
@@ -79,7 +81,7 @@ class TrainingTables(TableGroup):
         return int(rows[0][0]), int(rows[0][1])
 
     def keep_counts(self, generation: int) -> tuple[int, int]:
-        """(documents kept, documents read) of a generation's crawl."""
+        """(documents kept, all documents) of a generation's crawl."""
         rows = self._db.rows(
             "SELECT count(*) FILTER (status = 'kept'), count(*) FROM document WHERE generation = ?",
             [generation],
@@ -87,9 +89,7 @@ class TrainingTables(TableGroup):
         return int(rows[0][0]), int(rows[0][1])
 
     def add_data_facts(self, facts: Sequence[DataFact]) -> None:
-        """Store what the data policy measured; a later measurement of the same generation takes its
-        place.
-        """
+        """Store measures of the training data; they replace earlier ones of the same generation."""
         with self._db.transaction():
             for generation in {fact.generation for fact in facts}:
                 self._db.connection.execute(
@@ -98,7 +98,7 @@ class TrainingTables(TableGroup):
             self._db.add("data_fact", DataFact, facts, ["generation", "name"])
 
     def data_facts(self, generation: int) -> list[DataFact]:
-        """What the data policy measured of a generation."""
+        """The measures of a generation's training data."""
         return self._db.records(
             DataFact, "SELECT * FROM data_fact WHERE generation = ? ORDER BY name", [generation]
         )

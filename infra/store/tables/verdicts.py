@@ -1,5 +1,6 @@
-"""Verdicts that were given before, by a key over all they depend on; failures apart, with a time to
-try again.
+"""A cache of labeler answers, by a key over everything that they depend on.
+
+Failures are kept apart, with the time from which they may be tried again.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from infra.records.arrow import rows_table
 from infra.store.database import TableGroup
 
 CachedVerdict = tuple[str, tuple[float, ...], tuple[float, ...], int, int, str]
-"""(key, numbers, distribution, tokens read, tokens written, raw answer); what the numbers are
-depends on the mode."""
+"""(key, numbers, distribution, prompt tokens, completion tokens, raw answer).
+
+What the numbers mean depends on the mode of the judgment."""
 Failure = tuple[str, str, datetime]
-"""(key, reason, when to try again)"""
+"""(key, reason, time from which it may be tried again)"""
 
 _VERDICTS = pa.schema(
     [
@@ -35,21 +37,21 @@ _FAILURES = pa.schema(
 
 
 class VerdictTables(TableGroup):
-    """A cache: nothing here is evidence by itself."""
+    """Cached verdicts and recent failures."""
 
     schema = "verdicts"
 
     def cached(self, keys: Sequence[str]) -> list[CachedVerdict]:
-        """The verdicts that are known of some keys, in no order."""
+        """The cached verdicts of some keys, in any order."""
         return self._joined("SELECT v.* FROM verdict v JOIN wanted USING (key)", keys)
 
     def recent_failures(self, keys: Sequence[str], at: datetime) -> dict[str, str]:
-        """Key to reason of what failed lately and should not be tried again yet."""
+        """Key to reason for the failures that must not be tried again before `at`."""
         sql = "SELECT f.key, f.reason, f.retry_at FROM verdict_failure f JOIN wanted USING (key)"
         return {key: reason for key, reason, retry_at in self._joined(sql, keys) if retry_at > at}
 
     def keep(self, verdicts: Sequence[CachedVerdict], failures: Sequence[Failure]) -> None:
-        """Store what was answered and what was not; an answer takes its key's failure away."""
+        """Store verdicts and failures; both remove an older failure of the same key."""
         with self._db.transaction():
             if verdicts:
                 self._db.insert_new("verdict", rows_table(_VERDICTS, verdicts), ["key"])

@@ -8,16 +8,19 @@ from pathlib import Path
 import pytest
 
 from crawlers.config import CrawlConfig
-from crawlers.keeping.curate import CANARY, CONTAMINATED, DUPLICATE, curate, held_out_grams
+from crawlers.keeping.curate import CANARY, CONTAMINATED, curate
+from crawlers.keeping.duplicates import DUPLICATE
+from crawlers.keeping.held_out import held_out_grams
 from crawlers.keeping.page_rows import add_document
-from crawlers.keeping.pools import pool_of, pools_by_domain
-from crawlers.reading.parse_body import digest
-from crawlers.reading.parsed_body import DigestTask
+from crawlers.keeping.pools import choose_pool, pools_by_domain
+from crawlers.reading.parse_body import parse_body
+from crawlers.reading.parsed_body import ParseTask
 from infra.errors import UserError
 from infra.records import Document, Page, now
 from infra.store import Store
 from infra.store.tables.crawl import CrawlRows
 from tests.crawlers.texts import WORDS
+from tests.warc_records import body_record
 
 CONFIG = CrawlConfig(policy="lenient-1", min_document_chars=20)
 
@@ -40,8 +43,8 @@ def put(
     language: str = "en",
 ) -> None:
     """A document as a crawl leaves it."""
-    found = digest(
-        DigestTask("text", "http://h/", "text/plain; charset=utf-8", False, text.encode())
+    found = parse_body(
+        ParseTask("text", "http://h/", "text/plain; charset=utf-8", False, text.encode())
     )
     page = Page(
         f"p-{name}",
@@ -128,7 +131,8 @@ def test_near_duplicates_never_straddle_pools(store: Store) -> None:
         put(store, f"{i}b", edited(base), pool="train" if i % 2 else "sealed")
     curate(store, CONFIG, 1)
     kept = store.database.rows(
-        "SELECT cluster_id, count(*), count(DISTINCT pool) FROM document WHERE status = 'kept' GROUP BY ALL"
+        "SELECT cluster_id, count(*), count(DISTINCT pool) FROM document"
+        " WHERE status = 'kept' GROUP BY ALL"
     )
     assert len(kept) == 30
     assert all((n, pools) == (1, 1) for _, n, pools in kept)
@@ -258,12 +262,12 @@ def test_diversity_is_the_effective_number(store: Store) -> None:
 def test_pools_depend_on_salt_and_place_alone_and_keep_their_shares() -> None:
     config = CrawlConfig(gate_share=0.3, sealed_share=0.1)
     urls = [f"http://h{i}.org/x" for i in range(5000)]
-    pools = [pool_of(u, "d", "salt", config, by_domain=False) for u in urls]
-    assert pools == [pool_of(u, "e", "salt", config, by_domain=False) for u in urls]
-    assert pools != [pool_of(u, "d", "other", config, by_domain=False) for u in urls]
+    pools = [choose_pool(u, "d", "salt", config, by_domain=False) for u in urls]
+    assert pools == [choose_pool(u, "e", "salt", config, by_domain=False) for u in urls]
+    assert pools != [choose_pool(u, "d", "other", config, by_domain=False) for u in urls]
     assert abs(pools.count("gate") / 5000 - 0.3) < 0.03
     assert abs(pools.count("sealed") / 5000 - 0.1) < 0.02
-    assert len({pool_of(u, "one.org", "salt", config, by_domain=True) for u in urls}) == 1
+    assert len({choose_pool(u, "one.org", "salt", config, by_domain=True) for u in urls}) == 1
 
 
 def test_whole_domains_go_to_one_pool_where_there_are_many() -> None:
@@ -321,7 +325,7 @@ def test_forgetting_removes_text_samples_and_bodies_and_names_who_learned(tmp_pa
     assert "secretkeep" in target.read_text()
     assert [d.document_id for d in store.crawl.documents("train")] == ["keep"]
     assert store.database.rows("SELECT sample_id FROM sample") == [("s-keep",)]
-    assert store.crawl.body_record("p-more") == b""
+    assert body_record(store, "p-more") == b""
     put(store, "gone2", text_of(7))
     store.crawl.commit(
         CrawlRows(

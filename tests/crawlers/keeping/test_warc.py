@@ -10,6 +10,7 @@ from warcio.warcwriter import WARCWriter
 
 from crawlers.keeping import warc
 from infra.records import now
+from tests.warc_records import read_record
 
 AT = now().replace(microsecond=0)
 headers = st.dictionaries(
@@ -26,7 +27,7 @@ def test_what_is_written_warcio_reads_and_we_do(
     packed = warc.response("http://h/x?y=1", AT, "1.2.3.4", status, said, body)
     (record,) = ArchiveIterator(io.BytesIO(packed))
     assert record.rec_headers.get_header("WARC-Target-URI") == "http://h/x?y=1"
-    ours = warc.read_one(packed)
+    ours = read_record(packed)
     assert (ours.url, ours.status, ours.body, ours.fetched_at) == (
         "http://h/x?y=1",
         status,
@@ -50,7 +51,7 @@ def test_stored_bodies_are_decoded_so_their_encoding_header_goes() -> None:
     packed = warc.response(
         "http://h/", AT, "", 200, {"content-encoding": ["br"], "x": ["1"]}, b"plain"
     )
-    capture = warc.read_one(packed)
+    capture = read_record(packed)
     assert capture.body == b"plain"
     assert "content-encoding" not in capture.headers
     assert capture.headers["x"] == ["1"]
@@ -58,7 +59,7 @@ def test_stored_bodies_are_decoded_so_their_encoding_header_goes() -> None:
 
 def test_a_header_cannot_break_out_of_its_line() -> None:
     packed = warc.response("http://h/", AT, "", 200, {"x": ["a\r\n\r\n<evil>"]}, b"body")
-    assert warc.read_one(packed).body == b"body"
+    assert read_record(packed).body == b"body"
 
 
 def test_files_of_warcio_are_read_from_any_record_on(tmp_path: Path) -> None:

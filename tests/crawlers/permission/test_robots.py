@@ -9,11 +9,11 @@ from protego import Protego
 
 from crawlers.permission.robots import (
     GOOD_COPY_S,
-    MAX_BYTES,
+    MAX_ROBOTS_BYTES,
     RobotsFile,
-    access_of,
     normalise,
-    parse,
+    parse_robots,
+    robots_access,
     sitemaps_in,
 )
 from infra.store.frontier.records import Robots
@@ -22,7 +22,7 @@ ME = "RatchetBot"
 
 
 def robots(text: str, product: str = ME) -> RobotsFile:
-    return RobotsFile(parse(text.encode()), product)
+    return RobotsFile(parse_robots(text.encode()), product)
 
 
 @pytest.mark.parametrize(
@@ -83,22 +83,29 @@ def test_other_agents_are_not_us(agent: str) -> None:
 
 
 def test_groups_of_one_agent_are_merged_and_agent_lines_share_a_group() -> None:
-    text = "User-agent: RatchetBot\nDisallow: /a\n\nUser-agent: x\nUser-agent: RatchetBot\nDisallow: /b\nUser-agent: *\nDisallow: /c"
+    text = (
+        "User-agent: RatchetBot\nDisallow: /a\n\n"
+        "User-agent: x\nUser-agent: RatchetBot\nDisallow: /b\n"
+        "User-agent: *\nDisallow: /c"
+    )
     file = robots(text)
     assert [file.allows(p) for p in ("/a", "/b", "/c")] == [False, False, True]
 
 
 def test_unknown_records_never_split_a_group() -> None:
-    text = "User-agent: RatchetBot\nSitemap: http://h/s.xml\nNoindex: /z\nUser-agent: other\nDisallow: /a\nHost: h\nDisallow: /b"
+    text = (
+        "User-agent: RatchetBot\nSitemap: http://h/s.xml\nNoindex: /z\n"
+        "User-agent: other\nDisallow: /a\nHost: h\nDisallow: /b"
+    )
     file = robots(text)
     assert not file.allows("/a")
     assert not file.allows("/b")
 
 
 def test_only_the_first_500_kib_are_read() -> None:
-    filler = b"# filler\n" * (MAX_BYTES // 9)
+    filler = b"# filler\n" * (MAX_ROBOTS_BYTES // 9)
     text = b"User-agent: *\nDisallow: /first\n" + filler + b"\nDisallow: /last\n"
-    file = RobotsFile(parse(text), ME)
+    file = RobotsFile(parse_robots(text), ME)
     assert not file.allows("/first")
     assert file.allows("/last")
 
@@ -143,7 +150,7 @@ def test_what_an_answer_means(status: int, good_age_s: float | None, expected: s
         b"good",
         b"",
     )
-    access, body = access_of(known, now)
+    access, body = robots_access(known, now)
     assert access == expected
     assert body == (b"" if expected != "file" else b"new" if status == 200 else b"good")
 
@@ -166,8 +173,10 @@ def test_protego_agrees_wherever_the_rfc_is_clear(rules: list[tuple[str, str]], 
 
 @given(st.binary(max_size=400))
 def test_any_bytes_are_parsed(body: bytes) -> None:
-    RobotsFile(parse(body), ME).allows("/x")
-    RobotsFile(parse(b"User-agent: *\nDisallow: /" + body), ME).decide("/" + body.decode("latin-1"))
+    RobotsFile(parse_robots(body), ME).allows("/x")
+    RobotsFile(parse_robots(b"User-agent: *\nDisallow: /" + body), ME).decide(
+        "/" + body.decode("latin-1")
+    )
 
 
 @given(st.text(max_size=30))

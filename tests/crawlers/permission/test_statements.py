@@ -5,14 +5,14 @@ import json
 import pytest
 from resiliparse.parse.html import HTMLTree
 
-from crawlers.permission.robots import RobotsFile, parse
+from crawlers.permission.robots import RobotsFile, parse_robots
 from crawlers.permission.statements import (
     PageMeta,
+    deciding_statement,
     may_use,
     read_meta,
-    unread_words,
-    verdict_for,
-    words_about,
+    statements_about,
+    unreadable_statements,
 )
 
 ME = "RatchetBot"
@@ -26,8 +26,8 @@ def said(
     tdm: object = None,
 ) -> list[str]:
     reservation = json.dumps(tdm).encode() if tdm is not None else b""
-    file = RobotsFile(parse(robots.encode()), ME)
-    words = words_about(
+    file = RobotsFile(parse_robots(robots.encode()), ME)
+    words = statements_about(
         URL,
         file,
         reservation,
@@ -35,7 +35,7 @@ def said(
         read_meta(body, HTMLTree.parse_from_bytes(body), ME),
         ME,
     )
-    return [verdict_for(purpose, words).verdict for purpose in ("train", "evaluate")]
+    return [deciding_statement(purpose, words).verdict for purpose in ("train", "evaluate")]
 
 
 DENY, ALLOW, UNKNOWN = ["deny", "deny"], ["allow", "allow"], ["unknown", "unknown"]
@@ -53,7 +53,8 @@ DENY, ALLOW, UNKNOWN = ["deny", "deny"], ["allow", "allow"], ["unknown", "unknow
         ("User-agent: *\nContent-Signal: ai-train=yes", ALLOW),
         ("User-agent: *\nContent-Signal: search=yes, ai-input=no", UNKNOWN),
         (
-            "User-agent: *\nContent-Signal: ai-train=no\n\nUser-agent: RatchetBot\nContent-Signal: ai-train=yes",
+            "User-agent: *\nContent-Signal: ai-train=no\n\n"
+            "User-agent: RatchetBot\nContent-Signal: ai-train=yes",
             ALLOW,
         ),
         ("User-agent: other\nContent-Signal: ai-train=no", UNKNOWN),
@@ -124,8 +125,8 @@ def test_deny_wins_and_the_operator_decides_about_the_unknown() -> None:
 
 
 def test_the_words_that_decided_are_kept() -> None:
-    file = RobotsFile(parse(b"User-agent: *\nContent-Signal: ai-train=no  # please"), ME)
-    word = verdict_for("train", words_about(URL, file, b"", {}, PageMeta(), ME))
+    file = RobotsFile(parse_robots(b"User-agent: *\nContent-Signal: ai-train=no  # please"), ME)
+    word = deciding_statement("train", statements_about(URL, file, b"", {}, PageMeta(), ME))
     assert word.evidence == "Content-Signal: ai-train=no  # please"
     assert word.reason == "robots.txt ai-train"
 
@@ -135,6 +136,7 @@ def test_the_words_that_decided_are_kept() -> None:
 )
 def test_markup_that_cannot_be_read_is_a_no_where_it_may_say_so(body: bytes) -> None:
     assert [
-        verdict_for(purpose, unread_words(body, ME)).verdict for purpose in ("train", "evaluate")
+        deciding_statement(purpose, unreadable_statements(body, ME)).verdict
+        for purpose in ("train", "evaluate")
     ] == DENY
-    assert unread_words(b"<p>plain</p>", ME) == []
+    assert unreadable_statements(b"<p>plain</p>", ME) == []

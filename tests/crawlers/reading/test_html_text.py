@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlers.reading.html_text import decode, language_of, tidy
-from crawlers.reading.parse_body import LARGE_DISAGREEMENT, digest
-from crawlers.reading.parsed_body import Digest, DigestTask
+from crawlers.reading.html_text import decode, detect_language, tidy
+from crawlers.reading.parse_body import LARGE_DISAGREEMENT, parse_body
+from crawlers.reading.parsed_body import ParsedBody, ParseTask
 
 PAGE = b"""<!doctype html><html><head><title>A &amp; B</title></head><body>
 <nav><a href="/menu">menu</a></nav>
@@ -20,25 +20,30 @@ PAGE = b"""<!doctype html><html><head><title>A &amp; B</title></head><body>
 <script>evil()</script></body></html>"""
 
 PARAGRAPHS = [
-    "The river has carried stones from the mountain to the plain for as long as anybody has lived there.",
+    "The river has carried stones from the mountain to the plain for as long as anybody has lived"
+    " there.",
     "In spring the water rises, and the people of the village move their boats to the upper bank.",
-    "Nobody remembers who built the first bridge, but everybody has an opinion about the second one.",
-    "It was made of oak and it stood for ninety years, until a flood took it away in a single night.",
-    "The third bridge is of iron, and the children say that it sings when the wind comes from the north.",
+    "Nobody remembers who built the first bridge, but everybody has an opinion about the second"
+    " one.",
+    "It was made of oak and it stood for ninety years, until a flood took it away in a single"
+    " night.",
+    "The third bridge is of iron, and the children say that it sings when the wind comes from the"
+    " north.",
 ]
 ARTICLE = (
     "<html><head><title>Bridges</title></head><body><nav><ul>"
     + "".join(f'<li><a href="/{i}">Menu entry {i}</a></li>' for i in range(20))
     + "</ul></nav><article><h1>Bridges</h1>"
     + "".join(f"<p>{p}</p>" for p in PARAGRAPHS)
-    + "</article><footer><p>Subscribe to our newsletter. All rights reserved. Share this on everything.</p></footer></body></html>"
+    + "</article><footer><p>Subscribe to our newsletter. All rights reserved."
+    + " Share this on everything.</p></footer></body></html>"
 ).encode()
 
 
 def read(
     body: bytes, content_type: str = "text/html", url: str = "http://h/a/", kind: str = "html"
-) -> Digest:
-    return digest(DigestTask(kind, url, content_type, True, body), "RatchetBot")  # type: ignore[arg-type]
+) -> ParsedBody:
+    return parse_body(ParseTask(kind, url, content_type, True, body), "RatchetBot")  # type: ignore[arg-type]
 
 
 def test_code_keeps_its_lines_and_indentation() -> None:
@@ -76,8 +81,10 @@ def test_links_are_absolute_unique_and_obey_nofollow() -> None:
 
 def test_head_links_name_feeds_sitemaps_and_the_canonical_page() -> None:
     head = (
-        b'<html><head><link rel="canonical" href="/real"><link rel="alternate" type="application/atom+xml" href="/f">'
-        b'<link rel="sitemap" href="/s.xml"><link rel="stylesheet" href="/c.css"></head><body>x</body></html>'
+        b'<html><head><link rel="canonical" href="/real">'
+        b'<link rel="alternate" type="application/atom+xml" href="/f">'
+        b'<link rel="sitemap" href="/s.xml"><link rel="stylesheet" href="/c.css"></head>'
+        b"<body>x</body></html>"
     )
     found = read(head)
     assert (found.canonical, found.feeds, found.sitemaps) == (
@@ -121,11 +128,13 @@ def test_tidy_makes_plain_spaces_and_single_empty_lines() -> None:
     [
         (" ".join(PARAGRAPHS), "en"),
         (
-            "Der Fluss trägt seit jeher Steine vom Berg in die Ebene, und niemand weiß, wer die erste Brücke baute.",
+            "Der Fluss trägt seit jeher Steine vom Berg in die Ebene, und niemand weiß, wer die"
+            " erste Brücke baute.",
             "de",
         ),
         (
-            "La rivière porte des pierres de la montagne à la plaine depuis toujours, et personne ne sait pourquoi.",
+            "La rivière porte des pierres de la montagne à la plaine depuis toujours, et personne"
+            " ne sait pourquoi.",
             "fr",
         ),
         (
@@ -135,7 +144,7 @@ def test_tidy_makes_plain_spaces_and_single_empty_lines() -> None:
     ],
 )
 def test_languages(text: str, language: str) -> None:
-    assert language_of(text)[0] == language
+    assert detect_language(text)[0] == language
 
 
 def test_personal_data_is_masked_before_anything_is_kept() -> None:

@@ -10,75 +10,73 @@ from collections.abc import Iterator
 
 import pytest
 
-from crawlers.reading.parse_body import MAX_NESTING, digest
-from crawlers.reading.parsed_body import DigestTask
-from crawlers.reading.reader_process import DIED, OUT_OF_MEMORY, OUT_OF_TIME, DigestChild
+from crawlers.reading.parse_body import MAX_NESTING, parse_body
+from crawlers.reading.parsed_body import ParseTask
+from crawlers.reading.reader_process import DIED, OUT_OF_MEMORY, OUT_OF_TIME, ReaderProcess
 from tests.crawlers.reading.test_html_text import ARTICLE
 
-TASK = DigestTask("html", "http://h/a", "text/html", True, ARTICLE)
+TASK = ParseTask("html", "http://h/a", "text/html", True, ARTICLE)
 
 
 @pytest.fixture(scope="module")
-def child() -> Iterator[DigestChild]:
-    made = DigestChild("RatchetBot", timeout_s=60.0, memory_bytes=2**29)
+def child() -> Iterator[ReaderProcess]:
+    made = ReaderProcess("RatchetBot", timeout_s=60.0, memory_bytes=2**29)
     yield made
     made.close()
 
 
-def test_the_child_reads_what_the_function_reads(child: DigestChild) -> None:
-    assert child.digest(TASK) == digest(TASK, "RatchetBot")
+def test_the_child_reads_what_the_function_reads(child: ReaderProcess) -> None:
+    assert child.parse(TASK) == parse_body(TASK, "RatchetBot")
 
 
-def test_a_killed_child_costs_one_page(child: DigestChild) -> None:
-    child.digest(TASK)
+def test_a_killed_child_costs_one_page(child: ReaderProcess) -> None:
+    child.parse(TASK)
     assert child._process is not None
     first = child._process.pid
     os.kill(first, signal.SIGKILL)
     child._process.wait()
-    assert child.digest(TASK).text != ""
+    assert child.parse(TASK).text != ""
     assert child._process.pid != first
 
 
 def test_a_body_whose_reader_is_killed_from_outside_is_read_by_the_next_one(
-    child: DigestChild,
+    child: ReaderProcess,
 ) -> None:
-    child.digest(TASK)
+    child.parse(TASK)
     assert child._process is not None
     stopped = child._process
     os.kill(stopped.pid, signal.SIGSTOP)  # so that it cannot answer before it is killed
     threading.Timer(0.3, os.kill, [stopped.pid, signal.SIGKILL]).start()
-    assert child.digest(TASK) == digest(TASK, "RatchetBot")
+    assert child.parse(TASK) == parse_body(TASK, "RatchetBot")
     assert stopped.poll() == -signal.SIGKILL
 
 
-def test_a_body_whose_reader_crashes_is_given_up_at_once(child: DigestChild) -> None:
-    child.digest(TASK)
+def test_a_body_whose_reader_crashes_is_given_up_at_once(child: ReaderProcess) -> None:
+    child.parse(TASK)
     assert child._process is not None
     stopped = child._process
     os.kill(stopped.pid, signal.SIGSTOP)
     threading.Timer(
         0.3, lambda: (os.kill(stopped.pid, signal.SIGSEGV), os.kill(stopped.pid, signal.SIGCONT))
     ).start()
-    assert child.digest(TASK).failure == DIED
-    assert child.digest(TASK).failure == ""
+    assert child.parse(TASK).failure == DIED
+    assert child.parse(TASK).failure == ""
 
 
 def test_a_page_that_takes_too_long_is_given_up() -> None:
-    hasty = DigestChild("RatchetBot", timeout_s=0.0, memory_bytes=2**29)
-    assert hasty.digest(TASK).failure == OUT_OF_TIME
+    hasty = ReaderProcess("RatchetBot", timeout_s=0.0, memory_bytes=2**29)
+    assert hasty.parse(TASK).failure == OUT_OF_TIME
     hasty._timeout_s = 60.0
-    assert hasty.digest(TASK).failure == ""
+    assert hasty.parse(TASK).failure == ""
     hasty.close()
 
 
 def test_a_page_that_takes_too_much_memory_is_given_up_and_the_next_one_read(
-    child: DigestChild,
+    child: ReaderProcess,
 ) -> None:
-    greedy = DigestTask(
-        "text", "http://h/", "text/plain; charset=utf-8", False, b"ab " * 60_000_000
-    )
-    assert child.digest(greedy).failure in (OUT_OF_MEMORY, DIED)
-    assert child.digest(TASK).failure == ""
+    greedy = ParseTask("text", "http://h/", "text/plain; charset=utf-8", False, b"ab " * 60_000_000)
+    assert child.parse(greedy).failure in (OUT_OF_MEMORY, DIED)
+    assert child.parse(TASK).failure == ""
 
 
 def page(inside: bytes) -> bytes:
@@ -119,8 +117,8 @@ def page(inside: bytes) -> bytes:
     ],
 )
 def test_hostile_markup_is_read_or_refused_and_the_child_lives_on(
-    child: DigestChild, body: bytes, failure: str
+    child: ReaderProcess, body: bytes, failure: str
 ) -> None:
-    found = child.digest(DigestTask("html", "http://h/", "text/html", True, body))
+    found = child.parse(ParseTask("html", "http://h/", "text/html", True, body))
     assert found.failure == failure
-    assert child.digest(TASK).failure == ""
+    assert child.parse(TASK).failure == ""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from crawlers.reading.parse_body import digest
-from crawlers.reading.parsed_body import DigestTask
+from crawlers.reading.parse_body import parse_body
+from crawlers.reading.parsed_body import ParseTask
 from crawlers.sources.builtin_site import serving, site_folder, write_index
 from infra.errors import UserError
 
@@ -61,7 +61,7 @@ def test_the_rendered_site_is_rich_enough_on_this_python() -> None:
     pages = sorted(folder.glob("*.html"))
     assert 200 <= len(pages) <= 350
     texts = [
-        digest(DigestTask("html", f"http://h/{p.name}", "text/html", True, p.read_bytes())).text
+        parse_body(ParseTask("html", f"http://h/{p.name}", "text/html", True, p.read_bytes())).text
         for p in pages
     ]
     assert 3_000_000 <= sum(map(len, texts)) <= 5_000_000

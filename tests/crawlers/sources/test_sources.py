@@ -9,12 +9,13 @@ import pytest
 from crawlers.config import CrawlConfig
 from crawlers.keeping import warc
 from crawlers.keeping.curate import curate
-from crawlers.keeping.ingest import IngestWorker
-from crawlers.sources.sources import KINDS, Opening, source_of
+from crawlers.sources.ingest import IngestWorker
+from crawlers.sources.sources import KINDS, SourceContents, make_source
 from infra.errors import UserError
 from infra.records import now
 from infra.store import Store
 from tests.crawlers.reading.test_html_text import ARTICLE
+from tests.warc_records import body_record, read_record
 
 HEAD = {"content-type": ["text/html; charset=utf-8"]}
 
@@ -35,9 +36,9 @@ def write_warc(path: Path, pages: dict[str, bytes], status: int = 200) -> None:
 
 def ingest(store: Store, config: CrawlConfig, pages: int = 100, generation: int = 1) -> int:
     store.crawl.start(generation, [], 1)
-    with source_of(config).open() as opening:
+    with make_source(config).open() as contents:
         number = IngestWorker(config, "salt", store.crawl).ingest(
-            opening.captures, generation, config.limits(pages)
+            contents.captures, generation, config.limits(pages)
         )
     curate(store, config, generation)
     return number
@@ -68,9 +69,9 @@ def test_every_source_gives_seeds_or_captures(folder: Path) -> None:
     assert set(options) == set(KINDS)
     for kind, given in options.items():
         config = CrawlConfig(source=kind, **given)  # type: ignore[arg-type]
-        with source_of(config).open() as opening:
-            assert bool(opening.seeds) != bool(opening.captures)
-            for container in opening.captures:
+        with make_source(config).open() as contents:
+            assert bool(contents.seeds) != bool(contents.captures)
+            for container in contents.captures:
                 everything = list(container.read(0, 2**20))
                 assert everything
                 assert list(container.read(everything[-1][1], 2**20)) == [], (
@@ -87,17 +88,17 @@ class Mine:
         self.config = config
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[Opening]:
-        yield Opening(seeds=["http://mine.example/"])
+    def open(self) -> Iterator[SourceContents]:
+        yield SourceContents(seeds=["http://mine.example/"])
 
 
 def test_a_source_of_ones_own_by_dotted_path() -> None:
-    with source_of(
+    with make_source(
         CrawlConfig(source="tests.crawlers.sources.test_sources.Mine")
-    ).open() as opening:
-        assert opening.seeds == ["http://mine.example/"]
+    ).open() as contents:
+        assert contents.seeds == ["http://mine.example/"]
     with pytest.raises(UserError, match=r"crawl.source"):
-        source_of(CrawlConfig(source="no.such.Thing"))
+        make_source(CrawlConfig(source="no.such.Thing"))
 
 
 def test_a_folder_becomes_documents(folder: Path, store: Store) -> None:
@@ -110,11 +111,8 @@ def test_a_folder_becomes_documents(folder: Path, store: Store) -> None:
         "file:///three.txt",
     ]
     assert "Sentence 7 about beta" in rows[1][1]
-    assert warc.read_one(
-        store.crawl.body_record(
-            store.database.rows("SELECT page_id FROM page WHERE url LIKE '%one%'")[0][0]
-        )
-    ).body == article("alpha")
+    page_id = store.database.value("SELECT page_id FROM page WHERE url LIKE '%one%'")
+    assert read_record(body_record(store, page_id)).body == article("alpha")
 
 
 def test_warc_files_obey_the_same_permission_rules(tmp_path: Path, store: Store) -> None:
@@ -198,9 +196,9 @@ def test_a_body_over_the_limit_is_counted_and_not_kept(tmp_path: Path, store: St
 )
 def test_bad_sources_are_user_errors(options: dict[str, object], key: str) -> None:
     with pytest.raises(UserError, match=key):
-        source_of(CrawlConfig(**options))  # type: ignore[arg-type]
+        make_source(CrawlConfig(**options))  # type: ignore[arg-type]
 
 
 def test_a_contact_opens_the_web() -> None:
-    source_of(CrawlConfig(seeds=["https://example.org/"], contact="me@example.org"))
-    source_of(CrawlConfig(seeds=["http://localhost:8000/"]))
+    make_source(CrawlConfig(seeds=["https://example.org/"], contact="me@example.org"))
+    make_source(CrawlConfig(seeds=["http://localhost:8000/"]))

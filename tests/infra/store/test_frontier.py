@@ -21,8 +21,8 @@ from infra.store.frontier.records import (
     Outcome,
     Robots,
     State,
+    host_shard,
     revisit_interval,
-    shard_of,
 )
 
 LIMITS = replace(CrawlConfig().limits(10_000), explore_share=0.0, lease_s=100.0)
@@ -167,8 +167,8 @@ def test_domains_are_dealt_whole_and_every_worker_sees_only_its_own(frontier: Fr
 
 @given(st.text(min_size=1))
 def test_every_domain_has_one_shard(domain: str) -> None:
-    assert 0 <= shard_of(domain) < NUM_SHARDS
-    assert shard_of(domain) == shard_of(domain)
+    assert 0 <= host_shard(domain) < NUM_SHARDS
+    assert host_shard(domain) == host_shard(domain)
 
 
 def test_a_failing_url_is_given_up_after_its_tries(frontier: Frontier) -> None:

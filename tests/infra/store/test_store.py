@@ -16,6 +16,8 @@ from infra.store import Store
 from infra.store.frontier.records import HostVisit, Link, Outcome, State
 from infra.store.reader import open_reader
 from infra.store.tables.crawl import CrawlRows
+from tests.store_rows import add_documents
+from tests.warc_records import body_record, read_record
 
 
 def document(name: str, pool: str = "train", generation: int = 1) -> Document:
@@ -73,7 +75,7 @@ def rows_of(urls: list[str], generation: int = 1) -> CrawlRows:
     return CrawlRows(
         generation,
         LIMITS,
-        opening=warc.warcinfo("x", now()),
+        warcinfo=warc.warcinfo("x", now()),
         pages=[page(url, generation) for url in urls],
         records=[BODY for _ in urls],
         documents=[document(url, generation=generation) for url in urls],
@@ -148,14 +150,14 @@ def test_bodies_are_read_back_after_reopening(tmp_path: Path) -> None:
     first.crawl.commit(rows_of(leased(first)))
     first.close()
     second = Store(path)
-    assert warc.read_one(second.crawl.body_record("p-http://h/1-0")).body == b"body"
-    assert second.crawl.body_record("no such page") == b""
+    assert read_record(body_record(second, "p-http://h/1-0")).body == b"body"
+    assert body_record(second, "no such page") == b""
     second.close()
 
 
 def test_labelers_values_reach_the_frontier_drawn_towards_the_middle(store: Store) -> None:
-    store.crawl.add_documents(
-        [document("a")], [replace(page("http://h/s/a"), page_id="page-a", section="s")]
+    add_documents(
+        store, [document("a")], [replace(page("http://h/s/a"), page_id="page-a", section="s")]
     )
     store.labels.add_samples(
         [Sample(f"s{i}", "a", "passage", "", "x", "web", 1, 0, 1) for i in range(8)]
@@ -177,7 +179,7 @@ def draw(store: Store, attempt: int, start: int, salt: str = "salt") -> list[Doc
 
 
 def test_documents_of_the_gate_are_burned_once(store: Store) -> None:
-    store.crawl.add_documents([document(str(i), "gate") for i in range(10)])
+    add_documents(store, [document(str(i), "gate") for i in range(10)])
     store.gate.register_attempt(1, "candidate-1", "champion")
     first = draw(store, 1, 0)
     assert draw(store, 1, 0, "other salt") == first, "a resumed attempt draws the same again"
@@ -189,7 +191,7 @@ def test_documents_of_the_gate_are_burned_once(store: Store) -> None:
 
 
 def test_train_documents_are_never_drawn(store: Store) -> None:
-    store.crawl.add_documents([document("a", "train"), document("b", "sealed")])
+    add_documents(store, [document("a", "train"), document("b", "sealed")])
     store.gate.register_attempt(1, "c", "champion")
     assert draw(store, 1, 0) == []
 
@@ -283,7 +285,7 @@ def test_drops_count_once(store: Store) -> None:
 def test_reopened_store_has_what_was_committed(tmp_path: Path) -> None:
     path = str(tmp_path / "ratchet.duckdb")
     first = Store(path, str(tmp_path / "snapshots"))
-    first.crawl.add_documents([document("a")])
+    add_documents(first, [document("a")])
     first.close()
     second = Store(path)
     assert [d.document_id for d in second.crawl.documents("train")] == ["a"]
@@ -300,9 +302,9 @@ def test_corrupt_database_is_a_user_error(tmp_path: Path) -> None:
 
 def test_snapshot_is_read_and_leaves_out_what_only_curation_needs(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "ratchet.duckdb"), str(tmp_path / "snapshots"))
-    store.crawl.add_documents([document("a")], [page("u")])
+    add_documents(store, [document("a")], [page("u")])
     store.publish_snapshot()
-    store.crawl.add_documents([document("b")])
+    add_documents(store, [document("b")])
     store.publish_snapshot()
     latest = tmp_path / "snapshots" / "latest"
     assert duckdb.sql(f"SELECT count(*) FROM '{latest}/document.parquet'").fetchall() == [(2,)]

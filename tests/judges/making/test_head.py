@@ -21,6 +21,7 @@ from judges.making.passages.passage_steps import (
 )
 from tests.judges.making.test_labeling import TinyChampion, labeling  # noqa: F401 (a fixture)
 from tests.judges.making.test_samples import sample
+from tests.store_rows import add_documents
 
 NO_DRIFT = (math.nan, math.nan)
 
@@ -84,7 +85,7 @@ def rich(labeling: Labeling, number: int) -> Labeling:  # noqa: F811
         replace(labeling.store.crawl.documents("train")[0], document_id=f"r{i}", text=_text(dice))
         for i in range(number)
     ]
-    labeling.store.crawl.add_documents(pool)
+    add_documents(labeling.store, pool)
 
     class Liking(type(labeling.judge)):  # type: ignore[misc]
         def score(self, rubric, method, subjects):
@@ -138,12 +139,13 @@ def test_a_crawl_is_scored_by_the_head_and_the_next_generation_sees_its_drift(
     assert store.labels.judgments(1, DISTILLED) == before
 
     again = rich(replace(parts, generation=2), 400)
-    again.store.crawl.add_documents(
+    add_documents(
+        again.store,
         [
             replace(d, document_id=f"n{d.document_id}", text=d.text + " new", generation=2)
             for d in store.crawl.documents("train")
             if d.document_id.startswith("r")
-        ]
+        ],
     )
     judge_passages(again, admissions)
     measure_surprise(again)

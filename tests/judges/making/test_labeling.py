@@ -34,6 +34,7 @@ from judges.verifying.checks import Claim, verify_claims
 from judges.verifying.sandbox import Sandbox
 from judges.verifying.verifier import VerifiedDocument, verify_document
 from tests.judges.making.test_samples import sample
+from tests.store_rows import add_documents
 
 
 @cache
@@ -93,11 +94,12 @@ class Interrupted(ScriptedJudge):
 def labeling(store: Store, tiny_folder: Path) -> Labeling:
     text = "A line of a page that explains something about widgets.\n" * 12 + "\n>>> 6 * 7\n42\n"
     pools = ["train"] * 6 + ["gate"] * 3
-    store.crawl.add_documents(
+    add_documents(
+        store,
         [
             Document(f"d{i}", "p", f"u{i}", "t", f"{i} {text}", "en", "x", pool, 1)
             for i, pool in enumerate(pools)
-        ]
+        ],
     )
     config = JudgeConfig(
         kind="scripted",
@@ -163,7 +165,7 @@ def test_a_second_run_changes_nothing(labeling: Labeling) -> None:
 @pytest.mark.parametrize("calls", [1, 3, 5, 7, 9, 11])
 def test_killed_anywhere_it_goes_on_and_ends_the_same(labeling: Labeling, calls: int) -> None:
     other = Store(":memory:")
-    other.crawl.add_documents(labeling.store.crawl.documents("train"))
+    add_documents(other, labeling.store.crawl.documents("train"))
     replace(labeling, store=other, judge=Interrupted(labeling.config.scripted)).run()
     judge = labeling.judge
     assert isinstance(judge, Interrupted)
@@ -243,7 +245,7 @@ def test_a_labeler_that_errs_on_what_was_executed_is_found_out(labeling: Labelin
     labeling.run()
     assert labeling.store.labelers.clashes(1)[0] == 0 < labeling.store.labelers.clashes(1)[1]
     other = Store(":memory:")
-    other.crawl.add_documents(labeling.store.crawl.documents("train"))
+    add_documents(other, labeling.store.crawl.documents("train"))
     replace(labeling, store=other, judge=ScriptedJudge(ScriptedConfig(accuracy=0.0))).run()
     assert other.labelers.clashes(1)[0] == other.labelers.clashes(1)[1] > 0
     other.close()
@@ -310,7 +312,8 @@ def test_of_two_very_different_texts_of_a_page_the_worse_one_is_not_learned_from
         other_texts=[("d0", "menu " * 40), ("d1", texts["d1"].replace("A ", ""))],
     )
     store.crawl.commit(rows)
-    store.crawl.add_documents(
+    add_documents(
+        store,
         [
             replace(
                 store.crawl.documents("gate")[0],
@@ -318,7 +321,7 @@ def test_of_two_very_different_texts_of_a_page_the_worse_one_is_not_learned_from
                 pool="train",
                 text="menu menu menu " * 20,
             )
-        ]
+        ],
     )
     store.crawl.commit(CrawlRows(1, CrawlConfig().limits(1), other_texts=[("d9", texts["d0"])]))
     judge = Reader(labeling.config.scripted)

@@ -12,8 +12,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from infra.models.folders import load_model, load_tokenizer, packaged_file
 from infra.models.language_model import LanguageModel
+from judges.config import ScriptedConfig
 from judges.labelers.local import LocalJudge
-from judges.measuring.admission import measure_labeler
+from judges.labelers.scripted import ScriptedJudge
+from judges.measuring.admission import measure_labeler, trivial_accuracy
 from judges.rubrics import load_rubric
 from tests.trainers.ranks import job, make_task, run_ranks
 
@@ -71,14 +73,34 @@ def test_it_answers_in_its_chat_template(packaged_folder: Path) -> None:
     assert answer.finished
 
 
-def test_it_is_admitted_where_it_can_judge_and_refused_where_it_cannot(
-    packaged_folder: Path,
-) -> None:
-    judge = LocalJudge(REFERENCE)
-    coherence = measure_labeler(judge, load_rubric("coherence"), 16).admission
-    assert coherence.admitted
-    assert coherence.method == "likelihood"
-    assert not measure_labeler(judge, load_rubric("correctness"), 16).admission.admitted
+class LikelihoodOnly(LocalJudge):
+    """The labeler with one elicitation method, so that measuring it takes seconds."""
+
+    methods = ("likelihood",)
+
+
+def test_it_is_admitted_where_it_is_right_by_a_margin(packaged_folder: Path) -> None:
+    """What hangs on one pair of twelve differs between processors, and is not asserted."""
+    result = measure_labeler(LikelihoodOnly(REFERENCE), load_rubric("coherence"), 16)
+    assert result.admission.admitted
+    tested = [r for r in result.results if r.half == "test" and not r.probe.startswith("sentinel")]
+    assert tested
+    for probe in tested:
+        assert probe.accuracy >= 0.9
+        assert probe.lower > trivial_accuracy(probe.probe) + 0.1
+
+
+@pytest.mark.parametrize("rubric", ["coherence", "relevance", "correctness"])
+def test_a_coin_is_refused(rubric: str) -> None:
+    coin = ScriptedJudge(ScriptedConfig(accuracy=0.5))
+    assert not measure_labeler(coin, load_rubric(rubric), 64).admission.admitted
+
+
+@pytest.mark.nightly
+def test_likelihood_is_its_best_method_for_coherence(packaged_folder: Path) -> None:
+    admission = measure_labeler(LocalJudge(REFERENCE), load_rubric("coherence"), 16).admission
+    assert admission.admitted
+    assert admission.method == "likelihood"
 
 
 def test_a_training_step_lowers_the_loss_on_its_own_text(

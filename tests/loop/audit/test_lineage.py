@@ -14,6 +14,7 @@ from infra.records.arrow import to_table
 from infra.store import Store
 from loop.commands.main import app
 from loop.recipe.recipe import load_recipe
+from tests.store_rows import add_documents
 
 HOSTILE = "[red]x[/red]\x1b[31m'; DROP TABLE page; --"
 
@@ -68,7 +69,7 @@ def run(tmp_path: Path) -> Path:
         Document(f"document-{n}", p.page_id, p.url, HOSTILE, f"text of {n}", "en", "x", "train", 1)
         for n, p in zip(("one", "two", "three"), pages, strict=True)
     ]
-    store.crawl.add_documents(documents, pages)
+    add_documents(store, documents, pages)
     word = Permission(
         "page-one",
         pages[0].url,

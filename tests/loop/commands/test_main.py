@@ -37,6 +37,7 @@ from judges.rubrics import load_rubric
 from loop.commands.main import app
 from loop.recipe.recipe import load_recipe
 from loop.show.report import write_report
+from tests.store_rows import add_documents
 
 HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); input()"
 HOSTILE = "<script>alert(1)</script> [red]markup[/red] [/] \x1b[31m"
@@ -57,8 +58,8 @@ def run(tmp_path: Path, tiny_folder: Path) -> Path:
     store.training.add_checkpoint(
         Checkpoint("one", str(tiny_folder), "anchor", 1, "m", "r", 0, now())
     )
-    store.crawl.add_documents(
-        [Document("d", "p", "http://h/<b>", HOSTILE, HOSTILE, "en", "x", "train", 1)]
+    add_documents(
+        store, [Document("d", "p", "http://h/<b>", HOSTILE, HOSTILE, "en", "x", "train", 1)]
     )
     store.labels.add_samples([Sample("s", "d", "passage", "", HOSTILE, "web", 1, 0, 5)])
     store.labels.add_judgments(

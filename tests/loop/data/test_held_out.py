@@ -9,6 +9,7 @@ from infra.records import Document
 from infra.store import Store
 from infra.store.tables.crawl import CrawlRows
 from loop.data.held_out import HeldOutTexts
+from tests.store_rows import add_documents
 
 SECRET = " ".join(f"secret{i}" for i in range(60))
 PUBLIC = " ".join(f"public{i}" for i in range(60))
@@ -16,11 +17,12 @@ PUBLIC = " ".join(f"public{i}" for i in range(60))
 
 def test_only_what_shares_a_run_of_words_with_held_out_text_overlaps(store: Store) -> None:
     texts = {"s": ("gate", SECRET), "p": ("train", PUBLIC)}
-    store.crawl.add_documents(
+    add_documents(
+        store,
         [
             Document(key, "page", f"u{key}", "t", text, "en", "x", pool, 1)
             for key, (pool, text) in texts.items()
-        ]
+        ],
     )
     grams = [
         (key, size, found)

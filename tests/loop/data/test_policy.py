@@ -25,6 +25,7 @@ from loop.record.run_folder import Run
 from loop.stages.decide import decide
 from loop.stages.train import train
 from loop.training.plan import generation_curriculum
+from tests.store_rows import add_documents
 
 TEXT = "x" * 400
 
@@ -98,7 +99,7 @@ def test_shares_of_domains_bands_answers_and_documents(store: Store) -> None:
         )
         for i in range(4)
     ]
-    store.crawl.add_documents(documents, pages)
+    add_documents(store, documents, pages)
     samples = [sample("a", document="d0"), sample("b", document="d1"), sample("c", document="d2")]
     store.labels.add_samples([*samples, sample("e"), sample("f"), sample("g")])
     store.labelers.add_surprise(
@@ -162,7 +163,7 @@ def test_every_number_has_its_keys_and_its_words() -> None:
 
 def with_history(store: Store) -> None:
     """Generation 1 was trained on twenty passages; one that it was not trained on is there as well."""
-    store.crawl.add_documents([Document("d0", "p", "u", "", "t", "en", "x", "train", 1)])
+    add_documents(store, [Document("d0", "p", "u", "", "t", "en", "x", "train", 1)])
     store.labels.add_samples(
         [sample(f"old{i}", generation=1) for i in range(20)] + [sample("never", generation=1)]
     )
@@ -221,7 +222,7 @@ def test_a_canary_in_any_text_stops_the_generation(store: Store) -> None:
 
 def test_held_out_text_among_what_is_learned_is_a_veto(store: Store) -> None:
     secret = " ".join(f"secret{i}" for i in range(60))
-    store.crawl.add_documents([Document("s", "page", "u", "t", secret, "en", "x", "gate", 1)])
+    add_documents(store, [Document("s", "page", "u", "t", secret, "en", "x", "gate", 1)])
     grams = [("s", size, found) for size, found in sampled_grams(plain_hashes(secret)).items()]
     store.crawl.commit(CrawlRows(1, CrawlConfig().limits(1), grams=grams))
     clean = [sample(f"c{i}") for i in range(3)]
@@ -241,7 +242,7 @@ def test_what_was_learned_and_is_held_out_since_is_not_learned_again(store: Stor
     with_history(store)
     store.labels.add_samples([replace(sample("spoiled", generation=1), completion=secret)])
     store.training.add_manifest(1, [("passage", "spoiled")])
-    store.crawl.add_documents([Document("s", "page", "u", "t", secret, "en", "x", "gate", 3)])
+    add_documents(store, [Document("s", "page", "u", "t", secret, "en", "x", "gate", 3)])
     grams = [("s", size, found) for size, found in sampled_grams(plain_hashes(secret)).items()]
     store.crawl.commit(CrawlRows(3, CrawlConfig().limits(1), grams=grams))
     again = {g: {s.sample_id for s in earlier_samples(store, g, 10**6, 0, 0.2)} for g in (2, 3)}
@@ -253,7 +254,7 @@ def test_what_was_learned_and_is_held_out_since_is_not_learned_again(store: Stor
 
 def labeled(store: Store, origin: str) -> None:
     """Thirty judged passages of generation 1, and a preference."""
-    store.crawl.add_documents([Document("d0", "p", "u", "", "t", "en", "x", "train", 1)])
+    add_documents(store, [Document("d0", "p", "u", "", "t", "en", "x", "train", 1)])
     store.labels.add_samples([sample(f"new{i}", origin, generation=1) for i in range(30)])
     rubric = load_rubric(load_recipe("quickstart", []).judge.passage_rubrics[0]).id
     store.labels.add_judgments(

@@ -22,6 +22,7 @@ from loop.gate.trial.sealed_exam import SealedExam
 from loop.gate.trial.suite_test import SuiteTest
 from loop.gate.trial.trial import GateTrial
 from loop.stages.decide import gpu_shares
+from tests.store_rows import add_documents
 
 
 class KnownScorer:
@@ -101,6 +102,12 @@ def checkpoint(name: str, generation: int) -> Checkpoint:
 ANCHOR = checkpoint("anchor", 0)
 
 
+def used_units(store: Store) -> set[str]:
+    """Units of the gate pool that an attempt has drawn."""
+    rows = store.database.rows("SELECT DISTINCT unit FROM burned WHERE suite = 'bits_per_byte'")
+    return {unit for (unit,) in rows}
+
+
 def trial(
     store: Store, scorer: KnownScorer, gate_tokens: int = 20_000, **options: Any
 ) -> GateTrial:
@@ -110,7 +117,7 @@ def trial(
             Document(str(i), f"p{i}", f"u{i}", "t", f"text {i} >>> 7", "en", "x", "gate", 1)
             for i in range(80)
         ]
-        store.crawl.add_documents(documents)
+        add_documents(store, documents)
     generation = options.pop("generation", 1)
     rivals = options.pop("rivals", Rivals(ANCHOR, ANCHOR, {}))
     candidate = checkpoint(f"candidate{generation}", generation)
@@ -231,7 +238,7 @@ def test_the_small_stage_spares_one_suite_where_the_beginning_of_another_shows_a
     decision = trial(store, KnownScorer(0.02, marks=marks), config=config).run()
     assert decision.outcome == "reject"
     assert decision.num_documents == 8, "one draw; such a gain would have taken all that there are"
-    assert store.gate.num_fresh("document") == 72
+    assert len(used_units(store)) == 8
 
 
 def test_reports_are_written_for_a_rejected_candidate_too(store: Store, tmp_path: Path) -> None:
@@ -308,7 +315,7 @@ def test_vetoes_reject_before_a_held_out_document_is_spent(
     assert decision.outcome == "reject"
     assert words in decision.reason
     assert scorer.texts == []
-    assert store.gate.num_fresh("document") == 80
+    assert used_units(store) == set()
 
 
 def test_a_candidate_that_is_not_whole_aborts(store: Store) -> None:
@@ -428,7 +435,7 @@ def domain_documents(store: Store) -> None:
         )
         for i in range(60)
     ]
-    store.crawl.add_documents(documents, pages)
+    add_documents(store, documents, pages)
 
 
 def test_domains_are_drawn_whole_and_never_again(store: Store) -> None:
@@ -440,7 +447,7 @@ def test_domains_are_drawn_whole_and_never_again(store: Store) -> None:
     assert {score.unit for score in scores} == {f"d{i}.org" for i in range(5)}
     assert len(scores) == 2 * 5 * 3
     assert store.gate.gate_tests(1)[0].num_units == 5
-    assert store.gate.num_fresh("domain") == 0
+    assert used_units(store) == {f"d{i}.org" for i in range(5)}
     later = trial(store, KnownScorer(0.3), config=config, generation=2).run()
     assert (later.outcome, later.num_documents) == ("hold", 0), "nothing that is fresh is left"
 
@@ -546,7 +553,7 @@ def test_the_sealed_exam_is_scored_once_and_read_by_no_decision(store: Store) ->
         Document(f"s{i}", f"q{i}", f"v{i}", "t", f"sealed {i}", "en", "x", "sealed", 1)
         for i in range(12)
     ]
-    store.crawl.add_documents(sealed)
+    add_documents(store, sealed)
     one = trial(store, KnownScorer(0.3), config=GateConfig(exam_documents=10))
     assert one.run().outcome == "promote"
     assert not any("sealed" in text for text in one.scorer.texts)  # type: ignore[attr-defined]

@@ -241,7 +241,7 @@ def test_gc_keeps_the_anchor_the_last_champions_and_what_is_not_decided(run: Run
     there = [run.model_folder(k).exists() for k in range(1, 7)]
     assert there == [False, False, False, True, True, True]
     assert "0 would be deleted" in call(run, "gc", "--keep", "2")[1]
-    assert "(collected)" in call(run, "verify")[1]
+    assert "(deleted by gc)" in call(run, "verify")[1]
     assert "collected or is gone" in call(run, "rollback", "--to", "1", "--reason", "x")[1]
     assert "champion: generation 5" in call(run, "champion")[1]
 

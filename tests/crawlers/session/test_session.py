@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from crawlers.fetching.politeness import audit
-from crawlers.fetching.transport import Answer
+from crawlers.fetching.transport import Response
 from crawlers.permission.robots import FORBIDDEN
 from tests.crawlers.worlds import Crawler, html
 
@@ -29,7 +29,7 @@ def crawler_of() -> Iterator[Any]:
         crawler.close()
 
 
-def site(host: str, number: int) -> dict[str, Answer]:
+def site(host: str, number: int) -> dict[str, Response]:
     root = f"http://{host}/"
     pages = {f"{root}{i}": html(f"{host.replace('.', '')}x{i}", root) for i in range(number)}
     return {root: html(host.replace(".", ""), *pages), **pages}
@@ -60,7 +60,7 @@ def test_every_page_is_fetched_once_with_a_delay_and_the_auditor_finds_nothing(
 
 def test_four_workers_never_share_a_host_and_violate_nothing(crawler_of: Any) -> None:
     hosts = [f"h{i}.example{i}.org" for i in range(12)]
-    answers: dict[str, Answer] = {}
+    answers: dict[str, Response] = {}
     for host in hosts:
         answers |= site(host, 5)
     crawler = crawler_of([f"http://{host}/" for host in hosts], answers)
@@ -88,7 +88,7 @@ def test_slow_hosts_are_left_in_peace_for_five_times_their_latency(crawler_of: A
 
 def test_crawl_delay_of_robots_txt_holds_from_the_next_request_on(crawler_of: Any) -> None:
     answers = site("a.example", 3) | {
-        f"{ROOT}robots.txt": Answer(200, {}, b"User-agent: *\nCrawl-delay: 7\n")
+        f"{ROOT}robots.txt": Response(200, {}, b"User-agent: *\nCrawl-delay: 7\n")
     }
     crawler = crawler_of([ROOT], answers)
     crawler.crawl()
@@ -99,7 +99,7 @@ def test_crawl_delay_of_robots_txt_holds_from_the_next_request_on(crawler_of: An
 
 def test_what_robots_txt_forbids_is_never_asked(crawler_of: Any) -> None:
     answers = site("a.example", 3) | {
-        f"{ROOT}robots.txt": Answer(200, {}, b"User-agent: *\nDisallow: /1\n")
+        f"{ROOT}robots.txt": Response(200, {}, b"User-agent: *\nDisallow: /1\n")
     }
     crawler = crawler_of([ROOT], answers)
     crawler.crawl()
@@ -113,7 +113,7 @@ def test_what_robots_txt_forbids_is_never_asked(crawler_of: Any) -> None:
 def test_missing_robots_allows_and_unreadable_robots_forbids(
     crawler_of: Any, status: int, allowed: bool
 ) -> None:
-    crawler = crawler_of([ROOT], site("a.example", 2) | {f"{ROOT}robots.txt": Answer(status)})
+    crawler = crawler_of([ROOT], site("a.example", 2) | {f"{ROOT}robots.txt": Response(status)})
     crawler.crawl()
     assert bool(fetched(crawler)) == allowed
 
@@ -127,8 +127,8 @@ def test_robots_txt_is_followed_over_five_redirects_also_to_another_host(crawler
         "http://b.example/4",
         "http://b.example/5",
     ]
-    moved = {a: Answer(301, {"location": [b]}) for a, b in itertools.pairwise(hops)}
-    final = {hops[-1]: Answer(200, {}, b"User-agent: *\nDisallow: /0\n")}
+    moved = {a: Response(301, {"location": [b]}) for a, b in itertools.pairwise(hops)}
+    final = {hops[-1]: Response(200, {}, b"User-agent: *\nDisallow: /0\n")}
     crawler = crawler_of([ROOT], site("a.example", 2) | moved | final)
     crawler.crawl()
     assert fetched(crawler) == {ROOT, f"{ROOT}1"}
@@ -136,7 +136,7 @@ def test_robots_txt_is_followed_over_five_redirects_also_to_another_host(crawler
 
 
 def test_last_good_robots_txt_stands_in_when_the_server_stops_answering(crawler_of: Any) -> None:
-    robots = [Answer(200, {}, b"User-agent: *\nDisallow: /0\n"), Answer(503)]
+    robots = [Response(200, {}, b"User-agent: *\nDisallow: /0\n"), Response(503)]
     crawler = crawler_of(
         [ROOT],
         site("a.example", 2) | {f"{ROOT}robots.txt": lambda now: robots[now > 1_050_000]},
@@ -151,7 +151,7 @@ def test_last_good_robots_txt_stands_in_when_the_server_stops_answering(crawler_
 
 def test_retry_after_is_waited_for_and_the_page_is_fetched_then(crawler_of: Any) -> None:
     start = 1_000_000.0
-    busy = Answer(503, {"retry-after": ["90"]})
+    busy = Response(503, {"retry-after": ["90"]})
     answers = site("a.example", 2)
     page = answers[f"{ROOT}1"]
     crawler = crawler_of(
@@ -163,7 +163,7 @@ def test_retry_after_is_waited_for_and_the_page_is_fetched_then(crawler_of: Any)
 
 
 def test_a_host_that_asks_for_a_long_rest_does_not_hold_up_the_crawl(crawler_of: Any) -> None:
-    busy = Answer(429, {"retry-after": ["86400"]})
+    busy = Response(429, {"retry-after": ["86400"]})
     crawler = crawler_of([ROOT, "http://b.example/"], site("b.example", 3) | {ROOT: busy})
     crawler.crawl()
     assert fetched(crawler) == set(site("b.example", 3))
@@ -172,7 +172,7 @@ def test_a_host_that_asks_for_a_long_rest_does_not_hold_up_the_crawl(crawler_of:
 
 
 def test_a_failing_page_is_tried_three_times_and_given_up(crawler_of: Any) -> None:
-    answers = site("a.example", 2) | {f"{ROOT}1": Answer(500)}
+    answers = site("a.example", 2) | {f"{ROOT}1": Response(500)}
     crawler = crawler_of([ROOT], answers)
     crawler.crawl()
     assert crawler.world.asked.count(f"{ROOT}1") == 3
@@ -182,12 +182,12 @@ def test_a_failing_page_is_tried_three_times_and_given_up(crawler_of: Any) -> No
 def test_redirects_return_to_the_frontier_and_pass_every_rule(crawler_of: Any) -> None:
     answers = {
         ROOT: html("root", f"{ROOT}moved", f"{ROOT}away", f"{ROOT}loop"),
-        f"{ROOT}moved": Answer(302, {"location": ["/private/x"]}),
-        f"{ROOT}away": Answer(302, {"location": ["http://b.example/"]}),
-        f"{ROOT}loop": Answer(302, {"location": ["/loop"]}),
+        f"{ROOT}moved": Response(302, {"location": ["/private/x"]}),
+        f"{ROOT}away": Response(302, {"location": ["http://b.example/"]}),
+        f"{ROOT}loop": Response(302, {"location": ["/loop"]}),
         f"{ROOT}private/x": html("secret"),
         "http://b.example/": html("elsewhere"),
-        f"{ROOT}robots.txt": Answer(200, {}, b"User-agent: *\nDisallow: /private/\n"),
+        f"{ROOT}robots.txt": Response(200, {}, b"User-agent: *\nDisallow: /private/\n"),
     }
     crawler = crawler_of([ROOT], answers)
     crawler.crawl()
@@ -227,10 +227,10 @@ def test_sitemaps_feeds_and_canonical_links_lead_to_pages(crawler_of: Any) -> No
         f"{ROOT}real": html("real"),
         f"{ROOT}hidden": html("hidden"),
         f"{ROOT}news": html("news"),
-        f"{ROOT}feed": Answer(200, {"content-type": ["application/rss+xml"]}, feed),
-        f"{ROOT}map1.xml": Answer(200, xml, index),
-        f"{ROOT}map2.xml": Answer(200, xml, second),
-        f"{ROOT}robots.txt": Answer(200, {}, b"Sitemap: http://a.example/map1.xml\n"),
+        f"{ROOT}feed": Response(200, {"content-type": ["application/rss+xml"]}, feed),
+        f"{ROOT}map1.xml": Response(200, xml, index),
+        f"{ROOT}map2.xml": Response(200, xml, second),
+        f"{ROOT}robots.txt": Response(200, {}, b"Sitemap: http://a.example/map1.xml\n"),
     }
     crawler = crawler_of([ROOT], answers)
     crawler.crawl()
@@ -299,7 +299,7 @@ def test_budgets_of_generation_host_and_domain_hold(crawler_of: Any) -> None:
 
 
 def test_a_host_that_brings_the_same_text_for_ever_is_left(crawler_of: Any) -> None:
-    class Endless(dict[str, Answer]):
+    class Endless(dict[str, Response]):
         def get(self, url: str, default: Any = None) -> Any:
             if url.endswith("robots.txt") or "tdmrep" in url:
                 return default
