@@ -66,7 +66,7 @@ def special_tokens(tokenizer: Any) -> list[str]:
 
 
 def start_token(tokenizer: Any) -> int:
-    """The token that a text begins with: the tokenizer's own, or its end token where it has none."""
+    """The token that a text begins with: the tokenizer's own, or its end token if it has none."""
     start = tokenizer.bos_token_id
     return int(tokenizer.eos_token_id if start is None else start)
 

@@ -80,7 +80,7 @@ class LabelerTables(TableGroup):
         )
 
     def tested_probes(self, labeler: str) -> list[ProbeResult]:
-        """A labeler's results on the test halves of its probes, for every way of asking."""
+        """A labeler's results on the test halves of its probes, for every elicitation method."""
         return self._db.records(
             ProbeResult,
             "SELECT * FROM probe_result WHERE labeler = ? AND half = 'test' ORDER BY result_id",
