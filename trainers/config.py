@@ -30,7 +30,7 @@ class PretrainConfig(TrainingSchedule):
 
 
 class SftConfig(TrainingSchedule):
-    """SupervisedStep fine-tuning on demonstrations, and on passages if `pretrain` is not a step."""
+    """Supervised fine-tuning on demonstrations, and on passages if `pretrain` is not a step."""
 
 
 class RewardModelConfig(TrainingSchedule):
@@ -204,7 +204,7 @@ class TrainConfig(Section):
     """Use Liger kernels for norms, rotary embeddings and gated layers (needs CUDA and the extra
     `liger`)."""
     lora_rank: int = Field(default=0, ge=0)
-    """Rank of low-rank adapters (needs the extra `lora`), merged_weights at the end; 0 trains all
+    """Rank of low-rank adapters (needs the extra `lora`), merged at the end; 0 trains all
     weights."""
     num_workers: int = Field(default=0, ge=0)
     """Number of ranks; 0 uses one per GPU, or one on a cluster without GPUs."""

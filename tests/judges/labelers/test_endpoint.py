@@ -1,5 +1,5 @@
 """A labeler behind a server: llama.cpp's with the packaged model, and one that misbehaves in every
-known method."""
+known way."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def test_labeler_that_never_answers_is_not_admitted() -> None:
 
 
 class TwoWays(ScriptedJudge):
-    """Right in one method of asking and wrong in the other."""
+    """Right with one method and wrong with the other."""
 
     methods = ("bad", "good")
 

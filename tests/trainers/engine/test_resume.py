@@ -120,7 +120,7 @@ def test_a_point_with_an_altered_or_missing_file_is_named_and_passed_over(
     earlier = latest_resume_point(tmp_path, "task")
     assert earlier is not None
     assert earlier.num_steps == 2
-    assert "was altered" in capsys.readouterr().out
+    assert "was changed" in capsys.readouterr().out
     (tmp_path / "step-00000002" / "model-00000.safetensors").unlink()
     assert latest_resume_point(tmp_path, "task") is None
     assert "cannot resume" in capsys.readouterr().out
