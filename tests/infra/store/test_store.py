@@ -10,9 +10,12 @@ import pytest
 
 from crawlers.config import CrawlConfig
 from crawlers.keeping import warc
+from infra.cluster.proxy import GroupedActor
 from infra.errors import UserError
 from infra.records import Checkpoint, Decision, Document, Judgment, Page, Sample, now
 from infra.store import Store
+from infra.store.actor import GROUPS
+from infra.store.database import STORE_SCHEMA_FOLDER, TableGroup
 from infra.store.frontier.records import HostVisit, Link, Outcome, State
 from infra.store.reader import open_reader
 from infra.store.tables.crawl import CrawlRows
@@ -316,3 +319,22 @@ def test_snapshot_is_read_and_leaves_out_what_only_curation_needs(tmp_path: Path
 def test_missing_run_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run here"):
         open_reader(tmp_path)
+
+
+def test_the_proxy_of_the_store_has_all_its_groups(store: Store) -> None:
+    groups = [name for name, value in vars(store).items() if isinstance(value, TableGroup)]
+    assert sorted(groups) == sorted(GROUPS)
+
+
+def test_every_group_has_schema_files_of_its_own(store: Store) -> None:
+    schemas = {value.schema for value in vars(store).values() if isinstance(value, TableGroup)}
+    assert schemas == {folder.name for folder in STORE_SCHEMA_FOLDER.iterdir() if folder.is_dir()}
+    for schema in schemas:
+        assert list((STORE_SCHEMA_FOLDER / schema).glob("*.sql")), schema
+
+
+def test_a_group_is_called_through_its_actor_as_in_this_process(store: Store) -> None:
+    actor = GroupedActor(lambda: store)
+    actor.call("run", "set_fact", ("key", "value"), {})
+    assert actor.call("run", "facts", (), {}) == store.run.facts() == {"key": "value"}
+    actor.call("", "publish_snapshot", (), {})
