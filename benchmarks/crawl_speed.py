@@ -162,7 +162,6 @@ def _ours(urls: list[str], folder: Path, extract: bool) -> int:
 def _measure(kind: str, pages: int) -> None:
     """The child: crawl, and print pages, CPU seconds and wall seconds."""
     urls = urls_of(pages)
-    import duckdb  # noqa: F401
     import scrapy.crawler  # noqa: F401
 
     import loop.stages.crawl  # noqa: F401

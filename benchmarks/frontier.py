@@ -15,13 +15,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
-import duckdb
 import psutil
 
 from benchmarks.results import append
 from crawlers.config import CrawlConfig
+from infra.store.database import open_database
 from infra.store.frontier.queue import Frontier
 from infra.store.frontier.records import HostVisit, Link, Outcome, State
 
@@ -95,7 +96,7 @@ def measure(size: int, folder: Path) -> list[str]:
 
 def duckdb_lease(size: int) -> float:
     """Median seconds to lease 64 URLs of the best host from a DuckDB table."""
-    connection = duckdb.connect(":memory:", config={"threads": 2})
+    connection = open_database(":memory:")
     connection.execute(
         "CREATE TABLE url AS SELECT 'https://www.site' || (i // 100) || '.org/page-' || i AS url,"
         " 'www.site' || (i // 100) || '.org' AS host, 1.0 / (1 + i % 5) AS priority, 0 AS state"
@@ -135,7 +136,7 @@ def main() -> None:
             "retiring a URL, us",
             "memory, MiB",
             "disk, MiB",
-            f"leasing a URL from a DuckDB {duckdb.__version__} table, us",
+            f"leasing a URL from a DuckDB {version('duckdb')} table, us",
         ],
         rows,
     )

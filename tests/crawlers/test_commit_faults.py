@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 from warcio.archiveiterator import ArchiveIterator
 
 from infra.store import Store
+from infra.store.database import open_database
 from tests.crawlers.worlds import Crawler, html
 
 PAGES = 32
@@ -93,7 +93,7 @@ def abandon(one: Crawler) -> None:
 
 def contents(folder: Path) -> dict[str, Any]:
     """What lies in the three places, in an order of its own."""
-    with duckdb.connect(str(folder / "ratchet.duckdb"), read_only=True) as store:
+    with open_database(str(folder / "ratchet.duckdb"), read_only=True) as store:
         pages = "SELECT url FROM page WHERE kind = 'page' AND status = 200 ORDER BY url"
         texts = "SELECT url, text_digest FROM document ORDER BY url"
         urls, documents = store.sql(pages).fetchall(), store.sql(texts).fetchall()

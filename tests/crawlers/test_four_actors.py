@@ -7,7 +7,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import duckdb
 import psutil
 import pytest
 
@@ -15,6 +14,7 @@ from crawlers.fetching.politeness import audit
 from crawlers.session.outbox import FLUSH_S
 from infra.records import Request
 from infra.records.arrow import from_table
+from infra.store.database import open_database
 from tests.crawlers.crawling import finish, site, start, write_recipe
 from tests.loop.commands.invoke import invoke
 
@@ -61,7 +61,7 @@ def test_four_actors_violate_nothing_and_survive_the_death_of_one(
         output = finish(process)
     assert killed
     assert "died" in output
-    with duckdb.connect(str(run / "ratchet.duckdb"), read_only=True) as store:
+    with open_database(str(run / "ratchet.duckdb"), read_only=True) as store:
         log = from_table(Request, store.sql("SELECT * FROM request").to_arrow_table())
         pages = store.sql("SELECT url FROM page WHERE kind = 'page' AND status = 200").fetchall()
     assert sorted(url for (url,) in pages) == sorted(served.urls)

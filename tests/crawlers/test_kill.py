@@ -8,17 +8,17 @@ import sqlite3
 import time
 from pathlib import Path
 
-import duckdb
 import pytest
 from warcio.archiveiterator import ArchiveIterator
 
+from infra.store.database import open_database
 from tests.crawlers.crawling import finish, kill, site, start, write_recipe
 
 pytestmark = pytest.mark.timeout(3000)  # minutes on a fast machine
 
 
 def stored_urls(run: Path) -> list[str]:
-    with duckdb.connect(str(run / "ratchet.duckdb"), read_only=True) as store:
+    with open_database(str(run / "ratchet.duckdb"), read_only=True) as store:
         pages = store.sql("SELECT url FROM page WHERE kind = 'page' AND status = 200").fetchall()
         assert store.sql("SELECT count(*) - count(DISTINCT page_id) FROM page").fetchall() == [(0,)]
         documents = store.sql("SELECT count(*), count(DISTINCT url) FROM document").fetchall()[0]

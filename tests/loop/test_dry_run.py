@@ -12,11 +12,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import duckdb
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from infra.store.database import open_database
 from loop.gate.estimates import window
 from loop.gate.suites.scorer import ModelScorer
 from loop.recipe.recipe import load_recipe
@@ -71,7 +73,7 @@ def ratchet(*arguments: str) -> str:
 def assert_complete(run: Path) -> None:
     """Two decided generations, no row stored twice, a report, and a champion that plain
     transformers loads."""
-    with duckdb.connect(str(run / "ratchet.duckdb"), read_only=True) as store:
+    with open_database(str(run / "ratchet.duckdb"), read_only=True) as store:
         decisions = store.sql(
             "SELECT generation, outcome FROM decision ORDER BY generation"
         ).fetchall()
@@ -128,13 +130,11 @@ def drivers(run: Path) -> list[psutil.Process]:
 
 def stage_is_done(run: Path, generation: int, name: str) -> bool:
     try:
-        rows = duckdb.sql(
-            f"SELECT 1 FROM '{run}/snapshots/latest/stage.parquet' WHERE generation = {generation}"
-            f" AND name = '{name}' AND finished_at IS NOT NULL"
-        ).fetchall()
-    except duckdb.Error:
+        stages = pq.read_table(run / "snapshots" / "latest" / "stage.parquet").to_pylist()
+    except (OSError, pa.ArrowInvalid):  # there is none yet, or it was replaced just now
         return False
-    return bool(rows)
+    done = {(row["generation"], row["name"]) for row in stages if row["finished_at"] is not None}
+    return (generation, name) in done
 
 
 def kill_after(job: subprocess.Popen[str], run: Path, generation: int, stage: str) -> None:
@@ -172,7 +172,7 @@ def test_whole_loop_through_ray_job_submit_with_its_driver_killed_three_times(
 def assert_scores(run: Path) -> None:
     """What two processes scored between them is what one scores alone."""
     chars = load_recipe("dry_run", []).gate.document_chars
-    with duckdb.connect(str(run / "ratchet.duckdb"), read_only=True) as store:
+    with open_database(str(run / "ratchet.duckdb"), read_only=True) as store:
         rows = store.sql(
             "SELECT s.item_id, s.value, d.text, c.path FROM item_score s"
             " JOIN attempt a USING (attempt) JOIN checkpoint c ON c.digest = a.candidate"
@@ -189,7 +189,7 @@ def assert_scores(run: Path) -> None:
 
 def assert_replays(run: Path) -> None:
     """Steps, evidence and a whole generation come out again as they were stored."""
-    with duckdb.connect(str(run / "ratchet.duckdb"), read_only=True) as store:
+    with open_database(str(run / "ratchet.duckdb"), read_only=True) as store:
         query = "SELECT kind, max(step) FROM train_step WHERE generation = 1 GROUP BY kind"
         last = dict(store.sql(query).fetchall())
     kinds = [

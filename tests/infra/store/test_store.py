@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pytest
 
@@ -15,7 +14,7 @@ from infra.errors import UserError
 from infra.records import Checkpoint, Decision, Document, Judgment, Page, Sample, now
 from infra.store import Store
 from infra.store.actor import GROUPS
-from infra.store.database import STORE_SCHEMA_FOLDER, TableGroup
+from infra.store.database import STORE_SCHEMA_FOLDER, TableGroup, open_database
 from infra.store.frontier.records import HostVisit, Link, Outcome, State
 from infra.store.reader import open_reader
 from infra.store.tables.crawl import CrawlRows
@@ -310,7 +309,9 @@ def test_snapshot_is_read_and_leaves_out_what_only_curation_needs(tmp_path: Path
     add_documents(store, [document("b")])
     store.publish_snapshot()
     latest = tmp_path / "snapshots" / "latest"
-    assert duckdb.sql(f"SELECT count(*) FROM '{latest}/document.parquet'").fetchall() == [(2,)]
+    assert open_database(":memory:").sql(
+        f"SELECT count(*) FROM '{latest}/document.parquet'"
+    ).fetchall() == [(2,)]
     assert not (latest / "gram.parquet").exists()
     assert len(list((tmp_path / "snapshots").glob("snapshot-*"))) == 1
     store.close()

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import duckdb
 import pytest
 
+from infra.store.database import open_database
 from tests import ROOT
 from tests.crawlers.crawling import site, write_recipe
 from tests.loop.commands.invoke import invoke
@@ -64,7 +64,7 @@ def test_a_crawl_from_plan_to_forgetting(tmp_path: Path) -> None:
     }
     code, output = crawl("curate", recipe, "--run", run)
     assert code == 0, output
-    with duckdb.connect(f"{run}/ratchet.duckdb", read_only=True) as store:
+    with open_database(f"{run}/ratchet.duckdb", read_only=True) as store:
         assert store.execute(
             "SELECT text, status FROM document WHERE url = ?", [gone]
         ).fetchall() == [("", "forgotten")]
@@ -74,7 +74,7 @@ def test_the_audit_fails_where_the_log_shows_haste(tmp_path: Path) -> None:
     run = str(tmp_path / "run")
     with site(["127.0.0.1"], 5) as served:
         crawl_fresh("run", str(write_recipe(tmp_path, served.seeds)), "--run", run)
-    with duckdb.connect(f"{run}/ratchet.duckdb") as store:
+    with open_database(f"{run}/ratchet.duckdb") as store:
         store.execute("UPDATE request SET configured_delay_s = 30.0")
     code, output = crawl("audit", "--run", run)
     assert code == 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from infra.store import Store
+from infra.store.database import open_database
 from loop.record.locations import DATABASE
 from tests.loop.commands.invoke import invoke
 
@@ -45,7 +45,7 @@ def test_a_datasheet_is_shown_stored_and_drawn(tmp_path: Path) -> None:
     assert sheet["admitted"]
     assert sheet["accuracy"]["value"] > 0.85
     assert (output / "datasheet.png").read_bytes().startswith(b"\x89PNG")
-    with duckdb.connect(str(run / DATABASE), read_only=True) as store:
+    with open_database(str(run / DATABASE), read_only=True) as store:
         assert store.execute("SELECT gold, accuracy FROM datasheet").fetchall() == [
             (sheet["gold"], sheet["accuracy"])
         ]

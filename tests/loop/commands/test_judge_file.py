@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from infra.store.database import open_database
 from loop.record.locations import DATABASE
 from tests.loop.commands.test_judge import judge
 
@@ -51,7 +51,7 @@ def test_pairs_are_judged_summed_up_and_computed_again(tmp_path: Path) -> None:
     code, text = judge("run", file, "--output", str(output), "--rubric", "relevance", *DIALS)
     assert code == 2, "a folder holds the judgments of one rubric on one file"
     assert "another rubric" in text.replace("\n", " ")
-    with duckdb.connect(str(output / DATABASE)) as store:
+    with open_database(str(output / DATABASE)) as store:
         store.execute("UPDATE judgment SET verdict = 'B' WHERE generation = 1")
     code, text = judge("replay", "--run", str(output))
     assert code == 1

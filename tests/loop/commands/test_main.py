@@ -39,7 +39,13 @@ from loop.recipe.recipe import load_recipe
 from loop.show.report import write_report
 from tests.store_rows import add_documents
 
-HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); input()"
+HOLD = """
+import sys
+from infra.store.database import open_database
+connection = open_database(sys.argv[1])
+print("open", flush=True)
+input()
+"""
 HOSTILE = "<script>alert(1)</script> [red]markup[/red] [/] \x1b[31m"
 
 
