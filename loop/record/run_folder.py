@@ -155,11 +155,16 @@ def _check_identity(store: Store, recipe: Recipe, path: Path) -> None:
     """Note the recipe in a new run; refuse a run that another recipe has made."""
     stored = store.run.facts().get("recipe")
     if stored is None:
-        store.run.set_fact("recipe", json.dumps(recipe.identity(), sort_keys=True))
-        store.run.set_fact("recipe_digest", recipe.digest)
-        store.run.set_fact("salt", secrets.token_hex(16))
-        store.run.set_fact("builtin_port", str(free_port()))
-        store.run.set_fact("created_at", now().isoformat())
+        # All of them or none: a run that is killed here must not be left half made.
+        store.run.set_facts(
+            {
+                "recipe": json.dumps(recipe.identity(), sort_keys=True),
+                "recipe_digest": recipe.digest,
+                "salt": secrets.token_hex(16),
+                "builtin_port": str(free_port()),
+                "created_at": now().isoformat(),
+            }
+        )
         return
     keys = differing_keys(json.loads(stored), recipe.identity())
     if keys:

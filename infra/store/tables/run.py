@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -23,9 +23,14 @@ class RunTables(TableGroup):
 
     def set_fact(self, key: str, value: str) -> None:
         """Set one fact about the run."""
+        self.set_facts({key: value})
+
+    def set_facts(self, facts: Mapping[str, str]) -> None:
+        """Set several facts about the run, all of them or none."""
         with self._db.transaction():
-            self._db.connection.execute("DELETE FROM run WHERE key = ?", [key])
-            self._db.connection.execute("INSERT INTO run VALUES (?, ?)", [key, value])
+            for key, value in facts.items():
+                self._db.connection.execute("DELETE FROM run WHERE key = ?", [key])
+                self._db.connection.execute("INSERT INTO run VALUES (?, ?)", [key, value])
 
     def start_stage(self, generation: int, name: str) -> None:
         """Record when a stage began; a resumed stage keeps its first start."""

@@ -339,3 +339,10 @@ def test_a_group_is_called_through_its_actor_as_in_this_process(store: Store) ->
     actor.call("run", "set_fact", ("key", "value"), {})
     assert actor.call("run", "facts", (), {}) == store.run.facts() == {"key": "value"}
     actor.call("", "publish_snapshot", (), {})
+
+
+def test_facts_are_set_all_or_none(store: Store) -> None:
+    store.run.set_facts({"a": "1", "b": "2"})
+    with pytest.raises(Exception, match="NOT NULL"):
+        store.run.set_facts({"a": "3", "c": None})  # type: ignore[dict-item]
+    assert store.run.facts() == {"a": "1", "b": "2"}
