@@ -242,7 +242,7 @@ def test_gc_keeps_the_anchor_the_last_champions_and_what_is_not_decided(run: Run
     assert there == [False, False, False, True, True, True]
     assert "0 would be deleted" in call(run, "gc", "--keep", "2")[1]
     assert "(deleted by gc)" in call(run, "verify")[1]
-    assert "collected or is gone" in call(run, "rollback", "--to", "1", "--reason", "x")[1]
+    assert "its model was deleted" in call(run, "rollback", "--to", "1", "--reason", "x")[1]
     assert "champion: generation 5" in call(run, "champion")[1]
 
 
