@@ -102,7 +102,9 @@ def _altered_quote(index: int, passages: list[dict[str, str]]) -> ProbePair:
     """
     text = passages[index]["text"]
     quote = re.split(r"(?<=[.;:])\s", text)[0]
-    others = sorted(set(re.findall(r"[a-z]{4,}", " ".join(p["text"] for p in passages))), key=len)
+    known = set(re.findall(r"[a-z]{4,}", " ".join(p["text"] for p in passages)))
+    # Words of one length in the order of the alphabet: that of a set differs between processes.
+    others = sorted(known, key=lambda word: (len(word), word))
     words = sorted(re.findall(r"[a-z]{4,}", quote), key=len)
     wanted = len(words[-1]) + (1 if index % 2 else -1)
     fitting = [w for w in others if w not in text and len(w) == wanted] or [
