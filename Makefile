@@ -38,7 +38,7 @@ dry: $(READY)
 	@$(BIN)/python loop/run.py dry_run $(ARGS)
 
 test: $(READY)
-	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-fast: $(READY)
 	@$(BIN)/python -m pytest -m "not ray and not model and not nightly" $(ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -13,6 +14,7 @@ os.environ.setdefault("DS_ACCELERATOR", "cpu")
 import pytest
 import torch
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from infra.models.folders import packaged_file, resolve_model
 from infra.store import Store
@@ -21,20 +23,38 @@ from tests.ray_head import head_node
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 settings.register_profile("any-machine", deadline=None)  # nothing is asserted about time
 settings.load_profile("any-machine")
+RAY_FILES = (
+    "tests/loop/test_dry_run.py",
+    "tests/trainers/test_elastic.py",
+    "tests/trainers/test_launch.py",
+    "tests/crawlers/test_four_actors.py",
+    "tests/loop/commands/test_bad_input.py",
+)
+"""Files whose tests start a Ray cluster, the longest first."""
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, and all that need Ray in one, which begins first.
+class OneRayScheduling(LoadScopeScheduling):
+    """Runs the tests of a file in one process, and those of all files that start Ray in one.
 
-    Two clusters on one machine would find each other; and module fixtures are made once.
+    Two clusters on one machine would find each other. xdist's own groups do not work with
+    pytest 9.2, which has no `_nodeid` any more.
     """
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            group = "ray" if "ray_cluster" in item.fixturenames else item.location[0]
-            item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != "ray")
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "ray" if file in RAY_FILES else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneRayScheduling:
+    return OneRayScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that start Ray come first: they take the longest."""
+    order = {file: rank for rank, file in enumerate(RAY_FILES)}
+    items.sort(key=lambda item: order.get(item.location[0], len(order)))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
+from tests.conftest import RAY_FILES
 
 PACKAGES = ("infra", "crawlers", "judges", "trainers", "loop")
 FILES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
@@ -133,3 +134,10 @@ def test_names_say_what_they_hold(file: Path) -> None:
 
 def test_formatting_is_skipped_nowhere() -> None:
     assert [relative(file) for file in FILES if "fmt: skip" in file.read_text()] == []
+
+
+def test_every_test_file_that_starts_ray_is_known_to_the_scheduler() -> None:
+    words = ("ray_cluster", "tests.trainers.launching", "tests.trainers.losing_a_node")
+    files = [file for file in (ROOT / "tests").rglob("test_*.py") if file != Path(__file__)]
+    starting = [relative(file) for file in files if any(w in file.read_text() for w in words)]
+    assert sorted(starting) == sorted(RAY_FILES)

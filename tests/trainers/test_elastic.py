@@ -18,7 +18,6 @@ from tests.trainers.test_launch import CONFIG, PATIENCE_S, ROOT, ROWS
 
 
 @pytest.mark.ray
-@pytest.mark.xdist_group("ray")
 @pytest.mark.nightly
 @pytest.mark.timeout(1800)
 def test_training_goes_on_with_one_rank_when_a_node_is_lost(

@@ -102,7 +102,6 @@ def end(driver: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(3600)
 def test_killed_ranks_worker_groups_and_drivers_change_nothing(
     tiny_folder: Path, tmp_path: Path
