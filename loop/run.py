@@ -41,17 +41,17 @@ def main(
     """Run a recipe, or resume it: crawl, label, train, decide, generation after generation."""
     with exit_on_error():
         from loop.recipe.recipe import load_recipe
+        from loop.record.input_checks import check_inputs
 
         config = load_recipe(recipe, set_ or [])
+        check_inputs(config, run)
         from infra.cluster.connection import connect  # these load Ray and torch
-        from loop.record.input_checks import check_inputs
         from loop.record.run_folder import open_run
         from loop.stages.crawl import crawl
         from loop.stages.decide import decide
         from loop.stages.label import label
         from loop.stages.train import train
 
-        check_inputs(config, run)
         with connect(config.cluster) as cluster, open_run(config, run) as current:
             for generation in current.remaining():
                 crawl(cluster, current, generation)

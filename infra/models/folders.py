@@ -49,6 +49,27 @@ def cache_folder() -> Path:
     return Path(os.environ.get("RATCHET_CACHE") or Path.home() / ".cache" / "ratchet").absolute()
 
 
+def check_reference(reference: str, key: str) -> None:
+    """Check a model reference without converting, building or downloading anything.
+
+    Raises:
+        UserError: about the recipe key `key`, if there is no such model.
+    """
+    kind, separator, name = reference.partition(":")
+    if not separator:
+        _existing_folder(Path(reference).expanduser().absolute(), key)
+    elif kind == "packaged":
+        _check_packaged(name, reference, key)
+    elif kind not in ("tiny", "hub"):
+        raise _unknown_kind(kind, reference, key)
+
+
+def _unknown_kind(kind: str, reference: str, key: str) -> UserError:
+    problem = f"there is no kind of model {kind!r}."
+    remedy = "Use packaged:NAME, tiny:NAME, hub:ORG/NAME or the path of a folder."
+    return UserError(key, reference, problem, remedy)
+
+
 def resolve_model(reference: str, key: str) -> Path:
     """The folder of a model reference.
 
@@ -64,12 +85,7 @@ def resolve_model(reference: str, key: str) -> Path:
         return _tiny_folder(name, reference, key)
     if kind == "hub":
         return _hub_folder(name, reference, key)
-    raise UserError(
-        key,
-        reference,
-        f"there is no kind of model {kind!r}.",
-        "Use packaged:NAME, tiny:NAME, hub:ORG/NAME or the path of a folder.",
-    )
+    raise _unknown_kind(kind, reference, key)
 
 
 def _existing_folder(folder: Path, key: str) -> Path:
@@ -93,18 +109,27 @@ def packaged_file(name: str) -> Path | None:
     return file if file is not None and file.is_file() else None
 
 
-def _packaged_folder(name: str, reference: str, key: str) -> Path:
+def _packaged_path(name: str) -> Path:
+    """The folder of a packaged model, once it is converted."""
+    return cache_folder() / "models" / f"{name}-v{CONVERTER_VERSION}"
+
+
+def _check_packaged(name: str, reference: str, key: str) -> None:
     if name not in PACKAGED:
         problem = "there is no packaged model of this name."
         raise UserError(key, reference, problem, f"Use one of: {', '.join(sorted(PACKAGED))}.")
-    model = PACKAGED[name]
-    folder = cache_folder() / "models" / f"{name}-v{CONVERTER_VERSION}"
-    if folder.exists():
-        return folder
-    source = packaged_file(name)
-    if source is None:
+    if not _packaged_path(name).exists() and packaged_file(name) is None:
+        model = PACKAGED[name]
         problem = f"the package {model.package!r} is not installed."
         raise UserError(key, reference, problem, f"Run: {model.install}")
+
+
+def _packaged_folder(name: str, reference: str, key: str) -> Path:
+    _check_packaged(name, reference, key)
+    folder, source = _packaged_path(name), packaged_file(name)
+    if folder.exists():
+        return folder
+    assert source is not None, "checked above"
     from infra.models.gguf import convert_gguf  # loads torch and transformers
 
     note(f"converting {name} once into {folder}")

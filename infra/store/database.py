@@ -60,6 +60,21 @@ def _unreadable(path: str, error: Exception) -> UserError:
     )
 
 
+def check_layout(connection: duckdb.DuckDBPyConnection, path: str) -> None:
+    """Refuse a database whose tables are those of a version before the groups.
+
+    Raises:
+        UserError: if the file was written by an earlier version.
+    """
+    tables = "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'migration'"
+    if connection.execute(tables).fetchall() == [(0,)]:
+        return
+    names = connection.execute("SELECT name FROM migration WHERE name NOT LIKE '%/%'").fetchall()
+    if names:
+        problem = "this run was made by an earlier version of Ratchet, with other tables."
+        raise UserError("--run", path, problem, "Start a new run with another --run.")
+
+
 class Database:
     """The connection that all groups of tables share.
 
@@ -69,6 +84,7 @@ class Database:
     def __init__(self, path: str, snapshot_folder: str | None = None) -> None:
         self._snapshots = Path(snapshot_folder) if snapshot_folder else None
         self.connection = open_database(path)
+        check_layout(self.connection, path)
         self.connection.execute("CREATE TABLE IF NOT EXISTS migration (name TEXT)")
 
     def migrate(self, group: str) -> None:
@@ -77,7 +93,9 @@ class Database:
         Each file is applied in one transaction.
         """
         applied = {name for (name,) in self.rows("SELECT name FROM migration")}
-        for file in sorted((STORE_SCHEMA_FOLDER / group).glob("*.sql")):
+        files = sorted((STORE_SCHEMA_FOLDER / group).glob("*.sql"))
+        assert files, f"the schema files of {group} are not installed"
+        for file in files:
             name = f"{group}/{file.name}"
             if name not in applied:
                 with self.transaction():

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from infra.errors import UserError
 from infra.records.arrow import from_table
-from infra.store.database import open_database
+from infra.store.database import check_layout, open_database
 
 Row = dict[str, Any]
 """One row of a query, by column name."""
@@ -59,8 +59,10 @@ class Reader:
         self.close()
 
 
-def open_reader(run: Path) -> Reader:
+def open_reader(run: Path, wait_s: float = 0.0) -> Reader:
     """Open the run in this folder for reading.
+
+    If another process has the database open for `wait_s` seconds, the last snapshot is read.
 
     Raises:
         UserError: if there is no run, or its database cannot be read.
@@ -70,7 +72,9 @@ def open_reader(run: Path) -> Reader:
         remedy = "Give the folder that a run printed at its start."
         raise UserError("--run", run, "there is no run here.", remedy)
     try:
-        return Reader(open_database(str(database), read_only=True, wait_s=0.0))
+        connection = open_database(str(database), read_only=True, wait_s=wait_s)
+        check_layout(connection, str(database))
+        return Reader(connection)
     except UserError as error:
         latest = run / "snapshots" / "latest"
         if "another process" not in str(error) or not latest.exists():

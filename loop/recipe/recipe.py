@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from crawlers.config import CrawlConfig
 from crawlers.sources.sources import make_source
@@ -205,15 +205,38 @@ def _check_labels(config: JudgeConfig) -> None:
     if config.prompts:
         from judges.making.demonstrations.prompts import read_prompts  # loads the sandbox
 
-        read_prompts(Path(config.prompts), 0)
+        if not read_prompts(Path(config.prompts), 0):
+            remedy = "Give a file with at least one prompt, or leave the key out."
+            raise UserError("judge.prompts", config.prompts, "the file has no prompts.", remedy)
 
 
 def stored_recipe(identity: str) -> Recipe:
-    """The recipe of a run, from its stored identity, which does not hold `generations`."""
+    """The recipe of a run, from its stored identity, which does not hold `generations`.
+
+    Raises:
+        UserError: if an earlier version wrote it, with other keys.
+    """
     data = json.loads(identity)
     for derived in ("rubrics", "suites"):
-        data.pop(derived)
-    return Recipe.model_validate(data | {"generations": 1})
+        data.pop(derived, None)
+    try:
+        return Recipe.model_validate(data | {"generations": 1})
+    except ValidationError as error:
+        key = ".".join(str(part) for part in error.errors()[0]["loc"])
+        problem = f"this run was made by another version of Ratchet (its recipe differs in {key})."
+        raise UserError("--run", "", problem, "Use that version, or start a new run.") from None
+
+
+def check_same_recipe(stored: str, recipe: Recipe, run: Path) -> None:
+    """Refuse to resume a run with another recipe than its own.
+
+    Raises:
+        UserError: with the keys that differ.
+    """
+    keys = differing_keys(json.loads(stored), recipe.identity())
+    if keys:
+        problem = f"this run was made with another recipe (different: {', '.join(keys[:5])})."
+        raise UserError("--run", run, problem, "Give the recipe of the run, or another --run.")
 
 
 def differing_keys(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[str]:

@@ -1,21 +1,81 @@
-"""Checks before Ray starts. What the recipe itself names was checked when it was loaded."""
+"""Checks of everything that a recipe names, before Ray starts; the quick ones come first.
+
+What needs only the recipe and small files was checked when it was loaded. Nothing here imports Ray,
+and torch only for the last check, which loads the base model.
+"""
 
 from __future__ import annotations
 
-from infra.models.folders import check_model, resolve_model
-from infra.store.database import open_database
-from loop.recipe.recipe import Recipe
-from loop.record.locations import DATABASE
-from loop.record.run_folder import checked_folder
+from collections.abc import Iterator
+from pathlib import Path
+
+from infra.artifacts import folder_size, require_free_space
+from infra.errors import UserError
+from infra.models.folders import check_model, check_reference, resolve_model
+from infra.plugins import find_class
+from infra.store.database import LOCK_WAIT_S
+from infra.store.queries.generations import run_facts
+from infra.store.reader import open_reader
+from loop.recipe.recipe import Recipe, check_same_recipe
+from loop.record.locations import BYTES_BESIDE_MODELS, DATABASE, checked_folder
 
 
 def check_inputs(recipe: Recipe, folder: str | None) -> None:
-    """Check the run's folder, its database, and the base model.
+    """Check the run's folder and database, models, files and own classes of the recipe, the disk.
 
     Raises:
         UserError: for the first input that cannot be used.
     """
-    database = checked_folder(recipe, folder) / DATABASE
-    if database.exists():
-        open_database(str(database)).close()
-    check_model(resolve_model(recipe.model.base, "model.base"), "model.base")
+    path = checked_folder(recipe.name, folder)
+    _check_files(recipe)
+    for key, reference in _models(recipe):
+        check_reference(reference, key)
+    _check_database(recipe, path)
+    _check_own_classes(recipe)
+    base = resolve_model(recipe.model.base, "model.base")
+    require_free_space(path, _needed_bytes(base, recipe), "--run")
+    check_model(base, "model.base")
+
+
+def _check_files(recipe: Recipe) -> None:
+    for file in recipe.crawl.held_out_files:
+        if not Path(file).is_file():
+            problem = "there is no such file."
+            raise UserError("crawl.held_out_files", file, problem, "Give the path of a file.")
+
+
+def _models(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """(key, reference) of each model that the recipe names and this cluster loads."""
+    yield "model.base", recipe.model.base
+    if recipe.judge.kind == "local":
+        yield "judge.model", recipe.judge.model
+    for name, suite in recipe.gate.suites.items():
+        if suite.kind == "judged" and suite.judge.kind == "local":
+            yield f"gate.suites.{name}.judge.model", suite.judge.model
+
+
+def _check_database(recipe: Recipe, path: Path) -> None:
+    """Open the database of an existing run, and compare the recipe."""
+    if (path / DATABASE).exists():
+        with open_reader(path, wait_s=LOCK_WAIT_S) as reader:
+            stored = run_facts(reader).get("recipe")
+        if stored is not None:
+            check_same_recipe(stored, recipe, path)
+
+
+def _check_own_classes(recipe: Recipe) -> None:
+    """Import the user's own training steps and rewarders."""
+    names = {
+        "train.steps": [name for name in recipe.train.steps if ":" in name],
+        "train.rl.rewards": [name for name in recipe.train.rl.rewards if ":" in name],
+    }
+    for key, own in names.items():
+        for name in own:
+            module, _, attribute = name.partition(":")
+            remedy = "Write it as module:Class, with the module on the path."
+            find_class(module, attribute, key, name, "it cannot be imported", remedy)
+
+
+def _needed_bytes(base: Path, recipe: Recipe) -> int:
+    """Disk for a run: one model for each generation, one between steps, and the crawl."""
+    return (recipe.generations + 1) * folder_size(base) + BYTES_BESIDE_MODELS

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from infra.errors import UserError
 
+BYTES_BESIDE_MODELS = 500_000_000
+"""Disk space that a run needs for everything but models."""
 DATABASE = "ratchet.duckdb"
 """The name of the database in a run's folder."""
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -31,6 +33,18 @@ def default_root() -> Path:
 def run_folder(name: str, folder: str | None) -> Path:
     """The folder of a run: the given one, or `name` in the folder of all runs."""
     return (_base() / folder if folder else default_root() / name).absolute()
+
+
+def checked_folder(name: str, folder: str | None) -> Path:
+    """The folder of a run.
+
+    Raises:
+        UserError: if there is a file of that name.
+    """
+    path = run_folder(name, folder)
+    if path.exists() and not path.is_dir():
+        raise UserError("--run", path, "this is a file.", "Give a folder.")
+    return path
 
 
 def newest_run() -> Path:

@@ -10,21 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.artifacts import folder_digest, folder_size, require_free_space
+from infra.artifacts import folder_digest, require_free_space
 from infra.cluster.connection import free_port
 from infra.console import heading, note
-from infra.errors import UserError
 from infra.models.folders import resolve_model
 from infra.records import Checkpoint, now
 from infra.store import Store
 from infra.store.actor import start_store
-from loop.recipe.recipe import Recipe, differing_keys
-from loop.record.locations import DATABASE, run_folder
+from loop.recipe.recipe import Recipe, check_same_recipe
+from loop.record.locations import BYTES_BESIDE_MODELS, DATABASE, checked_folder
 
 Summary = dict[str, Any]
 """The numbers of a stage by name."""
-BYTES_BESIDE_MODELS = 500_000_000
-"""Disk space that a run needs for everything but models."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +93,13 @@ def _in_words(numbers: Summary) -> str:
 def open_run(recipe: Recipe, folder: str | None) -> Iterator[Run]:
     """Open or create a run with its store in an actor; publish a snapshot at the end.
 
+    What can be checked without Ray was checked before (`loop.record.input_checks`).
+
     Raises:
-        UserError: if the folder belongs to another recipe, or the disk is too full.
+        UserError: if the folder belongs to another recipe.
     """
-    path = checked_folder(recipe, folder)
+    path = checked_folder(recipe.name, folder)
     base = resolve_model(recipe.model.base, "model.base")
-    require_free_space(path, _needed_bytes(base, recipe), "--run")
     store = start_store(str(path / DATABASE), str(path / "snapshots"))
     with _opened(store, recipe, path) as run:
         _install_anchor(run.store, recipe, base)
@@ -114,24 +112,12 @@ def open_crawl_run(recipe: Recipe, folder: str | None, in_actor: bool) -> Iterat
 
     The store is in this process, or with `in_actor` in a Ray actor that others can reach.
     """
-    path = checked_folder(recipe, folder)
+    path = checked_folder(recipe.name, folder)
     require_free_space(path, BYTES_BESIDE_MODELS, "--run")
     make_store = start_store if in_actor else Store
     store = make_store(str(path / DATABASE), str(path / "snapshots"))
     with _opened(store, recipe, path) as run:
         yield run
-
-
-def checked_folder(recipe: Recipe, folder: str | None) -> Path:
-    """The folder of a run.
-
-    Raises:
-        UserError: if there is a file of that name.
-    """
-    path = run_folder(recipe.name, folder)
-    if path.exists() and not path.is_dir():
-        raise UserError("--run", path, "this is a file.", "Give a folder.")
-    return path
 
 
 @contextmanager
@@ -166,10 +152,7 @@ def _check_identity(store: Store, recipe: Recipe, path: Path) -> None:
             }
         )
         return
-    keys = differing_keys(json.loads(stored), recipe.identity())
-    if keys:
-        problem = f"this run was made with another recipe (different: {', '.join(keys[:5])})."
-        raise UserError("--run", path, problem, "Give the recipe of the run, or another --run.")
+    check_same_recipe(stored, recipe, path)
 
 
 def _install_anchor(store: Store, recipe: Recipe, base: Path) -> None:
@@ -178,8 +161,3 @@ def _install_anchor(store: Store, recipe: Recipe, base: Path) -> None:
         digest = folder_digest(base)
         anchor = Checkpoint(digest, str(base), "", 0, "", recipe.digest, recipe.seed, now())
         store.training.add_checkpoint(anchor)
-
-
-def _needed_bytes(base: Path, recipe: Recipe) -> int:
-    """Disk for a run: one model for each generation, one between steps, and the crawl."""
-    return (recipe.generations + 1) * folder_size(base) + BYTES_BESIDE_MODELS

@@ -76,7 +76,12 @@ ORDER BY d.generation
 
 
 def run_facts(reader: Reader) -> dict[str, str]:
-    """Facts about the run, without the salt: that must not leave the store."""
+    """Facts about the run, without the salt: that must not leave the store.
+
+    Empty if the run was stopped before it had any.
+    """
+    if not reader.rows("SELECT 1 FROM duckdb_tables() WHERE table_name = 'run'"):
+        return {}
     rows = reader.rows("SELECT key, value FROM run")
     return {row["key"]: row["value"] for row in rows if row["key"] != "salt"}
 

@@ -346,3 +346,16 @@ def test_facts_are_set_all_or_none(store: Store) -> None:
     with pytest.raises(Exception, match="NOT NULL"):
         store.run.set_facts({"a": "3", "c": None})  # type: ignore[dict-item]
     assert store.run.facts() == {"a": "1", "b": "2"}
+
+
+def test_a_run_of_an_earlier_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "ratchet.duckdb"
+    with open_database(str(path)) as old:
+        old.execute("CREATE TABLE migration (name TEXT)")
+        old.execute("INSERT INTO migration VALUES ('0001_initial.sql')")
+        old.execute("CREATE TABLE judgment (judgment_id TEXT, way TEXT)")
+    before = path.read_bytes()
+    for open_it in (lambda: Store(str(path)), lambda: open_reader(tmp_path)):
+        with pytest.raises(UserError, match="earlier version"):
+            open_it()
+    assert path.read_bytes() == before

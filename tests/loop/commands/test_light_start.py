@@ -51,6 +51,13 @@ def run_fresh(module: str, *arguments: str) -> tuple[str, int, list[str]]:
         ("loop.run", ["--help"], 0, "ray job submit"),
         ("loop.run", ["quickstart", "--set", "train.sft.epoch=1"], 2, "train.sft.epochs"),
         ("loop.run", ["quickstart", "--set", "gate.suites.x.kind=odd"], 2, "gate.suites.x"),
+        ("loop.run", ["dry_run", "--run", "README.md"], 2, "this is a file"),
+        ("loop.run", ["dry_run", "--set", "model.base=/nope"], 2, "model.base"),
+        ("loop.run", ["quickstart", "--set", "judge.model=/nope"], 2, "judge.model"),
+        ("loop.run", ["dry_run", "--set", "crawl.held_out_files=['/nope']"], 2, "held_out_files"),
+        ("loop.run", ["dry_run", "--set", "judge.prompts=/nope"], 2, "judge.prompts"),
+        ("loop.run", ["dry_run", "--set", "train.steps=['no:Class']"], 2, "train.steps"),
+        ("loop.run", ["dry_run", "--set", "train.rl.rewards={'no:Class'=1}"], 2, "rl.rewards"),
     ],
 )
 def test_an_answer_needs_none_of_the_heavy_libraries(
