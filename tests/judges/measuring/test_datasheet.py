@@ -189,7 +189,7 @@ def test_ties_are_half_right_and_kappa_has_its_known_value() -> None:
     assert accuracy_interval(right(pairs, said)).value == 0.75
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from("AB")), min_size=30, max_size=30))
 def test_agreement_is_near_krippendorffs_alpha(rows: list[tuple[str, str]]) -> None:
     """Alpha and kappa differ by the correction for small samples and by pooled margins."""
