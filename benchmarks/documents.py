@@ -96,7 +96,7 @@ def write_warc(path: Path, count: int) -> None:
 def ours(warc_file: str, folder: str) -> None:
     """Our side, in this process."""
     from crawlers.config import CrawlConfig
-    from crawlers.keeping.curate import curate
+    from crawlers.keeping.curate import curate_documents
     from crawlers.sources.ingest import IngestWorker
     from crawlers.sources.sources import WarcFile
     from infra.store import Store
@@ -105,7 +105,7 @@ def ours(warc_file: str, folder: str) -> None:
     store = Store(f"{folder}/ratchet.duckdb")
     store.crawl.start(1, [], 1)
     IngestWorker(config, "salt", store.crawl).ingest([WarcFile(warc_file)], 1, config.limits(10**9))
-    curate(store, config, 1)
+    curate_documents(store, config, 1)
     kept = store.crawl.counts(1)["documents"]
     store.close()
     print(json.dumps(kept))

@@ -49,7 +49,7 @@ class SeedPlan:
     num_sitemaps: int
 
 
-def plan(config: CrawlConfig, seeds: Sequence[str]) -> list[SeedPlan]:
+def plan_seeds(config: CrawlConfig, seeds: Sequence[str]) -> list[SeedPlan]:
     """Fetch robots.txt of every seed's origin and say what it allows.
 
     Can be called once in a process (see `run_spider`).
@@ -116,7 +116,7 @@ class Cost:
     disk_bytes: int
 
 
-def cost(config: CrawlConfig, plans: Sequence[SeedPlan], pages: int) -> Cost:
+def estimate_cost(config: CrawlConfig, plans: Sequence[SeedPlan], pages: int) -> Cost:
     """The cost of fetching `pages` pages, spread evenly over the hosts that allow it."""
     delays = {url_host(p.url): p.delay_s for p in plans if p.allowed}
     if not delays:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -109,15 +108,43 @@ def test_a_class_name_means_one_thing() -> None:
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
 
 
-def test_a_constant_name_means_one_thing() -> None:
+def assigned(file: Path) -> Iterator[tuple[str, ast.expr]]:
+    """(name, value) of the constants and type aliases of a module."""
+    for node in parsed(file).body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AnnAssign) and node.value is not None:
+            targets = [node.target]
+        for target in targets:
+            if isinstance(target, ast.Name) and target.id[0].isupper():
+                yield target.id, node.value
+
+
+def test_a_constant_or_alias_means_one_thing() -> None:
     values = defaultdict(set)
     for file in FILES:
-        for node in parsed(file).body:
-            if isinstance(node, ast.Assign):
-                for target in node.targets:
-                    if isinstance(target, ast.Name) and re.fullmatch(r"[A-Z][A-Z0-9_]+", target.id):
-                        values[target.id].add(f"{relative(file)}: {ast.unparse(node.value)}")
+        for name, value in assigned(file):
+            if not (isinstance(value, ast.Call) and ast.unparse(value.func) == "TypeVar"):
+                text = ast.unparse(value)
+                values[name].add(f"{relative(file)}: {text}" if "__file__" in text else text)
+    classes = {
+        node.name for file in FILES for node in parsed(file).body if isinstance(node, ast.ClassDef)
+    }
     assert {name: where for name, where in values.items() if len(where) > 1} == {}
+    assert classes & values.keys() == set()
+
+
+def test_a_public_function_means_one_thing() -> None:
+    """Commands are named by the user, so `loop/commands/` may repeat a word."""
+    files = defaultdict(list)
+    for file in FILES:
+        for node in parsed(file).body:
+            is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            is_command = file.is_relative_to(ROOT / "loop" / "commands")
+            if is_function and not is_command and not node.name.startswith("_"):
+                files[node.name].append(relative(file))
+    repeated = {name: where for name, where in files.items() if len(where) > 1}
+    repeated.pop("main", None)  # the entry point of a script
+    assert repeated == {}
 
 
 @pytest.mark.parametrize("file", FILES, ids=relative)

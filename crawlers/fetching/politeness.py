@@ -90,7 +90,7 @@ class Violation:
     required_s: float
 
 
-def audit(log: Iterable[Request], address_gap_s: float = 0.0) -> list[Violation]:
+def audit_requests(log: Iterable[Request], address_gap_s: float = 0.0) -> list[Violation]:
     """All violations in a fetch log.
 
     Checked for each host: one request at a time, the delay after each request, Retry-After, and a

@@ -26,7 +26,7 @@ WHOLE_ITEM = 0.5
 """A document with at least this share of one held-out text's n-grams counts as containing it."""
 
 
-def curate(store: Store, config: CrawlConfig, generation: int) -> dict[str, int]:
+def curate_documents(store: Store, config: CrawlConfig, generation: int) -> dict[str, int]:
     """Decide on every new document; returns the number of documents by status."""
     documents = store.curation.undecided_documents()
     if documents.num_rows == 0:

@@ -212,7 +212,7 @@ class FilesSource(Source):
         yield SourceContents(captures=self.files)
 
 
-KINDS: dict[str, Any] = {"web": WebSource, "warc": WarcSource, "files": FilesSource}
+SOURCE_KINDS: dict[str, Any] = {"web": WebSource, "warc": WarcSource, "files": FilesSource}
 
 
 def make_source(config: CrawlConfig, builtin_port: int = 0) -> Source:
@@ -223,13 +223,13 @@ def make_source(config: CrawlConfig, builtin_port: int = 0) -> Source:
     """
     if config.source == "web" and any(seed.startswith(BUILTIN) for seed in config.seeds):
         return BuiltinSource(config, builtin_port)
-    kind = KINDS.get(config.source) or _by_dotted_path(config.source)
+    kind = SOURCE_KINDS.get(config.source) or _by_dotted_path(config.source)
     source: Source = kind(config)
     return source
 
 
 def _by_dotted_path(name: str) -> Any:
     module, _, attribute = name.rpartition(".")
-    remedy = f"Use {', '.join(KINDS)}, or the dotted path of a class."
+    remedy = f"Use {', '.join(SOURCE_KINDS)}, or the dotted path of a class."
     problem = "there is no source of this name"
     return find_class(module, attribute, "crawl.source", name, problem, remedy)

@@ -15,7 +15,7 @@ from infra.errors import UserError
 from infra.records.arrow import from_table
 from infra.store.database import check_layout, open_database
 
-Row = dict[str, Any]
+QueryRow = dict[str, Any]
 """One row of a query, by column name."""
 Record = TypeVar("Record")
 
@@ -30,7 +30,7 @@ class Reader:
         self._connection = connection
         self.freshness = freshness
 
-    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[QueryRow]:
         """The rows of a query."""
         cursor = self._connection.execute(sql, list(parameters))
         names = [column[0] for column in cursor.description or []]

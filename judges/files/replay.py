@@ -80,7 +80,7 @@ def _compare(kind: str, stored: Mapping[str, Any], again: Mapping[str, Any]) -> 
     return ReplayResult(kind, len(stored), tuple(wrong))
 
 
-def replay(
+def recompute_aggregates(
     store: Store, config: JudgeConfig, seed: int, generations: Sequence[int]
 ) -> list[ReplayResult]:
     """Recompute datasheets, probe results, admissions, the preferences of some generations, and win

@@ -18,8 +18,8 @@ from judges.judgment.pairs import Comparison, Pair
 from judges.judgment.protocol import Judge, JudgeWrapper
 from judges.rubrics import Rubric
 
-Item = TypeVar("Item")
-Result = TypeVar("Result", LabelerAnswer, Comparison, Ranking)
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT", LabelerAnswer, Comparison, Ranking)
 
 
 @dataclass
@@ -85,14 +85,14 @@ class BudgetedJudge(JudgeWrapper):
 
     def _within(
         self,
-        items: Sequence[Item],
+        items: Sequence[ItemT],
         sizes: Sequence[int],
-        ask: Callable[[Sequence[Item]], list[Result]],
-        unasked: Result,
-    ) -> list[Result]:
+        ask: Callable[[Sequence[ItemT]], list[ResultT]],
+        unasked: ResultT,
+    ) -> list[ResultT]:
         """Ask about the items that the budget allows; the others get `unasked`."""
         number = self._num_affordable(sizes)
-        results: list[Result] = ask(items[:number]) if number else []
+        results: list[ResultT] = ask(items[:number]) if number else []
         self._spend(sum(result.num_tokens for result in results))
         return results + [unasked] * (len(items) - number)
 

@@ -19,8 +19,8 @@ from judges.judgment.protocol import Judge, JudgeWrapper
 from judges.rubrics import Rubric
 
 RETRY_AFTER = timedelta(hours=1)
-Item = TypeVar("Item")
-Result = TypeVar("Result", LabelerAnswer, Comparison, Ranking)
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT", LabelerAnswer, Comparison, Ranking)
 Numbers = tuple[float, ...]
 
 
@@ -41,13 +41,13 @@ class VerdictStore(Protocol):
 
 
 @dataclass(frozen=True)
-class _Codec(Generic[Result]):
+class _Codec(Generic[ResultT]):
     """How results of one mode are stored as numbers and read again."""
 
-    numbers: Callable[[Result], Numbers | None]
+    numbers: Callable[[ResultT], Numbers | None]
     """The numbers to store; None for an unscored result."""
-    result: Callable[[CachedVerdict], Result]
-    failure: Callable[[str], Result]
+    result: Callable[[CachedVerdict], ResultT]
+    failure: Callable[[str], ResultT]
     """An unscored result with the given reason."""
 
 
@@ -142,10 +142,10 @@ class CachedJudge(JudgeWrapper):
     def _ask(
         self,
         keys: Sequence[str],
-        items: Sequence[Item],
-        ask: Callable[[Sequence[Item]], list[Result]],
-        codec: _Codec[Result],
-    ) -> list[Result]:
+        items: Sequence[ItemT],
+        ask: Callable[[Sequence[ItemT]], list[ResultT]],
+        codec: _Codec[ResultT],
+    ) -> list[ResultT]:
         """Return one result per key, in order; items with the same key are asked about once."""
         results = self._stored(keys, codec)
         missing = {key: item for key, item in zip(keys, items, strict=True) if key not in results}
@@ -155,14 +155,14 @@ class CachedJudge(JudgeWrapper):
             results |= fresh
         return [results[key] for key in keys]
 
-    def _stored(self, keys: Sequence[str], codec: _Codec[Result]) -> dict[str, Result]:
+    def _stored(self, keys: Sequence[str], codec: _Codec[ResultT]) -> dict[str, ResultT]:
         """Return key -> result for stored answers and recent failures."""
         results = {verdict[0]: codec.result(verdict) for verdict in self.store.cached(keys)}
         unknown = [key for key in keys if key not in results]
         failures = self.store.recent_failures(unknown, now())
         return results | {key: codec.failure(reason) for key, reason in failures.items()}
 
-    def _keep(self, fresh: dict[str, Result], codec: _Codec[Result]) -> None:
+    def _keep(self, fresh: dict[str, ResultT], codec: _Codec[ResultT]) -> None:
         """Store new results. Failures that can be retried at once are not stored."""
         verdicts: list[CachedVerdict] = []
         failures: list[Failure] = []

@@ -54,8 +54,8 @@ _ROLES = re.compile(
     r"|\[(?=/?INST\])",
     re.IGNORECASE,
 )
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 
 @dataclass
@@ -285,16 +285,16 @@ class EndpointJudge(LabelQuestionJudge):
             )
 
     def _map(
-        self, one: Callable[[AsyncOpenAI, Item], Awaitable[Result]], items: Sequence[Item]
-    ) -> list[Result]:
+        self, one: Callable[[AsyncOpenAI, ItemT], Awaitable[ResultT]], items: Sequence[ItemT]
+    ) -> list[ResultT]:
         """Ask about all items, at most `concurrency` at a time; return the results in the items'
         order.
         """
 
-        async def everything(client: AsyncOpenAI) -> list[Result]:
+        async def everything(client: AsyncOpenAI) -> list[ResultT]:
             slots = asyncio.Semaphore(self._config.concurrency)
 
-            async def held(item: Item) -> Result:
+            async def held(item: ItemT) -> ResultT:
                 async with slots:
                     return await one(client, item)
 
@@ -304,12 +304,12 @@ class EndpointJudge(LabelQuestionJudge):
 
         return self._run(everything)
 
-    def _run(self, work: Callable[[AsyncOpenAI], Awaitable[Result]]) -> Result:
+    def _run(self, work: Callable[[AsyncOpenAI], Awaitable[ResultT]]) -> ResultT:
         """Run `work` with a client in its own event loop. An error in a task group is raised as
         itself.
         """
 
-        async def main() -> Result:
+        async def main() -> ResultT:
             config = self._config
             async with AsyncOpenAI(
                 base_url=config.url,

@@ -20,7 +20,7 @@ from judges.rubrics import Rubric
 from judges.verifying.checks import Claim
 from judges.verifying.verifier import VerifiedDocument
 
-Item = TypeVar("Item")
+ItemT = TypeVar("ItemT")
 Admissions = dict[str, Admission]
 """Rubric id -> admission."""
 HELD_OUT_REASON = "overlaps with held-out text"
@@ -97,7 +97,7 @@ class LabelingContext:
     held_out: HeldOut
     older: Champion | None = None
 
-    def chunks(self, items: Sequence[Item]) -> list[Sequence[Item]]:
+    def chunks(self, items: Sequence[ItemT]) -> list[Sequence[ItemT]]:
         """Split items into chunks; the store commits after each of them."""
         size = self.config.chunk_size
         return [items[i : i + size] for i in range(0, len(items), size)]

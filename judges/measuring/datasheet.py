@@ -51,7 +51,7 @@ MAX_ATTACKED_PAIRS = 6
 """Pairs with a right verdict that are attacked with every attack."""
 IDENTICAL_TIE_BAND = 0.01
 """Largest |log-odds| (nats) at which identical texts count as a tie."""
-Report = Callable[[float], None]
+ProgressReport = Callable[[float], None]
 
 
 def _ladder_part(share: float) -> str:
@@ -139,7 +139,7 @@ def choose_pair_method(
     rubric: Rubric,
     methods: Sequence[str],
     pairs: Sequence[Pair],
-    report: Report | None = None,
+    report: ProgressReport | None = None,
 ) -> tuple[str, list[Judgment]]:
     """Return the most accurate method on the pairs (the first one if equal) and its judgments."""
     rows: list[list[Judgment]] = []
@@ -223,7 +223,11 @@ class GoldMeasurement:
 
 
 def measure_on_gold(
-    judge: Judge, rubric: Rubric, gold: GoldSet, limit: int = 0, report: Report | None = None
+    judge: Judge,
+    rubric: Rubric,
+    gold: GoldSet,
+    limit: int = 0,
+    report: ProgressReport | None = None,
 ) -> GoldMeasurement:
     """Return the datasheet of a labeler on one gold set.
 

@@ -29,7 +29,7 @@ from infra.json_lines import read_json_lines
 from infra.records import content_key, unit_hash
 from judges.judgment.pairs import Pair, Side
 
-Row = dict[str, Any]
+GoldRow = dict[str, Any]
 _FORMATS = (
     "Give LLMBar, PandaLM, JudgeBench, Auto-J or MT-bench files,"
     " or JSON lines with prompt, a, b and label."
@@ -91,7 +91,7 @@ def _load_file(file: Path, root: Path) -> GoldSet:
     return GoldSet(f"{root.name}/{name}" if name != "." else root.name, tuple(pairs))
 
 
-def _rows(file: Path) -> Iterator[Row]:
+def _rows(file: Path) -> Iterator[GoldRow]:
     if file.suffix == ".jsonl":
         yield from (line.value for line in read_json_lines(file, "--gold", _FORMATS))
         return
@@ -102,7 +102,7 @@ def _rows(file: Path) -> Iterator[Row]:
     yield from value if isinstance(value, list) else [value]
 
 
-def _reader(row: Row) -> Callable[[Row], tuple[str, str, str, Side]]:
+def _reader(row: GoldRow) -> Callable[[GoldRow], tuple[str, str, str, Side]]:
     if not isinstance(row, dict):
         raise TypeError("not an object")
     for keys, reader in _READERS:
@@ -111,12 +111,12 @@ def _reader(row: Row) -> Callable[[Row], tuple[str, str, str, Side]]:
     raise KeyError(f"keys {sorted(row)[:8]}")
 
 
-def _llmbar(row: Row) -> tuple[str, str, str, Side]:
+def _llmbar(row: GoldRow) -> tuple[str, str, str, Side]:
     sides: dict[int, Side] = {1: "A", 2: "B"}
     return str(row["input"]), str(row["output_1"]), str(row["output_2"]), sides[int(row["label"])]
 
 
-def _pandalm(row: Row) -> tuple[str, str, str, Side]:
+def _pandalm(row: GoldRow) -> tuple[str, str, str, Side]:
     votes = Counter(int(v) for k, v in row.items() if k.startswith("annotator"))
     (winner, most), *others = votes.most_common()
     if others and others[0][1] == most:
@@ -128,12 +128,12 @@ def _pandalm(row: Row) -> tuple[str, str, str, Side]:
     return prompt, str(row["response1"]), str(row["response2"]), sides[winner]
 
 
-def _judgebench(row: Row) -> tuple[str, str, str, Side]:
+def _judgebench(row: GoldRow) -> tuple[str, str, str, Side]:
     sides: dict[str, Side] = {"A>B": "A", "B>A": "B", "A=B": "tie"}
     return str(row["question"]), str(row["response_A"]), str(row["response_B"]), sides[row["label"]]
 
 
-def _auto_j(row: Row) -> tuple[str, str, str, Side]:
+def _auto_j(row: GoldRow) -> tuple[str, str, str, Side]:
     sides: dict[int, Side] = {0: "A", 1: "B", 2: "tie"}
     return (
         str(row["prompt"]),
@@ -143,7 +143,7 @@ def _auto_j(row: Row) -> tuple[str, str, str, Side]:
     )
 
 
-def _mt_bench(row: Row) -> tuple[str, str, str, Side]:
+def _mt_bench(row: GoldRow) -> tuple[str, str, str, Side]:
     sides: dict[str, Side] = {"model_a": "A", "model_b": "B"}
     turns_a, turns_b = row["conversation_a"], row["conversation_b"]
     prompts = [str(turn["content"]) for turn in turns_a if turn["role"] == "user"]
@@ -151,12 +151,12 @@ def _mt_bench(row: Row) -> tuple[str, str, str, Side]:
     return "\n\n".join(prompts), last_a, last_b, sides.get(str(row["winner"]), "tie")
 
 
-def _plain(row: Row) -> tuple[str, str, str, Side]:
+def _plain(row: GoldRow) -> tuple[str, str, str, Side]:
     sides: dict[str, Side] = {"A": "A", "B": "B", "tie": "tie"}
     return str(row["prompt"]), str(row["a"]), str(row["b"]), sides[row["label"]]
 
 
-_READERS: tuple[tuple[set[str], Callable[[Row], tuple[str, str, str, Side]]], ...] = (
+_READERS: tuple[tuple[set[str], Callable[[GoldRow], tuple[str, str, str, Side]]], ...] = (
     ({"input", "output_1", "output_2", "label"}, _llmbar),
     ({"instruction", "response1", "response2", "annotator1"}, _pandalm),
     ({"question", "response_A", "response_B", "label"}, _judgebench),

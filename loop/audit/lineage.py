@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 from infra.artifacts import atomic_write
 from infra.errors import UserError
 from infra.store.queries import lineage as queries
-from infra.store.reader import Reader, Row
+from infra.store.reader import QueryRow, Reader
 
 MIN_DIGEST_CHARS = 6
 
 
-def summarize_sites(items: list[Row]) -> list[Row]:
+def summarize_sites(items: list[QueryRow]) -> list[QueryRow]:
     """Items, documents, fetch times and permissions by domain; the largest domain first."""
-    by_domain: dict[str, list[Row]] = {}
+    by_domain: dict[str, list[QueryRow]] = {}
     for item in items:
         domain = item["domain"] or item["url"] or "a file or a model"
         by_domain.setdefault(domain, []).append(item)
@@ -25,7 +25,7 @@ def summarize_sites(items: list[Row]) -> list[Row]:
     return sorted(sites, key=lambda site: (-site["items"], site["domain"]))
 
 
-def _site(domain: str, items: list[Row]) -> Row:
+def _site(domain: str, items: list[QueryRow]) -> QueryRow:
     times = sorted(item["fetched_at"] for item in items if item["fetched_at"] is not None)
     permissions = {
         " ".join(filter(None, (item["permission"], item["permission_reason"]))) for item in items
@@ -40,7 +40,7 @@ def _site(domain: str, items: list[Row]) -> Row:
     }
 
 
-def descendants(reader: Reader, url_or_domain: str) -> tuple[list[Row], list[Row]]:
+def descendants(reader: Reader, url_or_domain: str) -> tuple[list[QueryRow], list[QueryRow]]:
     """(items made of a URL or a domain, generations that learned from them).
 
     A generation learned from them by its own data, or because it was trained from a model that
@@ -82,7 +82,7 @@ def export_manifest(reader: Reader, generation: int, folder: Path) -> Path:
     Raises:
         UserError: if the generation was not trained.
     """
-    digest = queries.manifest_digest(reader, generation)
+    digest = queries.stored_manifest_digest(reader, generation)
     if generation == 0 or digest is None:
         problem = "it was not trained in this run."
         raise UserError("--export", generation, problem, "Choose a generation from 1 on.")

@@ -38,7 +38,7 @@ def plan_(recipe: RecipeArgument = "quickstart", set_: SetOption = None) -> None
     Fetches robots.txt, and no page.
     """
     with exit_on_error():
-        from crawlers.plan import cost, plan
+        from crawlers.plan import estimate_cost, plan_seeds
         from crawlers.sources.sources import make_source
         from loop.recipe.recipe import load_recipe
         from loop.show import tables
@@ -49,11 +49,11 @@ def plan_(recipe: RecipeArgument = "quickstart", set_: SetOption = None) -> None
                 count = f"{len(contents.captures):,}"
                 note(f"{count} files of pages are there already; nothing is fetched")
                 return
-            seeds = plan(config.crawl, contents.seeds)
+            seeds = plan_seeds(config.crawl, contents.seeds)
         names = ["seed", "robots.txt", "may be fetched", "train", "evaluate", "delay s", "sitemaps"]
         console.print(tables.table("Permissions", names, [_seed_line(seed) for seed in seeds]))
         pages = config.budgets()["pages"]
-        price = cost(config.crawl, seeds, pages)
+        price = estimate_cost(config.crawl, seeds, pages)
         note(
             f"a generation of {pages:,} pages: about {price.requests:,} requests, at least"
             f" {price.seconds / 60:,.1f} minutes, about {price.disk_bytes / 1e6:,.0f} MB of bodies"
@@ -128,11 +128,11 @@ def audit(
     """
     with exit_on_error():
         _, reader = read_run(run)
-        from crawlers.fetching.politeness import audit as audit_log
+        from crawlers.fetching.politeness import audit_requests
         from infra.store.queries.crawl import requests
 
         log = requests(reader)
-        violations = audit_log(log, address_gap)
+        violations = audit_requests(log, address_gap)
         hosts, workers = len({r.host for r in log}), len({r.worker for r in log})
         summary = f"{len(log):,} requests to {hosts:,} hosts by {workers} workers"
         console.print(f"{summary}: {len(violations)} violations")
@@ -259,7 +259,7 @@ def curate(
     Nothing is fetched.
     """
     with exit_on_error():
-        from crawlers.keeping.curate import curate as curate_documents
+        from crawlers.keeping.curate import curate_documents
         from loop.recipe.recipe import load_recipe
 
         config = load_recipe(recipe, set_ or [])

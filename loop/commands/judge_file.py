@@ -343,12 +343,12 @@ def replay(run: FolderOption = None) -> None:
 
 
 def _replay_run(store: Store) -> list[Aggregate]:
-    from judges.files.replay import replay as replay_labels
+    from judges.files.replay import recompute_aggregates
     from loop.recipe.recipe import stored_recipe
 
     recipe = stored_recipe(store.run.facts()["recipe"])
     generations = store.labels.labeled_generations()
-    results = replay_labels(store, recipe.judge, recipe.seed, generations)
+    results = recompute_aggregates(store, recipe.judge, recipe.seed, generations)
     return [(one.kind, one.num_stored, one.differing) for one in results]
 
 

@@ -17,7 +17,7 @@ from loop.commands.options import RunOption
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from infra.store.reader import Reader, Row
+    from infra.store.reader import QueryRow, Reader
 
 app = typer.Typer()
 
@@ -115,7 +115,7 @@ def _show_sources(reader: Reader, generation: int, count: int) -> None:
     console.print(_items_table("Items", items, count))
 
 
-def _items_table(title: str, items: list[Row], count: int) -> Table:
+def _items_table(title: str, items: list[QueryRow], count: int) -> Table:
     from loop.show import tables
 
     lines = [
@@ -134,7 +134,7 @@ def _items_table(title: str, items: list[Row], count: int) -> Table:
     return tables.table(f"{title} ({min(count, len(items))} of {len(items)})", columns, lines)
 
 
-def _show_heirs(name: str, items: list[Row], heirs: list[Row], count: int) -> None:
+def _show_heirs(name: str, items: list[QueryRow], heirs: list[QueryRow], count: int) -> None:
     from loop.show import tables
 
     lines = [

@@ -14,7 +14,7 @@ from judges.making.context import HeldOut
 
 
 @dataclass(frozen=True)
-class HeldOutTexts(HeldOut):
+class HeldOutNgrams(HeldOut):
     """Compares by sampled word n-grams, as curation compares documents."""
 
     store: Store

@@ -20,7 +20,7 @@ from judges.making.passages.cutting import within_budget
 from judges.making.passages.selection import NUM_SURPRISE_BANDS, band_edges
 from loop.data.config import DataConfig
 from loop.data.curriculum import Curriculum
-from loop.data.held_out import HeldOutTexts
+from loop.data.held_out import HeldOutNgrams
 
 MODEL_ORIGIN = "model"
 
@@ -34,7 +34,7 @@ def earlier_samples(
     n-grams are in text that has been held out since.
     """
     known = store.training.trained_samples_before(generation)
-    shares = HeldOutTexts(store, generation).shares([s.text for s in known])
+    shares = HeldOutNgrams(store, generation).shares([s.text for s in known])
     samples = [s for s, share in zip(known, shares, strict=True) if share <= max_held_out]
     samples.sort(key=lambda s: unit_hash(seed, "earlier", generation, s.sample_id))
     return within_budget(samples, budget_tokens)
@@ -158,7 +158,7 @@ def _held_out_fact(
 ) -> DataFact:
     texts = _texts(curriculum)
     tokens = [estimated_tokens(text) for text in texts]
-    shares = HeldOutTexts(store, generation).shares(texts)
+    shares = HeldOutNgrams(store, generation).shares(texts)
     held = sum(n for n, share in zip(tokens, shares, strict=True) if share > max_held_out)
     return DataFact(
         generation, "held_out_share", held / max(sum(tokens), 1), 0.0, config.max_held_out_share

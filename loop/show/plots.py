@@ -14,7 +14,7 @@ from infra.store.queries import crawl as crawl_queries
 from infra.store.queries import generations as generation_queries
 from infra.store.queries import labels as label_queries
 from infra.store.queries import training as training_queries
-from infra.store.reader import Reader, Row
+from infra.store.reader import QueryRow, Reader
 from loop.show import views
 
 MAX_OUTCOMES = 8
@@ -142,7 +142,7 @@ def plot_gap(reader: Reader) -> str | None:
 
 
 def _error_line(
-    axes: Axes, rows: list[Row], key: str, error: str | None, style: str, colour: str
+    axes: Axes, rows: list[QueryRow], key: str, error: str | None, style: str, colour: str
 ) -> None:
     """A line over the generations that have a value, with 95% intervals if there are errors."""
     with_value = [row for row in rows if row[key] is not None]
@@ -185,7 +185,7 @@ def plot_crawl(reader: Reader) -> str | None:
     return png(figure)
 
 
-def _pages_by_outcome(rows: list[Row]) -> dict[str, dict[int, int]]:
+def _pages_by_outcome(rows: list[QueryRow]) -> dict[str, dict[int, int]]:
     """Pages by outcome and generation; rare outcomes are added up as `OTHER`, which is last."""
     outcomes = list(dict.fromkeys(row["outcome"] for row in rows))
     names = outcomes[:MAX_OUTCOMES]
@@ -211,7 +211,7 @@ def plot_training(reader: Reader) -> str | None:
     return png(figure)
 
 
-def _plot_kind(axes: Axes, kind: str, rows: list[Row]) -> None:
+def _plot_kind(axes: Axes, kind: str, rows: list[QueryRow]) -> None:
     measure = ""
     for generation in sorted({row["generation"] for row in rows}):
         steps = [row for row in rows if row["generation"] == generation]
@@ -223,7 +223,7 @@ def _plot_kind(axes: Axes, kind: str, rows: list[Row]) -> None:
     axes.legend(frameon=False, fontsize=8)
 
 
-def _training_measure(row: Row) -> tuple[str, float]:
+def _training_measure(row: QueryRow) -> tuple[str, float]:
     """("reward", its mean) for a policy gradient, else ("loss", its value)."""
     metrics = json.loads(row["metrics"])
     if {"reward", "kl"} <= metrics.keys():

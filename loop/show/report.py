@@ -12,7 +12,7 @@ from infra.artifacts import atomic_write
 from infra.store.queries import generations as generation_queries
 from infra.store.queries import labels as label_queries
 from infra.store.queries import training as training_queries
-from infra.store.reader import Reader, Row
+from infra.store.reader import QueryRow, Reader
 from loop.show import plots, tables
 from loop.show.judge_plots import sheets_figure
 
@@ -57,7 +57,7 @@ def _plots(reader: Reader) -> dict[str, str | None]:
     }
 
 
-def _generation(reader: Reader, row: Row) -> dict[str, Any]:
+def _generation(reader: Reader, row: QueryRow) -> dict[str, Any]:
     """Everything that the report shows about one generation."""
     number = row["generation"]
     return {

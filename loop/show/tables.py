@@ -11,7 +11,7 @@ from infra.console import plain
 from infra.store.queries import generations as generation_queries
 from infra.store.queries import labels as label_queries
 from infra.store.queries import training as training_queries
-from infra.store.reader import Reader, Row
+from infra.store.reader import QueryRow, Reader
 from loop.show import views
 
 MAX_GROUPS = 12
@@ -62,7 +62,7 @@ def generations_table(reader: Reader) -> Table:
     return table("", columns, [_generation_line(row) for row in rows])
 
 
-def _generation_line(row: Row) -> list[str]:
+def _generation_line(row: QueryRow) -> list[str]:
     outcome = "anchor" if row["generation"] == 0 else row["outcome"] or "undecided"
     accuracy, distinct = number(row["accuracy"], 2), number(row["distinct_2"], 2)
     champion_bits = number(row["champion_bits"])
@@ -79,7 +79,7 @@ def _generation_line(row: Row) -> list[str]:
     return [str(row["generation"]), outcome, *cells, accuracy, distinct]
 
 
-def _evidence(row: Row) -> str:
+def _evidence(row: QueryRow) -> str:
     """The log evidence of a test, and the threshold that it must reach."""
     return f"{number(row['log_evidence'], 2)} / {number(row['log_threshold'], 2)}"
 

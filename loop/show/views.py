@@ -7,14 +7,14 @@ from datetime import datetime
 from infra.errors import UserError
 from infra.store.queries import generations as generation_queries
 from infra.store.queries import training as training_queries
-from infra.store.reader import Reader, Row
+from infra.store.reader import QueryRow, Reader
 from infra.store.tables.registry import CHAMPION_ALIAS
 from loop.gate.config import LABELER_SUITE
 from loop.gate.estimates import clustered_mean_and_error
 from loop.gate.trial.reward_hacking import reward_rise
 
 
-def generation(reader: Reader, number: int) -> Row:
+def generation(reader: Reader, number: int) -> QueryRow:
     """The row of one generation.
 
     Raises:
@@ -27,7 +27,7 @@ def generation(reader: Reader, number: int) -> Row:
     return rows[number]
 
 
-def champion_event(reader: Reader, at: datetime | None = None) -> Row | None:
+def champion_event(reader: Reader, at: datetime | None = None) -> QueryRow | None:
     """The event that made the champion, now or at a time (UTC); None if it is the anchor."""
     events = [
         event
@@ -43,20 +43,20 @@ def champion_generation(reader: Reader) -> int:
     return event["generation"] if event else 0
 
 
-def bits_by_group(reader: Reader, number: int, group: str) -> list[Row]:
+def bits_by_group(reader: Reader, number: int, group: str) -> list[QueryRow]:
     """Bits per byte and gain over the champion by `language` or `domain`, with errors.
 
     Each row has name, documents, and (mean, standard error) as `bits` and `gain`. The largest
     group is first.
     """
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[QueryRow]] = {}
     for row in generation_queries.document_bits(reader, number):
         groups.setdefault(row[group] or "unknown", []).append(row)
     summary = [_group_row(name, members) for name, members in groups.items()]
     return sorted(summary, key=lambda row: (-row["documents"], row["name"]))
 
 
-def _group_row(name: str, members: list[Row]) -> Row:
+def _group_row(name: str, members: list[QueryRow]) -> QueryRow:
     units = [row["unit"] for row in members]
     return {
         "name": name,
@@ -66,7 +66,7 @@ def _group_row(name: str, members: list[Row]) -> Row:
     }
 
 
-def proxy_gaps(reader: Reader) -> list[Row]:
+def proxy_gaps(reader: Reader) -> list[QueryRow]:
     """For each generation what training aimed at, beside the gain that the gate measured.
 
     `win_rate` is the labeler's, `reward` the rise of the reward in training; None if there is

@@ -11,7 +11,7 @@ import ray
 from crawlers.config import CrawlConfig
 from crawlers.fetching.address_check import SocketPolicy, socket_policy
 from crawlers.fetching.politeness import AddressClock
-from crawlers.keeping.curate import curate
+from crawlers.keeping.curate import curate_documents
 from crawlers.session.outbox import Queue
 from crawlers.sources.ingest import IngestWorker
 from crawlers.sources.sources import Captures, Source, make_source
@@ -106,7 +106,7 @@ class Crawl:
             else:
                 self._fetch(contents.seeds, num_actors)
         note("choosing what is kept: quality, duplicates, overlap with held-out text")
-        curate(self.store, self.config, self.generation)
+        curate_documents(self.store, self.config, self.generation)
         counts: Summary = dict(self.store.crawl.counts(self.generation))
         diversity = self.store.curation.diversity(self.generation)
         return counts | {name: round(value, 1) for name, value in diversity.items()}

@@ -12,7 +12,7 @@ from infra.records import Checkpoint
 from judges.labelers.actors import ChampionWorker, JudgeWorker, RemoteJudge, VerifierWorker
 from judges.making.context import Champion, Encoder, LabelBudget, Verifier
 from judges.making.labeling import Labeling
-from loop.data.held_out import HeldOutTexts
+from loop.data.held_out import HeldOutNgrams
 from loop.record.run_folder import Run, Summary
 
 JUDGE_GPUS = 0.7
@@ -89,5 +89,5 @@ def _labeling(
         champion=completing[0],
         older=completing[1] if len(completing) > 1 else None,
         encoder=cast(Encoder, remote_proxy(encoder, digest=run.anchor.digest)),
-        held_out=HeldOutTexts(run.store, generation),
+        held_out=HeldOutNgrams(run.store, generation),
     )

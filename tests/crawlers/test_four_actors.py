@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from crawlers.fetching.politeness import audit
+from crawlers.fetching.politeness import audit_requests
 from crawlers.session.outbox import FLUSH_S
 from infra.records import Request
 from infra.records.arrow import from_table
@@ -65,7 +65,7 @@ def test_four_actors_violate_nothing_and_survive_the_death_of_one(
         log = from_table(Request, store.sql("SELECT * FROM request").to_arrow_table())
         pages = store.sql("SELECT url FROM page WHERE kind = 'page' AND status = 200").fetchall()
     assert sorted(url for (url,) in pages) == sorted(served.urls)
-    assert audit(log) == []
+    assert audit_requests(log) == []
     assert len({request.worker for request in log}) == 4
     by_host: dict[str, set[int]] = {}
     for request in log:

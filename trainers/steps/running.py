@@ -21,10 +21,10 @@ from trainers.steps.preferences import DirectPreferenceOptimisation, KahnemanTve
 from trainers.steps.ranking import RewardModelling
 from trainers.task import Task
 
-Report = Callable[[TrainStep, int], None]
+StepReport = Callable[[TrainStep, int], None]
 """Called with each step and the total number of steps."""
 
-KINDS: dict[str, MakeStep] = {
+STEP_KINDS: dict[str, MakeStep] = {
     "pretrain": Pretraining,
     "sft": SupervisedFineTuning,
     "reward_model": RewardModelling,
@@ -38,8 +38,8 @@ def step_kind(name: str) -> MakeStep:
     """Return a built-in kind, or the class named by `module:Class`. Raises `UserError` if it cannot
     be imported.
     """
-    if name in KINDS:
-        return KINDS[name]
+    if name in STEP_KINDS:
+        return STEP_KINDS[name]
     module, _, attribute = name.partition(":")
     kind: MakeStep = find_class(
         module, attribute, "train.steps", name, "cannot be imported", "Write it as module:Class."
@@ -47,7 +47,7 @@ def step_kind(name: str) -> MakeStep:
     return kind
 
 
-def run_task(context: StepContext, report: Report, stop_before: int | None = None) -> None:
+def run_task(context: StepContext, report: StepReport, stop_before: int | None = None) -> None:
     """Train one step kind from `task.source` to `task.target`; every rank calls it.
 
     With `stop_before`, it ends before that step and exports nothing.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from infra.records import Request
-from infra.store.reader import Reader, Row
+from infra.store.reader import QueryRow, Reader
 
 _PAGES = """
 SELECT p.generation, count(*) FILTER (p.status = 200) AS pages,
@@ -53,7 +53,7 @@ ORDER BY outcome <> 'kept', pages DESC, outcome
 """
 
 
-def statistics(reader: Reader) -> dict[str, list[Row]]:
+def statistics(reader: Reader) -> dict[str, list[QueryRow]]:
     """Tables about the crawl by their titles; each has its columns in the order of the rows."""
     return {
         "Pages": reader.rows(_PAGES),
@@ -71,7 +71,7 @@ def statistics(reader: Reader) -> dict[str, list[Row]]:
     }
 
 
-def outcomes(reader: Reader) -> list[Row]:
+def outcomes(reader: Reader) -> list[QueryRow]:
     """(generation, outcome, pages): kept documents, and drops by reason, most frequent first."""
     return reader.rows(_OUTCOMES)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from infra.store.reader import Reader, Row
+from infra.store.reader import QueryRow, Reader
 
 _GENERATIONS = """
 SELECT generation, c.digest, c.path, c.parent, d.outcome, d.reason, d.num_documents, d.mean_gain,
@@ -86,23 +86,23 @@ def run_facts(reader: Reader) -> dict[str, str]:
     return {row["key"]: row["value"] for row in rows if row["key"] != "salt"}
 
 
-def generations(reader: Reader) -> list[Row]:
+def generations(reader: Reader) -> list[QueryRow]:
     """One row for each generation that has a model or a decision; 0 is the anchor."""
     return reader.rows(_GENERATIONS)
 
 
-def alias_events(reader: Reader) -> list[Row]:
+def alias_events(reader: Reader) -> list[QueryRow]:
     """Every move of an alias, in order."""
     return reader.rows("SELECT * FROM alias_event ORDER BY number")
 
 
-def stages(reader: Reader, generation: int | None = None) -> list[Row]:
+def stages(reader: Reader, generation: int | None = None) -> list[QueryRow]:
     """Stages in order, with their seconds; `summary` is a dictionary."""
     rows = reader.rows(_STAGES, [generation, generation])
     return [row | {"summary": json.loads(row["summary"])} for row in rows]
 
 
-def drops(reader: Reader, generation: int) -> list[Row]:
+def drops(reader: Reader, generation: int) -> list[QueryRow]:
     """Dropped records by stage and reason."""
     return reader.rows(
         "SELECT stage, reason, count(*) AS count FROM dropped WHERE generation = ?"
@@ -111,7 +111,7 @@ def drops(reader: Reader, generation: int) -> list[Row]:
     )
 
 
-def gate_tests(reader: Reader, generation: int) -> list[Row]:
+def gate_tests(reader: Reader, generation: int) -> list[QueryRow]:
     """The tests of a generation's candidate, primary suites first."""
     return reader.rows(
         "SELECT t.* FROM gate_test t JOIN decision d USING (attempt) WHERE d.generation = ?"
@@ -120,12 +120,12 @@ def gate_tests(reader: Reader, generation: int) -> list[Row]:
     )
 
 
-def measures(reader: Reader, generation: int) -> list[Row]:
+def measures(reader: Reader, generation: int) -> list[QueryRow]:
     """Every measure of the candidate (`own`), the champion and the anchor, with errors."""
     return reader.rows(_MEASURES, [generation])
 
 
-def document_bits(reader: Reader, generation: int) -> list[Row]:
+def document_bits(reader: Reader, generation: int) -> list[QueryRow]:
     """Bits per byte of each held-out document, and the gain over the champion.
 
     Columns: language, domain, unit, bits, gain.
@@ -133,12 +133,12 @@ def document_bits(reader: Reader, generation: int) -> list[Row]:
     return reader.rows(_DOCUMENT_BITS, [generation])
 
 
-def preferred(reader: Reader, labeler_suite: str) -> list[Row]:
+def preferred(reader: Reader, labeler_suite: str) -> list[QueryRow]:
     """For each decision the gain, and the candidate's win rate by the labeler if there is one."""
     return reader.rows(_PREFERRED, [labeler_suite])
 
 
-def sealed_gains(reader: Reader) -> list[Row]:
+def sealed_gains(reader: Reader) -> list[QueryRow]:
     """Gain over the anchor on the sealed exam, for each promoted generation."""
     return reader.rows(
         "SELECT generation, value, standard_error, num_items FROM evaluation"

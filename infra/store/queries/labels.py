@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from infra.records.labeler import Datasheet
-from infra.store.reader import Reader, Row
+from infra.store.reader import QueryRow, Reader
 
 
-def judgment_counts(reader: Reader, generation: int) -> list[Row]:
+def judgment_counts(reader: Reader, generation: int) -> list[QueryRow]:
     """Scored and unscored judgments and their mean value, by rubric, labeler and method."""
     return reader.rows(
         "SELECT rubric, labeler, method, count(*) FILTER (status = 'scored') AS scored,"
@@ -17,7 +17,7 @@ def judgment_counts(reader: Reader, generation: int) -> list[Row]:
     )
 
 
-def judgment_values(reader: Reader, generation: int) -> list[Row]:
+def judgment_values(reader: Reader, generation: int) -> list[QueryRow]:
     """The values of all scored judgments by rubric; column `vals` is a list."""
     return reader.rows(
         "SELECT rubric, list(value) AS vals FROM judgment"
@@ -26,7 +26,7 @@ def judgment_values(reader: Reader, generation: int) -> list[Row]:
     )
 
 
-def probe_results(reader: Reader) -> list[Row]:
+def probe_results(reader: Reader) -> list[QueryRow]:
     """Results of the labelers on the test half of their probes; `chosen` marks the method used."""
     return reader.rows(
         "SELECT r.*, a.method = r.method AS chosen, a.admitted FROM probe_result r"
@@ -41,13 +41,13 @@ def gold_sheets(reader: Reader) -> list[Datasheet]:
     return reader.records(Datasheet, query)
 
 
-def win_rates(reader: Reader, generation: int) -> list[Row]:
+def win_rates(reader: Reader, generation: int) -> list[QueryRow]:
     """Win rates of a generation's champion against the champion before it, by labeler."""
     query = "SELECT * FROM win_rate WHERE generation = ? ORDER BY labeler"
     return reader.rows(query, [generation])
 
 
-def clashes(reader: Reader, generation: int) -> list[Row]:
+def clashes(reader: Reader, generation: int) -> list[QueryRow]:
     """Errors of labelers on pairs that a verifier decided: labeler, rubric, pairs, wrong."""
     return reader.rows(
         "SELECT labeler, rubric, count(*) AS pairs, count(*) FILTER (verdict <> detail) AS wrong"
@@ -57,7 +57,7 @@ def clashes(reader: Reader, generation: int) -> list[Row]:
     )
 
 
-def heads(reader: Reader, generation: int) -> list[Row]:
+def heads(reader: Reader, generation: int) -> list[QueryRow]:
     """The distilled head of a generation: its agreement with the labeler, and its drift."""
     query = "SELECT * EXCLUDE (weights) FROM head WHERE generation = ?"
     return reader.rows(query, [generation])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from infra.store.reader import Reader, Row
+from infra.store.reader import QueryRow, Reader
 
 # What each item of a manifest was made from. The document of a preference is that of its prompt.
 _ITEMS = """
@@ -45,7 +45,7 @@ WHERE f.item_id <> '' AND (f.url = ? OR p.domain = ?)
 """
 
 
-def generation_items(reader: Reader, generation: int) -> list[Row]:
+def generation_items(reader: Reader, generation: int) -> list[QueryRow]:
     """Everything a generation was trained on, with document, page and permission.
 
     Forgotten items have no text.
@@ -60,13 +60,13 @@ def generation_items_table(reader: Reader, generation: int) -> pa.Table:
     return reader.table(query, [generation])
 
 
-def site_items(reader: Reader, url_or_domain: str) -> list[Row]:
+def site_items(reader: Reader, url_or_domain: str) -> list[QueryRow]:
     """Everything that was made of a URL or of a domain and trained on."""
     query = f"{_ITEMS} WHERE d.url = ? OR pg.domain = ? ORDER BY m.generation, m.kind"
     return reader.rows(query, [url_or_domain, url_or_domain])
 
 
-def record_items(reader: Reader, record_id: str) -> list[Row]:
+def record_items(reader: Reader, record_id: str) -> list[QueryRow]:
     """Every use of a sample, preference, document or page, by its id."""
     return reader.rows(
         f"{_ITEMS} WHERE m.item_id = ? OR s.sample_id = ? OR d.document_id = ? OR d.page_id = ?"
@@ -75,12 +75,12 @@ def record_items(reader: Reader, record_id: str) -> list[Row]:
     )
 
 
-def forgotten_items(reader: Reader, url_or_domain: str) -> list[Row]:
+def forgotten_items(reader: Reader, url_or_domain: str) -> list[QueryRow]:
     """Items of a URL or domain that were trained on and have been forgotten since."""
     return reader.rows(_FORGOTTEN, [url_or_domain, url_or_domain])
 
 
-def heirs(reader: Reader, generations: list[int]) -> list[Row]:
+def heirs(reader: Reader, generations: list[int]) -> list[QueryRow]:
     """These generations, and all that were trained from them.
 
     Columns: generation, digest, outcome, and `sources`, those of the given generations from which
@@ -89,7 +89,7 @@ def heirs(reader: Reader, generations: list[int]) -> list[Row]:
     return reader.rows(_HEIRS, [generations])
 
 
-def judgments(reader: Reader, generation: int) -> list[Row]:
+def judgments(reader: Reader, generation: int) -> list[QueryRow]:
     """Judgments of a generation by rubric, labeler and status."""
     return reader.rows(
         "SELECT j.rubric, j.labeler, j.status, count(*) AS count, avg(j.value) AS mean"
@@ -104,7 +104,7 @@ def was_visited(reader: Reader, url_or_domain: str) -> bool:
     return bool(reader.rows(query, [url_or_domain] * 3)[0]["n"])
 
 
-def generation_digests(reader: Reader) -> list[Row]:
+def generation_digests(reader: Reader) -> list[QueryRow]:
     """(generation, digest); the digest is empty for a generation without a model."""
     return reader.rows(
         "SELECT generation, coalesce(c.digest, '') AS digest"
@@ -112,7 +112,7 @@ def generation_digests(reader: Reader) -> list[Row]:
     )
 
 
-def manifest_digest(reader: Reader, generation: int) -> str | None:
+def stored_manifest_digest(reader: Reader, generation: int) -> str | None:
     """The digest of the manifest of a generation; None if it was not trained."""
     query = "SELECT manifest_digest FROM checkpoint WHERE generation = ?"
     rows = reader.rows(query, [generation])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from infra.records import TrainStep
-from infra.store.reader import Reader, Row
+from infra.store.reader import QueryRow, Reader
 
 _SAMPLES = """
 SELECT s.kind, s.origin, s.prompt, s.completion, d.url, max(j.value) AS value
@@ -16,7 +16,7 @@ GROUP BY ALL ORDER BY s.kind, value DESC NULLS LAST, s.completion LIMIT ?
 """
 
 
-def data_facts(reader: Reader, generation: int) -> list[Row]:
+def data_facts(reader: Reader, generation: int) -> list[QueryRow]:
     """Measures of the training data as shares, with the bounds of each."""
     return reader.rows("SELECT * FROM data_fact WHERE generation = ? ORDER BY name", [generation])
 
@@ -27,7 +27,7 @@ def train_steps(reader: Reader, generation: int) -> list[TrainStep]:
     return reader.records(TrainStep, query, [generation])
 
 
-def step_metrics(reader: Reader) -> list[Row]:
+def step_metrics(reader: Reader) -> list[QueryRow]:
     """Loss and metrics (JSON) of every optimiser step."""
     return reader.rows(
         "SELECT generation, kind, step, loss, metrics FROM train_step"
@@ -35,12 +35,12 @@ def step_metrics(reader: Reader) -> list[Row]:
     )
 
 
-def trained_samples(reader: Reader, generation: int, count: int) -> list[Row]:
+def trained_samples(reader: Reader, generation: int, count: int) -> list[QueryRow]:
     """Samples that a generation was trained on, best judged first, with the URL of each."""
     return reader.rows(_SAMPLES, [generation, count])
 
 
-def trained_preferences(reader: Reader, generation: int, count: int) -> list[Row]:
+def trained_preferences(reader: Reader, generation: int, count: int) -> list[QueryRow]:
     """Preferences that a generation was trained on, largest margin first."""
     return reader.rows(
         "SELECT p.* FROM manifest m JOIN preference p ON p.preference_id = m.item_id"

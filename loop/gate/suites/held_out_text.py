@@ -13,7 +13,7 @@ from loop.gate.estimates import window
 from loop.gate.suites.base import BITS_PER_BYTE, Item, Metric, Scorer, Suite
 
 
-class HeldOutText(Suite):
+class HeldOutBits(Suite):
     """A window of each held-out document; by default of documents that no attempt has used."""
 
     name = metric = BITS_PER_BYTE

@@ -161,7 +161,7 @@ def suite_items(name: str, config: SuiteConfig) -> dict[str, FileItem]:
     Raises:
         UserError: if the file cannot be read, or a line is not a valid item.
     """
-    return read_items(f"gate.suites.{name}.file", Path(config.file), config.kind)
+    return read_suite_items(f"gate.suites.{name}.file", Path(config.file), config.kind)
 
 
 def with_units(items: Mapping[str, FileItem]) -> dict[str, tuple[str, FileItem]]:
@@ -169,7 +169,7 @@ def with_units(items: Mapping[str, FileItem]) -> dict[str, tuple[str, FileItem]]
     return {item_id: (item.unit or item_id, item) for item_id, item in items.items()}
 
 
-def read_items(key: str, path: Path, kind: str) -> dict[str, FileItem]:
+def read_suite_items(key: str, path: Path, kind: str) -> dict[str, FileItem]:
     """The items of a file by id; an item without an id gets the key of its content.
 
     Raises:

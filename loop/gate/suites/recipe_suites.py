@@ -10,7 +10,7 @@ from judges.making.context import Verifier
 from loop.gate.config import GateConfig, SuiteConfig
 from loop.gate.suites.answers import CheckedAnswers, JudgedAnswers, Referee
 from loop.gate.suites.base import Suite
-from loop.gate.suites.held_out_text import HeldOutText
+from loop.gate.suites.held_out_text import HeldOutBits
 from loop.gate.suites.item_files import RightTextSuite, suite_items
 from loop.gate.suites.lm_eval_tasks import LM_EVAL, LmEvalTask
 from loop.gate.suites.variety import VARIETY_MEASURES, SampledAnswers
@@ -43,4 +43,4 @@ class SuiteMaker:
 def recipe_suites(config: GateConfig, gate_tokens: int, maker: SuiteMaker) -> list[Suite]:
     """Held-out text first, then the suites that the recipe names."""
     named = [maker.make(name, suite) for name, suite in config.suites.items()]
-    return [HeldOutText(maker.store, config, gate_tokens, maker.salt), *named]
+    return [HeldOutBits(maker.store, config, gate_tokens, maker.salt), *named]

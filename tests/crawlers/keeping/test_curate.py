@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from crawlers.config import CrawlConfig
-from crawlers.keeping.curate import CANARY, CONTAMINATED, curate
+from crawlers.keeping.curate import CANARY, CONTAMINATED, curate_documents
 from crawlers.keeping.duplicates import DUPLICATE
 from crawlers.keeping.held_out import held_out_grams
 from crawlers.keeping.page_rows import add_document
@@ -94,7 +94,7 @@ def test_policy_language_and_canaries_filter_with_their_reasons(store: Store) ->
     put(store, "french", text_of(2), language="fr")
     put(store, "marked", text_of(3) + " BENCHMARK DATA 12345 " + text_of(4))
     config = CONFIG.model_copy(update={"languages": ["en"], "canaries": ["BENCHMARK DATA 12345"]})
-    assert curate(store, config, 1) == {"contaminated": 1, "filtered": 2, "kept": 1}
+    assert curate_documents(store, config, 1) == {"contaminated": 1, "filtered": 2, "kept": 1}
     assert statuses(store) == {
         "good": "kept",
         "short": "filtered",
@@ -116,7 +116,7 @@ def test_exact_and_near_duplicates_become_one_cluster_of_which_the_longest_is_ke
     put(store, "b", base.upper())
     put(store, "c", edited(base) + " with some more words at its very end so that it is longer")
     put(store, "other", text_of(2))
-    curate(store, CONFIG, 1)
+    curate_documents(store, CONFIG, 1)
     assert statuses(store) == {"a": "duplicate", "b": "duplicate", "c": "kept", "other": "kept"}
     assert store.database.rows(
         "SELECT DISTINCT cluster_size FROM document WHERE cluster_id = 'c'"
@@ -129,7 +129,7 @@ def test_near_duplicates_never_straddle_pools(store: Store) -> None:
         base = text_of(i)
         put(store, f"{i}a", base, pool="gate" if i % 2 else "train")
         put(store, f"{i}b", edited(base), pool="train" if i % 2 else "sealed")
-    curate(store, CONFIG, 1)
+    curate_documents(store, CONFIG, 1)
     kept = store.database.rows(
         "SELECT cluster_id, count(*), count(DISTINCT pool) FROM document"
         " WHERE status = 'kept' GROUP BY ALL"
@@ -141,7 +141,7 @@ def test_near_duplicates_never_straddle_pools(store: Store) -> None:
 def test_clusters_grow_over_generations_and_held_out_texts_stay(store: Store) -> None:
     base = text_of(1)
     put(store, "old", base, pool="gate")
-    curate(store, CONFIG, 1)
+    curate_documents(store, CONFIG, 1)
     put(
         store,
         "longer",
@@ -150,7 +150,7 @@ def test_clusters_grow_over_generations_and_held_out_texts_stay(store: Store) ->
         generation=2,
     )
     put(store, "train", edited(base, 50), generation=2)
-    curate(store, CONFIG, 2)
+    curate_documents(store, CONFIG, 2)
     assert statuses(store) == {"old": "kept", "longer": "duplicate", "train": "duplicate"}
     assert store.database.rows("SELECT DISTINCT cluster_id, cluster_size FROM document") == [
         ("old", 3)
@@ -160,9 +160,9 @@ def test_clusters_grow_over_generations_and_held_out_texts_stay(store: Store) ->
 def test_a_longer_training_text_takes_the_place_of_its_older_twin(store: Store) -> None:
     base = text_of(1)
     put(store, "old", base)
-    curate(store, CONFIG, 1)
+    curate_documents(store, CONFIG, 1)
     put(store, "new", base + " and it goes on for longer than before", generation=2)
-    curate(store, CONFIG, 2)
+    curate_documents(store, CONFIG, 2)
     assert statuses(store) == {"old": "duplicate", "new": "kept"}
 
 
@@ -170,12 +170,12 @@ def test_a_text_between_two_old_clusters_joins_them_to_nothing(store: Store) -> 
     a, b = text_of(1), text_of(2)
     put(store, "a", a, pool="train")
     put(store, "b", b, pool="gate")
-    curate(store, CONFIG, 1)
+    curate_documents(store, CONFIG, 1)
     put(store, "both", f"{a} {b}", generation=2)
     store.database.connection.execute(
         "INSERT INTO band SELECT 'both', band, key, 2 FROM band WHERE document_id IN ('a', 'b')"
     )
-    curate(store, CONFIG, 2)
+    curate_documents(store, CONFIG, 2)
     assert statuses(store) == {"a": "kept", "b": "kept", "both": "duplicate"}
 
 
@@ -185,7 +185,7 @@ def test_training_text_with_held_out_passages_is_contaminated(store: Store) -> N
     put(store, "copy", text_of(2, 150) + " " + " ".join(held.split()[:120]) + " " + text_of(3, 50))
     put(store, "quote", text_of(4, 400) + " " + " ".join(held.split()[:16]))
     put(store, "whole", text_of(5, 3000) + " " + held)
-    assert curate(store, CONFIG, 1) == {"contaminated": 2, "kept": 2}
+    assert curate_documents(store, CONFIG, 1) == {"contaminated": 2, "kept": 2}
     assert statuses(store) == {
         "held": "kept",
         "copy": "contaminated",
@@ -198,7 +198,7 @@ def test_training_text_with_held_out_passages_is_contaminated(store: Store) -> N
 def test_a_new_held_out_text_that_was_trained_on_before_is_no_longer_held_out(store: Store) -> None:
     old = text_of(1, 300)
     put(store, "old", old)
-    curate(store, CONFIG, 1)
+    curate_documents(store, CONFIG, 1)
     put(
         store,
         "late",
@@ -206,7 +206,7 @@ def test_a_new_held_out_text_that_was_trained_on_before_is_no_longer_held_out(st
         pool="gate",
         generation=2,
     )
-    curate(store, CONFIG, 2)
+    curate_documents(store, CONFIG, 2)
     assert statuses(store) == {"old": "kept", "late": "contaminated"}
 
 
@@ -214,7 +214,7 @@ def test_phrases_that_many_pages_share_do_not_count(store: Store) -> None:
     boilerplate = text_of(99, 60)
     for i in range(20):
         put(store, f"{i}", text_of(i, 300) + " " + boilerplate, pool="gate" if i % 2 else "train")
-    curate(store, CONFIG, 1)
+    curate_documents(store, CONFIG, 1)
     assert set(statuses(store).values()) == {"kept"}
 
 
@@ -226,7 +226,7 @@ def test_benchmark_files_are_held_out_too(store: Store, tmp_path: Path) -> None:
     put(store, "leak", text_of(3, 1500) + " " + item)
     put(store, "clean", text_of(4))
     config = CONFIG.model_copy(update={"held_out_files": [str(tmp_path / "bench.jsonl")]})
-    curate(store, config, 1)
+    curate_documents(store, config, 1)
     assert statuses(store) == {"leak": "contaminated", "clean": "kept"}
 
 
@@ -242,16 +242,18 @@ def test_an_unreadable_benchmark_file_is_a_user_error(tmp_path: Path, content: s
 def test_curating_again_changes_nothing_and_another_policy_decides_anew(store: Store) -> None:
     put(store, "poor", "word " * 100)
     put(store, "short", "too short")
-    assert curate(store, CONFIG.model_copy(update={"policy": "web-1"}), 1) == {"filtered": 2}
-    assert curate(store, CONFIG, 1) == {}
+    assert curate_documents(store, CONFIG.model_copy(update={"policy": "web-1"}), 1) == {
+        "filtered": 2
+    }
+    assert curate_documents(store, CONFIG, 1) == {}
     assert store.curation.reconsider_filtered() == 2
-    assert curate(store, CONFIG, 1) == {"filtered": 1, "kept": 1}
+    assert curate_documents(store, CONFIG, 1) == {"filtered": 1, "kept": 1}
 
 
 def test_diversity_is_the_effective_number(store: Store) -> None:
     for i in range(8):
         put(store, f"{i}", text_of(i), language="en" if i < 4 else "de")
-    curate(store, CONFIG, 1)
+    curate_documents(store, CONFIG, 1)
     found = store.curation.diversity(1)
     assert found["languages"] == 2
     assert found["effective_languages"] == pytest.approx(2.0)
@@ -310,7 +312,7 @@ def test_forgetting_removes_text_samples_and_bodies_and_names_who_learned(tmp_pa
     store.crawl.commit(
         CrawlRows(1, CONFIG.limits(1), warc.warcinfo("x", now()), pages=[page], records=[body])
     )
-    curate(store, CONFIG, 1)
+    curate_documents(store, CONFIG, 1)
     store.labels.add_samples(
         [Sample(f"s-{n}", n, "passage", "", f"secret{n}", "web", 1, 0, 5) for n in ("keep", "gone")]
     )

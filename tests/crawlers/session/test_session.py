@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crawlers.fetching.politeness import audit
+from crawlers.fetching.politeness import audit_requests
 from crawlers.fetching.transport import Response
 from crawlers.permission.robots import FORBIDDEN
 from tests.crawlers.worlds import Crawler, html
@@ -51,7 +51,7 @@ def test_every_page_is_fetched_once_with_a_delay_and_the_auditor_finds_nothing(
     crawler.crawl()
     assert fetched(crawler) == set(site("a.example", 20))
     assert len(crawler.world.asked) == len(set(crawler.world.asked)) == 21 + 2
-    assert audit(crawler.log(), 0.5) == []
+    assert audit_requests(crawler.log(), 0.5) == []
     pages = [r for r in crawler.log() if r.kind == "page"]
     assert all(
         later.started_at - earlier.ended_at >= 1 for earlier, later in itertools.pairwise(pages)
@@ -70,7 +70,7 @@ def test_four_workers_never_share_a_host_and_violate_nothing(crawler_of: Any) ->
     crawler.crawl(workers=4)
     assert fetched(crawler) == set(answers)
     log = crawler.log()
-    assert audit(log, 0.5) == []
+    assert audit_requests(log, 0.5) == []
     by_host: dict[str, set[int]] = {}
     for request in log:
         by_host.setdefault(request.host, set()).add(request.worker)
@@ -94,7 +94,7 @@ def test_crawl_delay_of_robots_txt_holds_from_the_next_request_on(crawler_of: An
     crawler.crawl()
     log = crawler.log()
     assert all(b.started_at - a.ended_at >= 7 - 1e-6 for a, b in itertools.pairwise(log[1:]))
-    assert audit(log) == []
+    assert audit_requests(log) == []
 
 
 def test_what_robots_txt_forbids_is_never_asked(crawler_of: Any) -> None:
@@ -132,7 +132,10 @@ def test_robots_txt_is_followed_over_five_redirects_also_to_another_host(crawler
     crawler = crawler_of([ROOT], site("a.example", 2) | moved | final)
     crawler.crawl()
     assert fetched(crawler) == {ROOT, f"{ROOT}1"}
-    assert audit([r for r in crawler.log() if r.host == "b.example" or r.host == "c.example"]) == []
+    assert (
+        audit_requests([r for r in crawler.log() if r.host == "b.example" or r.host == "c.example"])
+        == []
+    )
 
 
 def test_last_good_robots_txt_stands_in_when_the_server_stops_answering(crawler_of: Any) -> None:
@@ -159,7 +162,7 @@ def test_retry_after_is_waited_for_and_the_page_is_fetched_then(crawler_of: Any)
     )
     crawler.crawl()
     assert fetched(crawler) == set(answers)
-    assert audit(crawler.log()) == []
+    assert audit_requests(crawler.log()) == []
 
 
 def test_a_host_that_asks_for_a_long_rest_does_not_hold_up_the_crawl(crawler_of: Any) -> None:

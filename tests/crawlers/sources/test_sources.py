@@ -8,9 +8,9 @@ import pytest
 
 from crawlers.config import CrawlConfig
 from crawlers.keeping import warc
-from crawlers.keeping.curate import curate
+from crawlers.keeping.curate import curate_documents
 from crawlers.sources.ingest import IngestWorker
-from crawlers.sources.sources import KINDS, SourceContents, make_source
+from crawlers.sources.sources import SOURCE_KINDS, SourceContents, make_source
 from infra.errors import UserError
 from infra.records import now
 from infra.store import Store
@@ -40,7 +40,7 @@ def ingest(store: Store, config: CrawlConfig, pages: int = 100, generation: int 
         number = IngestWorker(config, "salt", store.crawl).ingest(
             contents.captures, generation, config.limits(pages)
         )
-    curate(store, config, generation)
+    curate_documents(store, config, generation)
     return number
 
 
@@ -66,7 +66,7 @@ def test_every_source_gives_seeds_or_captures(folder: Path) -> None:
         "warc": {"paths": [str(folder)]},
         "files": {"paths": [str(folder)]},
     }
-    assert set(options) == set(KINDS)
+    assert set(options) == set(SOURCE_KINDS)
     for kind, given in options.items():
         config = CrawlConfig(source=kind, **given)  # type: ignore[arg-type]
         with make_source(config).open() as contents:

@@ -10,7 +10,7 @@ import pytest
 
 from infra.models.language_model import LanguageModel
 from judges.config import JudgeConfig
-from judges.files.replay import ReplayResult, replay
+from judges.files.replay import ReplayResult, recompute_aggregates
 from judges.making.labeling import Labeling
 from judges.making.preferences.judged import wins_over_older
 from judges.making.preferences.rating import Contest
@@ -45,7 +45,7 @@ def labeled(labeling: Labeling, tiny_folder: Path, tmp_path: Path) -> Labeling: 
 
 def test_every_aggregate_comes_out_the_same(labeled: Labeling) -> None:
     store, config = labeled.store, labeled.config
-    found = replay(store, config, 0, store.labels.labeled_generations())
+    found = recompute_aggregates(store, config, 0, store.labels.labeled_generations())
     assert all(one.differing == () for one in found), found
     numbers = {one.kind: one.num_stored for one in found}
     assert numbers["datasheets"] == 1
@@ -73,7 +73,7 @@ def test_every_aggregate_comes_out_the_same(labeled: Labeling) -> None:
 )
 def test_what_was_changed_is_found(labeled: Labeling, change: str, kind: str) -> None:
     labeled.store.database.connection.execute(change)
-    found = outcome(replay(labeled.store, labeled.config, 0, [1]))
+    found = outcome(recompute_aggregates(labeled.store, labeled.config, 0, [1]))
     assert found[kind] > 0
     assert sum(number > 0 for number in found.values()) == (2 if change.startswith("DELETE") else 1)
 

@@ -8,7 +8,7 @@ from crawlers.quality.words import plain_hashes
 from infra.records import Document
 from infra.store import Store
 from infra.store.tables.crawl import CrawlRows
-from loop.data.held_out import HeldOutTexts
+from loop.data.held_out import HeldOutNgrams
 from tests.store_rows import add_documents
 
 SECRET = " ".join(f"secret{i}" for i in range(60))
@@ -31,11 +31,11 @@ def test_only_what_shares_a_run_of_words_with_held_out_text_overlaps(store: Stor
     ]
     store.crawl.commit(CrawlRows(1, CrawlConfig().limits(1), grams=grams))
     copied = "It says: " + " ".join(SECRET.split()[10:50])
-    held_out = HeldOutTexts(store, 1)
+    held_out = HeldOutNgrams(store, 1)
     shares = held_out.shares([copied, PUBLIC, "short", "", f"{PUBLIC} {SECRET}", SECRET])
     assert shares[0] > 0.7
     assert shares[1:4] == [0.0] * 3
     assert 0.2 < shares[4] < 0.8
     assert shares[5] == 1.0
     assert held_out.shares([]) == []
-    assert HeldOutTexts(store, 0).shares([SECRET]) == [0.0], "it was crawled later"
+    assert HeldOutNgrams(store, 0).shares([SECRET]) == [0.0], "it was crawled later"

@@ -16,7 +16,7 @@ from infra.models.folders import load_model, load_tokenizer
 from infra.store import Store
 from loop.gate.config import SuiteConfig
 from loop.gate.estimates import clustered_mean_and_error, mean_and_error
-from loop.gate.suites.item_files import RightTextSuite, read_items
+from loop.gate.suites.item_files import RightTextSuite, read_suite_items
 from loop.gate.suites.scorer import ModelScorer
 
 
@@ -45,7 +45,7 @@ def written(tmp_path: Path, *lines: object) -> Path:
 def test_lines_that_are_not_valid_items_are_named(tmp_path: Path, line: object, words: str) -> None:
     file = written(tmp_path, {"prompt": "p", "choices": ["a", "b"], "answer": 1}, line)
     with pytest.raises(UserError) as caught:
-        read_items("gate.suites.x.file", file, "choice")
+        read_suite_items("gate.suites.x.file", file, "choice")
     assert words in str(caught.value)
     assert "gate.suites.x.file" in str(caught.value)
 
@@ -53,7 +53,7 @@ def test_lines_that_are_not_valid_items_are_named(tmp_path: Path, line: object, 
 def test_missing_and_empty_files_are_named(tmp_path: Path) -> None:
     for file in (tmp_path / "nowhere.jsonl", written(tmp_path, "")):
         with pytest.raises(UserError, match=r"gate\.suites"):
-            read_items("gate.suites.x.file", file, "choice")
+            read_suite_items("gate.suites.x.file", file, "choice")
 
 
 def test_items_keep_their_ids_or_get_the_key_of_their_content(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_items_keep_their_ids_or_get_the_key_of_their_content(tmp_path: Path) ->
         {"good": "c", "bad": "d"},
         {"good": "c", "bad": "d"},
     )
-    items = read_items("k", file, "pairs")
+    items = read_suite_items("k", file, "pairs")
     assert len(items) == 2, "the same line twice is one item"
     assert "one" in items
 

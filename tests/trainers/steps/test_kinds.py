@@ -18,7 +18,7 @@ from tests.trainers.ranks import job, make_task, run_ranks
 from trainers.batches.packing import make_pack
 from trainers.batches.rows import RowBuilder
 from trainers.models.modules import ScalarModel, load_policy
-from trainers.steps.running import KINDS
+from trainers.steps.running import STEP_KINDS
 from trainers.task import Task
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
@@ -105,7 +105,7 @@ def on_two(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 def test_all_kinds_are_here() -> None:
-    assert DATA.keys() == KINDS.keys()
+    assert DATA.keys() == STEP_KINDS.keys()
 
 
 @pytest.mark.parametrize("kind", DATA)
