@@ -35,10 +35,10 @@ class Subject:
     reference: str = ""
 
 
-Request = tuple[str, str]
+ScoreRequest = tuple[str, str]
 
 
-def requests_for(rubric: Rubric, method: str, subject: Subject) -> list[Request]:
+def requests_for(rubric: Rubric, method: str, subject: Subject) -> list[ScoreRequest]:
     """Return the (context, continuation) pairs that a method has to score for one subject."""
     words = getattr(rubric, method)
     parts = {"prompt": subject.prompt, "reference": subject.reference}

@@ -20,7 +20,7 @@ from infra.store.actor import start_store
 from loop.recipe.recipe import Recipe, check_same_recipe
 from loop.record.locations import BYTES_BESIDE_MODELS, DATABASE, checked_folder
 
-Summary = dict[str, Any]
+StageSummary = dict[str, Any]
 """The numbers of a stage by name."""
 
 
@@ -54,7 +54,7 @@ class Run:
         """Scratch space of a generation: training data, metrics, models between training steps."""
         return self.folder / "work" / f"generation-{generation:03d}"
 
-    def stage(self, generation: int, name: str, work: Callable[[], Summary]) -> Summary:
+    def stage(self, generation: int, name: str, work: Callable[[], StageSummary]) -> StageSummary:
         """Do a stage unless it is done; its numbers go to the store and to the terminal."""
         done = self.store.run.stage_summary(generation, name)
         if done is not None:
@@ -84,7 +84,7 @@ class Run:
                 note(f"generation {generation} is decided")
 
 
-def _in_words(numbers: Summary) -> str:
+def _in_words(numbers: StageSummary) -> str:
     parts = [f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in numbers.items()]
     return ", ".join(parts)
 

@@ -24,20 +24,20 @@ from infra.errors import StageError, UserError
 from infra.store import Store
 from infra.store.frontier.records import Link
 from infra.store.tables.crawl import CrawlRows, CrawlTables
-from loop.record.run_folder import Run, Summary
+from loop.record.run_folder import Run, StageSummary
 
 POLL_S = 1.0
 MAX_RESTARTS = 5
 
 
-def crawl(cluster: Cluster, run: Run, generation: int) -> Summary:
+def crawl(cluster: Cluster, run: Run, generation: int) -> StageSummary:
     """Fetch new pages up to the budget, revisit those that are due, then choose what is kept.
 
     Raises:
         UserError: if no document at all was kept.
     """
 
-    def work() -> Summary:
+    def work() -> StageSummary:
         num_actors = min(run.recipe.crawl.num_actors, max(1, cluster.num_cpus))
         counts = crawl_generation(run, generation, num_actors)
         if sum(run.store.crawl.pool_counts().values()) == 0:
@@ -77,7 +77,7 @@ def seed_links(config: CrawlConfig, seeds: Sequence[str]) -> list[Link]:
     return links
 
 
-def crawl_generation(run: Run, generation: int, num_actors: int) -> Summary:
+def crawl_generation(run: Run, generation: int, num_actors: int) -> StageSummary:
     """Crawl one generation of a run up to its budget, and choose what is kept."""
     crawl = Crawl(run.store, run.recipe.crawl_config(), run.salt, generation, run.budgets["pages"])
     return crawl.run(make_source(run.recipe.crawl, run.builtin_port), num_actors)
@@ -95,7 +95,7 @@ class Crawl:
         self.generation = generation
         self.limits = config.limits(pages)
 
-    def run(self, source: Source, num_actors: int) -> Summary:
+    def run(self, source: Source, num_actors: int) -> StageSummary:
         """Fetch or read pages up to the budget, then choose what is kept; returns counts.
 
         With `num_actors` = 0 everything runs in this process, without Ray.
@@ -107,7 +107,7 @@ class Crawl:
                 self._fetch(contents.seeds, num_actors)
         note("choosing what is kept: quality, duplicates, overlap with held-out text")
         curate_documents(self.store, self.config, self.generation)
-        counts: Summary = dict(self.store.crawl.counts(self.generation))
+        counts: StageSummary = dict(self.store.crawl.counts(self.generation))
         diversity = self.store.curation.diversity(self.generation)
         return counts | {name: round(value, 1) for name, value in diversity.items()}
 

@@ -22,7 +22,7 @@ from loop.gate.trial.context import Rivals
 from loop.gate.trial.sealed_exam import SealedExam
 from loop.gate.trial.trial import GateTrial
 from loop.record.model_folders import link_champion, write_model_card, write_provenance
-from loop.record.run_folder import Run, Summary
+from loop.record.run_folder import Run, StageSummary
 from loop.training.rewarders import answer_admission
 
 JUDGES_SHARE = 0.4
@@ -35,7 +35,7 @@ def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint | 
     `candidate` is None if the data policy forbade its training; that decision is stored already.
     """
 
-    def work() -> Summary:
+    def work() -> StageSummary:
         if candidate is None:
             stopped = run.store.gate.decision(generation)
             assert stopped is not None, "a generation that was not trained has a decision"
@@ -56,7 +56,7 @@ def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint | 
     return decision
 
 
-def _summary(decision: Decision) -> Summary:
+def _summary(decision: Decision) -> StageSummary:
     return {
         "outcome": decision.outcome,
         "reason": decision.reason,

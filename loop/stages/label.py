@@ -13,16 +13,16 @@ from judges.labelers.actors import ChampionWorker, JudgeWorker, RemoteJudge, Ver
 from judges.making.context import Champion, Encoder, LabelBudget, Verifier
 from judges.making.labeling import Labeling
 from loop.data.held_out import HeldOutNgrams
-from loop.record.run_folder import Run, Summary
+from loop.record.run_folder import Run, StageSummary
 
 JUDGE_GPUS = 0.7
 """Share of a GPU for each judge; the rest is for the champion."""
 
 
-def label(cluster: Cluster, run: Run, generation: int) -> Summary:
+def label(cluster: Cluster, run: Run, generation: int) -> StageSummary:
     """Measure the labeler, judge passages, execute examples, rank the champion's completions."""
 
-    def work() -> Summary:
+    def work() -> StageSummary:
         _run_labeling(cluster, run, generation)
         _note_judgments(run, generation)
         return run.store.labels.sample_counts(generation)

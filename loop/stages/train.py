@@ -13,7 +13,7 @@ from infra.records import Checkpoint, Decision, TrainStep, now
 from loop.data.curriculum import Curriculum, summary
 from loop.data.policy import breaches, measure_data
 from loop.record.model_folders import environment, file_model
-from loop.record.run_folder import Run, Summary
+from loop.record.run_folder import Run, StageSummary
 from loop.training.plan import (
     TrainingFolders,
     generation_curriculum,
@@ -31,7 +31,7 @@ def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint | None:
     None if the data policy forbids the training; the decision is then stored as an abort.
     """
 
-    def work() -> Summary:
+    def work() -> StageSummary:
         curriculum = generation_curriculum(run.store, run.recipe, generation)
         note(f"training on {summary(curriculum)}")
         if vetoes := _policy_breaches(run, generation, curriculum):
@@ -100,12 +100,12 @@ def _remove_scratch(run: Run, generation: int, tasks: Sequence[Task]) -> None:
             shutil.rmtree(task.target, ignore_errors=True)
 
 
-def _summary(steps: Sequence[TrainStep]) -> Summary:
+def _summary(steps: Sequence[TrainStep]) -> StageSummary:
     losses = {f"{step.kind} loss": f"{step.loss:.4f}" for step in steps}
     return {"steps": len(steps), "tokens": sum(step.num_tokens for step in steps)} | losses
 
 
-def _store_abort(run: Run, generation: int, vetoes: list[str]) -> Summary:
+def _store_abort(run: Run, generation: int, vetoes: list[str]) -> StageSummary:
     """Record that the data policy ended the generation.
 
     No attempt is counted, and the champion stays.
