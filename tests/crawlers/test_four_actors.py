@@ -15,7 +15,7 @@ from crawlers.session.outbox import FLUSH_S
 from infra.records import Request
 from infra.records.arrow import from_table
 from infra.store.database import open_database
-from tests.crawlers.crawling import finish, site, start, write_recipe
+from tests.crawlers.support.crawling import finish, site, start, write_recipe
 from tests.loop.commands.invoke import invoke
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]

@@ -12,7 +12,7 @@ import pytest
 from warcio.archiveiterator import ArchiveIterator
 
 from infra.store.database import open_database
-from tests.crawlers.crawling import finish, kill, site, start, write_recipe
+from tests.crawlers.support.crawling import finish, kill, site, start, write_recipe
 
 pytestmark = pytest.mark.timeout(3000)  # minutes on a fast machine
 

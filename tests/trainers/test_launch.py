@@ -22,7 +22,7 @@ from infra.cluster.connection import Cluster
 from infra.errors import UserError
 from tests import ROOT
 from tests.trainers.engine.test_resume import largest_difference
-from tests.trainers.ranks import job, make_task, run_ranks
+from tests.trainers.support.ranks import job, make_task, run_ranks
 from trainers.config import TrainConfig
 from trainers.launch import scaling, with_workers
 from trainers.task import Task
@@ -47,7 +47,7 @@ def start(task: Task) -> subprocess.Popen[str]:
     command = [
         sys.executable,
         "-m",
-        "tests.trainers.launching",
+        "tests.trainers.support.launching",
         json.dumps(asdict(task)),
         json.dumps(CONFIG),
     ]

@@ -16,7 +16,7 @@ import pytest
 import zstandard
 
 from crawlers.fetching.address_check import FORBIDDEN_ADDRESS
-from tests.crawlers.fetching_tasks import fetch
+from tests.crawlers.support.fetching_tasks import fetch
 
 pytestmark = pytest.mark.timeout(1200)
 LIMIT = 2**20

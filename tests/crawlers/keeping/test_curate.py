@@ -19,7 +19,7 @@ from infra.errors import UserError
 from infra.records import Document, Page, now
 from infra.store import Store
 from infra.store.tables.crawl import CrawlRows
-from tests.crawlers.texts import WORDS
+from tests.crawlers.support.texts import WORDS
 from tests.warc_records import body_record
 
 CONFIG = CrawlConfig(policy="lenient-1", min_document_chars=20)

@@ -11,7 +11,7 @@ import pytest
 from crawlers.fetching.politeness import audit
 from crawlers.fetching.transport import Response
 from crawlers.permission.robots import FORBIDDEN
-from tests.crawlers.worlds import Crawler, html
+from tests.crawlers.support.worlds import Crawler, html
 
 ROOT = "http://a.example/"
 

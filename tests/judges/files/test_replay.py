@@ -14,7 +14,7 @@ from judges.files.replay import ReplayResult, replay
 from judges.making.labeling import Labeling
 from judges.making.preferences.judged import wins_over_older
 from judges.making.preferences.rating import Contest
-from tests.judges.making.test_judged import group
+from tests.judges.making.preferences.test_judged import group
 from tests.judges.making.test_labeling import TinyChampion, labeling  # noqa: F401 (a fixture)
 
 

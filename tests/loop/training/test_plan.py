@@ -142,7 +142,7 @@ def test_an_admitted_labeler_rewards_by_its_values(store: Store) -> None:
 
 
 def test_rewards_of_ones_own(store: Store) -> None:
-    name = "tests.trainers.rewarders:Letters"
+    name = "tests.trainers.support.rewarders:Letters"
     one = recipe(f'train.rl.rewards={{"{name}" = 1.0}}')
     assert reward_names(one.train) == [name]
     assert make_rewarder(name, store, one, {}).rewards([RewardRequest("p", "abcdefgh")]) == [1.0]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from infra.models.folders import load_model, load_tokenizer, resolve_model
-from tests.trainers.ranks import job, make_task, run_ranks
+from tests.trainers.support.ranks import job, make_task, run_ranks
 from trainers.batches.packing import plan_steps
 from trainers.batches.rows import Row, RowBuilder
 from trainers.config import TrainConfig

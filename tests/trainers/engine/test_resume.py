@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from infra.models.folders import load_model
 from tests.trainers.engine.test_engine import ROWS
-from tests.trainers.ranks import job, make_task, run_ranks
+from tests.trainers.support.ranks import job, make_task, run_ranks
 from trainers.engine.resume_points import latest_resume_point, write_resume_point
 from trainers.task import Task
 

@@ -53,7 +53,7 @@ def start_ranks(jobs: Sequence[dict[str, Any]], world_size: int) -> list[subproc
             "HOME": str(Path.home()),
         }
         environment |= {k: os.environ[k] for k in ("RATCHET_CACHE",) if k in os.environ}
-        command = [sys.executable, "-m", "tests.trainers.ranks", json.dumps(list(jobs))]
+        command = [sys.executable, "-m", "tests.trainers.support.ranks", json.dumps(list(jobs))]
         processes.append(
             subprocess.Popen(
                 command,
@@ -93,7 +93,7 @@ def main(jobs: Sequence[dict[str, Any]]) -> None:
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    from tests.trainers.rewarders import REWARDERS
+    from tests.trainers.support.rewarders import REWARDERS
     from trainers.config import TrainConfig
     from trainers.engine.engine import prepare_environment
     from trainers.engine.metrics import MetricsFile

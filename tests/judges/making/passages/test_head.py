@@ -19,8 +19,8 @@ from judges.making.passages.passage_steps import (
     measure_surprise,
     selected_passages,
 )
+from tests.judges.making.passages.test_samples import sample
 from tests.judges.making.test_labeling import TinyChampion, labeling  # noqa: F401 (a fixture)
-from tests.judges.making.test_samples import sample
 from tests.store_rows import add_documents
 
 NO_DRIFT = (math.nan, math.nan)

@@ -20,7 +20,7 @@ from loop.gate.config import GateConfig, Kind, SuiteConfig
 from loop.gate.estimates import hundreds_of_words, self_bleu
 from loop.gate.suites.scorer import NUM_SAMPLES, ModelScorer
 from loop.gate.suites.variety import TEXT_MEASURES, VARIETY_MEASURES, SampledAnswers, variety_scores
-from tests.loop.gate.test_trial import KnownScorer, trial
+from tests.loop.gate.trial.test_trial import KnownScorer, trial
 
 words = st.lists(
     st.sampled_from(["red", "green", "blue", "one", "two"]), min_size=1, max_size=9

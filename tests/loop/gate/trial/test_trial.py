@@ -21,7 +21,6 @@ from loop.gate.trial.context import Rivals
 from loop.gate.trial.sealed_exam import SealedExam
 from loop.gate.trial.suite_tests import SuiteTest
 from loop.gate.trial.trial import GateTrial
-from loop.stages.decide import gpu_shares
 from tests.store_rows import add_documents
 
 
@@ -274,15 +273,6 @@ def test_continuations_are_stored_text_by_text_with_errors(store: Store) -> None
 def test_a_suite_cannot_take_a_name_of_the_gates_own(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="a suite cannot be called"):
         GateConfig(suites={name: suite_file(tmp_path)})
-
-
-def test_gpus_are_shared_between_scorers_and_judges() -> None:
-    assert gpu_shares(0, 1, 3) == (0.0, 0.0)
-    assert gpu_shares(4, 4, 0)[0] == 1.0
-    for gpus, scorers, judges in ((1, 1, 1), (1, 1, 3), (2, 4, 2), (8, 8, 1)):
-        scorer, judge = gpu_shares(gpus, scorers, judges)
-        assert scorer * scorers + judge * judges <= gpus + 1e-9
-        assert scorer * max(1, scorers // gpus) + judge * judges <= 1.0 + 1e-9, "on one of the GPUs"
 
 
 def test_it_stops_drawing_when_the_evidence_suffices(store: Store) -> None:

@@ -21,7 +21,7 @@ from loop.gate.config import GateConfig, SuiteConfig
 from loop.gate.suites.answers import CheckedAnswers, JudgedAnswers, Referee, measure_referee
 from loop.gate.suites.item_files import suite_items
 from loop.recipe.recipe import load_recipe
-from tests.loop.gate.test_trial import ANCHOR, KnownScorer, Rivals, checkpoint, trial
+from tests.loop.gate.trial.test_trial import ANCHOR, KnownScorer, Rivals, checkpoint, trial
 
 SCRIPTED = JudgeConfig(kind="scripted")
 

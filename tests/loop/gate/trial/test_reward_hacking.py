@@ -14,8 +14,8 @@ from infra.store import Store
 from loop.gate.config import GateConfig
 from loop.gate.suites.answers import labeler_prompts, labeler_suite
 from loop.gate.trial.reward_hacking import hacking_reason, reward_rise
-from tests.loop.gate.test_answers import Answers, referee
-from tests.loop.gate.test_trial import trial
+from tests.loop.gate.suites.test_answers import Answers, referee
+from tests.loop.gate.trial.test_trial import trial
 
 
 def rewards(*values: float, kind: str = "grpo") -> list[TrainStep]:

@@ -20,7 +20,7 @@ from judges.making.preferences.judged import (
     read_contests,
 )
 from judges.rubrics import load_rubric
-from tests.judges.making.test_samples import sample
+from tests.judges.making.passages.test_samples import sample
 
 RUBRIC = load_rubric("relevance")
 ADMISSION = Admission("a", "judge@1", RUBRIC.id, "scripted", True, "", 1.0)
