@@ -19,6 +19,9 @@ from tests.conftest import RAY_FILES
 PACKAGES = ("infra", "crawlers", "judges", "trainers", "loop")
 FILES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
 FOLDERS = sorted({file.parent for file in FILES})
+OTHER_FILES = sorted(
+    file for name in ("tests", "benchmarks") for file in (ROOT / name).rglob("*.py")
+)
 TEST_FOLDERS = sorted({file.parent for file in (ROOT / "tests").rglob("*.py")})
 MAX_ENTRIES = 12
 TESTED_ELSEWHERE = (
@@ -116,12 +119,12 @@ def test_nothing_unpickles_or_trusts_remote_code() -> None:
 
 
 def test_a_class_name_means_one_thing() -> None:
-    places = defaultdict(list)
+    files_by_name = defaultdict(list)
     for file in FILES:
         for node in parsed(file).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                places[node.name].append(relative(file))
-    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+                files_by_name[node.name].append(relative(file))
+    assert {name: files for name, files in files_by_name.items() if len(files) > 1} == {}
 
 
 def test_a_constant_name_means_one_thing() -> None:
@@ -135,12 +138,12 @@ def test_a_constant_name_means_one_thing() -> None:
     assert {name: where for name, where in values.items() if len(where) > 1} == {}
 
 
-@pytest.mark.parametrize("file", FILES, ids=relative)
+@pytest.mark.parametrize("file", [*FILES, *OTHER_FILES], ids=relative)
 def test_names_say_what_they_hold(file: Path) -> None:
     for node in ast.walk(parsed(file)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert not node.name.endswith("_of"), f"{node.name} says whose and not what"
-            assert node.name != "of"
+            assert node.name not in VAGUE_NAMES, f"line {node.lineno}: {node.name}"
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             assert node.id not in VAGUE_NAMES, f"line {node.lineno}: {node.id}"
         elif isinstance(node, ast.arg):

@@ -72,8 +72,8 @@ def test_the_checks_find_something_to_check() -> None:
     ],
 )
 def test_a_wrong_command_is_found(text: str, problem: str) -> None:
-    (found,) = command_problems(text)
-    assert problem in found
+    (message,) = command_problems(text)
+    assert problem in message
 
 
 def test_right_commands_are_read_in_full_and_have_no_problem() -> None:
@@ -195,7 +195,7 @@ def test_every_command_has_help() -> None:
         below = [
             paths(one, (*words, name)) for name, one in getattr(command, "commands", {}).items()
         ]
-        return [words, *(path for found in below for path in found)]
+        return [words, *(path for group in below for path in group)]
 
     for words in paths(typer.main.get_command(app)):
         result = CliRunner().invoke(app, [*words, "--help"])
@@ -210,8 +210,8 @@ def test_documented_commands_that_need_nothing_run(
     (tmp_path / "my.toml").write_text(
         'name = "x"\ngenerations = 2\n[crawl]\nseeds = ["builtin:pydoc"]\n'
     )
-    found = [command for text in PAGES.values() for command in commands(text)]
-    documented = {c.words[1:] for c in found if c.is_whole and c.words[0] == "ratchet"}
+    all_commands = [command for text in PAGES.values() for command in commands(text)]
+    documented = {c.words[1:] for c in all_commands if c.is_whole and c.words[0] == "ratchet"}
     chosen = [
         words
         for words in sorted(documented)

@@ -146,12 +146,12 @@ def test_the_sum_of_bits_knows_weights_whatever_their_layout(
     values: list[float], random: Any
 ) -> None:
     tensor = torch.tensor(values)
-    place = random.randrange(1, len(values))
+    cut = random.randrange(1, len(values))
     shuffled = list(range(len(values)))
     random.shuffle(shuffled)
     parts = {
-        "a": tensor[shuffled][:place],
-        "b": torch.cat([tensor[shuffled][place:], torch.zeros(3)]).reshape(1, -1),
+        "a": tensor[shuffled][:cut],
+        "b": torch.cat([tensor[shuffled][cut:], torch.zeros(3)]).reshape(1, -1),
     }
     assert bit_sum(parts) == bit_sum({"whole": tensor})
     changed = tensor.clone()

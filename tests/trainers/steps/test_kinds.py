@@ -240,7 +240,7 @@ def test_dpo_starts_at_ln_2_in_every_precision_and_learns(
     assert steps[-1].loss < 0.6
 
 
-def mean_of(steps: list[TrainStep], name: str, count: int = 5) -> float:
+def recent_mean(steps: list[TrainStep], name: str, count: int = 5) -> float:
     return sum(json.loads(step.metrics)[name] for step in steps[-count:]) / count
 
 
@@ -251,9 +251,9 @@ def test_a_bandit_is_learned_and_a_large_penalty_holds_the_policy(
     """Of 259 tokens 26 are small letters: at random the reward is about 0.1."""
     free, held = longer[f"{kind} free"].metrics(), longer[f"{kind} held"].metrics()
     assert json.loads(free[0].metrics)["reward"] < 0.2
-    assert mean_of(free, "reward") > 0.4
-    assert mean_of(held, "reward") < 0.25
-    assert abs(mean_of(held, "kl")) < 0.5
+    assert recent_mean(free, "reward") > 0.4
+    assert recent_mean(held, "reward") < 0.25
+    assert abs(recent_mean(held, "kl")) < 0.5
 
 
 def test_a_policy_sharded_over_stage_3_is_sampled_and_trained_the_same(

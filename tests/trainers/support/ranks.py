@@ -37,13 +37,13 @@ def start_ranks(jobs: Sequence[dict[str, Any]], world_size: int) -> list[subproc
     port = str(free_port())
     processes = []
     for rank in range(world_size):
-        places = {
+        rank_variables = {
             "RANK": rank,
             "LOCAL_RANK": rank,
             "WORLD_SIZE": world_size,
             "LOCAL_WORLD_SIZE": world_size,
         }
-        environment = {k: str(v) for k, v in places.items()} | {
+        environment = {k: str(v) for k, v in rank_variables.items()} | {
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": port,
             "PYTHONPATH": str(ROOT),

@@ -36,7 +36,7 @@ def world(
     return vectors, values, ["x" * int(n) for n in dice.integers(10, 900, number)]
 
 
-def test_what_a_labeler_likes_is_learned_from_its_ranks() -> None:
+def test_a_labelers_ranks_are_learned() -> None:
     vectors, values, texts = world(200)
     head = fit_head(vectors, values, texts, "encoder", 1, NO_DRIFT)
     assert head.admitted

@@ -87,7 +87,7 @@ def exact_divergence(own: Path, anchor: Path, prompts: Sequence[str], asked: boo
     writer = LanguageModel(own, "model", exact=True)
     models = [load_model(folder) for folder in (own, anchor)]
     begun = [writer.chat_prompt(p) if asked else p for p in prompts for _ in range(NUM_SAMPLES)]
-    found = []
+    divergences = []
     for prompt, sample in zip(
         begun, writer.complete(begun, 96 if asked else 40, 1.0, 1), strict=True
     ):
@@ -99,8 +99,8 @@ def exact_divergence(own: Path, anchor: Path, prompts: Sequence[str], asked: boo
                 .log_softmax(-1)
                 for m in models
             )
-        found.append((own_TV.exp() * (own_TV - anchor_TV)).sum(-1))
-    return float(torch.cat(found).mean())
+        divergences.append((own_TV.exp() * (own_TV - anchor_TV)).sum(-1))
+    return float(torch.cat(divergences).mean())
 
 
 @pytest.mark.parametrize("asked", [False, True])

@@ -550,13 +550,13 @@ def test_the_sealed_exam_is_scored_once_and_read_by_no_decision(store: Store) ->
     assert exam(one).is_due()
     exam(one).run()
     assert not exam(one).is_due()
-    found = {
+    values = {
         (e.metric, e.model_digest): e.value
         for e in store.gate.evaluations()
         if e.suite == "sealed_exam"
     }
-    assert found[("gain", "candidate1")] == pytest.approx(0.3)
-    assert found[("bits_per_byte_sealed", "anchor")] == pytest.approx(1.0)
+    assert values[("gain", "candidate1")] == pytest.approx(0.3)
+    assert values[("bits_per_byte_sealed", "anchor")] == pytest.approx(1.0)
     drawn = [s.item_id for s in store.gate.item_scores(1, "sealed_exam")]
     assert len(set(drawn)) == 10
     later = trial(store, KnownScorer(0.3), generation=2)
