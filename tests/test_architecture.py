@@ -150,6 +150,13 @@ def test_names_say_what_they_hold(file: Path) -> None:
             assert node.arg not in VAGUE_NAMES, f"line {node.lineno}: {node.arg}"
 
 
+def test_lines_of_sql_are_as_short_as_those_of_python() -> None:
+    files = sorted((ROOT / "infra" / "store").rglob("*.sql"))
+    lines = [(relative(file), line) for file in files for line in file.read_text().splitlines()]
+    assert lines
+    assert [(name, line) for name, line in lines if len(line) > 100] == []
+
+
 def test_formatting_is_skipped_nowhere() -> None:
     assert [relative(file) for file in FILES if "fmt: skip" in file.read_text()] == []
 
