@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tests.doc_checks import (
     command_problems,
     commands,
     description_problem,
+    fenced,
     key_problems,
     link_problems,
     named_keys,
@@ -156,6 +159,28 @@ def test_every_key_says_what_it_does_and_in_which_unit() -> None:
     assert {
         key: problem for key, field in fields.items() if (problem := description_problem(field))
     } == {}
+
+
+def drawn_layers(package: str) -> list[str]:
+    """The layers of a package in the picture of docs/architecture.md, from the top."""
+    picture = fenced(PAGES["docs/architecture.md"])[0][1].splitlines()
+    top = next(i for i, line in enumerate(picture) if f"{package}/" in line)
+    column = picture[top].index(f"{package}/")
+    is_beside = package in ("loop", "infra")
+    layers = []
+    for line in picture[top if is_beside else top + 1 :]:
+        if not re.search(r"\w", line):
+            break
+        layers.append(re.split(r" {2,}", line[column + (9 if is_beside else 1) :])[0])
+    return [layer for layer in layers if layer]
+
+
+@pytest.mark.parametrize("package", ["crawlers", "judges", "trainers", "loop", "infra"])
+def test_the_picture_of_the_architecture_has_the_layers_of_the_contract(package: str) -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    (contract,) = (one for one in contracts if one.get("containers") == [package])
+    assert drawn_layers(package) == contract["layers"]
 
 
 def test_missing_descriptions_and_units_are_found() -> None:
