@@ -63,7 +63,7 @@ async def _serve() -> None:
     await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
-def urls_of(pages: int) -> list[str]:
+def page_urls(pages: int) -> list[str]:
     """The same URLs for both."""
     return [f"http://{ADDRESSES[i % len(ADDRESSES)]}:{PORT}/{i}" for i in range(pages)]
 
@@ -161,7 +161,7 @@ def _ours(urls: list[str], folder: Path, extract: bool) -> int:
 
 def _measure(kind: str, pages: int) -> None:
     """The child: crawl, and print pages, CPU seconds and wall seconds."""
-    urls = urls_of(pages)
+    urls = page_urls(pages)
     import scrapy.crawler  # noqa: F401
 
     import loop.stages.crawl  # noqa: F401

@@ -23,7 +23,7 @@ from datatrove.pipeline.filters import (
     GopherRepetitionFilter,
 )
 
-from tests.crawlers.texts import texts
+from tests.crawlers.support.texts import texts
 
 FILTERS = {
     "gopher_quality": GopherQualityFilter(),

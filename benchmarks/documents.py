@@ -55,7 +55,7 @@ def _wrap(number: int, inner: str) -> bytes:
 def pages(count: int) -> list[bytes]:
     """The bodies of the file."""
     from crawlers.sources.builtin_site import site_folder
-    from tests.crawlers.texts import KINDS, paragraph
+    from tests.crawlers.support.texts import KINDS, paragraph
 
     code = sorted(site_folder().glob("*.html"))
     made: list[bytes] = []

@@ -27,7 +27,7 @@ from judges.labelers.endpoint import EndpointJudge
 from judges.measuring.probes import gold_set
 from judges.rubrics import load_rubric
 
-SERVER = Path(__file__).parent.parent / "tests" / "judges" / "llama_server.py"
+SERVER = Path(__file__).parent.parent / "tests" / "judges" / "support" / "llama_server.py"
 START_S = 300
 
 

@@ -45,9 +45,9 @@ def _shingles(text: str) -> Counter[tuple[str, ...]]:
     )
 
 
-def score(truth: str, found: str) -> tuple[float, float]:
+def score(truth: str, extracted: str) -> tuple[float, float]:
     """(precision, recall) of one page; nothing found of nothing is right."""
-    a, b = _shingles(truth), _shingles(found)
+    a, b = _shingles(truth), _shingles(extracted)
     shared = (a & b).total()
     precision = shared / b.total() if b else float(not a)
     recall = shared / a.total() if a else float(not b)

@@ -67,12 +67,12 @@ def items() -> list[Request]:
 @torch.inference_mode()
 def one_by_one(model: LanguageModel, requests: list[Request]) -> list[float]:
     """The plain way: one call of the model for each context and label."""
-    found = []
+    sums = []
     for context, label in requests:
         before, after = model.encode(context), model.encode(label)
         logps = model.model(torch.tensor([before + after])).logits[0].log_softmax(-1)
-        found.append(sum(float(logps[len(before) - 1 + i, token]) for i, token in enumerate(after)))
-    return found
+        sums.append(sum(float(logps[len(before) - 1 + i, token]) for i, token in enumerate(after)))
+    return sums
 
 
 def main() -> None:

@@ -26,14 +26,14 @@ Page = tuple[str, str]
 
 def pages() -> list[Page]:
     """(title, text) of every page with examples."""
-    found = []
+    site_pages = []
     for path in sorted(site_folder().glob("*.html")):
         page = parse_body(
             ParseTask("html", f"http://h/{path.name}", "text/html", False, path.read_bytes())
         )
         if find_examples(page.text):
-            found.append((page.title, page.text))
-    return found
+            site_pages.append((page.title, page.text))
+    return site_pages
 
 
 def wasm_right(title: str, text: str, sandbox: Sandbox) -> int:
@@ -79,10 +79,10 @@ def monty_right(title: str, text: str) -> int:
     return right
 
 
-def measure(run: Callable[[str, str], int], found: list[Page]) -> tuple[int, float]:
+def measure(run: Callable[[str, str], int], site_pages: list[Page]) -> tuple[int, float]:
     started = time.monotonic()
     right = 0
-    for title, text in found:
+    for title, text in site_pages:
         try:
             right += run(title, text)
         except Exception as error:
@@ -91,8 +91,8 @@ def measure(run: Callable[[str, str], int], found: list[Page]) -> tuple[int, flo
 
 
 def main() -> None:
-    found = pages()
-    total = sum(len(find_examples(text)) for _, text in found)
+    site_pages = pages()
+    total = sum(len(find_examples(text)) for _, text in site_pages)
     sandbox = Sandbox()
     wasm_right("", ">>> 1\n1\n", sandbox)  # compile before the clock starts
     rows = []
@@ -100,7 +100,7 @@ def main() -> None:
         ("CPython in wasmtime", "wasmtime", lambda title, text: wasm_right(title, text, sandbox)),
         ("pydantic-monty", "pydantic-monty", monty_right),
     ):
-        right, seconds = measure(run, found)
+        right, seconds = measure(run, site_pages)
         rows.append(
             [
                 f"{name} {version(package)}",

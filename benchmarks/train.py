@@ -86,21 +86,21 @@ def ceiling(width: int, precision: str) -> float:
 def run(job: dict[str, Any]) -> dict[str, Any]:
     """One worker's numbers."""
     with tempfile.TemporaryDirectory() as scratch:
-        given, found = Path(scratch) / "job.json", Path(scratch) / "result.json"
-        given.write_text(json.dumps(job))
+        job_file, result_file = Path(scratch) / "job.json", Path(scratch) / "result.json"
+        job_file.write_text(json.dumps(job))
         command = [
             sys.executable,
             "-m",
             "benchmarks.train_worker",
-            str(given),
+            str(job_file),
             str(NUM_THREADS),
-            str(found),
+            str(result_file),
         ]
         environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(NUM_THREADS)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode != 0:
             raise SystemExit(done.stderr[-3000:])
-        result: dict[str, Any] = json.loads(found.read_text())
+        result: dict[str, Any] = json.loads(result_file.read_text())
         return result
 
 
@@ -152,9 +152,9 @@ def main() -> None:
     report(options, folder, tokens, len(rows), results)
 
 
-def report_phases(options: argparse.Namespace, found: dict[str, Any]) -> None:
+def report_phases(options: argparse.Namespace, results: dict[str, Any]) -> None:
     """Append how long an iteration of PPO spends on what; the first one warms up."""
-    last = found["phases"][-1]
+    last = results["phases"][-1]
     phases = {
         name.removesuffix("_seconds"): seconds
         for name, seconds in last.items()
@@ -164,7 +164,7 @@ def report_phases(options: argparse.Namespace, found: dict[str, Any]) -> None:
     append(
         f"PPO, 135M in {options.precision}: 8 prompts, 4 completions each "
         f"of {last['length']:.0f} tokens; policy,"
-        f" critic, reference and reward model in one process, peak {found['peak'] / 1e9:.1f} GB",
+        f" critic, reference and reward model in one process, peak {results['peak'] / 1e9:.1f} GB",
         ["phase", "seconds", "share"],
         [[name, f"{seconds:.1f}", f"{seconds / whole:.0%}"] for name, seconds in phases.items()],
     )

@@ -1,5 +1,5 @@
-"""One training run in a process of its own, timed: ours or TRL's, on rows that a file gives. See
-`benchmarks.train`."""
+"""Runs one training, ours or TRL's, in a separate process and measures its time. A file names the
+rows and settings. `benchmarks.train` starts it."""
 
 from __future__ import annotations
 

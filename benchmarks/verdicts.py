@@ -40,9 +40,9 @@ def main() -> None:
                     content_key("unknown", dice.random()) for _ in range(BATCH // 2)
                 ]
                 started = time.perf_counter()
-                found = store.verdicts.cached(wanted)
+                cached = store.verdicts.cached(wanted)
                 rates.append(BATCH / (time.perf_counter() - started))
-                assert len(found) == BATCH // 2
+                assert len(cached) == BATCH // 2
             lines.append(
                 [
                     f"{size:,}",

@@ -96,8 +96,8 @@ class CrawlConfig(Section):
     trap_pages: int = Field(default=500, gt=0)
     """Number of pages of a host before `trap_yield` is checked."""
     trap_yield: float = Field(default=0.02, ge=0, le=1)
-    """Smallest share of pages with a new text; a host below it, after `trap_pages` pages, is left
-    for the rest of the generation."""
+    """Smallest share of pages with a new text; a host below it, after `trap_pages` pages, is not
+    visited again in this generation."""
 
     unknown_permission: Literal["allow", "deny"] = "allow"
     """Whether a page may be used when the site says nothing about training or evaluation. A denial

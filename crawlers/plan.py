@@ -1,4 +1,4 @@
-"""What a crawl may fetch and what it would cost, found out before any page is fetched.
+"""The plan of a crawl, made before any page is fetched: which seeds are allowed, and at which cost.
 
 Only robots.txt and the text-mining reservations of the seeds' origins are fetched.
 """

@@ -82,7 +82,7 @@ class JudgeConfig(Section):
     answer_rubric: str = "relevance"
     """Rubric for answers and for questions about passages, by name or path."""
     correctness_rubric: str = "correctness"
-    """Rubric that the labeler is asked by about pairs that a verifier has decided, by name or
+    """Rubric used to ask the labeler about pairs whose better side a verifier knows, by name or
     path."""
     answer_first: bool = False
     """The labeler first answers each prompt itself and sees its own answer as a reference."""

@@ -60,7 +60,7 @@ def pages() -> dict[str, str]:
 
 def fenced(text: str) -> list[tuple[str, str]]:
     """(language, content) of each fenced code block."""
-    return [(found.group(2), textwrap.dedent(found.group(3))) for found in _FENCED.finditer(text)]
+    return [(match.group(2), textwrap.dedent(match.group(3))) for match in _FENCED.finditer(text)]
 
 
 def prose(text: str) -> str:
@@ -77,7 +77,7 @@ def block_lines(text: str) -> Iterator[str]:
     """Lines of code blocks without a language; lines that end in a backslash are joined."""
     blocks = [content for language, content in fenced(text) if language in ("", "bash", "sh")]
     blocks += [
-        textwrap.dedent(found.group()) for found in _INDENTED.finditer(_FENCED.sub("", text))
+        textwrap.dedent(match.group()) for match in _INDENTED.finditer(_FENCED.sub("", text))
     ]
     for block in blocks:
         yield from block.replace("\\\n", " ").splitlines()
@@ -88,14 +88,14 @@ def commands(text: str) -> list[Command]:
     lines = [(line, True) for line in block_lines(text)] + [
         (code, False) for code in inline_code(text)
     ]
-    found = []
+    named = []
     for line, is_whole in lines:
         match = _COMMAND.search(line.strip().split(" # ")[0].split("  #")[0].strip())
         if match:
             words = shlex.split(match.group(1), comments=True)
             end = words.index(">") if ">" in words else len(words)
-            found.append(Command(tuple(words[:end]), is_whole))
-    return found
+            named.append(Command(tuple(words[:end]), is_whole))
+    return named
 
 
 # Commands.
@@ -165,8 +165,8 @@ def _cli_problem(command: Any, words: list[str], is_whole: bool) -> str:
 
 def command_problems(text: str) -> list[str]:
     """Unknown commands, options, targets and modules."""
-    found = [(command, command_problem(command)) for command in commands(text)]
-    return [f"{shlex.join(command.words)}: {problem}" for command, problem in found if problem]
+    problems = [(command, command_problem(command)) for command in commands(text)]
+    return [f"{shlex.join(command.words)}: {problem}" for command, problem in problems if problem]
 
 
 # Recipe keys.
@@ -220,7 +220,7 @@ def _overrides_problem(overrides: list[str]) -> str:
 
 def toml_problems(text: str) -> list[str]:
     """TOML blocks that are neither a recipe, whole or in part, nor a rubric."""
-    found = []
+    problems = []
     for language, content in fenced(text):
         if language != "toml":
             continue
@@ -232,8 +232,8 @@ def toml_problems(text: str) -> list[str]:
                 crawl = MINIMAL["crawl"] | data.get("crawl", {})
                 validate(Recipe, MINIMAL | data | {"crawl": crawl})
         except (tomllib.TOMLDecodeError, UserError, ValidationError) as error:
-            found.append(f"{content.splitlines()[0]}: {error}")
-    return found
+            problems.append(f"{content.splitlines()[0]}: {error}")
+    return problems
 
 
 # Paths and Python names.
@@ -245,32 +245,32 @@ def _slug(heading: str) -> str:
 
 def link_problems(text: str, folder: Path) -> list[str]:
     """Relative links without a file, or a heading in it; `folder` is that of the page."""
-    found = []
+    problems = []
     for target in _LINK.findall(prose(text)):
         if re.match(r"[a-z]+:", target):
             continue
         name, _, anchor = target.partition("#")
         file = folder / name
         if not file.exists():
-            found.append(f"link to {target}: no such file")
+            problems.append(f"link to {target}: no such file")
         elif anchor and file.suffix == ".md":
             headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
             if anchor not in map(_slug, headings):
-                found.append(f"link to {target}: no such heading")
-    return found
+                problems.append(f"link to {target}: no such heading")
+    return problems
 
 
 def named_paths(text: str) -> list[str]:
     """Paths of this repository in inline code, and bare names of files and folders."""
-    found = []
+    paths = []
     for code in inline_code(text):
         if not re.fullmatch(r"[\w][\w./-]*", code):
             continue
         is_ours = "/" in code.rstrip("/") and code.split("/")[0] in FOLDERS
         is_bare = "/" not in code.rstrip("/") and code.endswith(("/", ".py", ".md", ".txt"))
         if is_ours or is_bare:
-            found.append(code)
-    return found
+            paths.append(code)
+    return paths
 
 
 def path_problems(text: str) -> list[str]:
@@ -293,8 +293,8 @@ def _is_there(path: str) -> bool:
 def python_names(text: str) -> list[str]:
     """Dotted names in our packages, in inline code."""
     pattern = re.compile(rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)+")
-    found = [code for code in inline_code(text) if pattern.fullmatch(code)]
-    return [name for name in found if not name.endswith(SUFFIXES)]
+    names = [code for code in inline_code(text) if pattern.fullmatch(code)]
+    return [name for name in names if not name.endswith(SUFFIXES)]
 
 
 def python_problems(text: str) -> list[str]:
@@ -306,13 +306,13 @@ def _is_defined(name: str) -> bool:
     parts = name.split(".")
     for count in range(len(parts), 0, -1):
         try:
-            found: Any = importlib.import_module(".".join(parts[:count]))
+            value: Any = importlib.import_module(".".join(parts[:count]))
         except ModuleNotFoundError:
             continue
         for part in parts[count:]:
-            if not hasattr(found, part):
-                return part in getattr(found, "__annotations__", {}) and part == parts[-1]
-            found = getattr(found, part)
+            if not hasattr(value, part):
+                return part in getattr(value, "__annotations__", {}) and part == parts[-1]
+            value = getattr(value, part)
         return True
     return False
 

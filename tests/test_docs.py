@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tests.doc_checks import (
     command_problems,
     commands,
     description_problem,
+    fenced,
     key_problems,
     link_problems,
     named_keys,
@@ -72,8 +75,8 @@ def test_the_checks_find_something_to_check() -> None:
     ],
 )
 def test_a_wrong_command_is_found(text: str, problem: str) -> None:
-    (found,) = command_problems(text)
-    assert problem in found
+    (message,) = command_problems(text)
+    assert problem in message
 
 
 def test_right_commands_are_read_in_full_and_have_no_problem() -> None:
@@ -158,6 +161,28 @@ def test_every_key_says_what_it_does_and_in_which_unit() -> None:
     } == {}
 
 
+def drawn_layers(package: str) -> list[str]:
+    """The layers of a package in the picture of docs/architecture.md, from the top."""
+    picture = fenced(PAGES["docs/architecture.md"])[0][1].splitlines()
+    top = next(i for i, line in enumerate(picture) if f"{package}/" in line)
+    column = picture[top].index(f"{package}/")
+    is_beside = package in ("loop", "infra")
+    layers = []
+    for line in picture[top if is_beside else top + 1 :]:
+        if not re.search(r"\w", line):
+            break
+        layers.append(re.split(r" {2,}", line[column + (9 if is_beside else 1) :])[0])
+    return [layer for layer in layers if layer]
+
+
+@pytest.mark.parametrize("package", ["crawlers", "judges", "trainers", "loop", "infra"])
+def test_the_picture_of_the_architecture_has_the_layers_of_the_contract(package: str) -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    (contract,) = (one for one in contracts if one.get("containers") == [package])
+    assert drawn_layers(package) == contract["layers"]
+
+
 def test_missing_descriptions_and_units_are_found() -> None:
     class Wrong(BaseModel):
         bare: int = 0
@@ -195,7 +220,7 @@ def test_every_command_has_help() -> None:
         below = [
             paths(one, (*words, name)) for name, one in getattr(command, "commands", {}).items()
         ]
-        return [words, *(path for found in below for path in found)]
+        return [words, *(path for group in below for path in group)]
 
     for words in paths(typer.main.get_command(app)):
         result = CliRunner().invoke(app, [*words, "--help"])
@@ -210,8 +235,8 @@ def test_documented_commands_that_need_nothing_run(
     (tmp_path / "my.toml").write_text(
         'name = "x"\ngenerations = 2\n[crawl]\nseeds = ["builtin:pydoc"]\n'
     )
-    found = [command for text in PAGES.values() for command in commands(text)]
-    documented = {c.words[1:] for c in found if c.is_whole and c.words[0] == "ratchet"}
+    all_commands = [command for text in PAGES.values() for command in commands(text)]
+    documented = {c.words[1:] for c in all_commands if c.is_whole and c.words[0] == "ratchet"}
     chosen = [
         words
         for words in sorted(documented)

@@ -67,7 +67,7 @@ def _group_row(name: str, members: list[QueryRow]) -> QueryRow:
 
 
 def proxy_gaps(reader: Reader) -> list[QueryRow]:
-    """For each generation what training aimed at, beside the gain that the gate measured.
+    """The training objective and the measured gain of each generation, side by side.
 
     `win_rate` is the labeler's, `reward` the rise of the reward in training; None if there is
     none.

@@ -15,7 +15,7 @@ from crawlers.session.outbox import FLUSH_S
 from infra.records import Request
 from infra.records.arrow import from_table
 from infra.store.database import open_database
-from tests.crawlers.crawling import finish, site, start, write_recipe
+from tests.crawlers.support.crawling import finish, site, start, write_recipe
 from tests.loop.commands.invoke import invoke
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
@@ -27,7 +27,7 @@ ENOUGH = int(FLUSH_S / DELAY_S) + 3
 """
 
 
-def asked_of(asked: dict[str, int], address: str) -> int:
+def num_requests(asked: dict[str, int], address: str) -> int:
     return sum(count for url, count in dict(asked).items() if f"//{address}:" in url)
 
 
@@ -53,7 +53,7 @@ def test_four_actors_violate_nothing_and_survive_the_death_of_one(
         while process.poll() is None and not killed and time.monotonic() < deadline:
             workers = crawl_workers()
             if len(workers) == 4 and all(
-                asked_of(served.asked, address) >= ENOUGH for address in ADDRESSES
+                num_requests(served.asked, address) >= ENOUGH for address in ADDRESSES
             ):
                 workers[0].kill()
                 killed = True

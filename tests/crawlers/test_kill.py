@@ -12,7 +12,7 @@ import pytest
 from warcio.archiveiterator import ArchiveIterator
 
 from infra.store.database import open_database
-from tests.crawlers.crawling import finish, kill, site, start, write_recipe
+from tests.crawlers.support.crawling import finish, kill, site, start, write_recipe
 
 pytestmark = pytest.mark.timeout(3000)  # minutes on a fast machine
 
@@ -27,14 +27,14 @@ def stored_urls(run: Path) -> list[str]:
 
 
 def archived_urls(run: Path) -> list[str]:
-    found = []
+    stored_urls = []
     for file in sorted((run / "warc").glob("*.warc.gz")):
         with file.open("rb") as stream:
             for record in ArchiveIterator(stream):
                 if record.rec_type == "response":
-                    found.append(record.rec_headers.get_header("WARC-Target-URI"))
+                    stored_urls.append(record.rec_headers.get_header("WARC-Target-URI"))
                     record.content_stream().read()
-    return [url for url in found if not url.endswith("robots.txt")]
+    return [url for url in stored_urls if not url.endswith("robots.txt")]
 
 
 @pytest.mark.parametrize(

@@ -121,12 +121,12 @@ def assert_complete(run: Path) -> None:
 
 
 def drivers(run: Path) -> list[psutil.Process]:
-    found = []
+    processes = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
         if "loop/run.py" in words and str(run) in words:
-            found.append(process)
-    return found
+            processes.append(process)
+    return processes
 
 
 def stage_is_done(run: Path, generation: int, name: str) -> bool:

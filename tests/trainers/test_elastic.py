@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.trainers.engine.test_resume import largest_difference
-from tests.trainers.ranks import job, make_task, run_ranks
+from tests.trainers.support.ranks import job, make_task, run_ranks
 from tests.trainers.test_launch import CONFIG, PATIENCE_S, ROOT, ROWS
 
 
@@ -30,7 +30,7 @@ def test_training_goes_on_with_one_rank_when_a_node_is_lost(
     command = [
         sys.executable,
         "-m",
-        "tests.trainers.losing_a_node",
+        "tests.trainers.support.losing_a_node",
         json.dumps(asdict(lost)),
         json.dumps(config),
         "7",

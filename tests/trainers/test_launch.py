@@ -22,7 +22,7 @@ from infra.cluster.connection import Cluster
 from infra.errors import UserError
 from tests import ROOT
 from tests.trainers.engine.test_resume import largest_difference
-from tests.trainers.ranks import job, make_task, run_ranks
+from tests.trainers.support.ranks import job, make_task, run_ranks
 from trainers.config import TrainConfig
 from trainers.launch import scaling, with_workers
 from trainers.task import Task
@@ -47,7 +47,7 @@ def start(task: Task) -> subprocess.Popen[str]:
     command = [
         sys.executable,
         "-m",
-        "tests.trainers.launching",
+        "tests.trainers.support.launching",
         json.dumps(asdict(task)),
         json.dumps(CONFIG),
     ]
@@ -63,14 +63,14 @@ def start(task: Task) -> subprocess.Popen[str]:
 
 
 def workers(driver: subprocess.Popen[str]) -> list[psutil.Process]:
-    found = []
+    processes = []
     for process in psutil.Process(driver.pid).children(recursive=True):
         try:
             if "RayTrainWorker" in " ".join(process.cmdline()):
-                found.append(process)
+                processes.append(process)
         except psutil.NoSuchProcess:
             continue
-    return found
+    return processes
 
 
 def wait_for(condition: Callable[[], bool], driver: subprocess.Popen[str]) -> None:
@@ -110,15 +110,15 @@ def test_killed_ranks_worker_groups_and_drivers_change_nothing(
     run_ranks(2, [job(straight, CONFIG)])
     total = len(straight.metrics())
     killed = make_task("sft", tiny_folder, tmp_path / "killed", ROWS)
-    places = sorted(random.Random(5).sample(range(4, total - 8), 3))
+    kill_steps = sorted(random.Random(5).sample(range(4, total - 8), 3))
     driver = start(killed)
     try:
-        wait_for(lambda: num_steps(killed) >= places[0], driver)
+        wait_for(lambda: num_steps(killed) >= kill_steps[0], driver)
         workers(driver)[0].send_signal(signal.SIGKILL)
-        wait_for(lambda: num_steps(killed) >= places[1] and len(workers(driver)) == 2, driver)
+        wait_for(lambda: num_steps(killed) >= kill_steps[1] and len(workers(driver)) == 2, driver)
         for worker in workers(driver):
             worker.send_signal(signal.SIGKILL)
-        wait_for(lambda: num_steps(killed) >= places[2], driver)
+        wait_for(lambda: num_steps(killed) >= kill_steps[2], driver)
     finally:
         end(driver)
     assert not Path(killed.target).exists()

@@ -16,7 +16,7 @@ import pytest
 import zstandard
 
 from crawlers.fetching.address_check import FORBIDDEN_ADDRESS
-from tests.crawlers.fetching_tasks import fetch
+from tests.crawlers.support.fetching_tasks import fetch
 
 pytestmark = pytest.mark.timeout(1200)
 LIMIT = 2**20
@@ -127,11 +127,11 @@ def _answer(connection: socket.socket) -> None:
 def outcomes(server: str) -> dict[str, dict[str, object]]:
     """One process asks for everything, one after another, and then for a good page again."""
     names = [*SERVED, "good"]
-    found = fetch(
+    fetched = fetch(
         [server + name for name in names], timeout=900, timeout_s=5.0, max_body_bytes=LIMIT
     )
-    assert found.peak_bytes < MEMORY, "memory stays bounded"
-    return dict(zip([*SERVED, "good again"], found.answers, strict=True))
+    assert fetched.peak_bytes < MEMORY, "memory stays bounded"
+    return dict(zip([*SERVED, "good again"], fetched.answers, strict=True))
 
 
 @pytest.mark.parametrize(

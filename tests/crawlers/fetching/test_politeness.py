@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlers.fetching.politeness import AddressClock, audit, delay_after, retry_after
+from crawlers.fetching.politeness import AddressClock, audit_requests, delay_after, retry_after
 from infra.records import Request
 
 
@@ -102,25 +102,28 @@ ROBOTS = request(0, 0.0, url="http://h/robots.txt", kind="robots")
     ],
 )
 def test_the_auditor_sees_what_was_wrong(second: Request, rule: str | None) -> None:
-    assert [v.rule for v in audit([second, ROBOTS, request(1, 2.0)])] == ([rule] if rule else [])
+    assert [v.rule for v in audit_requests([second, ROBOTS, request(1, 2.0)])] == (
+        [rule] if rule else []
+    )
 
 
 def test_the_auditor_recomputes_the_delay_from_latency_crawl_delay_and_retry_after() -> None:
     slow = request(1, 2.0, ended_at=5.0)
-    assert [v.rule for v in audit([ROBOTS, slow, request(2, 15.0)])] == ["delay"]
-    assert audit([ROBOTS, slow, request(2, 20.1)]) == []
+    assert [v.rule for v in audit_requests([ROBOTS, slow, request(2, 15.0)])] == ["delay"]
+    assert audit_requests([ROBOTS, slow, request(2, 20.1)]) == []
     asked = request(1, 2.0, status=503, retry_after_s=30.0)
-    assert [v.rule for v in audit([ROBOTS, asked, request(2, 20.0)])] == ["retry-after"]
+    assert [v.rule for v in audit_requests([ROBOTS, asked, request(2, 20.0)])] == ["retry-after"]
     assert [
-        v.required_s for v in audit([ROBOTS, request(1, 2.0, crawl_delay_s=8.0), request(2, 9.0)])
+        v.required_s
+        for v in audit_requests([ROBOTS, request(1, 2.0, crawl_delay_s=8.0), request(2, 9.0)])
     ] == [8.0]
 
 
 def test_the_auditor_watches_addresses_across_hosts_and_workers() -> None:
     other = request(7, 0.2, host="g", url="http://g/robots.txt", kind="robots", worker=3)
-    assert [v.rule for v in audit([ROBOTS, other], 0.5)] == ["address gap"]
-    assert audit([ROBOTS, replace(other, address="8.8.8.8")], 0.5) == []
+    assert [v.rule for v in audit_requests([ROBOTS, other], 0.5)] == ["address gap"]
+    assert audit_requests([ROBOTS, replace(other, address="8.8.8.8")], 0.5) == []
 
 
 def test_a_robots_txt_older_than_a_day_is_too_old() -> None:
-    assert [v.rule for v in audit([ROBOTS, request(1, 90000.0)])] == ["robots.txt first"]
+    assert [v.rule for v in audit_requests([ROBOTS, request(1, 90000.0)])] == ["robots.txt first"]

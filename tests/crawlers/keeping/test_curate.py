@@ -19,13 +19,13 @@ from infra.errors import UserError
 from infra.records import Document, Page, now
 from infra.store import Store
 from infra.store.tables.crawl import CrawlRows
-from tests.crawlers.texts import WORDS
-from tests.warc_records import body_record
+from tests.crawlers.support.texts import WORDS
+from tests.infra.support.warc_records import body_record
 
 CONFIG = CrawlConfig(policy="lenient-1", min_document_chars=20)
 
 
-def text_of(seed: int, words: int = 200) -> str:
+def passage(seed: int, words: int = 200) -> str:
     dice = random.Random(seed)
     return " ".join(dice.choice(WORDS) + str(dice.randrange(50)) for _ in range(words))
 
@@ -43,7 +43,7 @@ def put(
     language: str = "en",
 ) -> None:
     """A document as a crawl leaves it."""
-    found = parse_body(
+    parsed = parse_body(
         ParseTask("text", "http://h/", "text/plain; charset=utf-8", False, text.encode())
     )
     page = Page(
@@ -77,10 +77,10 @@ def put(
         pool,
         generation,
         status="new",
-        text_digest=found.text_digest,
+        text_digest=parsed.text_digest,
     )
     rows = CrawlRows(generation, CONFIG.limits(1), pages=[page], records=[b""])
-    add_document(rows, document, found)
+    add_document(rows, document, parsed)
     store.crawl.commit(rows)
 
 
@@ -89,10 +89,10 @@ def statuses(store: Store) -> dict[str, str]:
 
 
 def test_policy_language_and_canaries_filter_with_their_reasons(store: Store) -> None:
-    put(store, "good", text_of(1))
+    put(store, "good", passage(1))
     put(store, "short", "too short")
-    put(store, "french", text_of(2), language="fr")
-    put(store, "marked", text_of(3) + " BENCHMARK DATA 12345 " + text_of(4))
+    put(store, "french", passage(2), language="fr")
+    put(store, "marked", passage(3) + " BENCHMARK DATA 12345 " + passage(4))
     config = CONFIG.model_copy(update={"languages": ["en"], "canaries": ["BENCHMARK DATA 12345"]})
     assert curate_documents(store, config, 1) == {"contaminated": 1, "filtered": 2, "kept": 1}
     assert statuses(store) == {
@@ -111,11 +111,11 @@ def test_policy_language_and_canaries_filter_with_their_reasons(store: Store) ->
 def test_exact_and_near_duplicates_become_one_cluster_of_which_the_longest_is_kept(
     store: Store,
 ) -> None:
-    base = text_of(1)
+    base = passage(1)
     put(store, "a", base)
     put(store, "b", base.upper())
     put(store, "c", edited(base) + " with some more words at its very end so that it is longer")
-    put(store, "other", text_of(2))
+    put(store, "other", passage(2))
     curate_documents(store, CONFIG, 1)
     assert statuses(store) == {"a": "duplicate", "b": "duplicate", "c": "kept", "other": "kept"}
     assert store.database.rows(
@@ -126,7 +126,7 @@ def test_exact_and_near_duplicates_become_one_cluster_of_which_the_longest_is_ke
 
 def test_near_duplicates_never_straddle_pools(store: Store) -> None:
     for i in range(30):
-        base = text_of(i)
+        base = passage(i)
         put(store, f"{i}a", base, pool="gate" if i % 2 else "train")
         put(store, f"{i}b", edited(base), pool="train" if i % 2 else "sealed")
     curate_documents(store, CONFIG, 1)
@@ -139,7 +139,7 @@ def test_near_duplicates_never_straddle_pools(store: Store) -> None:
 
 
 def test_clusters_grow_over_generations_and_held_out_texts_stay(store: Store) -> None:
-    base = text_of(1)
+    base = passage(1)
     put(store, "old", base, pool="gate")
     curate_documents(store, CONFIG, 1)
     put(
@@ -158,7 +158,7 @@ def test_clusters_grow_over_generations_and_held_out_texts_stay(store: Store) ->
 
 
 def test_a_longer_training_text_takes_the_place_of_its_older_twin(store: Store) -> None:
-    base = text_of(1)
+    base = passage(1)
     put(store, "old", base)
     curate_documents(store, CONFIG, 1)
     put(store, "new", base + " and it goes on for longer than before", generation=2)
@@ -167,7 +167,7 @@ def test_a_longer_training_text_takes_the_place_of_its_older_twin(store: Store) 
 
 
 def test_a_text_between_two_old_clusters_joins_them_to_nothing(store: Store) -> None:
-    a, b = text_of(1), text_of(2)
+    a, b = passage(1), passage(2)
     put(store, "a", a, pool="train")
     put(store, "b", b, pool="gate")
     curate_documents(store, CONFIG, 1)
@@ -180,11 +180,15 @@ def test_a_text_between_two_old_clusters_joins_them_to_nothing(store: Store) -> 
 
 
 def test_training_text_with_held_out_passages_is_contaminated(store: Store) -> None:
-    held = text_of(1, 300)
+    held = passage(1, 300)
     put(store, "held", held, pool="gate")
-    put(store, "copy", text_of(2, 150) + " " + " ".join(held.split()[:120]) + " " + text_of(3, 50))
-    put(store, "quote", text_of(4, 400) + " " + " ".join(held.split()[:16]))
-    put(store, "whole", text_of(5, 3000) + " " + held)
+    put(
+        store,
+        "copy",
+        passage(2, 150) + " " + " ".join(held.split()[:120]) + " " + passage(3, 50),
+    )
+    put(store, "quote", passage(4, 400) + " " + " ".join(held.split()[:16]))
+    put(store, "whole", passage(5, 3000) + " " + held)
     assert curate_documents(store, CONFIG, 1) == {"contaminated": 2, "kept": 2}
     assert statuses(store) == {
         "held": "kept",
@@ -196,13 +200,13 @@ def test_training_text_with_held_out_passages_is_contaminated(store: Store) -> N
 
 
 def test_a_new_held_out_text_that_was_trained_on_before_is_no_longer_held_out(store: Store) -> None:
-    old = text_of(1, 300)
+    old = passage(1, 300)
     put(store, "old", old)
     curate_documents(store, CONFIG, 1)
     put(
         store,
         "late",
-        text_of(2, 100) + " " + " ".join(old.split()[:200]),
+        passage(2, 100) + " " + " ".join(old.split()[:200]),
         pool="gate",
         generation=2,
     )
@@ -211,20 +215,25 @@ def test_a_new_held_out_text_that_was_trained_on_before_is_no_longer_held_out(st
 
 
 def test_phrases_that_many_pages_share_do_not_count(store: Store) -> None:
-    boilerplate = text_of(99, 60)
+    boilerplate = passage(99, 60)
     for i in range(20):
-        put(store, f"{i}", text_of(i, 300) + " " + boilerplate, pool="gate" if i % 2 else "train")
+        put(
+            store,
+            f"{i}",
+            passage(i, 300) + " " + boilerplate,
+            pool="gate" if i % 2 else "train",
+        )
     curate_documents(store, CONFIG, 1)
     assert set(statuses(store).values()) == {"kept"}
 
 
 def test_benchmark_files_are_held_out_too(store: Store, tmp_path: Path) -> None:
-    item = text_of(1, 60)
+    item = passage(1, 60)
     (tmp_path / "bench.jsonl").write_text(
-        json.dumps({"question": item, "choices": [text_of(2, 40)]}) + "\n"
+        json.dumps({"question": item, "choices": [passage(2, 40)]}) + "\n"
     )
-    put(store, "leak", text_of(3, 1500) + " " + item)
-    put(store, "clean", text_of(4))
+    put(store, "leak", passage(3, 1500) + " " + item)
+    put(store, "clean", passage(4))
     config = CONFIG.model_copy(update={"held_out_files": [str(tmp_path / "bench.jsonl")]})
     curate_documents(store, config, 1)
     assert statuses(store) == {"leak": "contaminated", "clean": "kept"}
@@ -252,13 +261,13 @@ def test_curating_again_changes_nothing_and_another_policy_decides_anew(store: S
 
 def test_diversity_is_the_effective_number(store: Store) -> None:
     for i in range(8):
-        put(store, f"{i}", text_of(i), language="en" if i < 4 else "de")
+        put(store, f"{i}", passage(i), language="en" if i < 4 else "de")
     curate_documents(store, CONFIG, 1)
-    found = store.curation.diversity(1)
-    assert found["languages"] == 2
-    assert found["effective_languages"] == pytest.approx(2.0)
-    assert found["effective_clusters"] == pytest.approx(8.0)
-    assert found["effective_hosts"] == pytest.approx(1.0)
+    diversity = store.curation.diversity(1)
+    assert diversity["languages"] == 2
+    assert diversity["effective_languages"] == pytest.approx(2.0)
+    assert diversity["effective_clusters"] == pytest.approx(8.0)
+    assert diversity["effective_hosts"] == pytest.approx(1.0)
 
 
 def test_pools_depend_on_salt_and_place_alone_and_keep_their_shares() -> None:
@@ -287,7 +296,7 @@ def test_forgetting_removes_text_samples_and_bodies_and_names_who_learned(tmp_pa
 
     store = Store(str(tmp_path / "ratchet.duckdb"))
     for name in ("keep", "gone"):
-        put(store, name, text_of(hash(name) % 1000) + f" secret{name}")
+        put(store, name, passage(hash(name) % 1000) + f" secret{name}")
     body = warc.response("http://h/gone", now(), "", 200, {}, b"secretgone body")
     page = Page(
         "p-more",
@@ -328,7 +337,7 @@ def test_forgetting_removes_text_samples_and_bodies_and_names_who_learned(tmp_pa
     assert [d.document_id for d in store.crawl.documents("train")] == ["keep"]
     assert store.database.rows("SELECT sample_id FROM sample") == [("s-keep",)]
     assert body_record(store, "p-more") == b""
-    put(store, "gone2", text_of(7))
+    put(store, "gone2", passage(7))
     store.crawl.commit(
         CrawlRows(
             2, CONFIG.limits(1), pages=[replace(page, page_id="p-later", visit=2)], records=[body]

@@ -10,7 +10,7 @@ from warcio.warcwriter import WARCWriter
 
 from crawlers.keeping import warc
 from infra.records import now
-from tests.warc_records import read_record
+from tests.infra.support.warc_records import read_record
 
 AT = now().replace(microsecond=0)
 headers = st.dictionaries(
@@ -22,9 +22,9 @@ headers = st.dictionaries(
 
 @given(st.binary(max_size=2000), headers, st.integers(100, 599))
 def test_what_is_written_warcio_reads_and_we_do(
-    body: bytes, said: dict[str, list[str]], status: int
+    body: bytes, http_headers: dict[str, list[str]], status: int
 ) -> None:
-    packed = warc.response("http://h/x?y=1", AT, "1.2.3.4", status, said, body)
+    packed = warc.response("http://h/x?y=1", AT, "1.2.3.4", status, http_headers, body)
     (record,) = ArchiveIterator(io.BytesIO(packed))
     assert record.rec_headers.get_header("WARC-Target-URI") == "http://h/x?y=1"
     ours = read_record(packed)
@@ -75,9 +75,11 @@ def test_files_of_warcio_are_read_from_any_record_on(tmp_path: Path) -> None:
                     f"http://h/{i}", "response", io.BytesIO(b"body %d" % i), http_headers=http
                 )
             )
-    found = list(warc.read(file))
-    assert [(c.url, c.body) for c in found] == [(f"http://h/{i}", b"body %d" % i) for i in range(4)]
-    assert [c.url for c in warc.read(file, found[2].offset)] == ["http://h/2", "http://h/3"]
+    captures = list(warc.read(file))
+    assert [(c.url, c.body) for c in captures] == [
+        (f"http://h/{i}", b"body %d" % i) for i in range(4)
+    ]
+    assert [c.url for c in warc.read(file, captures[2].offset)] == ["http://h/2", "http://h/3"]
     assert [len(c.body) for c in warc.read(file, max_bytes=3)] == [4] * 4
 
 

@@ -19,7 +19,7 @@ ME = "RatchetBot"
 URL = "http://h.example/blog/page?x=1"
 
 
-def said(
+def verdicts(
     robots: str = "",
     headers: dict[str, list[str]] | None = None,
     body: bytes = b"",
@@ -63,7 +63,7 @@ DENY, ALLOW, UNKNOWN = ["deny", "deny"], ["allow", "allow"], ["unknown", "unknow
 def test_preferences_in_robots_txt_are_scoped_by_path_and_agent(
     robots: str, expected: list[str]
 ) -> None:
-    assert said(robots) == expected
+    assert verdicts(robots) == expected
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_preferences_in_robots_txt_are_scoped_by_path_and_agent(
     ],
 )
 def test_headers(name: str, value: str, expected: list[str]) -> None:
-    assert said(headers={name: [value]}) == expected
+    assert verdicts(headers={name: [value]}) == expected
 
 
 @pytest.mark.parametrize(
@@ -101,23 +101,23 @@ def test_headers(name: str, value: str, expected: list[str]) -> None:
     ],
 )
 def test_meta_elements(markup: bytes, expected: list[str]) -> None:
-    assert said(body=b"<html><head>" + markup + b"</head><body>x</body></html>") == expected
+    assert verdicts(body=b"<html><head>" + markup + b"</head><body>x</body></html>") == expected
 
 
 def test_tdm_well_known_file_is_matched_by_location_and_the_pages_own_word_comes_first() -> None:
     rules = [{"location": "/blog/*", "tdm-reservation": 1}, {"location": "/", "tdm-reservation": 0}]
-    assert said(tdm=rules) == DENY
-    assert said(tdm=[{"location": "/shop/*", "tdm-reservation": 1}]) == UNKNOWN
-    assert said(tdm=rules, headers={"tdm-reservation": ["0"]}) == ALLOW
+    assert verdicts(tdm=rules) == DENY
+    assert verdicts(tdm=[{"location": "/shop/*", "tdm-reservation": 1}]) == UNKNOWN
+    assert verdicts(tdm=rules, headers={"tdm-reservation": ["0"]}) == ALLOW
 
 
 @pytest.mark.parametrize("tdm", ["[" * 100_000, 5, {"location": "/"}, [1, None, {"location": 3}]])
 def test_a_broken_well_known_file_says_nothing(tdm: object) -> None:
-    assert said(tdm=tdm) == UNKNOWN
+    assert verdicts(tdm=tdm) == UNKNOWN
 
 
 def test_deny_wins_and_the_operator_decides_about_the_unknown() -> None:
-    assert said("User-agent: *\nContent-Usage: train-ai=y", {"x-robots-tag": ["noai"]}) == DENY
+    assert verdicts("User-agent: *\nContent-Usage: train-ai=y", {"x-robots-tag": ["noai"]}) == DENY
     assert may_use("allow", False)
     assert not may_use("deny", True)
     assert may_use("unknown", True)

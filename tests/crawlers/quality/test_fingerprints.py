@@ -35,12 +35,12 @@ def shingles(tokens: list[str]) -> set[tuple[str, ...]]:
     return {tuple(tokens[i : i + 5]) for i in range(len(tokens) - 4)}
 
 
-def hashes_of(tokens: list[str]) -> UInt64Array:
+def token_hashes(tokens: list[str]) -> UInt64Array:
     return plain_hashes(" ".join(tokens))
 
 
 def bands(tokens: list[str]) -> list[int]:
-    return minhash_bands(hashes_of(tokens))
+    return minhash_bands(token_hashes(tokens))
 
 
 def changed(tokens: list[str], number: int, seed: int) -> list[str]:
@@ -86,7 +86,7 @@ def test_the_digest_sees_words_and_nothing_else() -> None:
 
 
 def test_sampled_grams_estimate_the_share_in_common() -> None:
-    tokens = hashes_of([f"w{i}" for i in range(4000)])
+    tokens = token_hashes([f"w{i}" for i in range(4000)])
     a, b = sampled_grams(tokens[:3000])[13], sampled_grams(tokens[1000:])[13]
     assert abs(len(a) - 3000 / GRAM_SAMPLING) < 150
     assert abs(len(set(a) & set(b)) / len(a) - 2 / 3) < 0.08
@@ -125,7 +125,7 @@ def test_distinct_is_what_numpy_finds(values: list[int]) -> None:
 @given(st.lists(st.sampled_from(["a", "b", "c"]), max_size=30), st.integers(1, 6))
 def test_ngram_hashes_are_equal_where_ngrams_are(words: list[str], n: int) -> None:
     grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
-    hashes = ngram_hashes(hashes_of(words), n).tolist()
+    hashes = ngram_hashes(token_hashes(words), n).tolist()
     assert len(hashes) == len(grams)
     assert len(set(zip(hashes, grams, strict=True))) == len(set(hashes)) == len(set(grams))
 

@@ -21,7 +21,7 @@ from crawlers.quality.rules import (
 )
 from crawlers.quality.signals import quality_signals
 from crawlers.quality.words import _WORD, ngram_hashes, tokenise
-from tests.crawlers.texts import texts
+from tests.crawlers.support.texts import texts
 
 RULES = {
     "gopher_quality": GOPHER_QUALITY,

@@ -47,20 +47,20 @@ def read(
 
 
 def test_code_keeps_its_lines_and_indentation() -> None:
-    found = read(PAGE)
-    assert ">>> for i in range(2):\n...     print(i)\n0\n1" in found.text
-    assert found.extractor == "resiliparse-4"
+    parsed = read(PAGE)
+    assert ">>> for i in range(2):\n...     print(i)\n0\n1" in parsed.text
+    assert parsed.extractor == "resiliparse-4"
 
 
 def test_prose_comes_from_trafilatura_without_its_surroundings() -> None:
-    found = read(ARTICLE)
-    assert found.extractor == "trafilatura-1"
-    assert all(paragraph in found.text for paragraph in PARAGRAPHS)
-    assert "Menu entry" not in found.text
-    assert "newsletter" not in found.text
-    assert found.other_digest != ""
-    assert 0 <= found.disagreement < 0.5
-    assert found.language == "en"
+    parsed = read(ARTICLE)
+    assert parsed.extractor == "trafilatura-1"
+    assert all(paragraph in parsed.text for paragraph in PARAGRAPHS)
+    assert "Menu entry" not in parsed.text
+    assert "newsletter" not in parsed.text
+    assert parsed.other_digest != ""
+    assert 0 <= parsed.disagreement < 0.5
+    assert parsed.language == "en"
 
 
 def test_tables_and_lists_keep_their_lines() -> None:
@@ -86,8 +86,8 @@ def test_head_links_name_feeds_sitemaps_and_the_canonical_page() -> None:
         b'<link rel="sitemap" href="/s.xml"><link rel="stylesheet" href="/c.css"></head>'
         b"<body>x</body></html>"
     )
-    found = read(head)
-    assert (found.canonical, found.feeds, found.sitemaps) == (
+    parsed = read(head)
+    assert (parsed.canonical, parsed.feeds, parsed.sitemaps) == (
         "http://h/real",
         ("http://h/f",),
         ("http://h/s.xml",),
@@ -100,9 +100,9 @@ def test_base_element_moves_relative_links() -> None:
 
 
 def test_title_is_unescaped_and_scripts_are_no_text() -> None:
-    found = read(PAGE)
-    assert found.title == "A & B"
-    assert "evil" not in found.text
+    parsed = read(PAGE)
+    assert parsed.title == "A & B"
+    assert "evil" not in parsed.text
 
 
 @pytest.mark.parametrize(
@@ -149,9 +149,9 @@ def test_languages(text: str, language: str) -> None:
 
 
 def test_personal_data_is_masked_before_anything_is_kept() -> None:
-    found = read(b"<p>Ask jane.doe@firma.de about it, she knows everything there is to know.</p>")
-    assert "jane" not in found.text
-    assert found.masked == {"email": 1}
+    parsed = read(b"<p>Ask jane.doe@firma.de about it, she knows everything there is to know.</p>")
+    assert "jane" not in parsed.text
+    assert parsed.masked == {"email": 1}
 
 
 @given(st.binary(max_size=400), st.text(max_size=40))
@@ -171,16 +171,16 @@ def test_two_readings_that_differ_much_are_both_kept_masked(
         f"Offer {i} of jane.doe@firma.de for those who have waited for it." for i in range(60)
     )
     monkeypatch.setattr("crawlers.reading.html_text._by_trafilatura", lambda _: offers)
-    found = read(ARTICLE)
-    assert found.text == offers.replace("jane.doe@firma.de", "email@example.com")
-    assert found.disagreement >= LARGE_DISAGREEMENT
-    assert "The river has carried stones" in found.other_text
+    parsed = read(ARTICLE)
+    assert parsed.text == offers.replace("jane.doe@firma.de", "email@example.com")
+    assert parsed.disagreement >= LARGE_DISAGREEMENT
+    assert "The river has carried stones" in parsed.other_text
     monkeypatch.setattr(
         "crawlers.reading.html_text._by_trafilatura",
         lambda _: "Only this of jane.doe@firma.de was found.",
     )
-    found = read(ARTICLE)
-    assert "The river has carried stones" in found.text, (
+    parsed = read(ARTICLE)
+    assert "The river has carried stones" in parsed.text, (
         "what throws most of the article away is not believed"
     )
-    assert found.other_text == "Only this of email@example.com was found."
+    assert parsed.other_text == "Only this of email@example.com was found."

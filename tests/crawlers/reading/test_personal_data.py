@@ -37,7 +37,7 @@ def test_personal_data_is_masked_and_counted(text: str, masked: str, kind: str) 
         "npm install and awesome eyJ",
     ],
 )
-def test_what_is_nobodys_is_left_alone(text: str) -> None:
+def test_text_without_personal_data_is_not_changed(text: str) -> None:
     assert mask(text) == (text, {})
 
 

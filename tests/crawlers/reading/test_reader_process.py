@@ -119,6 +119,6 @@ def page(inside: bytes) -> bytes:
 def test_hostile_markup_is_read_or_refused_and_the_child_lives_on(
     child: ReaderProcess, body: bytes, failure: str
 ) -> None:
-    found = child.parse(ParseTask("html", "http://h/", "text/html", True, body))
-    assert found.failure == failure
+    parsed = child.parse(ParseTask("html", "http://h/", "text/html", True, body))
+    assert parsed.failure == failure
     assert child.parse(TASK).failure == ""

@@ -11,13 +11,13 @@ import pytest
 from crawlers.fetching.politeness import audit_requests
 from crawlers.fetching.transport import Response
 from crawlers.permission.robots import FORBIDDEN
-from tests.crawlers.worlds import Crawler, html
+from tests.crawlers.support.worlds import Crawler, html
 
 ROOT = "http://a.example/"
 
 
 @pytest.fixture
-def crawler_of() -> Iterator[Any]:
+def make_crawler() -> Iterator[Any]:
     made: list[Crawler] = []
 
     def make(seeds: list[str], answers: dict[str, Any], **config: Any) -> Crawler:
@@ -45,9 +45,9 @@ def fetched(crawler: Crawler) -> set[str]:
 
 
 def test_every_page_is_fetched_once_with_a_delay_and_the_auditor_finds_nothing(
-    crawler_of: Any,
+    make_crawler: Any,
 ) -> None:
-    crawler = crawler_of([ROOT], site("a.example", 20))
+    crawler = make_crawler([ROOT], site("a.example", 20))
     crawler.crawl()
     assert fetched(crawler) == set(site("a.example", 20))
     assert len(crawler.world.asked) == len(set(crawler.world.asked)) == 21 + 2
@@ -58,12 +58,12 @@ def test_every_page_is_fetched_once_with_a_delay_and_the_auditor_finds_nothing(
     )
 
 
-def test_four_workers_never_share_a_host_and_violate_nothing(crawler_of: Any) -> None:
+def test_four_workers_never_share_a_host_and_violate_nothing(make_crawler: Any) -> None:
     hosts = [f"h{i}.example{i}.org" for i in range(12)]
     answers: dict[str, Response] = {}
     for host in hosts:
         answers |= site(host, 5)
-    crawler = crawler_of([f"http://{host}/" for host in hosts], answers)
+    crawler = make_crawler([f"http://{host}/" for host in hosts], answers)
     crawler.world.addresses = {
         host: [f"93.184.216.{i % 3}"] for i, host in enumerate(hosts)
     }  # four share each address
@@ -78,30 +78,30 @@ def test_four_workers_never_share_a_host_and_violate_nothing(crawler_of: Any) ->
     assert len({r.worker for r in log}) > 1
 
 
-def test_slow_hosts_are_left_in_peace_for_five_times_their_latency(crawler_of: Any) -> None:
-    crawler = crawler_of([ROOT], site("a.example", 3))
+def test_slow_hosts_are_left_in_peace_for_five_times_their_latency(make_crawler: Any) -> None:
+    crawler = make_crawler([ROOT], site("a.example", 3))
     crawler.world.latency["a.example"] = 4.0
     crawler.crawl()
     log = crawler.log()
     assert min(b.started_at - a.ended_at for a, b in itertools.pairwise(log)) >= 20 - 1e-6
 
 
-def test_crawl_delay_of_robots_txt_holds_from_the_next_request_on(crawler_of: Any) -> None:
+def test_crawl_delay_of_robots_txt_holds_from_the_next_request_on(make_crawler: Any) -> None:
     answers = site("a.example", 3) | {
         f"{ROOT}robots.txt": Response(200, {}, b"User-agent: *\nCrawl-delay: 7\n")
     }
-    crawler = crawler_of([ROOT], answers)
+    crawler = make_crawler([ROOT], answers)
     crawler.crawl()
     log = crawler.log()
     assert all(b.started_at - a.ended_at >= 7 - 1e-6 for a, b in itertools.pairwise(log[1:]))
     assert audit_requests(log) == []
 
 
-def test_what_robots_txt_forbids_is_never_asked(crawler_of: Any) -> None:
+def test_what_robots_txt_forbids_is_never_asked(make_crawler: Any) -> None:
     answers = site("a.example", 3) | {
         f"{ROOT}robots.txt": Response(200, {}, b"User-agent: *\nDisallow: /1\n")
     }
-    crawler = crawler_of([ROOT], answers)
+    crawler = make_crawler([ROOT], answers)
     crawler.crawl()
     assert f"{ROOT}1" not in crawler.world.asked
     assert (f"{ROOT}1", "forbidden", FORBIDDEN) in crawler.store.crawl.frontier_reasons()
@@ -111,14 +111,14 @@ def test_what_robots_txt_forbids_is_never_asked(crawler_of: Any) -> None:
     ("status", "allowed"), [(404, True), (403, True), (429, False), (503, False), (0, False)]
 )
 def test_missing_robots_allows_and_unreadable_robots_forbids(
-    crawler_of: Any, status: int, allowed: bool
+    make_crawler: Any, status: int, allowed: bool
 ) -> None:
-    crawler = crawler_of([ROOT], site("a.example", 2) | {f"{ROOT}robots.txt": Response(status)})
+    crawler = make_crawler([ROOT], site("a.example", 2) | {f"{ROOT}robots.txt": Response(status)})
     crawler.crawl()
     assert bool(fetched(crawler)) == allowed
 
 
-def test_robots_txt_is_followed_over_five_redirects_also_to_another_host(crawler_of: Any) -> None:
+def test_robots_txt_is_followed_over_five_redirects_also_to_another_host(make_crawler: Any) -> None:
     hops = [
         f"{ROOT}robots.txt",
         "http://b.example/1",
@@ -129,7 +129,7 @@ def test_robots_txt_is_followed_over_five_redirects_also_to_another_host(crawler
     ]
     moved = {a: Response(301, {"location": [b]}) for a, b in itertools.pairwise(hops)}
     final = {hops[-1]: Response(200, {}, b"User-agent: *\nDisallow: /0\n")}
-    crawler = crawler_of([ROOT], site("a.example", 2) | moved | final)
+    crawler = make_crawler([ROOT], site("a.example", 2) | moved | final)
     crawler.crawl()
     assert fetched(crawler) == {ROOT, f"{ROOT}1"}
     assert (
@@ -138,9 +138,9 @@ def test_robots_txt_is_followed_over_five_redirects_also_to_another_host(crawler
     )
 
 
-def test_last_good_robots_txt_stands_in_when_the_server_stops_answering(crawler_of: Any) -> None:
+def test_last_good_robots_txt_stands_in_when_the_server_stops_answering(make_crawler: Any) -> None:
     robots = [Response(200, {}, b"User-agent: *\nDisallow: /0\n"), Response(503)]
-    crawler = crawler_of(
+    crawler = make_crawler(
         [ROOT],
         site("a.example", 2) | {f"{ROOT}robots.txt": lambda now: robots[now > 1_050_000]},
         revisit_min_s=0.0,
@@ -152,12 +152,12 @@ def test_last_good_robots_txt_stands_in_when_the_server_stops_answering(crawler_
     assert second == {ROOT, f"{ROOT}1"}
 
 
-def test_retry_after_is_waited_for_and_the_page_is_fetched_then(crawler_of: Any) -> None:
+def test_retry_after_is_waited_for_and_the_page_is_fetched_then(make_crawler: Any) -> None:
     start = 1_000_000.0
     busy = Response(503, {"retry-after": ["90"]})
     answers = site("a.example", 2)
     page = answers[f"{ROOT}1"]
-    crawler = crawler_of(
+    crawler = make_crawler(
         [ROOT], {**answers, f"{ROOT}1": lambda now: busy if now < start + 60 else page}
     )
     crawler.crawl()
@@ -165,24 +165,24 @@ def test_retry_after_is_waited_for_and_the_page_is_fetched_then(crawler_of: Any)
     assert audit_requests(crawler.log()) == []
 
 
-def test_a_host_that_asks_for_a_long_rest_does_not_hold_up_the_crawl(crawler_of: Any) -> None:
+def test_a_host_that_asks_for_a_long_rest_does_not_hold_up_the_crawl(make_crawler: Any) -> None:
     busy = Response(429, {"retry-after": ["86400"]})
-    crawler = crawler_of([ROOT, "http://b.example/"], site("b.example", 3) | {ROOT: busy})
+    crawler = make_crawler([ROOT, "http://b.example/"], site("b.example", 3) | {ROOT: busy})
     crawler.crawl()
     assert fetched(crawler) == set(site("b.example", 3))
     assert crawler.loop.now < 1_000_000 + 3600
     assert crawler.store.crawl.counts(1)["waiting"] == 1, "it is asked again another time"
 
 
-def test_a_failing_page_is_tried_three_times_and_given_up(crawler_of: Any) -> None:
+def test_a_failing_page_is_tried_three_times_and_given_up(make_crawler: Any) -> None:
     answers = site("a.example", 2) | {f"{ROOT}1": Response(500)}
-    crawler = crawler_of([ROOT], answers)
+    crawler = make_crawler([ROOT], answers)
     crawler.crawl()
     assert crawler.world.asked.count(f"{ROOT}1") == 3
     assert (f"{ROOT}1", "failed", "HTTP 500") in crawler.store.crawl.frontier_reasons()
 
 
-def test_redirects_return_to_the_frontier_and_pass_every_rule(crawler_of: Any) -> None:
+def test_redirects_return_to_the_frontier_and_pass_every_rule(make_crawler: Any) -> None:
     answers = {
         ROOT: html("root", f"{ROOT}moved", f"{ROOT}away", f"{ROOT}loop"),
         f"{ROOT}moved": Response(302, {"location": ["/private/x"]}),
@@ -192,7 +192,7 @@ def test_redirects_return_to_the_frontier_and_pass_every_rule(crawler_of: Any) -
         "http://b.example/": html("elsewhere"),
         f"{ROOT}robots.txt": Response(200, {}, b"User-agent: *\nDisallow: /private/\n"),
     }
-    crawler = crawler_of([ROOT], answers)
+    crawler = make_crawler([ROOT], answers)
     crawler.crawl()
     assert fetched(crawler) == {ROOT}
     assert f"{ROOT}private/x" not in crawler.world.asked
@@ -200,10 +200,10 @@ def test_redirects_return_to_the_frontier_and_pass_every_rule(crawler_of: Any) -
     assert crawler.world.asked.count(f"{ROOT}loop") == 1
 
 
-def test_unchanged_pages_cost_a_304_and_are_asked_less_and_less_often(crawler_of: Any) -> None:
+def test_unchanged_pages_cost_a_304_and_are_asked_less_and_less_often(make_crawler: Any) -> None:
     answers = site("a.example", 1)
     answers[f"{ROOT}0"].headers["etag"] = ['"v1"']
-    crawler = crawler_of([ROOT], answers)
+    crawler = make_crawler([ROOT], answers)
     for generation in range(1, 12):
         crawler.crawl(generation)
         crawler.loop.now += 86400.0
@@ -215,7 +215,7 @@ def test_unchanged_pages_cost_a_304_and_are_asked_less_and_less_often(crawler_of
     ]
 
 
-def test_sitemaps_feeds_and_canonical_links_lead_to_pages(crawler_of: Any) -> None:
+def test_sitemaps_feeds_and_canonical_links_lead_to_pages(make_crawler: Any) -> None:
     index = b"<sitemapindex><sitemap><loc>http://a.example/map2.xml</loc></sitemap></sitemapindex>"
     second = b"<urlset><url><loc>http://a.example/hidden</loc></url></urlset>"
     feed = b"<rss><channel><item><link>http://a.example/news</link></item></channel></rss>"
@@ -235,29 +235,29 @@ def test_sitemaps_feeds_and_canonical_links_lead_to_pages(crawler_of: Any) -> No
         f"{ROOT}map2.xml": Response(200, xml, second),
         f"{ROOT}robots.txt": Response(200, {}, b"Sitemap: http://a.example/map1.xml\n"),
     }
-    crawler = crawler_of([ROOT], answers)
+    crawler = make_crawler([ROOT], answers)
     crawler.crawl()
     documents = {u for (u,) in crawler.store.database.rows("SELECT url FROM document")}
     assert documents == {ROOT, f"{ROOT}real", f"{ROOT}hidden", f"{ROOT}news"}
 
 
-def test_nofollow_in_meta_robots_stops_all_links_of_a_page(crawler_of: Any) -> None:
+def test_nofollow_in_meta_robots_stops_all_links_of_a_page(make_crawler: Any) -> None:
     answers = {
         ROOT: html("root", f"{ROOT}1", head='<meta name="robots" content="nofollow">'),
         f"{ROOT}1": html("one"),
     }
-    crawler = crawler_of([ROOT], answers)
+    crawler = make_crawler([ROOT], answers)
     crawler.crawl()
     assert fetched(crawler) == {ROOT}
 
 
-def test_denied_pages_keep_metadata_and_never_text_or_body(crawler_of: Any) -> None:
+def test_denied_pages_keep_metadata_and_never_text_or_body(make_crawler: Any) -> None:
     answers = {
         ROOT: html("root", f"{ROOT}no", f"{ROOT}yes"),
         f"{ROOT}no": html("no", head='<meta name="robots" content="noai">'),
         f"{ROOT}yes": html("yes"),
     }
-    crawler = crawler_of([ROOT], answers)
+    crawler = make_crawler([ROOT], answers)
     crawler.crawl()
     row = crawler.store.database.rows(
         "SELECT status, train, evaluate, warc_file FROM page WHERE url LIKE '%/no'"
@@ -276,7 +276,7 @@ def test_denied_pages_keep_metadata_and_never_text_or_body(crawler_of: Any) -> N
     assert ("denied: meta robots noai", 1) in crawler.store.crawl.drop_counts(1)
 
 
-def test_budgets_of_generation_host_and_domain_hold(crawler_of: Any) -> None:
+def test_budgets_of_generation_host_and_domain_hold(make_crawler: Any) -> None:
     answers = (
         site("a.example", 30)
         | site("b.example", 30)
@@ -284,7 +284,7 @@ def test_budgets_of_generation_host_and_domain_hold(crawler_of: Any) -> None:
         | site("y.example.org", 30)
     )
     seeds = [ROOT, "http://b.example/", "http://x.example.org/", "http://y.example.org/"]
-    crawler = crawler_of(seeds, answers, host_pages=8, domain_pages=10)
+    crawler = make_crawler(seeds, answers, host_pages=8, domain_pages=10)
     crawler.crawl(pages=100)
     counts = dict(
         crawler.store.database.rows(
@@ -293,15 +293,15 @@ def test_budgets_of_generation_host_and_domain_hold(crawler_of: Any) -> None:
     )
     assert counts["a.example"] == counts["b.example"] == 8
     assert counts["x.example.org"] + counts["y.example.org"] == 10
-    small = crawler_of([ROOT], answers)
+    small = make_crawler([ROOT], answers)
     small.crawl(pages=5)
     assert len(fetched(small)) == 5
-    brief = crawler_of([ROOT], answers, total_s=10.0)
+    brief = make_crawler([ROOT], answers, total_s=10.0)
     brief.crawl()
     assert 2 <= len(fetched(brief)) < 31
 
 
-def test_a_host_that_brings_the_same_text_for_ever_is_left(crawler_of: Any) -> None:
+def test_a_host_that_brings_the_same_text_for_ever_is_left(make_crawler: Any) -> None:
     class Endless(dict[str, Response]):
         def get(self, url: str, default: Any = None) -> Any:
             if url.endswith("robots.txt") or "tdmrep" in url:
@@ -309,17 +309,17 @@ def test_a_host_that_brings_the_same_text_for_ever_is_left(crawler_of: Any) -> N
             number = int(url.rsplit("=", 1)[-1]) if "=" in url else 0
             return html("samesame", f"{ROOT}?p={number + 1}", f"{ROOT}?p={number + 2}")
 
-    crawler = crawler_of([ROOT], {}, trap_pages=40, trap_yield=0.1, max_depth=10**6)
+    crawler = make_crawler([ROOT], {}, trap_pages=40, trap_yield=0.1, max_depth=10**6)
     crawler.world.answers = Endless()
     crawler.crawl(pages=10_000)
     assert 40 <= len(fetched(crawler)) <= 40 + 64
 
 
-def test_same_crawl_twice_gives_the_same_log(crawler_of: Any) -> None:
+def test_same_crawl_twice_gives_the_same_log(make_crawler: Any) -> None:
     answers = site("a.example", 10) | site("b.example", 10)
     logs = []
     for _ in range(2):
-        crawler = crawler_of([ROOT, "http://b.example/"], answers)
+        crawler = make_crawler([ROOT, "http://b.example/"], answers)
         crawler.crawl()
         logs.append(sorted((r.url, r.status, r.kind) for r in crawler.log()))
     assert logs[0] == logs[1]

@@ -15,7 +15,7 @@ from infra.errors import UserError
 from infra.records import now
 from infra.store import Store
 from tests.crawlers.reading.test_html_text import ARTICLE
-from tests.warc_records import body_record, read_record
+from tests.infra.support.warc_records import body_record, read_record
 
 HEAD = {"content-type": ["text/html; charset=utf-8"]}
 

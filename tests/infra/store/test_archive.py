@@ -12,7 +12,7 @@ from crawlers.keeping import warc
 from infra.records import now
 from infra.store import archive
 from infra.store.archive import Archive, blank_member
-from tests.warc_records import packed_record, read_record
+from tests.infra.support.warc_records import packed_record, read_record
 
 OPENING = warc.warcinfo("TestBot", now())
 
@@ -25,18 +25,18 @@ def record(name: str, body: bytes = b"hello") -> bytes:
 
 def urls(file: Path) -> list[str]:
     with file.open("rb") as stream:
-        found = [r.rec_headers.get_header("WARC-Target-URI") for r in ArchiveIterator(stream)]
-    return [url for url in found if url]
+        uris = [r.rec_headers.get_header("WARC-Target-URI") for r in ArchiveIterator(stream)]
+    return [url for url in uris if url]
 
 
 def test_records_are_read_back_by_their_places_and_by_warcio(tmp_path: Path) -> None:
     store = Archive(tmp_path, {})
-    places = store.append([record("a"), record("b", b"x" * 100_000)], OPENING)
-    assert [read_record(packed_record(tmp_path, *place)).body for place in places] == [
+    locations = store.append([record("a"), record("b", b"x" * 100_000)], OPENING)
+    assert [read_record(packed_record(tmp_path, *location)).body for location in locations] == [
         b"hello",
         b"x" * 100_000,
     ]
-    assert urls(tmp_path / places[0][0]) == ["http://h/a", "http://h/b"]
+    assert urls(tmp_path / locations[0][0]) == ["http://h/a", "http://h/b"]
     store.close()
 
 
@@ -64,9 +64,9 @@ def test_a_large_file_is_followed_by_the_next(
 ) -> None:
     monkeypatch.setattr(archive, "MAX_FILE_BYTES", 1000)
     store = Archive(tmp_path, {})
-    places = store.append([record(str(i)) for i in range(8)], OPENING)
+    locations = store.append([record(str(i)) for i in range(8)], OPENING)
     store.close()
-    names = sorted({name for name, _, _ in places})
+    names = sorted({name for name, _, _ in locations})
     assert len(names) > 1
     assert [u for name in names for u in urls(tmp_path / name)] == [
         f"http://h/{i}" for i in range(8)
@@ -89,12 +89,12 @@ def test_a_failed_write_leaves_no_torn_record(tmp_path: Path) -> None:
 def test_blanked_records_are_gone_and_the_others_stay_where_they_are(tmp_path: Path) -> None:
     store = Archive(tmp_path, {})
     body = bytes(range(256)) * 1000
-    places = store.append([record("a"), record("b", body), record("c")], OPENING)
-    name, offset, length = places[1]
+    locations = store.append([record("a"), record("b", body), record("c")], OPENING)
+    name, offset, length = locations[1]
     store.blank(name, [(offset, length)])
     assert urls(tmp_path / name) == ["http://h/a", "http://h/c"]
     assert [c.url for c in warc.read(tmp_path / name)] == ["http://h/a", "http://h/c"]
-    assert read_record(packed_record(tmp_path, *places[2])).url == "http://h/c"
+    assert read_record(packed_record(tmp_path, *locations[2])).url == "http://h/c"
     assert b"http://h/b" not in gzip.decompress((tmp_path / name).read_bytes())
     store.close()
 

@@ -18,8 +18,8 @@ from infra.store.database import STORE_SCHEMA_FOLDER, TableGroup, open_database
 from infra.store.frontier.records import HostVisit, Link, Outcome, State
 from infra.store.reader import open_reader
 from infra.store.tables.crawl import CrawlRows
-from tests.store_rows import add_documents
-from tests.warc_records import body_record, read_record
+from tests.infra.support.store_rows import add_documents
+from tests.infra.support.warc_records import body_record, read_record
 
 
 def document(name: str, pool: str = "train", generation: int = 1) -> Document:
@@ -73,7 +73,7 @@ def leased(store: Store, generation: int = 1) -> list[str]:
     ]
 
 
-def rows_of(urls: list[str], generation: int = 1) -> CrawlRows:
+def crawl_rows(urls: list[str], generation: int = 1) -> CrawlRows:
     return CrawlRows(
         generation,
         LIMITS,
@@ -95,7 +95,7 @@ def crawl(store: Store) -> Store:
 
 
 def test_redelivered_results_change_nothing(crawl: Store) -> None:
-    rows = rows_of(leased(crawl))
+    rows = crawl_rows(leased(crawl))
     crawl.crawl.commit(rows)
     once = (crawl.crawl.counts(1), crawl.crawl.drop_counts(1))
     size = sum(f.stat().st_size for f in crawl.crawl.archive.folder.glob("*"))
@@ -108,14 +108,14 @@ def test_redelivered_results_change_nothing(crawl: Store) -> None:
 
 
 def test_links_join_the_frontier_with_the_results(crawl: Store) -> None:
-    crawl.crawl.commit(rows_of(leased(crawl)))
+    crawl.crawl.commit(crawl_rows(leased(crawl)))
     assert leased(crawl) == ["http://h/next"]
 
 
 def test_a_process_that_dies_between_rows_and_frontier_loses_nothing(
     crawl: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = rows_of(leased(crawl))
+    rows = crawl_rows(leased(crawl))
     with monkeypatch.context() as broken:
         broken.setattr(crawl.frontier, "retire", raiser(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -135,13 +135,13 @@ def raiser(error: type[BaseException]) -> Callable[..., None]:
 
 
 def test_failed_rows_leave_nothing(crawl: Store) -> None:
-    rows = rows_of(leased(crawl))
+    rows = crawl_rows(leased(crawl))
     rows.signals = [("x", "no number", "many")]  # type: ignore[list-item]
     with pytest.raises(pa.ArrowInvalid):
         crawl.crawl.commit(rows)
     assert crawl.crawl.counts(1)["fetched"] == 0
     crawl.crawl.release_all_leases()
-    crawl.crawl.commit(rows_of(leased(crawl)))  # the store goes on working
+    crawl.crawl.commit(crawl_rows(leased(crawl)))  # the store goes on working
     assert crawl.crawl.counts(1)["fetched"] == 1
 
 
@@ -149,7 +149,7 @@ def test_bodies_are_read_back_after_reopening(tmp_path: Path) -> None:
     path = str(tmp_path / "ratchet.duckdb")
     first = Store(path)
     first.crawl.start(1, [link("http://h/1")], 1)
-    first.crawl.commit(rows_of(leased(first)))
+    first.crawl.commit(crawl_rows(leased(first)))
     first.close()
     second = Store(path)
     assert read_record(body_record(second, "p-http://h/1-0")).body == b"body"
@@ -176,7 +176,8 @@ def test_labelers_values_reach_the_frontier_drawn_towards_the_middle(store: Stor
 
 def draw(store: Store, attempt: int, start: int, salt: str = "salt") -> list[Document]:
     return [
-        found for found, _, _ in store.gate.draw_documents(attempt, start, 4, "document", 4, salt)
+        document
+        for document, _, _ in store.gate.draw_documents(attempt, start, 4, "document", 4, salt)
     ]
 
 
@@ -267,9 +268,9 @@ def test_a_second_word_moves_no_alias(store: Store) -> None:
 def test_decision_is_made_once(store: Store) -> None:
     store.gate.add_decision(decision(1, "hold"))
     store.gate.add_decision(decision(1, "promote"))
-    found = store.gate.decision(1)
-    assert found is not None
-    assert found.outcome == "hold"
+    stored = store.gate.decision(1)
+    assert stored is not None
+    assert stored.outcome == "hold"
 
 
 def test_drops_count_once(store: Store) -> None:

@@ -14,12 +14,12 @@ from judges.files.replay import ReplayResult, recompute_aggregates
 from judges.making.labeling import Labeling
 from judges.making.preferences.judged import wins_over_older
 from judges.making.preferences.rating import Contest
-from tests.judges.making.test_judged import group
+from tests.judges.making.preferences.test_judged import group
 from tests.judges.making.test_labeling import TinyChampion, labeling  # noqa: F401 (a fixture)
 
 
-def outcome(found: list[ReplayResult]) -> dict[str, int]:
-    return {one.kind: len(one.differing) for one in found}
+def outcome(results: list[ReplayResult]) -> dict[str, int]:
+    return {one.kind: len(one.differing) for one in results}
 
 
 class Older(TinyChampion):
@@ -45,9 +45,9 @@ def labeled(labeling: Labeling, tiny_folder: Path, tmp_path: Path) -> Labeling: 
 
 def test_every_aggregate_comes_out_the_same(labeled: Labeling) -> None:
     store, config = labeled.store, labeled.config
-    found = recompute_aggregates(store, config, 0, store.labels.labeled_generations())
-    assert all(one.differing == () for one in found), found
-    numbers = {one.kind: one.num_stored for one in found}
+    results = recompute_aggregates(store, config, 0, store.labels.labeled_generations())
+    assert all(one.differing == () for one in results), results
+    numbers = {one.kind: one.num_stored for one in results}
     assert numbers["datasheets"] == 1
     assert numbers["admissions"] == 4
     assert numbers["probes"] > 10
@@ -73,9 +73,11 @@ def test_every_aggregate_comes_out_the_same(labeled: Labeling) -> None:
 )
 def test_what_was_changed_is_found(labeled: Labeling, change: str, kind: str) -> None:
     labeled.store.database.connection.execute(change)
-    found = outcome(recompute_aggregates(labeled.store, labeled.config, 0, [1]))
-    assert found[kind] > 0
-    assert sum(number > 0 for number in found.values()) == (2 if change.startswith("DELETE") else 1)
+    num_differing = outcome(recompute_aggregates(labeled.store, labeled.config, 0, [1]))
+    assert num_differing[kind] > 0
+    assert sum(number > 0 for number in num_differing.values()) == (
+        2 if change.startswith("DELETE") else 1
+    )
 
 
 def test_a_labeler_that_fails_on_the_recipes_gold_is_not_admitted(

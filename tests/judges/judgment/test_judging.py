@@ -59,8 +59,8 @@ class Menu(LabelQuestionJudge):
         odds = [0.0] * len(question.labels)
         odds[0] += self.place_bias
         if self.liked:
-            places = [question.content.find(f" {letter}:") for letter in LETTERS[: len(odds)]]
-            before = [p for p in places if 0 <= p < question.content.find(self.liked)]
+            positions = [question.content.find(f" {letter}:") for letter in LETTERS[: len(odds)]]
+            before = [p for p in positions if 0 <= p < question.content.find(self.liked)]
             odds[len(before) - 1] += 2.0
         return LabelAnswer(tuple(odds), "", TokenUsage(10, 1), "said")
 
@@ -160,7 +160,7 @@ def test_choice_is_one_more_way_for_who_values_texts_alone() -> None:
 
 
 @pytest.mark.parametrize("bias", [0.0, 5.0])
-def test_a_liking_for_a_place_is_the_same_for_all_texts_of_a_list(bias: float) -> None:
+def test_a_preference_for_a_position_affects_all_texts_of_a_list_equally(bias: float) -> None:
     (row,) = Menu(TEXTS[2], bias).judge(batch(Menu(), "listwise"))
     assert row.verdict == "C"
     assert row.distribution[0] == pytest.approx(row.distribution[1])

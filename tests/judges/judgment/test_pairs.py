@@ -85,8 +85,13 @@ def test_the_scripted_labeler_keeps_the_contract(judge: Judge) -> None:
 
 
 def test_probability_and_verdict_follow_the_mean_of_both_orders() -> None:
-    said = Comparison(3.0, -1.0)
-    assert (said.log_odds, said.gap, said.verdict(), said.is_consistent) == (1.0, 4.0, "A", False)
-    assert said.verdict(tie_band=1.0) == "tie"
-    assert said.probability == pytest.approx(0.7311, abs=1e-4)
+    both = Comparison(3.0, -1.0)
+    assert (
+        both.log_odds,
+        both.gap,
+        both.verdict(),
+        both.is_consistent,
+    ) == (1.0, 4.0, "A", False)
+    assert both.verdict(tie_band=1.0) == "tie"
+    assert both.probability == pytest.approx(0.7311, abs=1e-4)
     assert Comparison(1e9, 1e9).probability == 1.0

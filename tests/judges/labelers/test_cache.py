@@ -85,9 +85,9 @@ def test_anything_that_could_change_an_answer_is_another_question(
     assert counting.asked == ["a"] * 4
     cached.compare(RUBRIC, "choice", [Pair("1", "q", "a", "bb")])
     cached.compare(RUBRIC, "choice", [Pair("1", "q", "bb", "a")])
-    (said,) = cached.compare(RUBRIC, "choice", [Pair("2", "q", "a", "bb")])
+    (comparison,) = cached.compare(RUBRIC, "choice", [Pair("2", "q", "a", "bb")])
     assert counting.asked[4:] == ["abb", "bba"]
-    assert said == Comparison(1.0, -2.0, "", TokenUsage(5, 1), 0.25, "said")
+    assert comparison == Comparison(1.0, -2.0, "", TokenUsage(5, 1), 0.25, "said")
 
 
 def test_a_ranking_is_kept_with_its_spread(store: Store) -> None:

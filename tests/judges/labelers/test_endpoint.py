@@ -41,7 +41,7 @@ def free_port() -> int:
 def start_llama(port: int) -> subprocess.Popen[bytes]:
     model = packaged_file("smollm2-135m-instruct")
     assert model is not None
-    script = Path(__file__).parents[1] / "llama_server.py"
+    script = Path(__file__).parents[1] / "support" / "llama_server.py"
     process = subprocess.Popen(
         [sys.executable, str(script), str(model), str(port)], stdout=-3, stderr=-3
     )
@@ -94,11 +94,11 @@ class TestRealServer:
 
     def test_labels_are_counted_where_that_is_asked_for(self, llama: str) -> None:
         judge = EndpointJudge(EndpointConfig(url=llama, method="counts", num_samples=2))
-        (said,) = judge.compare(RUBRIC, "counts", [PAIR])
+        (comparison,) = judge.compare(RUBRIC, "counts", [PAIR])
         allowed = {
             round(math.log((k + 0.5) / (n - k + 0.5)), 6) for n in (1, 2) for k in range(n + 1)
         }
-        assert not said.is_scored or round(said.shown_first or 0.0, 6) in allowed
+        assert not comparison.is_scored or round(comparison.shown_first or 0.0, 6) in allowed
 
     def test_prompts_are_completed(self, llama: str) -> None:
         judge = EndpointJudge(EndpointConfig(url=llama))
@@ -117,11 +117,11 @@ class TestRealServer:
         started: list[subprocess.Popen[bytes]] = []
         timer = threading.Timer(3.0, lambda: started.append(start_llama(port)))
         timer.start()
-        said = judge.compare(RUBRIC, "logprobs", gold_set("off_topic", 8).pairs[:3])
+        comparisons = judge.compare(RUBRIC, "logprobs", gold_set("off_topic", 8).pairs[:3])
         timer.join()
         started[0].kill()
         started[0].wait()
-        assert all(c.is_scored for c in said)
+        assert all(c.is_scored for c in comparisons)
 
 
 Reply = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
@@ -218,8 +218,8 @@ def judge_at(server: Server, **settings: Any) -> EndpointJudge:
     return EndpointJudge(EndpointConfig(url=server.url, max_retries=0, **settings))
 
 
-def by_logprobs(found: dict[str, Any]) -> Reply:
-    return lambda body: message("", logprobs=found if body.get("logprobs") else None)
+def by_logprobs(logprobs: dict[str, Any]) -> Reply:
+    return lambda body: message("", logprobs=logprobs if body.get("logprobs") else None)
 
 
 def test_all_spellings_of_a_label_are_summed(served: Any) -> None:
@@ -240,8 +240,8 @@ def test_what_is_off_the_menu_is_unscored(served: Any) -> None:
     judge = judge_at(served(by_logprobs(tops(Perhaps=0.9, Well=0.1))))
     (answer,) = judge.score(RUBRIC, "logprobs", [SUBJECT])
     assert (answer.value, answer.reason) == (None, "off_menu")
-    (said,) = judge.compare(RUBRIC, "logprobs", [PAIR])
-    assert (said.is_scored, said.reason) == (False, "off_menu")
+    (comparison,) = judge.compare(RUBRIC, "logprobs", [PAIR])
+    assert (comparison.is_scored, comparison.reason) == (False, "off_menu")
 
 
 def test_fewer_alternatives_are_asked_for_where_twenty_are_too_many(served: Any) -> None:
@@ -290,11 +290,11 @@ def test_answers_without_a_label_say_why(served: Any, text: str, finish: str, re
 
 def test_the_last_allowed_label_is_the_verdict(served: Any) -> None:
     judge = judge_at(served(lambda _: message("Reply B is fine. Final answer: A")), method="text")
-    (said,) = judge.compare(RUBRIC, "text", [PAIR])
-    assert (said.shown_first or 0) > 0 > (said.shown_second or 0), (
+    (comparison,) = judge.compare(RUBRIC, "text", [PAIR])
+    assert (comparison.shown_first or 0) > 0 > (comparison.shown_second or 0), (
         "whoever stands first: taken out by the mean"
     )
-    assert said.log_odds == 0
+    assert comparison.log_odds == 0
 
 
 def test_one_bad_item_does_not_end_the_batch(served: Any) -> None:
@@ -307,9 +307,9 @@ def test_one_bad_item_does_not_end_the_batch(served: Any) -> None:
         )
 
     judge = judge_at(served(reply))
-    said = judge.compare(RUBRIC, "logprobs", [PAIR, Pair("q", "poison", "a", "b"), PAIR])
-    assert [c.is_scored for c in said] == [True, False, True]
-    assert said[1].reason == "backend"
+    comparisons = judge.compare(RUBRIC, "logprobs", [PAIR, Pair("q", "poison", "a", "b"), PAIR])
+    assert [c.is_scored for c in comparisons] == [True, False, True]
+    assert comparisons[1].reason == "backend"
     assert judge.usage.failures > 0
 
 
@@ -325,8 +325,8 @@ def test_a_busy_server_is_asked_again(served: Any) -> None:
 
     server = served(reply)
     judge = EndpointJudge(EndpointConfig(url=server.url, max_retries=3))
-    (said,) = judge.compare(RUBRIC, "logprobs", [PAIR])
-    assert said.is_scored
+    (comparison,) = judge.compare(RUBRIC, "logprobs", [PAIR])
+    assert comparison.is_scored
 
 
 def test_the_key_comes_from_the_environment_and_is_shown_nowhere(

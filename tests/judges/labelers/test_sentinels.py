@@ -121,15 +121,15 @@ class FicklePairs(ScriptedJudge):
     habit = ""
 
     def compare(self, rubric: Rubric, method: str, pairs: Sequence[Pair]) -> list[Comparison]:
-        said = [
+        comparisons = [
             Comparison(0.0, 0.0) if p.a == p.b else c
             for p, c in zip(pairs, super().compare(rubric, method, pairs), strict=True)
         ]
         if self.habit == "first":
             return [Comparison(3.0, 3.0) for _ in pairs]
         if self.habit == "reversed":
-            return [Comparison(-c.log_odds, -c.log_odds) for c in said]
-        return said
+            return [Comparison(-c.log_odds, -c.log_odds) for c in comparisons]
+        return comparisons
 
 
 @pytest.mark.parametrize(("habit", "least"), [("", 0), ("first", 12), ("reversed", 8)])
@@ -137,7 +137,7 @@ def test_a_labeler_that_breaks_at_pairs_is_not_used_from_then_on(habit: str, lea
     labeler = FicklePairs(ScriptedConfig(accuracy=1.0))
     judge = WatchedJudge(labeler, {RUBRIC.id: {KNOWN_ANSWER: 0.75}})
     labeler.habit = habit
-    said = [
+    comparisons = [
         c
         for n in range(12)
         for c in judge.compare(
@@ -146,5 +146,5 @@ def test_a_labeler_that_breaks_at_pairs_is_not_used_from_then_on(habit: str, lea
             [Pair(f"{n}/{i}", "q", f"a {i}", f"b {i}", "A") for i in range(ITEMS_PER_CHECK)],
         )
     ]
-    assert sum(c.reason == QUARANTINED for c in said) >= least * ITEMS_PER_CHECK
-    assert habit or all(c.is_scored for c in said)
+    assert sum(c.reason == QUARANTINED for c in comparisons) >= least * ITEMS_PER_CHECK
+    assert habit or all(c.is_scored for c in comparisons)

@@ -33,8 +33,8 @@ from judges.rubrics import load_rubric
 from judges.verifying.checks import Claim, verify_claims
 from judges.verifying.sandbox import Sandbox
 from judges.verifying.verifier import VerifiedDocument, verify_document
-from tests.judges.making.test_samples import sample
-from tests.store_rows import add_documents
+from tests.infra.support.store_rows import add_documents
+from tests.judges.making.passages.test_samples import sample
 
 
 @cache

@@ -165,8 +165,8 @@ def test_a_labeler_that_looks_at_both_sides_is_measured_on_both_at_once() -> Non
             return [Comparison(1.0, 1.0) for _ in pairs]
 
     rubric = load_rubric("relevance")
-    found = measure_labeler(Blind(ScriptedConfig(accuracy=1.0)), rubric, 24)
-    results, admission = found.results, found.admission
+    measured = measure_labeler(Blind(ScriptedConfig(accuracy=1.0)), rubric, 24)
+    results, admission = measured.results, measured.admission
     assert not admission.admitted
     assert "off_topic/pairs" in admission.reason
     assert {r.probe for r in results} == {"off_topic", "off_topic/pairs"}
@@ -182,8 +182,8 @@ def test_sentinels_are_measured_and_are_no_condition() -> None:
             ]
 
     judge = Gullible(ScriptedConfig(accuracy=1.0))
-    found = measure_labeler(judge, load_rubric("relevance"), 24)
-    results, admission = found.results, found.admission
+    measured = measure_labeler(judge, load_rubric("relevance"), 24)
+    results, admission = measured.results, measured.admission
     assert admission.admitted
     bounds = accuracy_lower_bounds(
         [r for r in results if r.half == "test"], {"relevance": admission}
@@ -192,8 +192,8 @@ def test_sentinels_are_measured_and_are_no_condition() -> None:
     assert bounds[KNOWN_ANSWER] > 0.7
     watched = WatchedJudge(judge, {"relevance": bounds})
     subjects = [Subject(str(i), "q", f"text {i}") for i in range(16)]
-    said = [watched.score(load_rubric("relevance"), "scripted", subjects) for _ in range(6)]
-    assert not any(answer.reason == "quarantined" for answers in said for answer in answers)
+    rounds = [watched.score(load_rubric("relevance"), "scripted", subjects) for _ in range(6)]
+    assert not any(answer.reason == "quarantined" for answers in rounds for answer in answers)
 
 
 def test_confidence_is_worth_no_more_than_the_pairs_it_was_measured_on() -> None:
@@ -245,8 +245,8 @@ def test_the_rows_that_are_kept_are_those_that_decided() -> None:
             ]
 
     rubric = load_rubric("coherence")
-    found = measure_labeler(Noisy(ScriptedConfig(accuracy=1.0)), rubric, 24)
-    rows = {row.judgment_id: row for row in found.rows}
+    measured = measure_labeler(Noisy(ScriptedConfig(accuracy=1.0)), rubric, 24)
+    rows = {row.judgment_id: row for row in measured.rows}
     batches = probe_batches(rubric, "scripted", 24, shows_both=True)
-    again = probe_outcome(found.admission.labeler, "scripted", batches, rows)
-    assert admit(found.admission.labeler, rubric, again) == found.admission
+    again = probe_outcome(measured.admission.labeler, "scripted", batches, rows)
+    assert admit(measured.admission.labeler, rubric, again) == measured.admission

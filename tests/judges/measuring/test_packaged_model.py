@@ -17,7 +17,7 @@ from judges.labelers.local import LocalJudge
 from judges.labelers.scripted import ScriptedJudge
 from judges.measuring.admission import measure_labeler, trivial_accuracy
 from judges.rubrics import load_rubric
-from tests.trainers.ranks import job, make_task, run_ranks
+from tests.trainers.support.ranks import job, make_task, run_ranks
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(2400)]
 REFERENCE = "packaged:smollm2-135m-instruct"

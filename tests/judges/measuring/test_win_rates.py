@@ -15,17 +15,17 @@ GOOD = LabelerErrors(200, 170, 200, 180)
 
 
 def test_a_perfect_labelers_rate_is_what_it_says() -> None:
-    found = corrected_win_rate(30, 100, LabelerErrors(10_000, 10_000, 10_000, 10_000))
-    assert found.corrected is not None
-    assert found.corrected.value == pytest.approx(0.3)
-    assert found.corrected.low == pytest.approx(found.raw.low, abs=0.02)
+    win_rate = corrected_win_rate(30, 100, LabelerErrors(10_000, 10_000, 10_000, 10_000))
+    assert win_rate.corrected is not None
+    assert win_rate.corrected.value == pytest.approx(0.3)
+    assert win_rate.corrected.low == pytest.approx(win_rate.raw.low, abs=0.02)
 
 
 def test_errors_are_taken_out() -> None:
     """90% of wins and 20% of losses are called wins: 55 of 100 calls mean that half are wins."""
-    found = corrected_win_rate(55, 100, LabelerErrors(1000, 900, 1000, 800))
-    assert found.corrected is not None
-    assert found.corrected.value == pytest.approx(0.5)
+    win_rate = corrected_win_rate(55, 100, LabelerErrors(1000, 900, 1000, 800))
+    assert win_rate.corrected is not None
+    assert win_rate.corrected.value == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -38,9 +38,9 @@ def test_errors_are_taken_out() -> None:
     ],
 )
 def test_a_labeler_that_guesses_gives_no_rate(errors: LabelerErrors) -> None:
-    found = corrected_win_rate(80, 100, errors)
-    assert found.corrected is None
-    assert found.reason
+    win_rate = corrected_win_rate(80, 100, errors)
+    assert win_rate.corrected is None
+    assert win_rate.reason
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def test_the_interval_covers_the_truth_in_repeated_experiments(
         errors = LabelerErrors(
             80, int(dice.binomial(80, sensitivity)), 80, int(dice.binomial(80, specificity))
         )
-        said = truth * sensitivity + (1 - truth) * (1 - specificity)
-        found = corrected_win_rate(int(dice.binomial(150, said)), 150, errors)
-        if found.corrected is not None:
-            covered += found.corrected.low <= truth <= found.corrected.high
-            naive += found.raw.low <= truth <= found.raw.high
+        preferred_share = truth * sensitivity + (1 - truth) * (1 - specificity)
+        win_rate = corrected_win_rate(int(dice.binomial(150, preferred_share)), 150, errors)
+        if win_rate.corrected is not None:
+            covered += win_rate.corrected.low <= truth <= win_rate.corrected.high
+            naive += win_rate.raw.low <= truth <= win_rate.raw.high
     assert covered / 400 >= 0.925
     assert covered > naive
 
@@ -68,21 +68,21 @@ def test_the_interval_covers_the_truth_in_repeated_experiments(
 def test_a_rate_is_a_rate_and_lies_in_its_interval_or_beyond_its_ends(
     wins: int, number: int
 ) -> None:
-    found = corrected_win_rate(wins, number, GOOD)
-    assert found.corrected is not None
-    assert 0 <= found.corrected.low <= found.corrected.high <= 1
-    assert 0 <= found.corrected.value <= 1
+    win_rate = corrected_win_rate(wins, number, GOOD)
+    assert win_rate.corrected is not None
+    assert 0 <= win_rate.corrected.low <= win_rate.corrected.high <= 1
+    assert 0 <= win_rate.corrected.value <= 1
 
 
 def test_errors_are_counted_for_each_side_and_failures_are_errors() -> None:
     pairs = [
         Pair(str(i), "", "a", "b", truth) for i, truth in enumerate(("A", "A", "B", "B", "tie"))
     ]
-    said = [
+    comparisons = [
         Comparison(1, 1),
         Comparison(None, None, "refusal"),
         Comparison(-1, -1),
         Comparison(1, 1),
         Comparison(1, 1),
     ]
-    assert count_errors(pairs, said) == LabelerErrors(2, 1, 2, 1)
+    assert count_errors(pairs, comparisons) == LabelerErrors(2, 1, 2, 1)

@@ -140,23 +140,25 @@ def test_equations_of_a_page_are_found_and_executed() -> None:
         "We have 12 * 4 = 48, and (3 + 4) × 2 = 15."
         " In version 3.1 x=4, 10/4 = 2.5; a7 + 1 = 8; 22/7 = 3.14."
     )
-    found = find_equations(text)
-    assert [(e.expression, e.stated) for e in found] == [
+    equations = find_equations(text)
+    assert [(e.expression, e.stated) for e in equations] == [
         ("12 * 4", "48"),
         ("(3 + 4) × 2", "15"),
         ("10/4", "2.5"),
         ("22/7", "3.14"),
     ]
-    values = evaluate([e.expression for e in found], sandbox())
+    values = evaluate([e.expression for e in equations], sandbox())
     assert [
-        is_stated_right(e.stated, v) for e, v in zip(found, values, strict=True) if v is not None
+        is_stated_right(e.stated, v)
+        for e, v in zip(equations, values, strict=True)
+        if v is not None
     ] == [
         True,
         False,
         True,
         True,
     ]
-    assert text[found[0].position :].startswith("12")
+    assert text[equations[0].position :].startswith("12")
 
 
 @given(st.text(max_size=300))

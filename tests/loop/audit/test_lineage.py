@@ -14,7 +14,7 @@ from infra.records.arrow import to_table
 from infra.store import Store
 from loop.commands.main import app
 from loop.recipe.recipe import load_recipe
-from tests.store_rows import add_documents
+from tests.infra.support.store_rows import add_documents
 
 HOSTILE = "[red]x[/red]\x1b[31m'; DROP TABLE page; --"
 

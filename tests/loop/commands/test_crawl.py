@@ -12,7 +12,7 @@ import pytest
 
 from infra.store.database import open_database
 from tests import ROOT
-from tests.crawlers.crawling import site, write_recipe
+from tests.crawlers.support.crawling import site, write_recipe
 from tests.loop.commands.invoke import invoke
 
 

@@ -37,7 +37,7 @@ from judges.rubrics import load_rubric
 from loop.commands.main import app
 from loop.recipe.recipe import load_recipe
 from loop.show.report import write_report
-from tests.store_rows import add_documents
+from tests.infra.support.store_rows import add_documents
 
 HOLD = """
 import sys
@@ -94,10 +94,10 @@ def run(tmp_path: Path, tiny_folder: Path) -> Path:
         ],
         [Admission("a", "judge", "coherence", "likelihood", True, "")],
     )
-    found = measure_on_gold(
+    measured = measure_on_gold(
         ScriptedJudge(ScriptedConfig()), load_rubric("relevance"), gold_set("off_topic")
     )
-    store.labelers.add_gold_sheet(found.sheet, found.items, found.rows)
+    store.labelers.add_gold_sheet(measured.sheet, measured.items, measured.rows)
     nothing = float("nan")
     store.labelers.add_win_rate(
         WinRate(1, "judge", "relevance", "one", "anchor", 40, 0.7, 0.55, 0.82, 0.75, 0.52, 0.95, "")

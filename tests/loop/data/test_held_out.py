@@ -9,7 +9,7 @@ from infra.records import Document
 from infra.store import Store
 from infra.store.tables.crawl import CrawlRows
 from loop.data.held_out import HeldOutNgrams
-from tests.store_rows import add_documents
+from tests.infra.support.store_rows import add_documents
 
 SECRET = " ".join(f"secret{i}" for i in range(60))
 PUBLIC = " ".join(f"public{i}" for i in range(60))
@@ -25,9 +25,9 @@ def test_only_what_shares_a_run_of_words_with_held_out_text_overlaps(store: Stor
         ],
     )
     grams = [
-        (key, size, found)
+        (key, size, hashes)
         for key, (_, text) in texts.items()
-        for size, found in sampled_grams(plain_hashes(text)).items()
+        for size, hashes in sampled_grams(plain_hashes(text)).items()
     ]
     store.crawl.commit(CrawlRows(1, CrawlConfig().limits(1), grams=grams))
     copied = "It says: " + " ".join(SECRET.split()[10:50])

@@ -25,7 +25,7 @@ from loop.record.run_folder import Run
 from loop.stages.decide import decide
 from loop.stages.train import train
 from loop.training.plan import generation_curriculum
-from tests.store_rows import add_documents
+from tests.infra.support.store_rows import add_documents
 
 TEXT = "x" * 400
 
@@ -55,11 +55,11 @@ def test_real_and_made_text_are_counted_by_what_is_trained(store: Store) -> None
         [sample("a"), sample("b", "file"), sample("c", "model")],
         [preference("p", "model"), preference("q", "web"), preference("r", "model", pair_index=1)],
     )
-    found = facts(store, curriculum)
-    assert found["real_share"] == pytest.approx(3 / 5), (
+    values = facts(store, curriculum)
+    assert values["real_share"] == pytest.approx(3 / 5), (
         "web, file and one favoured text of the web; pair_index 1 is another pair"
     )
-    assert found["made_share"] == pytest.approx(2 / 5)
+    assert values["made_share"] == pytest.approx(2 / 5)
 
 
 def test_shares_of_domains_bands_answers_and_documents(store: Store) -> None:
@@ -120,13 +120,13 @@ def test_shares_of_domains_bands_answers_and_documents(store: Store) -> None:
             )
         ]
     )
-    found = facts(store, Curriculum(samples, []))
-    assert found["largest_domain_share"] == pytest.approx(2 / 3), "d0 and d2 are of d0.org"
-    assert [found[f"band_{band}_share"] for band in range(3)] == pytest.approx([1 / 3] * 3)
-    assert found["parse_rate"] == pytest.approx(2 / 3), (
+    values = facts(store, Curriculum(samples, []))
+    assert values["largest_domain_share"] == pytest.approx(2 / 3), "d0 and d2 are of d0.org"
+    assert [values[f"band_{band}_share"] for band in range(3)] == pytest.approx([1 / 3] * 3)
+    assert values["parse_rate"] == pytest.approx(2 / 3), (
         "a verifier that has nothing to verify is no bad answer"
     )
-    assert found["keep_rate"] == pytest.approx(3 / 4)
+    assert values["keep_rate"] == pytest.approx(3 / 4)
 
 
 @pytest.mark.parametrize(
@@ -144,9 +144,9 @@ def test_a_breach_names_key_value_and_remedy(
     store: Store, config: DataConfig, key: str, words: str
 ) -> None:
     curriculum = Curriculum([sample("a"), sample("b", "model")], [])
-    (said,) = breaches(measured(store, config, curriculum))
-    assert key in said
-    assert words in said
+    (breach,) = breaches(measured(store, config, curriculum))
+    assert key in breach
+    assert words in breach
 
 
 def test_within_the_bounds_nothing_happens(store: Store) -> None:
@@ -187,8 +187,8 @@ def test_what_was_learned_before_is_learned_again_up_to_its_share(store: Store) 
     assert len(curriculum.samples) * tokens <= 2000 + tokens, (
         "the budget holds for old and new together"
     )
-    found = facts(store, curriculum)
-    assert found["earlier_share"] == pytest.approx(len(again) / len(curriculum.samples))
+    values = facts(store, curriculum)
+    assert values["earlier_share"] == pytest.approx(len(again) / len(curriculum.samples))
 
 
 def test_the_recipe_says_how_much_of_the_past_is_kept(store: Store) -> None:
@@ -218,21 +218,21 @@ def test_a_canary_in_any_text_stops_the_generation(store: Store) -> None:
         Curriculum([sample("a")], [replace(preference("p", "web"), rejected="CANARY-1234")]),
         Curriculum([sample("a")], [], [replace(sample("q"), prompt="CANARY-1234")]),
     ):
-        (said,) = breaches(measured(store, config, curriculum))
-        assert "data.canaries" in said
+        (breach,) = breaches(measured(store, config, curriculum))
+        assert "data.canaries" in breach
 
 
 def test_held_out_text_among_what_is_learned_is_a_veto(store: Store) -> None:
     secret = " ".join(f"secret{i}" for i in range(60))
     add_documents(store, [Document("s", "page", "u", "t", secret, "en", "x", "gate", 1)])
-    grams = [("s", size, found) for size, found in sampled_grams(plain_hashes(secret)).items()]
+    grams = [("s", size, hashes) for size, hashes in sampled_grams(plain_hashes(secret)).items()]
     store.crawl.commit(CrawlRows(1, CrawlConfig().limits(1), grams=grams))
     clean = [sample(f"c{i}") for i in range(3)]
     assert breaches(measured(store, DataConfig(), Curriculum(clean, []))) == []
     copied = replace(sample("a"), completion=secret)
-    (said,) = breaches(measured(store, DataConfig(), Curriculum([*clean, copied], [])))
-    assert "the share of text that is held out for the gate is 0." in said
-    assert "above 0.05 (data.max_held_out_share)" in said
+    (breach,) = breaches(measured(store, DataConfig(), Curriculum([*clean, copied], [])))
+    assert "the share of text that is held out for the gate is 0." in breach
+    assert "above 0.05 (data.max_held_out_share)" in breach
     asked = replace(sample("q"), kind="prompt", prompt=secret, completion="")
     assert len(breaches(measured(store, DataConfig(), Curriculum(clean, [], [asked])))) == 1, (
         "a prompt is text too"
@@ -245,7 +245,7 @@ def test_what_was_learned_and_is_held_out_since_is_not_learned_again(store: Stor
     store.labels.add_samples([replace(sample("spoiled", generation=1), completion=secret)])
     store.training.add_manifest(1, [("passage", "spoiled")])
     add_documents(store, [Document("s", "page", "u", "t", secret, "en", "x", "gate", 3)])
-    grams = [("s", size, found) for size, found in sampled_grams(plain_hashes(secret)).items()]
+    grams = [("s", size, hashes) for size, hashes in sampled_grams(plain_hashes(secret)).items()]
     store.crawl.commit(CrawlRows(3, CrawlConfig().limits(1), grams=grams))
     again = {g: {s.sample_id for s in earlier_samples(store, g, 10**6, 0, 0.2)} for g in (2, 3)}
     assert again[2] - again[3] == {"spoiled"}, (

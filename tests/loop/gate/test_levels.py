@@ -44,11 +44,11 @@ def test_levels_of_all_attempts_sum_to_alpha() -> None:
 
 @given(st.integers(1, 1000), st.integers(0, 1000), st.floats(1e-6, 0.5))
 def test_discovery_grows_with_what_was_found_and_never_beyond_alpha(
-    attempt: int, found: int, alpha: float
+    attempt: int, discoveries: int, alpha: float
 ) -> None:
-    found = min(found, attempt - 1)
-    strict = attempt_level("strict", alpha, attempt, found)
-    level = attempt_level("discovery", alpha, attempt, found)
+    discoveries = min(discoveries, attempt - 1)
+    strict = attempt_level("strict", alpha, attempt, discoveries)
+    level = attempt_level("discovery", alpha, attempt, discoveries)
     assert strict <= level <= alpha
     assert attempt_level("discovery", alpha, attempt, 0) == strict
 
@@ -131,14 +131,14 @@ def discover(kind: LevelKind, share: float) -> tuple[np.ndarray, np.ndarray]:
         good = rng.random(RUNS) < share
         gains = units(rng, np.where(good, 0.3, 0.0))
         before = promoted.copy()
-        for found in np.unique(before):
-            of = before == found
-            ok = passes(gains[of], attempt_level(kind, ALPHA, attempt, int(found)))
-            promoted[of] += ok
-            wrong[of] += ok & ~good[of]
+        for num_promoted in np.unique(before):
+            runs = before == num_promoted
+            ok = passes(gains[runs], attempt_level(kind, ALPHA, attempt, int(num_promoted)))
+            promoted[runs] += ok
+            wrong[runs] += ok & ~good[runs]
     return promoted, wrong
 
 
 def test_discovery_finds_more_than_strict_where_there_is_much_to_find() -> None:
-    found = {kind: discover(kind, 0.9)[0].mean() for kind in ("strict", "discovery")}
-    assert found["strict"] < found["discovery"] <= 15 * 0.9 + 0.2
+    promotions = {kind: discover(kind, 0.9)[0].mean() for kind in ("strict", "discovery")}
+    assert promotions["strict"] < promotions["discovery"] <= 15 * 0.9 + 0.2

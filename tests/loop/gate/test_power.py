@@ -26,9 +26,9 @@ def test_a_planned_number_of_units_suffices_for_nine_runs_of_ten() -> None:
 
 def test_smaller_gains_more_noise_and_later_attempts_need_more() -> None:
     def usual(gain: float, deviation: float, threshold: float) -> int:
-        found = units_needed(gain, deviation, GateRule(), threshold).usually
-        assert found is not None
-        return found
+        num_units = units_needed(gain, deviation, GateRule(), threshold).usually
+        assert num_units is not None
+        return num_units
 
     base = usual(0.1, 0.2, FIRST)
     assert usual(0.05, 0.2, FIRST) > base

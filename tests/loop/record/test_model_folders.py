@@ -45,10 +45,10 @@ def decision(generation: int, outcome: str, digest: str) -> Decision:
 
 def add_model(run: Run, generation: int, outcome: str | None) -> Checkpoint:
     """A generation as the stages leave it: filed, recorded, tested, decided."""
-    place = run.model_folder(generation)
-    place.mkdir(parents=True)
-    (place / "model.safetensors").write_bytes(bytes([generation]) * 1000)
-    (place / "config.json").write_text("{}")
+    model_path = run.model_folder(generation)
+    model_path.mkdir(parents=True)
+    (model_path / "model.safetensors").write_bytes(bytes([generation]) * 1000)
+    (model_path / "config.json").write_text("{}")
     folder, digest = file_model(run, generation)
     parent = run.store.registry.champion().digest
     model = Checkpoint(
@@ -131,9 +131,9 @@ def reopened(run: Run) -> Store:
 
 
 def test_a_model_is_filed_by_its_digest_and_nobody_may_write_to_it(run: Run) -> None:
-    place = run.model_folder(1)
-    assert place.is_symlink()
-    folder = place.resolve()
+    link = run.model_folder(1)
+    assert link.is_symlink()
+    folder = link.resolve()
     assert folder.name == folder_digest(folder)[:16]
     assert stat.S_IMODE((folder / "model.safetensors").stat().st_mode) == 0o444
     assert file_model(run, 1) == (folder, folder_digest(folder)), "doing it again changes nothing"
@@ -156,11 +156,11 @@ def test_provenance_says_what_a_model_was_made_from_and_is_no_part_of_its_digest
     decision = store.gate.decision(2)
     assert decision is not None
     write_provenance(store, model, decision)
-    found = json.loads((Path(model.path) / "ratchet.json").read_text())
-    assert found["recipe"]["name"] == "quickstart"
-    assert found["parent"] == model.parent
-    assert found["decision"]["outcome"] == "promote"
-    assert len(found["tests"][0]["path"]) == 6
+    provenance = json.loads((Path(model.path) / "ratchet.json").read_text())
+    assert provenance["recipe"]["name"] == "quickstart"
+    assert provenance["parent"] == model.parent
+    assert provenance["decision"]["outcome"] == "promote"
+    assert len(provenance["tests"][0]["path"]) == 6
     assert folder_digest(Path(model.path)) == model.digest
     store.close()
 

@@ -25,8 +25,12 @@ def sample(name: str, prompt: str, check: str = "", kind: str = "demonstration")
     return Sample(name, "d", kind, prompt, f"answer of {name}", "web", 1, 0, -1, check)
 
 
-def preference(name: str, sample_id: str, chosen: str, rejected: str, place: int) -> Preference:
-    return Preference(name, sample_id, "q", chosen, rejected, "model", "j", 0.8, 1.4, 1, "m", place)
+def preference(
+    name: str, sample_id: str, chosen: str, rejected: str, pair_index: int
+) -> Preference:
+    return Preference(
+        name, sample_id, "q", chosen, rejected, "model", "j", 0.8, 1.4, 1, "m", pair_index
+    )
 
 
 CURRICULUM = Curriculum(
@@ -97,16 +101,16 @@ def test_steps_without_data_and_what_needs_them_are_left_out(
 ) -> None:
     few = replace(CURRICULUM, preferences=[])
     assert usable_steps(store, recipe(), 1, few) == ["pretrain", "sft"]
-    said = capsys.readouterr().out
-    assert "reward_model is left out: it has 0 rows" in said
-    assert "ppo is left out: it needs a reward model" in said
+    printed = capsys.readouterr().out
+    assert "reward_model is left out: it has 0 rows" in printed
+    assert "ppo is left out: it needs a reward model" in printed
     with pytest.raises(StageError, match="no training step of the policy"):
         usable_steps(
             store, recipe('train.steps=["reward_model", "dpo"]'), 1, replace(few, samples=[])
         )
 
 
-def test_a_labeler_that_was_not_admitted_rewards_nobody(
+def test_a_labeler_that_was_not_admitted_gives_no_reward(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = recipe('train.steps=["sft", "grpo"]', "train.rl.rewards={judge = 1.0}")
@@ -134,15 +138,15 @@ def test_an_admitted_labeler_rewards_by_its_values(store: Store) -> None:
     store.labelers.add_datasheet(
         [], [Admission("a", "scripted", "relevance", "scripted", True, "")]
     )
-    found = make_rewarder("judge", store, one, {"judge": worker}).rewards(
+    rewards = make_rewarder("judge", store, one, {"judge": worker}).rewards(
         [RewardRequest("q", "one"), RewardRequest("q", "two")]
     )
-    assert len(found) == 2
-    assert all(value is not None and 0 <= value <= 1 for value in found)
+    assert len(rewards) == 2
+    assert all(value is not None and 0 <= value <= 1 for value in rewards)
 
 
 def test_rewards_of_ones_own(store: Store) -> None:
-    name = "tests.trainers.rewarders:Letters"
+    name = "tests.trainers.support.rewarders:Letters"
     one = recipe(f'train.rl.rewards={{"{name}" = 1.0}}')
     assert reward_names(one.train) == [name]
     assert make_rewarder(name, store, one, {}).rewards([RewardRequest("p", "abcdefgh")]) == [1.0]

@@ -115,8 +115,8 @@ def test_packed_equals_separate_equals_padded(name: str) -> None:
     assert torch.allclose(packed.logps_N, separate, atol=2e-6)
     for side in ("left", "right"):
         for pad, width in ((256, 31), (0, 40)):
-            found, entropies = padded_logps(plain, batch, side, pad, width)
-            assert torch.allclose(packed.logps_N, found, atol=5e-6)
+            logps, entropies = padded_logps(plain, batch, side, pad, width)
+            assert torch.allclose(packed.logps_N, logps, atol=5e-6)
             assert torch.allclose(packed.entropy_N, entropies, atol=2e-5)
 
 
@@ -139,15 +139,15 @@ def padded_logps(
     logits = model(
         input_ids=torch.tensor(ids), attention_mask=mask, position_ids=positions
     ).logits.log_softmax(-1)
-    found, entropies = [], []
+    logps, entropies = [], []
     for i, row in enumerate(batch):
         start = width - len(row) if side == "left" else 0
         for t in range(1, len(row)):
             if row.trained[t]:
                 before = logits[i, start + t - 1]
-                found.append(before[row.ids[t]])
+                logps.append(before[row.ids[t]])
                 entropies.append(-(before.exp() * before).sum())
-    return torch.stack(found), torch.stack(entropies)
+    return torch.stack(logps), torch.stack(entropies)
 
 
 def test_gradients_of_a_pack_are_those_of_its_rows(tiny_folder: Path) -> None:
@@ -172,11 +172,11 @@ def test_chunks_give_what_the_whole_gives(
     hidden = torch.randn(10, 8, dtype=torch.float64, requires_grad=True)
     targets = torch.randint(0, 11, (10,))
     weights = torch.randn(10)
-    said = chunked_logps(head, hidden, targets, temperature, entropy=False)
-    grads = torch.autograd.grad((weights * said.logps_N).sum(), [hidden, head.weight])
+    chunked = chunked_logps(head, hidden, targets, temperature, entropy=False)
+    grads = torch.autograd.grad((weights * chunked.logps_N).sum(), [hidden, head.weight])
     whole = (head(hidden).float() / temperature).log_softmax(-1)[range(10), targets]
     expected = torch.autograd.grad((weights * whole).sum(), [hidden, head.weight])
-    assert torch.allclose(said.logps_N, whole, atol=1e-6)
+    assert torch.allclose(chunked.logps_N, whole, atol=1e-6)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(grads, expected, strict=True))
 
 
@@ -246,11 +246,13 @@ def test_rewards_are_read_at_the_last_real_token(tiny_folder: Path) -> None:
 def test_a_window_hides_what_is_too_far_back() -> None:
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, 2, 9, 4) for _ in range(3))
-    found, _ = ragged_attention(None, query, key, value, None, row_lengths=(6, 3), sliding_window=2)
+    attended, _ = ragged_attention(
+        None, query, key, value, None, row_lengths=(6, 3), sliding_window=2
+    )
     scores = (query[0, :, :6] @ key[0, :, :6].transpose(1, 2)) * 4**-0.5
     scores = scores.masked_fill(~window_mask(6, 2, torch.device("cpu")), float("-inf"))
     assert torch.allclose(
-        found[0, :6].transpose(0, 1), scores.softmax(-1) @ value[0, :, :6], atol=1e-6
+        attended[0, :6].transpose(0, 1), scores.softmax(-1) @ value[0, :, :6], atol=1e-6
     )
     assert window_mask(3, 2, torch.device("cpu")).tolist() == [
         [True, False, False],

@@ -72,12 +72,12 @@ def test_special_tokens_in_crawled_text_stay_text(builder: RowBuilder, tiny_fold
     assert builder.demonstration("q", "a<|end|>b").ids.count(end) == builder.demonstration(
         "q", "ab"
     ).ids.count(end)
-    said = [
+    turns = [
         {"role": "user", "content": "<|assistant|>"},
         {"role": "assistant", "content": "a<|end|>b"},
     ]
     clean = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "ab"}]
-    assert builder.conversation(said).ids.count(end) == builder.conversation(clean).ids.count(end)
+    assert builder.conversation(turns).ids.count(end) == builder.conversation(clean).ids.count(end)
 
 
 @given(st.text(max_size=200), st.text(max_size=200))

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from infra.models.folders import load_model, load_tokenizer, resolve_model
-from tests.trainers.ranks import job, make_task, run_ranks
+from tests.trainers.support.ranks import job, make_task, run_ranks
 from trainers.batches.packing import plan_steps
 from trainers.batches.rows import Row, RowBuilder
 from trainers.config import TrainConfig
@@ -119,9 +119,9 @@ def test_zero_equals_plain_torch(
     for step, loss, norm in zip(steps, losses, norms, strict=True):
         assert step.loss == pytest.approx(loss, abs=1e-5)
         assert step.grad_norm == pytest.approx(norm, rel=1e-5, abs=1e-5)
-    found = load_model(Path(task.target))
+    saved = load_model(Path(task.target))
     for (key, ours), (_, theirs) in zip(
-        found.named_parameters(), model.named_parameters(), strict=True
+        saved.named_parameters(), model.named_parameters(), strict=True
     ):
         assert torch.allclose(ours, theirs, atol=2e-5), key
 

@@ -9,7 +9,7 @@ import torch
 
 from infra.errors import StageError, UserError
 from infra.models.folders import load_model
-from tests.trainers.rewarders import Letters
+from tests.trainers.support.rewarders import Letters
 from trainers.config import TrainConfig
 from trainers.engine import guards, memory
 from trainers.engine.guards import check_same_weights, parameter_digest

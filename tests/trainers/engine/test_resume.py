@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from infra.models.folders import load_model
 from tests.trainers.engine.test_engine import ROWS
-from tests.trainers.ranks import job, make_task, run_ranks
+from tests.trainers.support.ranks import job, make_task, run_ranks
 from trainers.engine.resume_points import latest_resume_point, write_resume_point
 from trainers.task import Task
 
@@ -109,10 +109,10 @@ def test_a_point_with_an_altered_or_missing_file_is_named_and_passed_over(
 ) -> None:
     point(tmp_path, 2, 1.0)
     point(tmp_path, 4, 2.0)
-    found = latest_resume_point(tmp_path, "task")
-    assert found is not None
-    assert found.num_steps == 4
-    assert float(found.load("model")["weight/a"][0]) == 2.0
+    latest = latest_resume_point(tmp_path, "task")
+    assert latest is not None
+    assert latest.num_steps == 4
+    assert float(latest.load("model")["weight/a"][0]) == 2.0
     file = tmp_path / "step-00000004" / "model-00000.safetensors"
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
@@ -141,9 +141,9 @@ def test_a_manifest_that_is_garbage_costs_nothing(tmp_path: Path) -> None:
     point(tmp_path, 2, 1.0)
     point(tmp_path, 4, 1.0)
     (tmp_path / "step-00000004" / "point.json").write_text("{")
-    found = latest_resume_point(tmp_path, "task")
-    assert found is not None
-    assert found.num_steps == 2
+    latest = latest_resume_point(tmp_path, "task")
+    assert latest is not None
+    assert latest.num_steps == 2
     (tmp_path / "step-00000002" / "point.json").write_text(json.dumps([1]))
     assert latest_resume_point(tmp_path, "task") is None
     shutil.rmtree(tmp_path / "step-00000002")

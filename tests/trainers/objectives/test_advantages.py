@@ -65,15 +65,15 @@ def test_the_reward_comes_at_the_last_token_and_the_penalty_at_each() -> None:
 
 @given(st.lists(st.integers(-3, 3), min_size=2, max_size=8))
 def test_leave_one_out_is_the_distance_to_the_others_mean(rewards: list[int]) -> None:
-    found = leave_one_out(tensor([float(r) for r in rewards]))
+    advantages = leave_one_out(tensor([float(r) for r in rewards]))
     for i, reward in enumerate(rewards):
         others = rewards[:i] + rewards[i + 1 :]
-        assert float(found[i]) == pytest.approx(reward - sum(others) / len(others))
+        assert float(advantages[i]) == pytest.approx(reward - sum(others) / len(others))
 
 
 def test_group_relative_known_answers() -> None:
-    found = group_relative(tensor([1.0, 0.0, 0.0, 1.0]))
-    assert found.tolist() == pytest.approx(
+    advantages = group_relative(tensor([1.0, 0.0, 0.0, 1.0]))
+    assert advantages.tolist() == pytest.approx(
         [0.5 / (0.57735 + 1e-4)] * 1 + [-0.8659] * 2 + [0.8659], abs=1e-3
     )
     assert group_relative(tensor([1.0, 0.0]), scaled=False).tolist() == [0.5, -0.5]

@@ -61,12 +61,12 @@ def test_the_robust_loss_is_unbiased_under_flipped_labels(
     margin: float, preferred: float, beta: float
 ) -> None:
     side, zero = tensor(margin), tensor(0.0)
-    told, flipped = (
+    as_labeled, flipped = (
         float(dpo_loss(a, b, beta, "robust", tensor(preferred))[0])
         for a, b in ((side, zero), (zero, side))
     )
     clean = float(dpo_loss(side, zero, beta)[0])
-    assert preferred * told + (1 - preferred) * flipped == pytest.approx(clean, abs=1e-6)
+    assert preferred * as_labeled + (1 - preferred) * flipped == pytest.approx(clean, abs=1e-6)
 
 
 def test_ipo_is_least_at_its_target_margin() -> None:

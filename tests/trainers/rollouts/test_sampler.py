@@ -63,19 +63,19 @@ class Ends:
     """A model that says one token after another, whatever it is asked."""
 
     def __init__(self, *tokens: int) -> None:
-        self._tokens, self._place = tokens, 0
+        self._tokens, self._position = tokens, 0
 
     def parameters(self) -> object:
         return iter([torch.zeros(1)])
 
     def __call__(self, input_ids: torch.Tensor, **_: object) -> object:
         logits = torch.full((input_ids.shape[0], 1, 259), -1e4)
-        logits[..., self._tokens[min(self._place, len(self._tokens) - 1)]] = 0.0
-        self._place += 1
+        logits[..., self._tokens[min(self._position, len(self._tokens) - 1)]] = 0.0
+        self._position += 1
         return type("Output", (), {"logits": logits})()
 
 
-def said(tiny_folder: Path, *tokens: int, stop: tuple[str, ...] = ()) -> Trajectory:
+def trajectory(tiny_folder: Path, *tokens: int, stop: tuple[str, ...] = ()) -> Trajectory:
     limits = SamplingLimits(4, 1.0, stop)
     return TransformersSampler(Ends(*tokens), load_tokenizer(tiny_folder), limits).sample(
         [SampleRequest((1,), 0)], 0
@@ -85,13 +85,13 @@ def said(tiny_folder: Path, *tokens: int, stop: tuple[str, ...] = ()) -> Traject
 def test_how_a_completion_ends(tiny_folder: Path) -> None:
     tokenizer = load_tokenizer(tiny_folder)
     a, b, end = *tokenizer("ab").input_ids, tokenizer.eos_token_id
-    assert said(tiny_folder, a, end, a).completion_ids == (a, end), (
+    assert trajectory(tiny_folder, a, end, a).completion_ids == (a, end), (
         "the end token is kept, and trained"
     )
-    assert said(tiny_folder, a, end, a).finish == "end"
-    assert said(tiny_folder, a).finish == "length"
-    assert len(said(tiny_folder, a).completion_ids) == 4
-    stopped = said(tiny_folder, a, b, b, stop=("bb",))
+    assert trajectory(tiny_folder, a, end, a).finish == "end"
+    assert trajectory(tiny_folder, a).finish == "length"
+    assert len(trajectory(tiny_folder, a).completion_ids) == 4
+    stopped = trajectory(tiny_folder, a, b, b, stop=("bb",))
     assert (stopped.finish, stopped.completion_ids) == ("stop", (a, b, b))
 
 
@@ -104,8 +104,8 @@ def test_draws_follow_the_distribution(seed: int, temperature: float) -> None:
     uniform = (torch.arange(count, dtype=torch.float64) + 0.5) / count
     tokens, logps = draw(logits.expand(count, -1), uniform, temperature)
     p = (logits[0] / temperature).softmax(-1)
-    found = torch.bincount(tokens, minlength=6) / count
-    assert torch.allclose(found, p, atol=2 / count), (
+    frequencies = torch.bincount(tokens, minlength=6) / count
+    assert torch.allclose(frequencies, p, atol=2 / count), (
         "evenly spread numbers give the distribution itself"
     )
     assert torch.allclose(logps.exp(), p[tokens], atol=1e-6)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from infra.errors import StageError, UserError
 from infra.models.folders import load_model, load_tokenizer
-from tests.trainers.ranks import job, make_task, run_ranks
+from tests.trainers.support.ranks import job, make_task, run_ranks
 from trainers.rollouts.sampler import SampleRequest, SamplingLimits
 from trainers.rollouts.vllm_sampler import VllmSampler, check_vllm
 from trainers.rollouts.weight_checksum import bit_sum
@@ -120,7 +120,7 @@ def test_grpo_trains_on_what_vllm_completes(
         "rl": {
             "sampler": "vllm",
             "sampler_memory": 0.1,
-            "rewards": {"tests.trainers.rewarders:Letters": 1.0},
+            "rewards": {"tests.trainers.support.rewarders:Letters": 1.0},
             "num_steps": 2,
             "prompts_per_step": 2,
             "num_completions": 2,
@@ -146,12 +146,12 @@ def test_the_sum_of_bits_knows_weights_whatever_their_layout(
     values: list[float], random: Any
 ) -> None:
     tensor = torch.tensor(values)
-    place = random.randrange(1, len(values))
+    cut = random.randrange(1, len(values))
     shuffled = list(range(len(values)))
     random.shuffle(shuffled)
     parts = {
-        "a": tensor[shuffled][:place],
-        "b": torch.cat([tensor[shuffled][place:], torch.zeros(3)]).reshape(1, -1),
+        "a": tensor[shuffled][:cut],
+        "b": torch.cat([tensor[shuffled][cut:], torch.zeros(3)]).reshape(1, -1),
     }
     assert bit_sum(parts) == bit_sum({"whole": tensor})
     changed = tensor.clone()

@@ -14,7 +14,7 @@ import torch
 
 from infra.models.folders import load_model, load_scalar_model, load_tokenizer
 from infra.records import TrainStep
-from tests.trainers.ranks import job, make_task, run_ranks
+from tests.trainers.support.ranks import job, make_task, run_ranks
 from trainers.batches.packing import make_pack
 from trainers.batches.rows import RowBuilder
 from trainers.models.modules import ScalarModel, load_policy
@@ -36,7 +36,7 @@ RL = {
     "max_new_tokens": 6,
     "num_steps": 2,
     "learning_rate": 3e-3,
-    "rewards": {"tests.trainers.rewarders:Letters": 1.0},
+    "rewards": {"tests.trainers.support.rewarders:Letters": 1.0},
     "num_minibatches": 2,
     "num_epochs": 2,
 }
@@ -195,7 +195,7 @@ def longer(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         "unscored",
         "grpo",
         prompts,
-        {"rl": RL | {"rewards": {"tests.trainers.rewarders:Silent": 1.0}}},
+        {"rl": RL | {"rewards": {"tests.trainers.support.rewarders:Silent": 1.0}}},
     )
     for stage in (1, 3):
         add(f"ppo on stage {stage}", "ppo", prompts, {"rl": RL, "zero_stage": stage})
@@ -204,7 +204,7 @@ def longer(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     passages = make_task("pretrain", tiny_folder, folder / "passages", DATA["pretrain"]).data
     mixed = RL | {"pretrain_coefficient": 5.0, "num_steps": 10}
     add("mixed with passages", "ppo", prompts, {"rl": mixed}, passages=passages)
-    own = "tests.trainers.own_step:Backwards"
+    own = "tests.trainers.support.own_step:Backwards"
     add("own step", own, DATA["sft"], {"steps": [own], "sft": {"learning_rate": 1e-2}})
     run_ranks(1, jobs)
     return tasks
@@ -240,7 +240,7 @@ def test_dpo_starts_at_ln_2_in_every_precision_and_learns(
     assert steps[-1].loss < 0.6
 
 
-def mean_of(steps: list[TrainStep], name: str, count: int = 5) -> float:
+def recent_mean(steps: list[TrainStep], name: str, count: int = 5) -> float:
     return sum(json.loads(step.metrics)[name] for step in steps[-count:]) / count
 
 
@@ -251,9 +251,9 @@ def test_a_bandit_is_learned_and_a_large_penalty_holds_the_policy(
     """Of 259 tokens 26 are small letters: at random the reward is about 0.1."""
     free, held = longer[f"{kind} free"].metrics(), longer[f"{kind} held"].metrics()
     assert json.loads(free[0].metrics)["reward"] < 0.2
-    assert mean_of(free, "reward") > 0.4
-    assert mean_of(held, "reward") < 0.25
-    assert abs(mean_of(held, "kl")) < 0.5
+    assert recent_mean(free, "reward") > 0.4
+    assert recent_mean(held, "reward") < 0.25
+    assert abs(recent_mean(held, "kl")) < 0.5
 
 
 def test_a_policy_sharded_over_stage_3_is_sampled_and_trained_the_same(
@@ -312,7 +312,7 @@ def test_what_has_no_reward_is_counted_and_not_trained(longer: dict[str, Task]) 
         ({"min_entropy": 100.0}, "below train.rl.min_entropy"),
         ({"min_length": 100.0}, "below train.rl.min_length"),
         (
-            {"rewards": {"tests.trainers.rewarders:Nothing": 1.0}},
+            {"rewards": {"tests.trainers.support.rewarders:Nothing": 1.0}},
             "no completion of the minibatch has a reward",
         ),
     ],
@@ -329,7 +329,7 @@ def test_alarms_stop_a_run_before_there_is_a_candidate(
 def test_a_policy_that_differs_from_itself_before_its_first_update_is_stopped(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
-    own = "tests.trainers.own_step:Drifting"
+    own = "tests.trainers.support.own_step:Drifting"
     task = make_task(own, tiny_folder, tmp_path, PAIRS)
     with pytest.raises(AssertionError, match="the policy differs from itself"):
         run_ranks(1, [job(task, BASE | {"num_workers": 1, "steps": [own]})])

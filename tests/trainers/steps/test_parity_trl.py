@@ -82,11 +82,11 @@ def compare(
     our_loss.backward()
     their_loss.backward()
     expected = {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
-    found = {name: p.grad for name, p in ours.named_parameters() if p.grad is not None}
-    assert found.keys() == expected.keys()
+    gradients = {name: p.grad for name, p in ours.named_parameters() if p.grad is not None}
+    assert gradients.keys() == expected.keys()
     norm = float(torch.sqrt(sum(g.square().sum() for g in expected.values())))
     assert norm > 1e-3, "there is something to compare"
-    for name, gradient in found.items():
+    for name, gradient in gradients.items():
         assert torch.allclose(gradient, expected[name], atol=1e-5 * norm), name
 
 

@@ -1,5 +1,6 @@
--- The frontier: queues of URLs by host. It is in SQLite because its operations read and write single rows in
--- order of priority, for which a column store scans the table (benchmarks/frontier.py measures both).
+-- The frontier: queues of URLs by host. It is in SQLite because its operations read and write
+-- single rows in order of priority, for which a column store scans the table
+-- (benchmarks/frontier.py measures both).
 
 CREATE TABLE host (
     host_id INTEGER PRIMARY KEY,
@@ -9,7 +10,7 @@ CREATE TABLE host (
     worker INTEGER NOT NULL,
     pending INTEGER NOT NULL DEFAULT 0,
     busy INTEGER NOT NULL DEFAULT 0,        -- 1 while a worker visits the host
-    open INTEGER NOT NULL DEFAULT 1,        -- 0 if its budget is spent, or it looks like a crawler trap
+    open INTEGER NOT NULL DEFAULT 1,        -- 0 if its budget is spent or it looks like a trap
     score REAL NOT NULL DEFAULT 0,          -- highest priority among its pending URLs
     draw INTEGER NOT NULL,                  -- random order, for exploration
     not_before REAL NOT NULL DEFAULT 0,
@@ -23,7 +24,9 @@ CREATE INDEX host_by_score ON host (worker, score DESC) WHERE pending > 0 AND bu
 CREATE INDEX host_by_draw ON host (worker, draw) WHERE pending > 0 AND busy = 0 AND open = 1;
 CREATE INDEX host_by_domain ON host (domain);
 
-CREATE TABLE domain (domain TEXT PRIMARY KEY, pages INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE domain (
+    domain TEXT PRIMARY KEY, pages INTEGER NOT NULL, bytes INTEGER NOT NULL
+) WITHOUT ROWID;
 
 CREATE TABLE section (
     section_id INTEGER PRIMARY KEY,

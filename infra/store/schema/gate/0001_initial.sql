@@ -1,12 +1,16 @@
-CREATE TABLE attempt (attempt BIGINT, generation BIGINT, candidate TEXT, champion TEXT, registered_at TIMESTAMP);
+CREATE TABLE attempt (
+    attempt BIGINT, generation BIGINT, candidate TEXT, champion TEXT, registered_at TIMESTAMP
+);
 
--- Used items of a suite (held-out documents, lines of a file), with the attempt that drew them. Except in suites that
--- reuse their items, no unit is drawn twice.
-CREATE TABLE burned (attempt BIGINT, suite TEXT, position BIGINT, item_id TEXT, unit TEXT);
+-- Used items of a suite (held-out documents, lines of a file), with the attempt that drew them.
+-- Except in suites that reuse their items, no unit is drawn twice.
+CREATE TABLE burned (
+    attempt BIGINT, suite TEXT, position BIGINT, item_id TEXT, unit TEXT
+);
 
 CREATE TABLE item_score (
-    attempt BIGINT, suite TEXT, item_id TEXT, position BIGINT, model_digest TEXT, value DOUBLE, size BIGINT,
-    detail TEXT, unit TEXT
+    attempt BIGINT, suite TEXT, item_id TEXT, position BIGINT, model_digest TEXT, value DOUBLE,
+    size BIGINT, detail TEXT, unit TEXT
 );
 
 CREATE TABLE evaluation (
@@ -15,13 +19,14 @@ CREATE TABLE evaluation (
 );
 
 CREATE TABLE decision (
-    attempt BIGINT, generation BIGINT, outcome TEXT, reason TEXT, candidate TEXT, champion TEXT, alpha DOUBLE,
-    log_evidence DOUBLE, log_threshold DOUBLE, num_documents BIGINT, mean_gain DOUBLE, is_weak BOOLEAN,
-    decided_at TIMESTAMP
+    attempt BIGINT, generation BIGINT, outcome TEXT, reason TEXT, candidate TEXT, champion TEXT,
+    alpha DOUBLE, log_evidence DOUBLE, log_threshold DOUBLE, num_documents BIGINT, mean_gain DOUBLE,
+    is_weak BOOLEAN, decided_at TIMESTAMP
 );
 
 -- The sequential tests of attempts, with their evidence after each unit.
 CREATE TABLE gate_test (
-    attempt BIGINT, suite TEXT, role TEXT, against TEXT, other TEXT, outcome TEXT, clip DOUBLE, bound DOUBLE,
-    num_units BIGINT, num_items BIGINT, mean_gain DOUBLE, standard_error DOUBLE, log_evidence DOUBLE, log_threshold DOUBLE, path DOUBLE[]
+    attempt BIGINT, suite TEXT, role TEXT, against TEXT, other TEXT, outcome TEXT, clip DOUBLE,
+    bound DOUBLE, num_units BIGINT, num_items BIGINT, mean_gain DOUBLE, standard_error DOUBLE,
+    log_evidence DOUBLE, log_threshold DOUBLE, path DOUBLE[]
 );

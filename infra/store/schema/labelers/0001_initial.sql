@@ -1,12 +1,13 @@
 CREATE TABLE datasheet (
-    datasheet_id TEXT, labeler TEXT, rubric TEXT, method TEXT, gold TEXT, gold_digest TEXT, num_pairs BIGINT,
-    num_unscored BIGINT,
+    datasheet_id TEXT, labeler TEXT, rubric TEXT, method TEXT, gold TEXT, gold_digest TEXT,
+    num_pairs BIGINT, num_unscored BIGINT,
     accuracy STRUCT("value" DOUBLE, low DOUBLE, high DOUBLE),
     admission_low DOUBLE,
     baselines STRUCT(majority DOUBLE, longer DOUBLE),
     kappa STRUCT("value" DOUBLE, low DOUBLE, high DOUBLE),
     probabilities STRUCT(
-        kind TEXT, temperature DOUBLE, brier DOUBLE, ece DOUBLE, brier_calibrated DOUBLE, ece_calibrated DOUBLE
+        kind TEXT, temperature DOUBLE, brier DOUBLE, ece DOUBLE, brier_calibrated DOUBLE,
+        ece_calibrated DOUBLE
     ),
     consistency DOUBLE,
     right_if_consistent DOUBLE,
@@ -25,28 +26,33 @@ CREATE TABLE datasheet (
 
 -- The judgments that a datasheet is computed from.
 CREATE TABLE gold_item (
-    datasheet_id TEXT, part TEXT, position BIGINT, judgment_id TEXT, length_a BIGINT, length_b BIGINT
+    datasheet_id TEXT, part TEXT, position BIGINT, judgment_id TEXT, length_a BIGINT,
+    length_b BIGINT
 );
 
 -- A model's bits per byte of a passage. A model learns least from passages that it predicts well.
-CREATE TABLE surprise (generation BIGINT, model_digest TEXT, sample_id TEXT, bits_per_byte DOUBLE);
+CREATE TABLE surprise (
+    generation BIGINT, model_digest TEXT, sample_id TEXT, bits_per_byte DOUBLE
+);
 
 CREATE TABLE head (
-    generation BIGINT, encoder TEXT, weights DOUBLE[], intercept DOUBLE, num_passages BIGINT, correlation DOUBLE,
-    correlation_low DOUBLE, correlation_high DOUBLE, by_length DOUBLE, admitted BOOLEAN, drift_correlation DOUBLE,
-    drift_bias DOUBLE
+    generation BIGINT, encoder TEXT, weights DOUBLE[], intercept DOUBLE, num_passages BIGINT,
+    correlation DOUBLE, correlation_low DOUBLE, correlation_high DOUBLE, by_length DOUBLE,
+    admitted BOOLEAN, drift_correlation DOUBLE, drift_bias DOUBLE
 );
 
 CREATE TABLE win_rate (
-    generation BIGINT, labeler TEXT, rubric TEXT, model TEXT, other TEXT, num_pairs BIGINT, measured DOUBLE,
-    measured_low DOUBLE, measured_high DOUBLE, corrected DOUBLE, low DOUBLE, high DOUBLE, reason TEXT
+    generation BIGINT, labeler TEXT, rubric TEXT, model TEXT, other TEXT, num_pairs BIGINT,
+    measured DOUBLE, measured_low DOUBLE, measured_high DOUBLE, corrected DOUBLE, low DOUBLE,
+    high DOUBLE, reason TEXT
 );
 
 CREATE TABLE probe_result (
-    result_id TEXT, labeler TEXT, rubric TEXT, method TEXT, probe TEXT, half TEXT, num_pairs BIGINT, accuracy DOUBLE,
-    lower DOUBLE, upper DOUBLE, auc DOUBLE
+    result_id TEXT, labeler TEXT, rubric TEXT, method TEXT, probe TEXT, half TEXT, num_pairs BIGINT,
+    accuracy DOUBLE, lower DOUBLE, upper DOUBLE, auc DOUBLE
 );
 
 CREATE TABLE admission (
-    admission_id TEXT, labeler TEXT, rubric TEXT, method TEXT, admitted BOOLEAN, reason TEXT, temperature DOUBLE
+    admission_id TEXT, labeler TEXT, rubric TEXT, method TEXT, admitted BOOLEAN, reason TEXT,
+    temperature DOUBLE
 );

@@ -1,4 +1,5 @@
 -- The moves of the aliases (champion, best:SUITE). Rows are added and never changed.
 CREATE TABLE alias_event (
-    number BIGINT, alias TEXT, digest TEXT, generation BIGINT, moved_at TIMESTAMP, reason TEXT, attempt BIGINT
+    number BIGINT, alias TEXT, digest TEXT, generation BIGINT, moved_at TIMESTAMP, reason TEXT,
+    attempt BIGINT
 );

@@ -1,5 +1,6 @@
--- There is one table for each record; its columns are the record's fields in order. Tables that grow with the crawl
--- have no primary key, because an index made inserts about 60 times slower (DuckDB 2.0); inserts use an anti-join.
+-- There is one table for each record; its columns are the record's fields in order. Tables that
+-- grow with the crawl have no primary key, because an index made inserts about 60 times slower
+-- (DuckDB 2.0); inserts use an anti-join.
 
 CREATE TABLE run (key TEXT NOT NULL, value TEXT NOT NULL);
 

@@ -4,12 +4,14 @@ CREATE TABLE train_step (
 );
 
 CREATE TABLE checkpoint (
-    digest TEXT, path TEXT, parent TEXT, generation BIGINT, manifest_digest TEXT, recipe_digest TEXT, seed BIGINT,
-    created_at TIMESTAMP
+    digest TEXT, path TEXT, parent TEXT, generation BIGINT, manifest_digest TEXT,
+    recipe_digest TEXT, seed BIGINT, created_at TIMESTAMP
 );
 
 -- The samples and preferences that a generation was trained on.
 CREATE TABLE manifest (generation BIGINT, kind TEXT, item_id TEXT);
 
 -- Measures of the training data, taken before a generation is trained.
-CREATE TABLE data_fact (generation BIGINT, name TEXT, value DOUBLE, low DOUBLE, high DOUBLE);
+CREATE TABLE data_fact (
+    generation BIGINT, name TEXT, value DOUBLE, low DOUBLE, high DOUBLE
+);

@@ -1,6 +1,6 @@
 """Fetches some URLs as a crawl does, in a process of its own: JSON in, JSON out.
 
-python -m tests.crawlers.fetching_tasks '{"config": {...}, "urls": [...]}'
+python -m tests.crawlers.support.fetching_tasks '{"config": {...}, "urls": [...]}'
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def fetch(urls: list[str], timeout: float = 300, **config: Any) -> Fetched:
     """Answers (status, headers, body, failure) in the order of the URLs."""
     task = json.dumps({"config": {"seeds": urls[:1], **config}, "urls": urls})
     done = subprocess.run(
-        [sys.executable, "-m", "tests.crawlers.fetching_tasks", task],
+        [sys.executable, "-m", "tests.crawlers.support.fetching_tasks", task],
         cwd=ROOT,
         capture_output=True,
         text=True,

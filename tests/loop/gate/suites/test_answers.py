@@ -1,4 +1,5 @@
-"""Suites of answers: checked, or judged by somebody who is measured first and did not label."""
+"""Suites of answers, which a verifier checks or a referee judges. A referee is a labeler that did
+not label the training data, and it is measured before it judges."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from loop.gate.config import GateConfig, SuiteConfig
 from loop.gate.suites.answers import CheckedAnswers, JudgedAnswers, Referee, measure_referee
 from loop.gate.suites.item_files import suite_items
 from loop.recipe.recipe import load_recipe
-from tests.loop.gate.test_trial import ANCHOR, KnownScorer, Rivals, checkpoint, trial
+from tests.loop.gate.trial.test_trial import ANCHOR, KnownScorer, Rivals, checkpoint, trial
 
 SCRIPTED = JudgeConfig(kind="scripted")
 
@@ -120,7 +121,7 @@ def test_what_cannot_be_compared_is_left_out_for_all_models(store: Store, tmp_pa
     class Odd(Answers):
         def all_answers(self, asked: Sequence[str]) -> list[list[str]]:
             rows = super().all_answers(asked)
-            return [[f"{text} {place}" for text in row] for place, row in enumerate(rows)]
+            return [[f"{text} {index}" for text in row] for index, row in enumerate(rows)]
 
     items = judged.draw(store.gate.register_attempt(1, "a", "b"), 0)
     rows = judged.score(Odd(0.0, "good", "bad", "bad"), items)
@@ -143,7 +144,7 @@ def test_unscored_items_count_as_drawn_and_decide_nothing(store: Store, tmp_path
 
     class Odd(Answers):
         def all_answers(self, asked: Sequence[str]) -> list[list[str]]:
-            return [[f"odd {place}" for _ in asked] for place in range(3)]
+            return [[f"odd {index}" for _ in asked] for index in range(3)]
 
     one = trial(store, Odd(0.3, "a", "b", "c"), config=config, judges={"judged": referee(store)})
     decision = one.run()

@@ -37,13 +37,13 @@ def start_ranks(jobs: Sequence[dict[str, Any]], world_size: int) -> list[subproc
     port = str(free_port())
     processes = []
     for rank in range(world_size):
-        places = {
+        rank_variables = {
             "RANK": rank,
             "LOCAL_RANK": rank,
             "WORLD_SIZE": world_size,
             "LOCAL_WORLD_SIZE": world_size,
         }
-        environment = {k: str(v) for k, v in places.items()} | {
+        environment = {k: str(v) for k, v in rank_variables.items()} | {
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": port,
             "PYTHONPATH": str(ROOT),
@@ -53,7 +53,7 @@ def start_ranks(jobs: Sequence[dict[str, Any]], world_size: int) -> list[subproc
             "HOME": str(Path.home()),
         }
         environment |= {k: os.environ[k] for k in ("RATCHET_CACHE",) if k in os.environ}
-        command = [sys.executable, "-m", "tests.trainers.ranks", json.dumps(list(jobs))]
+        command = [sys.executable, "-m", "tests.trainers.support.ranks", json.dumps(list(jobs))]
         processes.append(
             subprocess.Popen(
                 command,
@@ -93,7 +93,7 @@ def main(jobs: Sequence[dict[str, Any]]) -> None:
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    from tests.trainers.rewarders import REWARDERS
+    from tests.trainers.support.rewarders import REWARDERS
     from trainers.config import TrainConfig
     from trainers.engine.engine import prepare_environment
     from trainers.engine.metrics import MetricsFile

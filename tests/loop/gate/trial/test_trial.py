@@ -21,8 +21,7 @@ from loop.gate.trial.context import Rivals
 from loop.gate.trial.sealed_exam import SealedExam
 from loop.gate.trial.suite_tests import SuiteTest
 from loop.gate.trial.trial import GateTrial
-from loop.stages.decide import gpu_shares
-from tests.store_rows import add_documents
+from tests.infra.support.store_rows import add_documents
 
 
 class KnownScorer:
@@ -274,15 +273,6 @@ def test_continuations_are_stored_text_by_text_with_errors(store: Store) -> None
 def test_a_suite_cannot_take_a_name_of_the_gates_own(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="a suite cannot be called"):
         GateConfig(suites={name: suite_file(tmp_path)})
-
-
-def test_gpus_are_shared_between_scorers_and_judges() -> None:
-    assert gpu_shares(0, 1, 3) == (0.0, 0.0)
-    assert gpu_shares(4, 4, 0)[0] == 1.0
-    for gpus, scorers, judges in ((1, 1, 1), (1, 1, 3), (2, 4, 2), (8, 8, 1)):
-        scorer, judge = gpu_shares(gpus, scorers, judges)
-        assert scorer * scorers + judge * judges <= gpus + 1e-9
-        assert scorer * max(1, scorers // gpus) + judge * judges <= 1.0 + 1e-9, "on one of the GPUs"
 
 
 def test_it_stops_drawing_when_the_evidence_suffices(store: Store) -> None:
@@ -560,13 +550,13 @@ def test_the_sealed_exam_is_scored_once_and_read_by_no_decision(store: Store) ->
     assert exam(one).is_due()
     exam(one).run()
     assert not exam(one).is_due()
-    found = {
+    values = {
         (e.metric, e.model_digest): e.value
         for e in store.gate.evaluations()
         if e.suite == "sealed_exam"
     }
-    assert found[("gain", "candidate1")] == pytest.approx(0.3)
-    assert found[("bits_per_byte_sealed", "anchor")] == pytest.approx(1.0)
+    assert values[("gain", "candidate1")] == pytest.approx(0.3)
+    assert values[("bits_per_byte_sealed", "anchor")] == pytest.approx(1.0)
     drawn = [s.item_id for s in store.gate.item_scores(1, "sealed_exam")]
     assert len(set(drawn)) == 10
     later = trial(store, KnownScorer(0.3), generation=2)

@@ -20,7 +20,7 @@ from judges.making.preferences.judged import (
     read_contests,
 )
 from judges.rubrics import load_rubric
-from tests.judges.making.test_samples import sample
+from tests.judges.making.passages.test_samples import sample
 
 RUBRIC = load_rubric("relevance")
 ADMISSION = Admission("a", "judge@1", RUBRIC.id, "scripted", True, "", 1.0)
@@ -75,11 +75,11 @@ def test_pairs_are_asked_about_within_the_budget_and_the_best_wins_over_the_wors
     asking = contests(Orderly(ScriptedConfig()), pairs_per_prompt=budget)
     rows = judged(asking, group())
     assert len(rows) == budget
-    found = preferences_from(group(), rows, ADMISSION, 0.1, 1)["p"][0]
+    preference = preferences_from(group(), rows, ADMISSION, 0.1, 1)["p"][0]
     if budget == 6:
-        assert (found.chosen, found.rejected) == (TEXTS[0], TEXTS[3])
-    assert found.margin > 0.1
-    assert 0.5 < found.probability < 1
+        assert (preference.chosen, preference.rejected) == (TEXTS[0], TEXTS[3])
+    assert preference.margin > 0.1
+    assert 0.5 < preference.probability < 1
 
 
 def test_a_labeler_that_values_texts_alone_is_asked_about_each_once() -> None:
@@ -88,8 +88,8 @@ def test_a_labeler_that_values_texts_alone_is_asked_about_each_once() -> None:
     rows = judged(contests(judge), group())
     assert len(rows) == 4
     assert {row.mode for row in rows.values()} == {"pointwise"}
-    found = preferences_from(group(), rows, ADMISSION, 0.1, 1)["p"][0]
-    assert (found.chosen, found.rejected) == (TEXTS[0], TEXTS[3])
+    preference = preferences_from(group(), rows, ADMISSION, 0.1, 1)["p"][0]
+    assert (preference.chosen, preference.rejected) == (TEXTS[0], TEXTS[3])
 
 
 def test_every_pair_is_drawn_into_the_contests_before_one_is_known_well() -> None:
@@ -108,8 +108,8 @@ def test_an_older_models_text_is_rejected_and_never_chosen() -> None:
     assert preferences_from(groups, rows, ADMISSION, 0.1, 1)["p"][0].chosen == TEXTS[0]
     judge.order = (*TEXTS, best)
     rows = judged(contests(judge, pairs_per_prompt=10), groups)
-    found = preferences_from(groups, rows, ADMISSION, 0.1, 1)["p"][0]
-    assert (found.rejected, found.rejected_model) == (best, "old")
+    preference = preferences_from(groups, rows, ADMISSION, 0.1, 1)["p"][0]
+    assert (preference.rejected, preference.rejected_model) == (best, "old")
 
 
 def test_of_near_ties_the_shorter_one_is_chosen() -> None:
@@ -136,7 +136,7 @@ def _texts(row: Judgment, texts: tuple[str, ...]) -> set[str]:
     return {text for text in texts if content_key(text) in row.subject_hashes}
 
 
-def test_a_liking_for_length_that_all_prompts_share_does_not_decide() -> None:
+def test_a_preference_for_length_that_all_prompts_share_does_not_decide() -> None:
     """Over twenty prompts the longer text always wins by much; in one a short text wins, which is
     what counts."""
     texts = tuple("word " * n for n in (2, 8, 30))
@@ -150,9 +150,11 @@ def test_a_liking_for_length_that_all_prompts_share_does_not_decide() -> None:
             size = len(c.text.split())
             value = {2: 0.2, 8: 0.5, 30: 0.8}[size] if number else {2: 0.9, 8: 0.5, 30: 0.8}[size]
             rows[c.completion_id] = replace(_row(c.completion_id), value=value)
-    found = preferences_from(groups, rows, ADMISSION, 0.1, 1)
-    assert found["p0"][0].chosen == texts[0]
-    assert found["p0"][0].margin > 1.2 * max(p[0].margin for key, p in found.items() if key != "p0")
+    preferences = preferences_from(groups, rows, ADMISSION, 0.1, 1)
+    assert preferences["p0"][0].chosen == texts[0]
+    assert preferences["p0"][0].margin > 1.2 * max(
+        p[0].margin for key, p in preferences.items() if key != "p0"
+    )
 
 
 def _row(subject_id: str) -> Judgment:
@@ -166,11 +168,14 @@ def test_the_rankings_other_pairs_follow_the_best_over_the_worst() -> None:
     side."""
     groups = group()
     rows = judged(contests(Orderly(ScriptedConfig())), groups)
-    found = preferences_from(groups, rows, ADMISSION, 0.0, 1)["p"]
-    assert [p.pair_index for p in found] == list(range(len(found)))
-    assert len({(p.chosen, p.rejected) for p in found}) == len(found) > 1
-    assert all((p.rejected, p.chosen) not in {(q.chosen, q.rejected) for q in found} for p in found)
-    assert found[0].margin == max(p.margin for p in found)
+    preferences = preferences_from(groups, rows, ADMISSION, 0.0, 1)["p"]
+    assert [p.pair_index for p in preferences] == list(range(len(preferences)))
+    assert len({(p.chosen, p.rejected) for p in preferences}) == len(preferences) > 1
+    assert all(
+        (p.rejected, p.chosen) not in {(q.chosen, q.rejected) for q in preferences}
+        for p in preferences
+    )
+    assert preferences[0].margin == max(p.margin for p in preferences)
 
 
 def test_unscored_rows_are_no_contests() -> None:

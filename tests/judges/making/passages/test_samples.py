@@ -72,15 +72,20 @@ def test_ranks_are_means_over_rubrics_and_unscored_subjects_have_none() -> None:
 
 
 def preferred(*texts: str, reference: str = "6"):
-    found = completions(*texts)
+    group = completions(*texts)
     return checked_preferences(
-        sample("s", reference), found, [is_output("6", text) for text in texts], 1
+        sample("s", reference), group, [is_output("6", text) for text in texts], 1
     )
 
 
 def test_a_checked_preference_holds_the_right_over_the_wrong() -> None:
-    found = preferred("5", "6 because", "6")[0]
-    assert (found.chosen, found.rejected, found.chosen_origin, found.pair_index) == (
+    preference = preferred("5", "6 because", "6")[0]
+    assert (
+        preference.chosen,
+        preference.rejected,
+        preference.chosen_origin,
+        preference.pair_index,
+    ) == (
         "6",
         "5",
         "model",
@@ -89,19 +94,19 @@ def test_a_checked_preference_holds_the_right_over_the_wrong() -> None:
 
 
 def test_every_right_text_is_held_over_every_wrong_one_once() -> None:
-    found = preferred("5", "6\nbecause", "7", "6", "7")
-    assert [(p.chosen, p.rejected) for p in found] == [
+    preferences = preferred("5", "6\nbecause", "7", "6", "7")
+    assert [(p.chosen, p.rejected) for p in preferences] == [
         ("6", "5"),
         ("6", "7"),
         ("6\nbecause", "5"),
         ("6\nbecause", "7"),
     ]
-    assert [p.pair_index for p in found] == [0, 1, 2, 3]
+    assert [p.pair_index for p in preferences] == [0, 1, 2, 3]
 
 
 def test_where_no_completion_is_right_the_known_answer_is_chosen() -> None:
-    found = preferred("5", "7")[0]
-    assert (found.chosen, found.chosen_origin) == ("6", "web")
+    preference = preferred("5", "7")[0]
+    assert (preference.chosen, preference.chosen_origin) == ("6", "web")
     assert preferred("5", "7", reference="") == [], (
         "a check without a known answer has none to give"
     )
@@ -134,19 +139,19 @@ def candidates(number: int, domains: int = 1, size: int = 32) -> list[Candidate]
     ]
 
 
-def drawn(found: list[Candidate], **options: float) -> list[Candidate]:
-    chosen = sample_passages(found, SelectionConfig(**options), 10**9, "salt")
-    by_id = {c.sample.sample_id: c for c in found}
+def drawn(passages: list[Candidate], **options: float) -> list[Candidate]:
+    chosen = sample_passages(passages, SelectionConfig(**options), 10**9, "salt")
+    by_id = {c.sample.sample_id: c for c in passages}
     return [by_id[s.sample_id] for s in chosen]
 
 
 def test_better_passages_are_drawn_more_often_and_worse_ones_too() -> None:
-    found = candidates(1000)
-    kept = drawn(found, keep_share=0.3, temperature=0.2)
+    passages = candidates(1000)
+    kept = drawn(passages, keep_share=0.3, temperature=0.2)
     assert len(kept) == pytest.approx(300, abs=3)
     assert sum(c.rank for c in kept) / len(kept) > 0.65
     assert min(c.rank for c in kept) < 0.3, "nothing is cut off"
-    sharp = drawn(found, keep_share=0.3, temperature=0.001)
+    sharp = drawn(passages, keep_share=0.3, temperature=0.001)
     assert sum(c.rank for c in sharp) > sum(c.rank for c in kept)
 
 
@@ -155,28 +160,29 @@ def test_the_draw_is_the_same_every_time_and_ordered() -> None:
 
 
 def test_every_band_of_surprise_keeps_its_share() -> None:
-    found = [replace(c, bits=1 - c.rank) for c in candidates(300)]
-    kept = drawn(found, keep_share=0.5, temperature=0.01)
-    bands = surprise_bands(found)
+    passages = [replace(c, bits=1 - c.rank) for c in candidates(300)]
+    kept = drawn(passages, keep_share=0.5, temperature=0.01)
+    bands = surprise_bands(passages)
     counts = [
-        sum(b == band for c, b in zip(found, bands, strict=True) if c in kept) for band in range(3)
+        sum(b == band for c, b in zip(passages, bands, strict=True) if c in kept)
+        for band in range(3)
     ]
     assert counts == [50, 50, 50], "though the labeler likes best what the model finds easiest"
 
 
 def test_no_domain_takes_more_than_its_share() -> None:
-    found = [
+    passages = [
         replace(c, domain="big" if i % 10 else f"small{i}") for i, c in enumerate(candidates(400))
     ]
-    kept = drawn(found, keep_share=0.5, max_domain_share=0.25)
+    kept = drawn(passages, keep_share=0.5, max_domain_share=0.25)
     assert sum(c.domain == "big" for c in kept) <= 0.25 * 200
     assert len({c.domain for c in kept}) > 15
     assert len(drawn(candidates(50, domains=1))) == 40, "a crawl of one site is no less for it"
 
 
 def test_the_budget_is_kept() -> None:
-    found = candidates(100, size=320)
-    chosen = sample_passages(found, SelectionConfig(), 1000, "s")
+    passages = candidates(100, size=320)
+    chosen = sample_passages(passages, SelectionConfig(), 1000, "s")
     assert 8 <= len(chosen) <= 10
     assert sample_passages([], SelectionConfig(), 1000, "s") == []
 

@@ -20,7 +20,7 @@ from loop.gate.config import GateConfig, Kind, SuiteConfig
 from loop.gate.estimates import hundreds_of_words, self_bleu
 from loop.gate.suites.scorer import NUM_SAMPLES, ModelScorer
 from loop.gate.suites.variety import TEXT_MEASURES, VARIETY_MEASURES, SampledAnswers, variety_scores
-from tests.loop.gate.test_trial import KnownScorer, trial
+from tests.loop.gate.trial.test_trial import KnownScorer, trial
 
 words = st.lists(
     st.sampled_from(["red", "green", "blue", "one", "two"]), min_size=1, max_size=9
@@ -87,7 +87,7 @@ def exact_divergence(own: Path, anchor: Path, prompts: Sequence[str], asked: boo
     writer = LanguageModel(own, "model", exact=True)
     models = [load_model(folder) for folder in (own, anchor)]
     begun = [writer.chat_prompt(p) if asked else p for p in prompts for _ in range(NUM_SAMPLES)]
-    found = []
+    divergences = []
     for prompt, sample in zip(
         begun, writer.complete(begun, 96 if asked else 40, 1.0, 1), strict=True
     ):
@@ -99,8 +99,8 @@ def exact_divergence(own: Path, anchor: Path, prompts: Sequence[str], asked: boo
                 .log_softmax(-1)
                 for m in models
             )
-        found.append((own_TV.exp() * (own_TV - anchor_TV)).sum(-1))
-    return float(torch.cat(found).mean())
+        divergences.append((own_TV.exp() * (own_TV - anchor_TV)).sum(-1))
+    return float(torch.cat(divergences).mean())
 
 
 @pytest.mark.parametrize("asked", [False, True])

@@ -23,7 +23,7 @@ from judges.making.demonstrations.extractive import (
     write_extractive,
 )
 from judges.making.demonstrations.prompts import read_prompts
-from tests.judges.making.test_samples import sample
+from tests.judges.making.passages.test_samples import sample
 
 PASSAGE = (
     "The bridge was opened by Queen Elizabeth in 1973"

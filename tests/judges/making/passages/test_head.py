@@ -19,9 +19,9 @@ from judges.making.passages.passage_steps import (
     measure_surprise,
     selected_passages,
 )
+from tests.infra.support.store_rows import add_documents
+from tests.judges.making.passages.test_samples import sample
 from tests.judges.making.test_labeling import TinyChampion, labeling  # noqa: F401 (a fixture)
-from tests.judges.making.test_samples import sample
-from tests.store_rows import add_documents
 
 NO_DRIFT = (math.nan, math.nan)
 
@@ -36,7 +36,7 @@ def world(
     return vectors, values, ["x" * int(n) for n in dice.integers(10, 900, number)]
 
 
-def test_what_a_labeler_likes_is_learned_from_its_ranks() -> None:
+def test_a_labelers_ranks_are_learned() -> None:
     vectors, values, texts = world(200)
     head = fit_head(vectors, values, texts, "encoder", 1, NO_DRIFT)
     assert head.admitted

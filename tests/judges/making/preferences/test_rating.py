@@ -41,20 +41,20 @@ def simulated(
     return contests
 
 
-def test_strengths_ties_and_the_liking_for_length_are_recovered() -> None:
+def test_strengths_ties_and_the_effect_of_length_are_recovered() -> None:
     dice = np.random.default_rng(1)
     lengths = dice.normal(0, 1, 30)
     strengths = dice.normal(0, 1, 30)
     strengths -= np.polyval(
         np.polyfit(lengths, strengths, 1), lengths
     )  # what length explains belongs to the slope
-    found = fit_ratings(30, simulated(strengths, lengths, 1.5, 0.8, 12), lengths[:, None])
-    assert np.corrcoef(found.strengths, strengths)[0, 1] > 0.95
-    assert found.coefficients[0] / lengths.std() == pytest.approx(1.5, abs=0.35)
-    assert np.exp(found.log_nu) == pytest.approx(0.8, abs=0.15)
+    ratings = fit_ratings(30, simulated(strengths, lengths, 1.5, 0.8, 12), lengths[:, None])
+    assert np.corrcoef(ratings.strengths, strengths)[0, 1] > 0.95
+    assert ratings.coefficients[0] / lengths.std() == pytest.approx(1.5, abs=0.35)
+    assert np.exp(ratings.log_nu) == pytest.approx(0.8, abs=0.15)
     blind = fit_ratings(30, simulated(strengths, lengths, 1.5, 0.8, 12))
     assert (
-        abs(np.corrcoef(found.strengths, lengths)[0, 1])
+        abs(np.corrcoef(ratings.strengths, lengths)[0, 1])
         < 0.3
         < np.corrcoef(blind.strengths, lengths)[0, 1]
     )
@@ -69,10 +69,10 @@ def test_the_interval_of_a_margin_covers_the_truth() -> None:
             Contest(a, b, float(dice.random() < 1 / (1 + np.exp(strengths[b] - strengths[a]))))
             for a, b in list(combinations(range(4), 2)) * 10
         ]
-        found = fit_ratings(4, wins)
+        ratings = fit_ratings(4, wins)
         for a, b in combinations(range(4), 2):
-            error = abs(found.margin(a, b) - (strengths[a] - strengths[b]))
-            covered.append(error < 1.96 * np.sqrt(found.variance(a, b)))
+            error = abs(ratings.margin(a, b) - (strengths[a] - strengths[b]))
+            covered.append(error < 1.96 * np.sqrt(ratings.variance(a, b)))
     assert 0.9 < np.mean(covered) <= 1.0
 
 

@@ -32,7 +32,7 @@ class Silent:
 
 
 REWARDERS = {
-    "tests.trainers.rewarders:Letters": Letters(),
-    "tests.trainers.rewarders:Silent": Silent(),
-    "tests.trainers.rewarders:Nothing": Nothing(),
+    "tests.trainers.support.rewarders:Letters": Letters(),
+    "tests.trainers.support.rewarders:Silent": Silent(),
+    "tests.trainers.support.rewarders:Nothing": Nothing(),
 }

@@ -18,7 +18,7 @@ from warcio.archiveiterator import ArchiveIterator
 
 from infra.store import Store
 from infra.store.database import open_database
-from tests.crawlers.worlds import Crawler, html
+from tests.crawlers.support.worlds import Crawler, html
 
 PAGES = 32
 MIN_DEATHS = 14

@@ -14,8 +14,8 @@ from infra.store import Store
 from loop.gate.config import GateConfig
 from loop.gate.suites.answers import labeler_prompts, labeler_suite
 from loop.gate.trial.reward_hacking import hacking_reason, reward_rise
-from tests.loop.gate.test_answers import Answers, referee
-from tests.loop.gate.test_trial import trial
+from tests.loop.gate.suites.test_answers import Answers, referee
+from tests.loop.gate.trial.test_trial import trial
 
 
 def rewards(*values: float, kind: str = "grpo") -> list[TrainStep]:
@@ -83,9 +83,9 @@ def primary(gain: float) -> GateTest:
 def test_only_a_rise_without_a_measure_is_a_hack(
     steps: Sequence[TrainStep], words: Sequence[Evaluation], gain: float, sentence: str
 ) -> None:
-    found = hacking_reason(steps, words, [primary(gain)], "candidate")
-    assert sentence in found
-    assert bool(found) == bool(sentence)
+    reason = hacking_reason(steps, words, [primary(gain)], "candidate")
+    assert sentence in reason
+    assert bool(reason) == bool(sentence)
 
 
 def test_without_a_measured_item_nothing_is_said() -> None:
@@ -98,7 +98,7 @@ def test_the_kind_with_most_iterations_counts() -> None:
 
 
 @pytest.mark.parametrize(("gain", "outcome"), [(0.3, "promote"), (-0.002, "reject")])
-def test_who_pleases_the_labeler_alone_is_rejected(
+def test_a_candidate_that_only_the_labeler_prefers_is_rejected(
     store: Store, tmp_path: Path, gain: float, outcome: str
 ) -> None:
     """The candidate answers as the labeler likes it; only the measure tells the two cases apart."""
@@ -134,5 +134,5 @@ def test_who_pleases_the_labeler_alone_is_rejected(
     assert not drawn & {"q0", "q1", "q2"}, "what a verifier checks comes last"
     assert set(labeler_prompts(store, 1, 28)) & {"q0", "q1", "q2"}
     assert [t.suite for t in store.gate.gate_tests(1)] == ["bits_per_byte"], (
-        "its word decides nothing"
+        "the suite of the labeler is not a test of the gate"
     )
