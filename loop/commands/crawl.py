@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.artifacts import make_folder
 from infra.console import console, heading, note, plain, warn
 from infra.errors import UserError
 from loop.commands.exit_codes import exit_on_error
@@ -226,7 +227,10 @@ def export(
             raise UserError("target", target, "the format is not known.", remedy)
         if pool not in POOLS:
             raise UserError("--pool", pool, "no such pool.", f"Give one of {', '.join(POOLS)}.")
+        if target.is_dir():
+            raise UserError("target", target, "this is a folder.", "Give the name of a file.")
         with open_store(find_folder(run)) as store:
+            make_folder(target.absolute().parent, "target")
             left_out = _held_out_overlaps(store, pool, held_out or [])
             count = store.forgetting.export_documents(target.absolute(), pool, sorted(left_out))
         note(f"{count:,} documents of pool {pool} in {target}")

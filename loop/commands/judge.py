@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.artifacts import make_folder
 from infra.console import console, heading, note, progress, warn
 from infra.errors import UserError
 from loop.commands.exit_codes import exit_on_error
@@ -88,7 +89,7 @@ def _write_sheets(sheets: Sequence[Datasheet], output: Path) -> None:
     from judges.measuring.datasheet import is_admitted
     from loop.show.judge_plots import sheets_figure
 
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output, "--output")
     rows = [asdict(sheet) | {"admitted": is_admitted(sheet)} for sheet in sheets]
     (output / "datasheet.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
     sheets_figure(sheets).savefig(output / "datasheet.png", dpi=130)

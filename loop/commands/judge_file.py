@@ -15,6 +15,7 @@ from loop.commands.exit_codes import exit_on_error
 from loop.commands.judge import GoldOption, LimitOption, RubricOption
 from loop.commands.open_run import open_store
 from loop.commands.options import RecipeArgument, SetOption
+from loop.record.facts import recipe_text
 from loop.record.locations import DATABASE, newest_run
 
 if TYPE_CHECKING:
@@ -110,9 +111,9 @@ def run_(
 
 def _claim_folder(output: Path, inputs: dict[str, Any]) -> None:
     """Make the folder. Raises `UserError` if it holds judgments of other items or rubrics."""
-    from infra.artifacts import atomic_write
+    from infra.artifacts import atomic_write, make_folder
 
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output, "--output")
     file = output / _INPUTS
     if not file.exists():
         atomic_write(file, json.dumps(inputs).encode())
@@ -346,7 +347,7 @@ def _replay_run(store: Store) -> list[Aggregate]:
     from judges.files.replay import replay as replay_labels
     from loop.recipe.recipe import stored_recipe
 
-    recipe = stored_recipe(store.run.facts()["recipe"])
+    recipe = stored_recipe(recipe_text(store.run.facts()))
     generations = store.labels.labeled_generations()
     results = replay_labels(store, recipe.judge, recipe.seed, generations)
     return [(one.kind, one.num_stored, one.differing) for one in results]

@@ -41,9 +41,15 @@ def show_lineage(
     """What a generation was made from, or which generations learned from a page or a site."""
     with exit_on_error():
         _, reader = read_run(run)
-        from loop.audit.lineage import export_manifest, find_generation
+        from infra.store.queries.generations import run_facts
+        from loop.audit.lineage import MIN_DIGEST_CHARS, export_manifest, find_generation
+        from loop.record.facts import recipe_text
+        from loop.show.views import generation as generation_row
 
+        recipe_text(run_facts(reader))
         generation = find_generation(reader, name)
+        if generation is None and name.isdecimal() and len(name) < MIN_DIGEST_CHARS:
+            generation_row(reader, int(name))  # says which generations there are
         if generation is None and export is not None:
             problem = "only the data of a generation can be exported."
             raise UserError("--export", name, problem, "Name a generation.")

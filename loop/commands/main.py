@@ -53,8 +53,11 @@ def status(run: RunOption = None) -> None:
     with exit_on_error():
         _, reader = read_run(run)
         from infra.store.queries import generations as queries
+        from loop.record.facts import recipe_text
         from loop.show import tables
 
+        facts = queries.run_facts(reader)
+        name, started = json.loads(recipe_text(facts))["name"], facts["created_at"]
         lines = [
             [
                 str(row["generation"]),
@@ -65,8 +68,6 @@ def status(run: RunOption = None) -> None:
             for row in queries.stages(reader)
         ]
         console.print(tables.table("Stages", ["generation", "stage", "time", "numbers"], lines))
-        facts = queries.run_facts(reader)
-        name, started = json.loads(facts["recipe"])["name"], facts["created_at"]
         decided = sum(row["outcome"] is not None for row in queries.generations(reader))
         console.print(f"recipe {name}, started {started} UTC, {decided} generations decided")
 

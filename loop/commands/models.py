@@ -14,6 +14,7 @@ from infra.errors import UserError
 from loop.commands.exit_codes import exit_on_error
 from loop.commands.open_run import find_folder, open_store, read_run
 from loop.commands.options import RecipeArgument, RunOption, SetOption
+from loop.record.facts import NO_MODEL_REMEDY, recipe_text
 
 if TYPE_CHECKING:
     from infra.records import Checkpoint
@@ -23,8 +24,16 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
+def _require_model(store: Store) -> None:
+    """Raises `UserError` for a run that has no model, not even the anchor; it has only crawled."""
+    if store.training.checkpoint(0) is None:
+        recipe_text(store.run.facts())
+        raise UserError("--run", None, "this run has no model yet.", NO_MODEL_REMEDY)
+
+
 def _model(store: Store, generation: int) -> Checkpoint:
     """The model of a generation, if its folder is still on disk. Raises `UserError`."""
+    _require_model(store)
     model = store.training.checkpoint(generation)
     if model is None:
         known = ", ".join(str(m.generation) for m in store.training.checkpoints())
@@ -49,8 +58,9 @@ def champion(
         _, reader = read_run(run)
         from infra.store.queries.generations import alias_events
         from loop.show import tables
-        from loop.show.views import champion_event
+        from loop.show.views import champion_event, require_generations
 
+        require_generations(reader)
         lines = [
             [
                 str(event["number"]),
@@ -124,7 +134,7 @@ def verify_run(run: RunOption = None) -> None:
             from loop.recipe.recipe import stored_recipe
             from loop.show import tables
 
-            config = stored_recipe(store.run.facts()["recipe"]).gate
+            config = stored_recipe(recipe_text(store.run.facts())).gate
             findings = verify(store, config)
         lines = [[one.subject, one.problem or "unchanged"] for one in findings]
         console.print(tables.table("Verified", ["", ""], lines))
@@ -155,6 +165,7 @@ def gc(
             from loop.audit.verify import collect, collectable
             from loop.show import tables
 
+            _require_model(store)
             models = collectable(store, folder, keep)
             lines = [
                 [str(m.generation), m.digest[:12], f"{folder_size(Path(m.path)) / 1e6:,.1f} MB"]
@@ -193,9 +204,10 @@ def export(
             from loop.audit.export import export_folder, export_gguf, register_mlflow
             from loop.recipe.recipe import stored_recipe
 
+            _require_model(store)
             current = store.registry.champion()
             model = current if generation is None else _model(store, generation)
-            recipe = stored_recipe(store.run.facts()["recipe"])
+            recipe = stored_recipe(recipe_text(store.run.facts()))
         export_folder(model, target)
         note(f"generation {model.generation} in {target}")
         if gguf:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.artifacts import folder_digest, folder_size, require_free_space
+from infra.artifacts import check_folder, folder_digest, folder_size, require_free_space
 from infra.cluster.connection import free_port
 from infra.console import heading, note
 from infra.errors import UserError
@@ -126,11 +126,10 @@ def checked_folder(recipe: Recipe, folder: str | None) -> Path:
     """The folder of a run.
 
     Raises:
-        UserError: if there is a file of that name.
+        UserError: if it can neither be used nor made.
     """
     path = run_folder(recipe.name, folder)
-    if path.exists() and not path.is_dir():
-        raise UserError("--run", path, "this is a file.", "Give a folder.")
+    check_folder(path, "--run")
     return path
 
 
