@@ -38,7 +38,7 @@ def plan_(recipe: RecipeArgument = "quickstart", set_: SetOption = None) -> None
 
     Fetches robots.txt, and no page.
     """
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         from crawlers.plan import cost, plan
         from crawlers.sources.sources import make_source
         from loop.recipe.recipe import load_recipe
@@ -127,7 +127,7 @@ def audit(
 
     Exits with 1 if a delay was violated.
     """
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         _, reader = read_run(run)
         from crawlers.fetching.politeness import audit as audit_log
         from infra.store.queries.crawl import requests
@@ -147,7 +147,7 @@ def audit(
 @app.command(epilog="Example:  ratchet crawl stats")
 def stats(run: RunOption = None) -> None:
     """Pages, drops by reason, permissions, languages and diversity of each generation."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         _, reader = read_run(run)
         from infra.store.queries.crawl import statistics
         from loop.show import tables
@@ -179,7 +179,7 @@ def forget(
 
     Lists the generations that were trained on it.
     """
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         url, domain = _parse_target(url_or_domain)
         folder = find_folder(run)
         with open_store(folder) as store:
@@ -221,7 +221,7 @@ def export(
     ] = None,
 ) -> None:
     """Write the kept documents of a pool, checked again against all held-out text."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         if target.suffix not in (".parquet", ".jsonl", ".json"):
             remedy = "Let its name end in .parquet or .jsonl."
             raise UserError("target", target, "the format is not known.", remedy)
@@ -262,7 +262,7 @@ def curate(
 
     Nothing is fetched.
     """
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         from crawlers.keeping.curate import curate as curate_documents
         from loop.recipe.recipe import load_recipe
 

@@ -56,7 +56,7 @@ def datasheet(
 
     Shows accuracy and kappa beside trivial baselines, and habits of position and length.
     """
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         from judges.making.cost import prompt_price
         from judges.measuring.datasheet import measure_on_gold, pair_methods
         from loop.recipe.recipe import load_recipe
@@ -105,9 +105,12 @@ def _prepare(
     from judges.measuring.probes import gold_set
     from judges.rubrics import load_rubric
 
-    loaded = load_rubric(rubric)
-    sets = [gold_set(probe) for probe in loaded.probes] if gold is None else load_gold(gold)
-    heading(f"{sum(len(one.pairs) for one in sets):,} gold pairs in {len(sets)} sets")
+    loaded = load_rubric(rubric, "--rubric")
+    sets = (
+        [gold_set(probe) for probe in loaded.probes] if gold is None else load_gold(gold, "--gold")
+    )
+    number = sum(len(one.pairs) for one in sets)
+    heading(f"{number:,} gold pairs in {len(sets)} {'set' if len(sets) == 1 else 'sets'}")
     return loaded, sets, make_judge(config)
 
 
@@ -242,7 +245,7 @@ def attack(
     set_: SetOption = None,
 ) -> None:
     """How often an instruction inside a text changes a right verdict, for each kind of attack."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         from judges.measuring.attacks import attack_labeler, attacks
         from loop.recipe.recipe import load_recipe
         from loop.show import tables

@@ -93,7 +93,7 @@ def run_(
         from loop.recipe.recipe import load_recipe
 
         loaded = load_recipe(recipe, set_ or [])
-        to_judge, by = read_items(items), load_rubric(rubric)
+        to_judge, by = read_items(items), load_rubric(rubric, "--rubric")
         digest = content_key(items.read_bytes())
         inputs = {"items": digest, "rubric": "" if to_judge.claims else by.digest}
         _claim_folder(output, inputs)
@@ -151,7 +151,7 @@ def _judge(
 
     config = recipe.judge
     # A rubric that needs a reference must say so before a model is loaded.
-    items.batch(rubric, "", recipe.seed)
+    items.batch(rubric, "", recipe.seed, "--rubric")
     labeler = _Labeler(make_judge(config, recipe.seed), config, rubric, *gold)
     measured = _measure(store, labeler, items.mode, anyway)
     judge = _wrapped(store, labeler, measured.lower_bound)
@@ -248,7 +248,9 @@ def _gold_sheets(store: Store, labeler: _Labeler) -> list[Datasheet]:
     from judges.measuring.probes import gold_set
 
     judge, rubric, gold = labeler.judge, labeler.rubric, labeler.gold
-    sets = [gold_set(probe) for probe in rubric.probes] if gold is None else load_gold(gold)
+    sets = (
+        [gold_set(probe) for probe in rubric.probes] if gold is None else load_gold(gold, "--gold")
+    )
     known = {sheet.gold_digest for sheet in _stored_sheets(store, labeler)}
     unknown = [one for one in sets if one.digest not in known]
     steps = len(unknown) * (len(pair_methods(judge, rubric)) + 3)
@@ -306,7 +308,7 @@ def _summary_lines(summary: dict[str, Any]) -> list[list[str]]:
     if summary["win_rate"] is not None:
         corrected = summary["corrected"]
         lines.append(["A wins, by the labeler", _interval(summary["win_rate"])])
-        value = _interval(corrected) if corrected else f"none: {summary['why']}"
+        value = _interval(corrected) if corrected else f"none: {summary['reason']}"
         lines.append(["A wins, corrected for its errors", value])
     return lines
 
@@ -323,7 +325,7 @@ def replay(run: FolderOption = None) -> None:
 
     Exits with 1 if any of them differs from what was stored.
     """
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         folder = run or newest_run()
         with open_store(folder) as store:
             from loop.show import tables
@@ -367,7 +369,7 @@ def _replay_items(store: Store, folder: Path) -> list[Aggregate]:
 @app.command(epilog="Example:  ratchet judge cost my.toml --set judge.endpoint.prompt_price=0.15")
 def cost(recipe: RecipeArgument = "quickstart", set_: SetOption = None) -> None:
     """The maximum cost of a generation's labels, by step, before anything is asked."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         from judges.making.cost import estimate_costs, measuring_cost, prompt_price
         from loop.recipe.recipe import load_recipe
         from loop.show import tables

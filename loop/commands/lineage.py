@@ -39,7 +39,7 @@ def show_lineage(
     ] = None,
 ) -> None:
     """What a generation was made from, or which generations learned from a page or a site."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         _, reader = read_run(run)
         from infra.store.queries.generations import run_facts
         from loop.audit.lineage import MIN_DIGEST_CHARS, export_manifest, find_generation
@@ -168,7 +168,7 @@ def reproduce_generation(generation: int, run: RunOption = None) -> None:
 
     Exits with 1 if they differ. Equal bit for bit on the same processor, on CPU in float32.
     """
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         folder = find_folder(run)
         with open_store(folder) as store:
             from infra.cluster.connection import ClusterConfig, connect

@@ -50,7 +50,7 @@ def options(
 @app.command(epilog="Example:  ratchet status --run runs/quickstart")
 def status(run: RunOption = None) -> None:
     """The state of a run: its stages with their numbers, also while it is working."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         _, reader = read_run(run)
         from infra.store.queries import generations as queries
         from loop.record.facts import recipe_text
@@ -75,7 +75,7 @@ def status(run: RunOption = None) -> None:
 @app.command(epilog="Example:  ratchet generations")
 def generations(run: RunOption = None) -> None:
     """The table of generations; also writes the report again."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         folder, reader = read_run(run)
         from loop.show import tables
         from loop.show.report import write_report
@@ -87,7 +87,7 @@ def generations(run: RunOption = None) -> None:
 @app.command(epilog="Example:  ratchet show 1")
 def show(number: int, run: RunOption = None) -> None:
     """Everything about one generation: decision, stages, labels, data, tests, measures, drops."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         _, reader = read_run(run)
         from loop.show import tables
 
@@ -99,7 +99,7 @@ def show(number: int, run: RunOption = None) -> None:
 @app.command(epilog="Example:  ratchet compare 0 2")
 def compare(first: int, second: int, run: RunOption = None) -> None:
     """Two generations side by side."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         _, reader = read_run(run)
         from loop.show import tables, views
 
@@ -116,7 +116,7 @@ def samples(
     count: Annotated[int, typer.Option(min=1, help="Samples, and preferences, to show.")] = 10,
 ) -> None:
     """What a generation was trained on, with the URL that each sample came from."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         _, reader = read_run(run)
         from infra.store.queries.training import trained_preferences, trained_samples
         from loop.show.views import generation
@@ -150,7 +150,7 @@ def replay(
 
     Exits with 1 if rows or loss differ from those stored.
     """
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         from loop.audit.replay_step import replay_step
         from loop.show import tables
 
@@ -180,7 +180,7 @@ def chat(
     tokens: Annotated[int, typer.Option(min=1, help="Maximum tokens of an answer.")] = 128,
 ) -> None:
     """Talk to a generation; an empty line ends it. Questions may also come on standard input."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         _, reader = read_run(run)
         from loop.show import views
 

@@ -53,7 +53,7 @@ def champion(
     ] = None,
 ) -> None:
     """The champion, since when and why; and the history of all aliases."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         moment = None if at is None else _parse_time(at)
         _, reader = read_run(run)
         from infra.store.queries.generations import alias_events
@@ -104,7 +104,7 @@ def rollback(
     run: RunOption = None,
 ) -> None:
     """Make an earlier model the champion again; the next generation is trained from it."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         folder = find_folder(run)
         if not reason.strip():
             remedy = "Write in a few words what is wrong."
@@ -128,7 +128,7 @@ def verify_run(run: RunOption = None) -> None:
 
     Exits with 1 if anything differs from what was stored.
     """
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         with open_store(find_folder(run)) as store:
             from loop.audit.verify import verify
             from loop.recipe.recipe import stored_recipe
@@ -158,7 +158,7 @@ def gc(
 
     The anchor, the last champions and the models of all aliases are kept.
     """
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         folder = find_folder(run)
         with open_store(folder) as store:
             from infra.artifacts import folder_size
@@ -199,7 +199,7 @@ def export(
     ] = None,
 ) -> None:
     """Copy a model as a Hugging Face folder with its model card and provenance."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         with open_store(find_folder(run)) as store:
             from loop.audit.export import export_folder, export_gguf, register_mlflow
             from loop.recipe.recipe import stored_recipe
@@ -231,7 +231,7 @@ def plan(
     set_: SetOption = None,
 ) -> None:
     """How many held-out units the gate needs to accept a gain, for each attempt."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         from loop.gate.suites.held_out_text import max_documents
         from loop.recipe.recipe import load_recipe
         from loop.show import tables
