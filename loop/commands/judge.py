@@ -13,14 +13,13 @@ from infra.artifacts import make_folder
 from infra.console import console, heading, note, progress, warn
 from infra.errors import UserError
 from loop.commands.exit_codes import exit_on_error
-from loop.commands.open_run import open_store
+from loop.commands.open_run import check_database, open_store
 from loop.commands.options import RecipeArgument, SetOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from infra.records.labeler import Datasheet, Interval
-    from judges.config import JudgeConfig
     from judges.judgment.pairs import Pair
     from judges.judgment.protocol import Judge
     from judges.measuring.gold import GoldSet
@@ -57,12 +56,19 @@ def datasheet(
     Shows accuracy and kappa beside trivial baselines, and habits of position and length.
     """
     with exit_on_error(can_resume=False):
-        from judges.making.cost import prompt_price
-        from judges.measuring.datasheet import measure_on_gold, pair_methods
         from loop.recipe.recipe import load_recipe
 
         config = load_recipe(recipe, set_ or []).judge
-        loaded, sets, judge = _prepare(config, rubric, gold)
+        loaded, sets = _read_inputs(rubric, gold)
+        if run is not None:
+            check_database(run)
+        if output is not None:
+            make_folder(output, "--output")
+        from judges.labelers.backends import make_judge  # these load scikit-learn and torch
+        from judges.making.cost import prompt_price
+        from judges.measuring.datasheet import measure_on_gold, pair_methods
+
+        judge = make_judge(config)
         steps = (len(pair_methods(judge, loaded)) + 3) * len(sets)
         with progress(f"measuring {judge.name} by {loaded.id}", total=steps) as advance:
             results = [measure_on_gold(judge, loaded, one, limit, advance) for one in sets]
@@ -89,18 +95,14 @@ def _write_sheets(sheets: Sequence[Datasheet], output: Path) -> None:
     from judges.measuring.datasheet import is_admitted
     from loop.show.judge_plots import sheets_figure
 
-    make_folder(output, "--output")
     rows = [asdict(sheet) | {"admitted": is_admitted(sheet)} for sheet in sheets]
     (output / "datasheet.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
     sheets_figure(sheets).savefig(output / "datasheet.png", dpi=130)
     note(f"written: {output / 'datasheet.json'} and datasheet.png")
 
 
-def _prepare(
-    config: JudgeConfig, rubric: str, gold: Path | None
-) -> tuple[Rubric, list[GoldSet], Judge]:
-    """Rubric, gold sets and labeler; the labeler last, since it takes long to load."""
-    from judges.labelers.backends import make_judge
+def _read_inputs(rubric: str, gold: Path | None) -> tuple[Rubric, list[GoldSet]]:
+    """Rubric and gold sets, before a labeler is loaded, which takes long."""
     from judges.measuring.gold import load_gold
     from judges.measuring.probes import gold_set
     from judges.rubrics import load_rubric
@@ -111,7 +113,7 @@ def _prepare(
     )
     number = sum(len(one.pairs) for one in sets)
     heading(f"{number:,} gold pairs in {len(sets)} {'set' if len(sets) == 1 else 'sets'}")
-    return loaded, sets, make_judge(config)
+    return loaded, sets
 
 
 def _show(sheets: Sequence[Datasheet]) -> None:
@@ -246,12 +248,15 @@ def attack(
 ) -> None:
     """How often an instruction inside a text changes a right verdict, for each kind of attack."""
     with exit_on_error(can_resume=False):
-        from judges.measuring.attacks import attack_labeler, attacks
         from loop.recipe.recipe import load_recipe
-        from loop.show import tables
 
         config = load_recipe(recipe, set_ or []).judge
-        loaded, sets, judge = _prepare(config, rubric, gold)
+        loaded, sets = _read_inputs(rubric, gold)
+        from judges.labelers.backends import make_judge  # these load scikit-learn and torch
+        from judges.measuring.attacks import attack_labeler, attacks
+        from loop.show import tables
+
+        judge = make_judge(config)
         chosen = _choose_method(judge, loaded, method, _half(sets, "calibration", limit))
         with progress(f"attacking {judge.name}", total=len(attacks())) as advance:
             pairs = _half(sets, "test", limit)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from judges.config import JudgeConfig
     from judges.files.items import Items
     from judges.judgment.protocol import Judge
+    from judges.measuring.gold import GoldSet
     from judges.rubrics import Rubric
     from judges.verifying.checks import Claim
     from loop.recipe.recipe import Recipe
@@ -60,7 +61,8 @@ class _Labeler:
     judge: Judge
     config: JudgeConfig
     rubric: Rubric
-    gold: Path | None
+    gold: list[GoldSet] | None
+    """None for the built-in pairs."""
     limit: int
 
 
@@ -86,14 +88,20 @@ def run_(
     The labeler is measured first, and refused if it is no better than a trivial rule.
     """
     with exit_on_error():
-        from infra.records import content_key
-        from infra.store import Store
-        from judges.files.items import read_items
+        from judges.measuring.gold import load_gold
         from judges.rubrics import load_rubric
         from loop.recipe.recipe import load_recipe
 
-        loaded = load_recipe(recipe, set_ or [])
-        to_judge, by = read_items(items), load_rubric(rubric, "--rubric")
+        loaded, by = load_recipe(recipe, set_ or []), load_rubric(rubric, "--rubric")
+        gold_sets = None if gold is None else load_gold(gold, "--gold")
+        if not items.exists():
+            remedy = "Give the path of a file of JSON lines."
+            raise UserError("items", items, "there is no such file.", remedy)
+        from infra.records import content_key
+        from infra.store import Store
+        from judges.files.items import read_items  # loads SciPy
+
+        to_judge = read_items(items)
         digest = content_key(items.read_bytes())
         inputs = {"items": digest, "rubric": "" if to_judge.claims else by.digest}
         _claim_folder(output, inputs)
@@ -103,7 +111,7 @@ def run_(
             if to_judge.claims:
                 _verify(store, to_judge.claims, loaded.judge.chunk_size)
             else:
-                errors = _judge(store, loaded, by, to_judge, (gold, limit), anyway)
+                errors = _judge(store, loaded, by, to_judge, (gold_sets, limit), anyway)
             _finish(store, output, inputs | {"errors": asdict(errors) if errors else None})
         finally:
             store.close()
@@ -143,7 +151,7 @@ def _judge(
     recipe: Recipe,
     rubric: Rubric,
     items: Items,
-    gold: tuple[Path | None, int],
+    gold: tuple[list[GoldSet] | None, int],
     anyway: bool,
 ) -> LabelerErrors | None:
     """Measure the labeler, then judge the items that have no judgment yet."""
@@ -244,13 +252,11 @@ def _by_gold(store: Store, labeler: _Labeler) -> _Measured:
 def _gold_sheets(store: Store, labeler: _Labeler) -> list[Datasheet]:
     """A datasheet for each gold set; those that are stored are not measured again."""
     from judges.measuring.datasheet import measure_on_gold, pair_methods
-    from judges.measuring.gold import load_gold
     from judges.measuring.probes import gold_set
 
-    judge, rubric, gold = labeler.judge, labeler.rubric, labeler.gold
-    sets = (
-        [gold_set(probe) for probe in rubric.probes] if gold is None else load_gold(gold, "--gold")
-    )
+    judge, rubric, sets = labeler.judge, labeler.rubric, labeler.gold
+    if sets is None:
+        sets = [gold_set(probe) for probe in rubric.probes]
     known = {sheet.gold_digest for sheet in _stored_sheets(store, labeler)}
     unknown = [one for one in sets if one.digest not in known]
     steps = len(unknown) * (len(pair_methods(judge, rubric)) + 3)
