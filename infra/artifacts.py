@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -24,6 +25,42 @@ def fsync_tree(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def check_folder(path: Path, key: str) -> None:
+    """Check that a folder exists and can be written, or can be made, without making it.
+
+    Raises:
+        UserError: about `key`, if not.
+    """
+    remedy = "Give a folder that you can write to."
+    try:
+        existing = next(one for one in (path, *path.absolute().parents) if one.exists())
+        is_folder = existing.is_dir()
+    except OSError as error:  # a name that is too long, or a folder that may not be looked into
+        problem = f"this path cannot be used ({error.strerror})."
+        raise UserError(key, path, problem, remedy) from None
+    if not is_folder:
+        subject = "this" if existing == path else f"{str(existing)!r}"
+        raise UserError(key, path, f"{subject} is a file.", "Give a folder.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(key, path, f"you cannot write to {str(existing)!r}.", remedy)
+
+
+def make_folder(path: Path, key: str) -> None:
+    """Make a folder and its parents, unless they exist.
+
+    Raises:
+        UserError: about `key`, if it cannot be made or written.
+    """
+    check_folder(path, key)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        problem = f"this folder cannot be made ({error.strerror})."
+        raise UserError(key, path, problem, "Give a folder that you can write to.") from None
 
 
 @contextmanager
@@ -87,9 +124,9 @@ def require_free_space(folder: Path, num_bytes: int, key: str) -> None:
     """Check that the disk of a folder has `num_bytes` free.
 
     Raises:
-        UserError: about `key`, if it has less.
+        UserError: about `key`, if it has less, or the folder cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, key)
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
         problem = (

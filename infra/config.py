@@ -9,12 +9,16 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from infra.errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class Section(BaseModel):
@@ -28,21 +32,21 @@ class Section(BaseModel):
 Config = TypeVar("Config", bound=BaseModel)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The contents of a TOML file.
+def read_toml(path: Path, key: str = "recipe") -> dict[str, Any]:
+    """The contents of a TOML file; a byte order mark at the start is accepted.
 
     Raises:
-        UserError: if it is missing or not valid TOML.
+        UserError: about `key`, if it is missing or not valid TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        problem, remedy = "there is no such file.", "Give the path of a recipe (*.toml)."
+        problem, remedy = "there is no such file.", "Give the path of a TOML file."
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         problem, remedy = f"it is not valid TOML ({error}).", "Fix the TOML syntax and run again."
     except OSError as error:
-        problem, remedy = f"it cannot be read ({error}).", "Give a file that you may read."
-    raise UserError("recipe", path, problem, remedy)
+        problem, remedy = f"it cannot be read ({error.strerror}).", "Give a file that you may read."
+    raise UserError(key, path, problem, remedy)
 
 
 def parse_override(text: str) -> tuple[list[str], Any]:
@@ -87,29 +91,64 @@ def known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     return keys
 
 
-def _remedy(model: type[BaseModel], key: str, kind: str) -> str:
-    if kind != "extra_forbidden":
-        return "Change the value in the recipe or with --set."
-    keys = known_keys(model)
-    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.4)
-    if not near:
-        leaf = key.rsplit(".", 1)[-1]
-        near = [k for k in keys if k.rsplit(".", 1)[-1] == leaf][:1]
-    return f"Did you mean {near[0]!r}?" if near else f"Valid keys: {', '.join(keys)}."
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The model inside an annotation such as `Model | None` or `dict[str, Model]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((section for part in get_args(annotation) if (section := _section(part))), None)
 
 
-def validate(model: type[Config], data: dict[str, Any]) -> Config:
+def _at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:
+    """The section at a path; None if a value is there."""
+    section: type[BaseModel] | None = model
+    for part in path:
+        field = section.model_fields.get(str(part)) if section else None
+        # A part that is no field is the name of an entry of a dictionary, or its index in a list.
+        section = _section(field.annotation) if field else section
+    return section
+
+
+def _unknown_key_remedy(model: type[BaseModel], path: Sequence[str | int]) -> str:
+    """Names the most similar key of the same section, or the section that has this very key."""
+    leaf, prefix = str(path[-1]), "".join(f"{part}." for part in path[:-1])
+    siblings = list((_at(model, path[:-1]) or model).model_fields)
+    near = [prefix + name for name in difflib.get_close_matches(leaf, siblings, n=1)]
+    elsewhere = [key for key in known_keys(model) if key.rsplit(".", 1)[-1] == leaf]
+    for key in [*near, *elsewhere]:
+        return f"Did you mean {key!r}?"
+    where = f" of {prefix[:-1]}" if prefix else ""
+    return f"Valid keys{where}: {', '.join(siblings)}."
+
+
+def problem_of(error: ErrorDetails) -> str:
+    """What pydantic found wrong, as the end of a sentence."""
+    return error["msg"].removeprefix("Value error, ").removesuffix(".")
+
+
+def validate(model: type[Config], data: dict[str, Any], source: str = "") -> Config:
     """Build a model from data.
 
     Raises:
-        UserError: about the first key that is unknown or has an invalid value.
+        UserError: about the first key that is unknown or has an invalid value; `source` (a file,
+            for example) is named before the key.
     """
     try:
         return model.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "recipe"
-        problem = (
-            "there is no such key." if first["type"] == "extra_forbidden" else first["msg"] + "."
-        )
-        raise UserError(key, first["input"], problem, _remedy(model, key, first["type"])) from None
+        unknown = [one for one in error.errors() if one["type"] == "extra_forbidden"]
+        first = (unknown or error.errors())[0]  # a misspelt key is also missing
+        path, value = first["loc"], first["input"]
+        given = "in the file" if source else "in the recipe or with --set"
+        problem, remedy = f"{problem_of(first)}.", f"Change the value {given}."
+        if first["type"] == "extra_forbidden":
+            problem, remedy = "there is no such key.", _unknown_key_remedy(model, path)
+        elif first["type"] == "missing":
+            parent = _at(model, path[:-1]) or model
+            field = parent.model_fields.get(str(path[-1]))
+            is_section = field is not None and _section(field.annotation) is not None
+            problem = f"this {'section' if is_section else 'key'} is missing."
+            value, remedy = None, "Add it."
+        key = ".".join(str(part) for part in path) or ("the file" if source else "recipe")
+        if isinstance(value, dict):
+            value = None  # a whole section, which would only hide the message
+        raise UserError(f"{source}, {key}" if source else key, value, problem, remedy) from None

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Invalid input: the key, its value, what is wrong with it, and how to fix it."""
+    """Invalid input: the key, its value, what is wrong with it, and how to fix it.
+
+    The value is not shown if it is None.
+    """
 
     def __init__(self, key: str, value: object, problem: str, remedy: str) -> None:
         super().__init__(key, value, problem, remedy)
@@ -19,6 +22,8 @@ class UserError(ValueError):
         self.remedy = remedy
 
     def __str__(self) -> str:
+        if self.value is None:
+            return f"{self.key}: {self.problem} {self.remedy}"
         shown = str(self.value)
         if len(shown) > 200:
             shown = shown[:197] + "..."

@@ -1,9 +1,12 @@
-"""Reads files of JSON lines: one JSON value per line, in UTF-8 (jsonlines.org)."""
+"""Reads files of JSON lines: one JSON value per line, in UTF-8 (jsonlines.org).
+
+Also checks the values for what users get wrong.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,3 +50,24 @@ def _parse(line: bytes, where: str, key: str, remedy: str) -> tuple[str, Any]:
     except (ValueError, RecursionError) as error:  # too deeply nested, or numbers too long
         problem = f"it is not valid JSON ({str(error)[:120]})."
     raise UserError(key, where, problem, remedy)
+
+
+def text_at(row: Mapping[str, Any], key: str, default: str | None = None) -> str:
+    """The text of a key; `default` if the key is missing.
+
+    Raises:
+        ValueError: if the key is missing and has no default, or its value is not a string.
+    """
+    value = row.get(key, default) if default is not None else value_at(row, key)
+    if not isinstance(value, str):
+        raise ValueError(f'the value of "{key}" is not a string')
+    return value
+
+
+def value_at(row: Mapping[str, Any], key: str) -> Any:
+    """The value of a key. Raises `ValueError` if the key is missing, or the row is no object."""
+    if not isinstance(row, Mapping):
+        raise ValueError("this is not a JSON object")
+    if key not in row:
+        raise ValueError(f'the key "{key}" is missing')
+    return row[key]

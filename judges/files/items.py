@@ -21,7 +21,7 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from infra.errors import UserError
-from infra.json_lines import read_json_lines
+from infra.json_lines import read_json_lines, text_at, value_at
 from infra.records import Judgment, content_key
 from infra.records.labeler import Interval, LabelerErrors
 from judges.judgment.batches import Batch, Mode
@@ -31,7 +31,7 @@ from judges.judgment.pairs import Pair, Side
 from judges.measuring.intervals import share_interval
 from judges.measuring.win_rates import corrected_win_rate
 from judges.rubrics import Rubric
-from judges.verifying.checks import Claim, validate_check
+from judges.verifying.checks import Claim, answer_at, validate_check
 from judges.verifying.verifier import VERIFIER_NAME, verifier_judgment
 
 _FORM = (
@@ -61,10 +61,19 @@ class Items:
         }
         return next(name for name, items in kinds.items() if items)
 
-    def batch(self, rubric: Rubric, method: str, seed: int) -> Batch:
-        """Return all items as a batch for one rubric and method."""
+    def batch(self, rubric: Rubric, method: str, seed: int, key: str = "rubric") -> Batch:
+        """Return all items as a batch for one rubric, which `key` names, and method."""
         mode: Mode = "pointwise" if self.subjects else "pairwise" if self.pairs else "listwise"
-        return Batch(rubric, mode, method, self.subjects, self.pairs, self.candidate_lists, seed)
+        return Batch(
+            rubric,
+            mode,
+            method,
+            self.subjects,
+            self.pairs,
+            self.candidate_lists,
+            seed,
+            key=key,
+        )
 
 
 def read_items(path: Path) -> Items:
@@ -85,7 +94,7 @@ def _add_item(items: Items, row: Any, where: str) -> None:
     """Add the item of one JSON value. Raises `UserError` if it is not valid."""
     try:
         if not isinstance(row, dict):
-            raise TypeError("not a JSON object")
+            raise ValueError("the line is not a JSON object")
         if "check" in row:
             items.claims.append(_claim(row))
         elif "texts" in row:
@@ -94,34 +103,43 @@ def _add_item(items: Items, row: Any, where: str) -> None:
             items.pairs.append(_pair(row))
         else:
             items.subjects.append(_subject(row))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError("items", where, f"this is not a valid item ({error!r}).", _FORM) from None
+    except UserError as error:  # of a check
+        raise UserError("items", where, f"{error.problem} ({error.value})", error.remedy) from None
+    except ValueError as error:
+        raise UserError("items", where, f"{error}.", _FORM) from None
 
 
 def _claim(row: dict[str, Any]) -> Claim:
-    check = str(row["check"])
+    check = text_at(row, "check")
     validate_check(check, "items")
-    return Claim(check, str(row.get("answer", "")), str(row["text"]))
+    return Claim(check, answer_at(row), text_at(row, "text"))
 
 
 def _subject(row: dict[str, Any]) -> Subject:
-    prompt, reference = str(row.get("prompt", "")), str(row.get("reference", ""))
-    text = str(row["text"])
+    prompt, reference = text_at(row, "prompt", ""), text_at(row, "reference", "")
+    text = text_at(row, "text")
     return Subject(content_key(prompt, text, reference), prompt, text, reference=reference)
 
 
 def _pair(row: dict[str, Any]) -> Pair:
-    prompt, a, b, reference = (str(row.get(key, "")) for key in ("prompt", "a", "b", "reference"))
-    truth = _SIDES[row["label"]] if "label" in row else None
-    return Pair(content_key(prompt, a, b, reference), prompt, a, str(row["b"]), truth, reference)
+    prompt, reference = text_at(row, "prompt", ""), text_at(row, "reference", "")
+    a, b = text_at(row, "a"), text_at(row, "b")
+    truth = None
+    if "label" in row:
+        truth = _SIDES.get(text_at(row, "label"))
+        if truth is None:
+            raise ValueError(f"the label {row['label']!r} is not one of {', '.join(_SIDES)}")
+    return Pair(content_key(prompt, a, b, reference), prompt, a, b, truth, reference)
 
 
 def _candidate_list(row: dict[str, Any]) -> CandidateList:
-    texts = tuple(str(text) for text in row["texts"])
+    texts = value_at(row, "texts")
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError('the value of "texts" is not a list of strings')
     if not 2 <= len(texts) <= MAX_TEXTS:
-        raise ValueError(f"{len(texts)} texts, not 2 to {MAX_TEXTS}")
-    prompt, reference = str(row.get("prompt", "")), str(row.get("reference", ""))
-    return CandidateList(content_key(prompt, reference, *texts), prompt, texts, reference)
+        raise ValueError(f'"texts" holds {len(texts)} texts, not 2 to {MAX_TEXTS}')
+    prompt, reference = text_at(row, "prompt", ""), text_at(row, "reference", "")
+    return CandidateList(content_key(prompt, reference, *texts), prompt, tuple(texts), reference)
 
 
 def claim_judgments(
@@ -149,7 +167,7 @@ class Summary:
 
     `value` is the mean value with its 95% interval. For pairs, `win_rate` is how often A wins among
     the decided pairs, and `corrected` is corrected for the labeler's errors on gold; if it cannot
-    be corrected, `why` is the reason.
+    be corrected, `reason` says why.
     """
 
     num_items: int
@@ -159,7 +177,7 @@ class Summary:
     value: Interval | None
     win_rate: Interval | None
     corrected: Interval | None
-    why: str
+    reason: str
 
 
 def summarise(rows: Sequence[Judgment], errors: LabelerErrors | None) -> Summary:
@@ -178,7 +196,7 @@ def summarise(rows: Sequence[Judgment], errors: LabelerErrors | None) -> Summary
         value=mean_interval([row.value for row in scored]),
         win_rate=rates.raw,
         corrected=rates.corrected,
-        why=rates.reason,
+        reason=rates.reason,
     )
 
 

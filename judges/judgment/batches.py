@@ -36,6 +36,8 @@ class Batch:
     candidate_lists: Sequence[CandidateList] = ()
     seed: int = 0
     generation: int = 0
+    key: str = "rubric"
+    """The option or the key of the recipe that names the rubric, for errors."""
 
     def __post_init__(self) -> None:
         """Raises `UserError` if the rubric needs a reference and an item has none."""
@@ -46,7 +48,7 @@ class Batch:
         ]
         if self.rubric.needs_reference and not all(references):
             raise UserError(
-                "judge.rubric",
+                self.key,
                 self.rubric.id,
                 "the rubric needs a reference answer, and some items have none.",
                 "Add a reference to every item, or use another rubric.",

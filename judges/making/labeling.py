@@ -84,7 +84,7 @@ class Labeling(LabelingContext):
         from judges.measuring.datasheet import is_admitted, measure_on_gold
 
         sheets = []
-        for gold in load_gold(Path(self.config.gold[rubric.id])):
+        for gold in load_gold(Path(self.config.gold[rubric.id]), f"judge.gold.{rubric.id}"):
             measurement = measure_on_gold(self.judge, rubric, gold, self.config.gold_limit)
             self.store.labelers.add_gold_sheet(
                 measurement.sheet, measurement.items, measurement.rows

@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from infra.errors import UserError
-from infra.json_lines import read_json_lines
+from infra.json_lines import read_json_lines, text_at, value_at
 from infra.records import content_key, unit_hash
 from judges.judgment.pairs import Pair, Side
 
@@ -59,101 +59,128 @@ class GoldSet:
         ]
 
 
-def gold_files(path: Path) -> list[Path]:
-    """Return the gold files at a path. Raises `UserError` if there are none."""
+def gold_files(path: Path, key: str = "judge.gold") -> list[Path]:
+    """Return the gold files at a path. Raises `UserError` about `key` if there are none."""
     if path.is_file():
         return [path]
     files = sorted(f for f in path.rglob("*.json*") if f.name != "result.json")
     if not files:
-        raise UserError("--gold", path, "there are no gold files at this path.", _FORMATS)
+        raise UserError(key, path, "there are no gold files at this path.", _FORMATS)
     return files
 
 
-def load_gold(path: Path) -> list[GoldSet]:
-    """Return one gold set per file at a path. Raises `UserError` for a file that cannot be read."""
-    files = gold_files(path)
-    return [_load_file(file, path if path.is_dir() else path.parent) for file in files]
+def load_gold(path: Path, key: str = "judge.gold") -> list[GoldSet]:
+    """Return one gold set per file at a path. Raises `UserError` about `key`, the option or the key
+    of the recipe that names the path, for a file that cannot be read.
+    """
+    root = path if path.is_dir() else path.parent
+    return [_load_file(file, root, key) for file in gold_files(path, key)]
 
 
-def _load_file(file: Path, root: Path) -> GoldSet:
+def _load_file(file: Path, root: Path, key: str) -> GoldSet:
     name = str((file.parent if file.stem == "dataset" else file.with_suffix("")).relative_to(root))
     pairs = []
-    for number, row in enumerate(_rows(file), start=1):
+    for number, row in enumerate(_rows(file, key), start=1):
         try:
             prompt, a, b, truth = _reader(row)(row)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise UserError(
-                "--gold", f"{file}, item {number}", f"it cannot be read ({error!r}).", _FORMATS
-            ) from None
+        except ValueError as error:
+            raise UserError(key, f"{file}, item {number}", f"{error}.", _FORMATS) from None
         pairs.append(Pair(content_key(prompt, a, b), prompt, a, b, truth))
     if not pairs:
-        raise UserError("--gold", file, "the file has no items.", _FORMATS)
+        raise UserError(key, file, "the file has no items.", _FORMATS)
     return GoldSet(f"{root.name}/{name}" if name != "." else root.name, tuple(pairs))
 
 
-def _rows(file: Path) -> Iterator[GoldRow]:
+def _rows(file: Path, key: str) -> Iterator[GoldRow]:
     if file.suffix == ".jsonl":
-        yield from (line.value for line in read_json_lines(file, "--gold", _FORMATS))
+        yield from (line.value for line in read_json_lines(file, key, _FORMATS))
         return
     try:
         value = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise UserError("--gold", file, f"it cannot be read ({error}).", _FORMATS) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(key, file, f"it cannot be read ({error}).", _FORMATS) from None
     yield from value if isinstance(value, list) else [value]
+
+
+def _side(sides: Mapping[Any, Side], label: object) -> Side:
+    """The side that a label names, also where a number is written as a string."""
+    by_text = {str(one): side for one, side in sides.items()}
+    if isinstance(label, bool) or str(label) not in by_text:
+        raise ValueError(f"the label {label!r} is not one of {', '.join(by_text)}")
+    return by_text[str(label)]
+
+
+def _vote(key: str, value: object) -> int:
+    if str(value) not in ("0", "1", "2"):
+        raise ValueError(f"the vote {value!r} of {key!r} is not 0, 1 or 2")
+    return int(str(value))
 
 
 def _reader(row: GoldRow) -> Callable[[GoldRow], tuple[str, str, str, Side]]:
     if not isinstance(row, dict):
-        raise TypeError("not an object")
+        raise ValueError("it is not a JSON object")
     for keys, reader in _READERS:
         if keys <= row.keys():
             return reader
-    raise KeyError(f"keys {sorted(row)[:8]}")
+    raise ValueError(f"the keys {', '.join(sorted(row)[:8])} belong to no known format")
 
 
 def _llmbar(row: GoldRow) -> tuple[str, str, str, Side]:
     sides: dict[int, Side] = {1: "A", 2: "B"}
-    return str(row["input"]), str(row["output_1"]), str(row["output_2"]), sides[int(row["label"])]
+    return (
+        text_at(row, "input"),
+        text_at(row, "output_1"),
+        text_at(row, "output_2"),
+        _side(sides, row["label"]),
+    )
 
 
 def _pandalm(row: GoldRow) -> tuple[str, str, str, Side]:
-    votes = Counter(int(v) for k, v in row.items() if k.startswith("annotator"))
+    votes = Counter(_vote(key, v) for key, v in row.items() if key.startswith("annotator"))
     (winner, most), *others = votes.most_common()
     if others and others[0][1] == most:
         winner = 0  # no majority counts as a tie
     sides: dict[int, Side] = {0: "tie", 1: "A", 2: "B"}
     prompt = "\n\n".join(
-        part for part in (str(row["instruction"]), str(row.get("input", ""))) if part
+        part for part in (text_at(row, "instruction"), text_at(row, "input", "")) if part
     )
-    return prompt, str(row["response1"]), str(row["response2"]), sides[winner]
+    return prompt, text_at(row, "response1"), text_at(row, "response2"), _side(sides, winner)
 
 
 def _judgebench(row: GoldRow) -> tuple[str, str, str, Side]:
     sides: dict[str, Side] = {"A>B": "A", "B>A": "B", "A=B": "tie"}
-    return str(row["question"]), str(row["response_A"]), str(row["response_B"]), sides[row["label"]]
+    return (
+        text_at(row, "question"),
+        text_at(row, "response_A"),
+        text_at(row, "response_B"),
+        _side(sides, row["label"]),
+    )
 
 
 def _auto_j(row: GoldRow) -> tuple[str, str, str, Side]:
     sides: dict[int, Side] = {0: "A", 1: "B", 2: "tie"}
     return (
-        str(row["prompt"]),
-        str(row["response 1"]),
-        str(row["response 2"]),
-        sides[int(row["label"])],
+        text_at(row, "prompt"),
+        text_at(row, "response 1"),
+        text_at(row, "response 2"),
+        _side(sides, row["label"]),
     )
 
 
 def _mt_bench(row: GoldRow) -> tuple[str, str, str, Side]:
     sides: dict[str, Side] = {"model_a": "A", "model_b": "B"}
     turns_a, turns_b = row["conversation_a"], row["conversation_b"]
-    prompts = [str(turn["content"]) for turn in turns_a if turn["role"] == "user"]
-    last_a, last_b = str(turns_a[-1]["content"]), str(turns_b[-1]["content"])
+    for name, turns in (("conversation_a", turns_a), ("conversation_b", turns_b)):
+        if not isinstance(turns, list) or not turns:
+            raise ValueError(f'the value of "{name}" is not a list of turns')
+    prompts = [text_at(turn, "content") for turn in turns_a if value_at(turn, "role") == "user"]
+    last_a, last_b = text_at(turns_a[-1], "content"), text_at(turns_b[-1], "content")
     return "\n\n".join(prompts), last_a, last_b, sides.get(str(row["winner"]), "tie")
 
 
 def _plain(row: GoldRow) -> tuple[str, str, str, Side]:
     sides: dict[str, Side] = {"A": "A", "B": "B", "tie": "tie"}
-    return str(row["prompt"]), str(row["a"]), str(row["b"]), sides[row["label"]]
+    return text_at(row, "prompt"), text_at(row, "a"), text_at(row, "b"), _side(sides, row["label"])
 
 
 _READERS: tuple[tuple[set[str], Callable[[GoldRow], tuple[str, str, str, Side]]], ...] = (

@@ -161,26 +161,26 @@ class Rubric(Section):
             or getattr(self, method) is not None
         ]
 
-    def pair_question(self) -> Choice:
-        """Return the question about two texts. Raises `UserError` if the rubric has no
+    def pair_question(self, key: str = "rubric") -> Choice:
+        """Return the question about two texts. Raises `UserError` about `key` if the rubric has no
         `[choice]`.
         """
         if self.choice is None:
             raise UserError(
-                "judge.rubric",
+                key,
                 self.id,
                 "the rubric has no [choice] section, so pairs cannot be compared in one question.",
                 "Add a [choice] section to the rubric file.",
             )
         return self.choice
 
-    def list_question(self) -> BestOf:
-        """Return the question about a list of texts. Raises `UserError` if the rubric has no
-        `[best_of]`.
+    def list_question(self, key: str = "rubric") -> BestOf:
+        """Return the question about a list of texts. Raises `UserError` about `key` if the rubric
+        has no `[best_of]`.
         """
         if self.best_of is None:
             raise UserError(
-                "judge.rubric",
+                key,
                 self.id,
                 "the rubric has no [best_of] section, so lists cannot be ranked in one question.",
                 "Add a [best_of] section to the rubric file.",
@@ -218,17 +218,17 @@ def fill(template: str, **parts: str) -> str:
 
 
 @cache
-def load_rubric(name: str) -> Rubric:
+def load_rubric(name: str, key: str = "rubric") -> Rubric:
     """Load a built-in rubric by its id, or a rubric file by its path (which must end in `.toml`).
-    Raises `UserError` if there is no such rubric.
+    Raises `UserError` about `key`, which named it, if there is no such rubric.
     """
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
         raise UserError(
-            "judge.rubric",
+            key,
             name,
             "there is no such rubric.",
             f"Known rubrics: {known}. Or give the path of a TOML file.",
         )
-    return validate(Rubric, read_toml(path))
+    return validate(Rubric, read_toml(path, key), source=f"{key} {path}")

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import json
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jsonschema
 import regex
@@ -109,6 +110,17 @@ def validate_check(check: str, where: str) -> None:
         raise UserError(
             where, check, problem, "Give a valid JSON Schema or regular expression."
         ) from None
+
+
+def answer_at(row: Mapping[str, Any]) -> str:
+    """Return the `answer` of a user's line; "" if it has none. Numbers are accepted too.
+
+    Raises `ValueError` for any other value.
+    """
+    value = row.get("answer", "")
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError('the value of "answer" is neither a string nor a number')
+    return str(value)
 
 
 def verify_claims(claims: Sequence[Claim], sandbox: Sandbox) -> list[bool]:

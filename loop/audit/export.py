@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from infra.artifacts import atomic_folder, folder_digest
+from infra.artifacts import atomic_folder, folder_digest, make_folder
 from infra.errors import StageError, UserError
 from infra.records import Checkpoint
 
@@ -19,7 +19,7 @@ def export_folder(model: Checkpoint, target: Path) -> None:
     """Copy a model's folder, completely or not at all.
 
     Raises:
-        UserError: if the target exists, or the model's files were changed.
+        UserError: if the target exists or cannot be made, or the model's files were changed.
     """
     if target.exists():
         raise UserError("target", target, "it exists.", "Give a new folder.")
@@ -30,6 +30,7 @@ def export_folder(model: Checkpoint, target: Path) -> None:
             "its files were changed.",
             "See 'ratchet verify'.",
         )
+    make_folder(target.absolute().parent, "target")
     with atomic_folder(target) as scratch:
         for path in sorted(Path(model.path).iterdir()):
             if path.is_file():

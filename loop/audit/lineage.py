@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from infra.artifacts import atomic_write
+from infra.artifacts import atomic_write, make_folder
 from infra.errors import UserError
 from infra.store.queries import lineage as queries
 from infra.store.reader import QueryRow, Reader
@@ -80,7 +80,7 @@ def export_manifest(reader: Reader, generation: int, folder: Path) -> Path:
     """Write what a generation was trained on as a Parquet file, named by its manifest digest.
 
     Raises:
-        UserError: if the generation was not trained.
+        UserError: if the generation was not trained, or the folder cannot be made.
     """
     digest = queries.stored_manifest_digest(reader, generation)
     if generation == 0 or digest is None:
@@ -88,7 +88,7 @@ def export_manifest(reader: Reader, generation: int, folder: Path) -> Path:
         raise UserError("--export", generation, problem, "Choose a generation from 1 on.")
     path = folder / f"{digest}.parquet"
     scratch = Path(f"{path}.scratch")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "--export")
     pq.write_table(queries.generation_items_table(reader, generation), scratch)
     atomic_write(path, scratch.read_bytes())
     scratch.unlink()

@@ -20,6 +20,7 @@ from infra.store import Store
 from judges.labelers.actors import JudgeWorker, VerifierWorker
 from loop.audit.reproduce import past_training
 from loop.recipe.recipe import Recipe, stored_recipe
+from loop.record.facts import recipe_text
 from loop.training.rewarders import make_rewarder, reward_names
 from trainers.rollouts.rewards import Rewarder
 from trainers.task import Task
@@ -50,7 +51,7 @@ def replay_step(store: Store, generation: int, number: int, kind: str | None) ->
     Raises:
         UserError: if there is no such step, or its models or data are gone.
     """
-    recipe = stored_recipe(store.run.facts()["recipe"])
+    recipe = stored_recipe(recipe_text(store.run.facts()))
     stored = _stored_step(store, recipe, generation, number, kind)
     past = past_training(store, generation)
     recipe = past.recipe

@@ -14,6 +14,7 @@ from infra.records import Checkpoint
 from infra.store import Store
 from loop.data.curriculum import Curriculum
 from loop.recipe.recipe import Recipe, stored_recipe
+from loop.record.facts import recipe_text
 from loop.training.plan import TrainingFolders, generation_curriculum, training_tasks, usable_steps
 from loop.training.rewarders import rewarders
 from trainers.launch import run_training
@@ -46,7 +47,7 @@ def past_training(store: Store, generation: int) -> PastTraining:
     Raises:
         UserError: if it was not trained, or its models or data are gone.
     """
-    recipe = stored_recipe(store.run.facts()["recipe"])
+    recipe = stored_recipe(recipe_text(store.run.facts()))
     made, steps = store.training.checkpoint(generation), store.training.train_steps(generation)
     if made is None or not steps:
         problem = "its training did not finish, or never began."

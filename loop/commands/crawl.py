@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.artifacts import make_folder
 from infra.console import console, heading, note, plain, warn
 from infra.errors import UserError
 from loop.commands.exit_codes import exit_on_error
@@ -37,7 +38,7 @@ def plan_(recipe: RecipeArgument = "quickstart", set_: SetOption = None) -> None
 
     Fetches robots.txt, and no page.
     """
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         from crawlers.plan import estimate_cost, plan_seeds
         from crawlers.sources.sources import make_source
         from loop.recipe.recipe import load_recipe
@@ -126,7 +127,7 @@ def audit(
 
     Exits with 1 if a delay was violated.
     """
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         _, reader = read_run(run)
         from crawlers.fetching.politeness import audit_requests
         from infra.store.queries.crawl import requests
@@ -146,7 +147,7 @@ def audit(
 @app.command(epilog="Example:  ratchet crawl stats")
 def stats(run: RunOption = None) -> None:
     """Pages, drops by reason, permissions, languages and diversity of each generation."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         _, reader = read_run(run)
         from infra.store.queries.crawl import statistics
         from loop.show import tables
@@ -178,7 +179,7 @@ def forget(
 
     Lists the generations that were trained on it.
     """
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         url, domain = _parse_target(url_or_domain)
         folder = find_folder(run)
         with open_store(folder) as store:
@@ -220,13 +221,16 @@ def export(
     ] = None,
 ) -> None:
     """Write the kept documents of a pool, checked again against all held-out text."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         if target.suffix not in (".parquet", ".jsonl", ".json"):
             remedy = "Let its name end in .parquet or .jsonl."
             raise UserError("target", target, "the format is not known.", remedy)
         if pool not in POOLS:
             raise UserError("--pool", pool, "no such pool.", f"Give one of {', '.join(POOLS)}.")
+        if target.is_dir():
+            raise UserError("target", target, "this is a folder.", "Give the name of a file.")
         with open_store(find_folder(run)) as store:
+            make_folder(target.absolute().parent, "target")
             left_out = _held_out_overlaps(store, pool, held_out or [])
             count = store.forgetting.export_documents(target.absolute(), pool, sorted(left_out))
         note(f"{count:,} documents of pool {pool} in {target}")
@@ -258,7 +262,7 @@ def curate(
 
     Nothing is fetched.
     """
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         from crawlers.keeping.curate import curate_documents
         from loop.recipe.recipe import load_recipe
 

@@ -17,31 +17,34 @@ if TYPE_CHECKING:
     from loop.record.run_folder import Run
 
 OUR_ERROR, USER_ERROR, INTERRUPTED = 1, 2, 130
+_RESUME = " Run the same command again to continue."
 
 
 @contextmanager
-def exit_on_error() -> Iterator[None]:
-    """Turn errors into one line and an exit code: 2 for a user's mistake, 1 for ours."""
+def exit_on_error(can_resume: bool = True) -> Iterator[None]:
+    """Turn errors into one line and an exit code: 2 for a user's mistake, 1 for ours.
+
+    With `can_resume` the user is told that the same command continues where it stopped.
+    """
+    resume = _RESUME if can_resume else ""
     try:
         yield
     except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on where it stopped.", INTERRUPTED)
+        _fail(f"interrupted.{resume}", INTERRUPTED)
     except Exception as error:  # the border of the program: every error becomes a message
-        _report(_unwrapped(error))
+        _report(_unwrapped(error), resume)
 
 
-def _report(error: BaseException) -> None:
+def _report(error: BaseException, resume: str) -> None:
     if isinstance(error, UserError):
         _fail(str(error), USER_ERROR)
     if _disk_is_full(error):
         remedy = "Free some space and run the same command again; nothing committed is lost."
         _fail(f"the disk is full. {remedy}", USER_ERROR)
     if isinstance(error, StageError):
-        _fail(f"{error}. The same command tries again from there.", OUR_ERROR)
+        _fail(f"{str(error).removesuffix('.')}.{resume}", OUR_ERROR)
     traceback.print_exception(error)
-    _fail(
-        "this is a bug in Ratchet. Nothing committed is lost; the same command goes on.", OUR_ERROR
-    )
+    _fail(f"this is a bug in Ratchet. Nothing committed is lost.{resume}", OUR_ERROR)
 
 
 def _fail(message: str, code: int) -> None:

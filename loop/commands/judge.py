@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.artifacts import make_folder
 from infra.console import console, heading, note, progress, warn
 from infra.errors import UserError
 from loop.commands.exit_codes import exit_on_error
-from loop.commands.open_run import open_store
+from loop.commands.open_run import check_database, open_store
 from loop.commands.options import RecipeArgument, SetOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from infra.records.labeler import Datasheet, Interval
-    from judges.config import JudgeConfig
     from judges.judgment.pairs import Pair
     from judges.judgment.protocol import Judge
     from judges.measuring.gold import GoldSet
@@ -55,13 +55,20 @@ def datasheet(
 
     Shows accuracy and kappa beside trivial baselines, and habits of position and length.
     """
-    with exit_on_error():
-        from judges.making.cost import prompt_price
-        from judges.measuring.datasheet import measure_on_gold, pair_methods
+    with exit_on_error(can_resume=False):
         from loop.recipe.recipe import load_recipe
 
         config = load_recipe(recipe, set_ or []).judge
-        loaded, sets, judge = _prepare(config, rubric, gold)
+        loaded, sets = _read_inputs(rubric, gold)
+        if run is not None:
+            check_database(run)
+        if output is not None:
+            make_folder(output, "--output")
+        from judges.labelers.backends import make_judge  # these load scikit-learn and torch
+        from judges.making.cost import prompt_price
+        from judges.measuring.datasheet import measure_on_gold, pair_methods
+
+        judge = make_judge(config)
         steps = (len(pair_methods(judge, loaded)) + 3) * len(sets)
         with progress(f"measuring {judge.name} by {loaded.id}", total=steps) as advance:
             results = [measure_on_gold(judge, loaded, one, limit, advance) for one in sets]
@@ -88,26 +95,25 @@ def _write_sheets(sheets: Sequence[Datasheet], output: Path) -> None:
     from judges.measuring.datasheet import is_admitted
     from loop.show.judge_plots import sheets_figure
 
-    output.mkdir(parents=True, exist_ok=True)
     rows = [asdict(sheet) | {"admitted": is_admitted(sheet)} for sheet in sheets]
     (output / "datasheet.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
     sheets_figure(sheets).savefig(output / "datasheet.png", dpi=130)
     note(f"written: {output / 'datasheet.json'} and datasheet.png")
 
 
-def _prepare(
-    config: JudgeConfig, rubric: str, gold: Path | None
-) -> tuple[Rubric, list[GoldSet], Judge]:
-    """Rubric, gold sets and labeler; the labeler last, since it takes long to load."""
-    from judges.labelers.backends import make_judge
+def _read_inputs(rubric: str, gold: Path | None) -> tuple[Rubric, list[GoldSet]]:
+    """Rubric and gold sets, before a labeler is loaded, which takes long."""
     from judges.measuring.gold import load_gold
     from judges.measuring.probes import gold_set
     from judges.rubrics import load_rubric
 
-    loaded = load_rubric(rubric)
-    sets = [gold_set(probe) for probe in loaded.probes] if gold is None else load_gold(gold)
-    heading(f"{sum(len(one.pairs) for one in sets):,} gold pairs in {len(sets)} sets")
-    return loaded, sets, make_judge(config)
+    loaded = load_rubric(rubric, "--rubric")
+    sets = (
+        [gold_set(probe) for probe in loaded.probes] if gold is None else load_gold(gold, "--gold")
+    )
+    number = sum(len(one.pairs) for one in sets)
+    heading(f"{number:,} gold pairs in {len(sets)} {'set' if len(sets) == 1 else 'sets'}")
+    return loaded, sets
 
 
 def _show(sheets: Sequence[Datasheet]) -> None:
@@ -241,13 +247,16 @@ def attack(
     set_: SetOption = None,
 ) -> None:
     """How often an instruction inside a text changes a right verdict, for each kind of attack."""
-    with exit_on_error():
-        from judges.measuring.attacks import attack_labeler, attacks
+    with exit_on_error(can_resume=False):
         from loop.recipe.recipe import load_recipe
-        from loop.show import tables
 
         config = load_recipe(recipe, set_ or []).judge
-        loaded, sets, judge = _prepare(config, rubric, gold)
+        loaded, sets = _read_inputs(rubric, gold)
+        from judges.labelers.backends import make_judge  # these load scikit-learn and torch
+        from judges.measuring.attacks import attack_labeler, attacks
+        from loop.show import tables
+
+        judge = make_judge(config)
         chosen = _choose_method(judge, loaded, method, _half(sets, "calibration", limit))
         with progress(f"attacking {judge.name}", total=len(attacks())) as advance:
             pairs = _half(sets, "test", limit)

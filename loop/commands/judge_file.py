@@ -15,6 +15,7 @@ from loop.commands.exit_codes import exit_on_error
 from loop.commands.judge import GoldOption, LimitOption, RubricOption
 from loop.commands.open_run import open_store
 from loop.commands.options import RecipeArgument, SetOption
+from loop.record.facts import recipe_text
 from loop.record.locations import DATABASE, newest_run
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from judges.config import JudgeConfig
     from judges.files.items import Items
     from judges.judgment.protocol import Judge
+    from judges.measuring.gold import GoldSet
     from judges.rubrics import Rubric
     from judges.verifying.checks import Claim
     from loop.recipe.recipe import Recipe
@@ -59,7 +61,8 @@ class _Labeler:
     judge: Judge
     config: JudgeConfig
     rubric: Rubric
-    gold: Path | None
+    gold: list[GoldSet] | None
+    """None for the built-in pairs."""
     limit: int
 
 
@@ -85,14 +88,20 @@ def run_(
     The labeler is measured first, and refused if it is no better than a trivial rule.
     """
     with exit_on_error():
-        from infra.records import content_key
-        from infra.store import Store
-        from judges.files.items import read_items
+        from judges.measuring.gold import load_gold
         from judges.rubrics import load_rubric
         from loop.recipe.recipe import load_recipe
 
-        loaded = load_recipe(recipe, set_ or [])
-        to_judge, by = read_items(items), load_rubric(rubric)
+        loaded, by = load_recipe(recipe, set_ or []), load_rubric(rubric, "--rubric")
+        gold_sets = None if gold is None else load_gold(gold, "--gold")
+        if not items.exists():
+            remedy = "Give the path of a file of JSON lines."
+            raise UserError("items", items, "there is no such file.", remedy)
+        from infra.records import content_key
+        from infra.store import Store
+        from judges.files.items import read_items  # loads SciPy
+
+        to_judge = read_items(items)
         digest = content_key(items.read_bytes())
         inputs = {"items": digest, "rubric": "" if to_judge.claims else by.digest}
         _claim_folder(output, inputs)
@@ -102,7 +111,7 @@ def run_(
             if to_judge.claims:
                 _verify(store, to_judge.claims, loaded.judge.chunk_size)
             else:
-                errors = _judge(store, loaded, by, to_judge, (gold, limit), anyway)
+                errors = _judge(store, loaded, by, to_judge, (gold_sets, limit), anyway)
             _finish(store, output, inputs | {"errors": asdict(errors) if errors else None})
         finally:
             store.close()
@@ -110,9 +119,9 @@ def run_(
 
 def _claim_folder(output: Path, inputs: dict[str, Any]) -> None:
     """Make the folder. Raises `UserError` if it holds judgments of other items or rubrics."""
-    from infra.artifacts import atomic_write
+    from infra.artifacts import atomic_write, make_folder
 
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output, "--output")
     file = output / _INPUTS
     if not file.exists():
         atomic_write(file, json.dumps(inputs).encode())
@@ -142,7 +151,7 @@ def _judge(
     recipe: Recipe,
     rubric: Rubric,
     items: Items,
-    gold: tuple[Path | None, int],
+    gold: tuple[list[GoldSet] | None, int],
     anyway: bool,
 ) -> LabelerErrors | None:
     """Measure the labeler, then judge the items that have no judgment yet."""
@@ -150,7 +159,7 @@ def _judge(
 
     config = recipe.judge
     # A rubric that needs a reference must say so before a model is loaded.
-    items.batch(rubric, "", recipe.seed)
+    items.batch(rubric, "", recipe.seed, "--rubric")
     labeler = _Labeler(make_judge(config, recipe.seed), config, rubric, *gold)
     measured = _measure(store, labeler, items.mode, anyway)
     judge = _wrapped(store, labeler, measured.lower_bound)
@@ -243,11 +252,11 @@ def _by_gold(store: Store, labeler: _Labeler) -> _Measured:
 def _gold_sheets(store: Store, labeler: _Labeler) -> list[Datasheet]:
     """A datasheet for each gold set; those that are stored are not measured again."""
     from judges.measuring.datasheet import measure_on_gold, pair_methods
-    from judges.measuring.gold import load_gold
     from judges.measuring.probes import gold_set
 
-    judge, rubric, gold = labeler.judge, labeler.rubric, labeler.gold
-    sets = [gold_set(probe) for probe in rubric.probes] if gold is None else load_gold(gold)
+    judge, rubric, sets = labeler.judge, labeler.rubric, labeler.gold
+    if sets is None:
+        sets = [gold_set(probe) for probe in rubric.probes]
     known = {sheet.gold_digest for sheet in _stored_sheets(store, labeler)}
     unknown = [one for one in sets if one.digest not in known]
     steps = len(unknown) * (len(pair_methods(judge, rubric)) + 3)
@@ -305,7 +314,7 @@ def _summary_lines(summary: dict[str, Any]) -> list[list[str]]:
     if summary["win_rate"] is not None:
         corrected = summary["corrected"]
         lines.append(["A wins, by the labeler", _interval(summary["win_rate"])])
-        value = _interval(corrected) if corrected else f"none: {summary['why']}"
+        value = _interval(corrected) if corrected else f"none: {summary['reason']}"
         lines.append(["A wins, corrected for its errors", value])
     return lines
 
@@ -322,7 +331,7 @@ def replay(run: FolderOption = None) -> None:
 
     Exits with 1 if any of them differs from what was stored.
     """
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         folder = run or newest_run()
         with open_store(folder) as store:
             from loop.show import tables
@@ -346,7 +355,7 @@ def _replay_run(store: Store) -> list[Aggregate]:
     from judges.files.replay import recompute_aggregates
     from loop.recipe.recipe import stored_recipe
 
-    recipe = stored_recipe(store.run.facts()["recipe"])
+    recipe = stored_recipe(recipe_text(store.run.facts()))
     generations = store.labels.labeled_generations()
     results = recompute_aggregates(store, recipe.judge, recipe.seed, generations)
     return [(one.kind, one.num_stored, one.differing) for one in results]
@@ -366,7 +375,7 @@ def _replay_items(store: Store, folder: Path) -> list[Aggregate]:
 @app.command(epilog="Example:  ratchet judge cost my.toml --set judge.endpoint.prompt_price=0.15")
 def cost(recipe: RecipeArgument = "quickstart", set_: SetOption = None) -> None:
     """The maximum cost of a generation's labels, by step, before anything is asked."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         from judges.making.cost import estimate_costs, measuring_cost, prompt_price
         from loop.recipe.recipe import load_recipe
         from loop.show import tables

@@ -39,11 +39,17 @@ def show_lineage(
     ] = None,
 ) -> None:
     """What a generation was made from, or which generations learned from a page or a site."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         _, reader = read_run(run)
-        from loop.audit.lineage import export_manifest, find_generation
+        from infra.store.queries.generations import run_facts
+        from loop.audit.lineage import MIN_DIGEST_CHARS, export_manifest, find_generation
+        from loop.record.facts import recipe_text
+        from loop.show.views import generation as generation_row
 
+        recipe_text(run_facts(reader))
         generation = find_generation(reader, name)
+        if generation is None and name.isdecimal() and len(name) < MIN_DIGEST_CHARS:
+            generation_row(reader, int(name))  # says which generations there are
         if generation is None and export is not None:
             problem = "only the data of a generation can be exported."
             raise UserError("--export", name, problem, "Name a generation.")
@@ -162,7 +168,7 @@ def reproduce_generation(generation: int, run: RunOption = None) -> None:
 
     Exits with 1 if they differ. Equal bit for bit on the same processor, on CPU in float32.
     """
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         folder = find_folder(run)
         with open_store(folder) as store:
             from infra.cluster.connection import ClusterConfig, connect

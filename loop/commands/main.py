@@ -50,11 +50,14 @@ def options(
 @app.command(epilog="Example:  ratchet status --run runs/quickstart")
 def status(run: RunOption = None) -> None:
     """The state of a run: its stages with their numbers, also while it is working."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         _, reader = read_run(run)
         from infra.store.queries import generations as queries
+        from loop.record.facts import recipe_text
         from loop.show import tables
 
+        facts = queries.run_facts(reader)
+        name, started = json.loads(recipe_text(facts))["name"], facts["created_at"]
         lines = [
             [
                 str(row["generation"]),
@@ -65,8 +68,6 @@ def status(run: RunOption = None) -> None:
             for row in queries.stages(reader)
         ]
         console.print(tables.table("Stages", ["generation", "stage", "time", "numbers"], lines))
-        facts = queries.run_facts(reader)
-        name, started = json.loads(facts["recipe"])["name"], facts["created_at"]
         decided = sum(row["outcome"] is not None for row in queries.generations(reader))
         console.print(f"recipe {name}, started {started} UTC, {decided} generations decided")
 
@@ -74,7 +75,7 @@ def status(run: RunOption = None) -> None:
 @app.command(epilog="Example:  ratchet generations")
 def generations(run: RunOption = None) -> None:
     """The table of generations; also writes the report again."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         folder, reader = read_run(run)
         from loop.show import tables
         from loop.show.report import write_report
@@ -86,7 +87,7 @@ def generations(run: RunOption = None) -> None:
 @app.command(epilog="Example:  ratchet show 1")
 def show(number: int, run: RunOption = None) -> None:
     """Everything about one generation: decision, stages, labels, data, tests, measures, drops."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         _, reader = read_run(run)
         from loop.show import tables
 
@@ -98,7 +99,7 @@ def show(number: int, run: RunOption = None) -> None:
 @app.command(epilog="Example:  ratchet compare 0 2")
 def compare(first: int, second: int, run: RunOption = None) -> None:
     """Two generations side by side."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         _, reader = read_run(run)
         from loop.show import tables, views
 
@@ -115,7 +116,7 @@ def samples(
     count: Annotated[int, typer.Option(min=1, help="Samples, and preferences, to show.")] = 10,
 ) -> None:
     """What a generation was trained on, with the URL that each sample came from."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         _, reader = read_run(run)
         from infra.store.queries.training import trained_preferences, trained_samples
         from loop.show.views import generation
@@ -149,7 +150,7 @@ def replay(
 
     Exits with 1 if rows or loss differ from those stored.
     """
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         from loop.audit.replay_step import replay_step
         from loop.show import tables
 
@@ -179,7 +180,7 @@ def chat(
     tokens: Annotated[int, typer.Option(min=1, help="Maximum tokens of an answer.")] = 128,
 ) -> None:
     """Talk to a generation; an empty line ends it. Questions may also come on standard input."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         _, reader = read_run(run)
         from loop.show import views
 

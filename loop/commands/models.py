@@ -14,6 +14,7 @@ from infra.errors import UserError
 from loop.commands.exit_codes import exit_on_error
 from loop.commands.open_run import find_folder, open_store, read_run
 from loop.commands.options import RecipeArgument, RunOption, SetOption
+from loop.record.facts import NO_MODEL_REMEDY, recipe_text
 
 if TYPE_CHECKING:
     from infra.records import Checkpoint
@@ -23,8 +24,16 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
+def _require_model(store: Store) -> None:
+    """Raises `UserError` for a run that has no model, not even the anchor; it has only crawled."""
+    if store.training.checkpoint(0) is None:
+        recipe_text(store.run.facts())
+        raise UserError("--run", None, "this run has no model yet.", NO_MODEL_REMEDY)
+
+
 def _model(store: Store, generation: int) -> Checkpoint:
     """The model of a generation, if its folder is still on disk. Raises `UserError`."""
+    _require_model(store)
     model = store.training.checkpoint(generation)
     if model is None:
         known = ", ".join(str(m.generation) for m in store.training.checkpoints())
@@ -44,13 +53,14 @@ def champion(
     ] = None,
 ) -> None:
     """The champion, since when and why; and the history of all aliases."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         moment = None if at is None else _parse_time(at)
         _, reader = read_run(run)
         from infra.store.queries.generations import alias_events
         from loop.show import tables
-        from loop.show.views import champion_event
+        from loop.show.views import champion_event, require_generations
 
+        require_generations(reader)
         lines = [
             [
                 str(event["number"]),
@@ -94,7 +104,7 @@ def rollback(
     run: RunOption = None,
 ) -> None:
     """Make an earlier model the champion again; the next generation is trained from it."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         folder = find_folder(run)
         if not reason.strip():
             remedy = "Write in a few words what is wrong."
@@ -118,13 +128,13 @@ def verify_run(run: RunOption = None) -> None:
 
     Exits with 1 if anything differs from what was stored.
     """
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         with open_store(find_folder(run)) as store:
             from loop.audit.verify import verify
             from loop.recipe.recipe import stored_recipe
             from loop.show import tables
 
-            config = stored_recipe(store.run.facts()["recipe"]).gate
+            config = stored_recipe(recipe_text(store.run.facts())).gate
             findings = verify(store, config)
         lines = [[one.subject, one.problem or "unchanged"] for one in findings]
         console.print(tables.table("Verified", ["", ""], lines))
@@ -148,13 +158,14 @@ def gc(
 
     The anchor, the last champions and the models of all aliases are kept.
     """
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         folder = find_folder(run)
         with open_store(folder) as store:
             from infra.artifacts import folder_size
             from loop.audit.verify import collect, collectable
             from loop.show import tables
 
+            _require_model(store)
             models = collectable(store, folder, keep)
             lines = [
                 [str(m.generation), m.digest[:12], f"{folder_size(Path(m.path)) / 1e6:,.1f} MB"]
@@ -188,14 +199,15 @@ def export(
     ] = None,
 ) -> None:
     """Copy a model as a Hugging Face folder with its model card and provenance."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         with open_store(find_folder(run)) as store:
             from loop.audit.export import export_folder, export_gguf, register_mlflow
             from loop.recipe.recipe import stored_recipe
 
+            _require_model(store)
             current = store.registry.champion()
             model = current if generation is None else _model(store, generation)
-            recipe = stored_recipe(store.run.facts()["recipe"])
+            recipe = stored_recipe(recipe_text(store.run.facts()))
         export_folder(model, target)
         note(f"generation {model.generation} in {target}")
         if gguf:
@@ -219,7 +231,7 @@ def plan(
     set_: SetOption = None,
 ) -> None:
     """How many held-out units the gate needs to accept a gain, for each attempt."""
-    with exit_on_error():
+    with exit_on_error(can_resume=False):
         from loop.gate.suites.held_out_text import max_documents
         from loop.recipe.recipe import load_recipe
         from loop.show import tables

@@ -30,7 +30,7 @@ def read_run(run: str | None) -> tuple[Path, Reader]:
         UserError: if there is no such run, or its database cannot be read.
     """
     folder = find_folder(run)
-    _check_database(folder)
+    check_database(folder)
     from infra.store.reader import open_reader
 
     reader = open_reader(folder)
@@ -46,7 +46,7 @@ def open_store(folder: Path) -> Iterator[Store]:
     Raises:
         UserError: if there is no run, or another process has it open.
     """
-    _check_database(folder)
+    check_database(folder)
     from infra.store import Store
 
     store = Store(str(folder / DATABASE), str(folder / "snapshots"))
@@ -56,7 +56,12 @@ def open_store(folder: Path) -> Iterator[Store]:
         store.close()
 
 
-def _check_database(folder: Path) -> None:
-    if not (folder / DATABASE).exists():
+def check_database(folder: Path) -> None:
+    """Raises `UserError` if there is no run in a folder."""
+    try:
+        is_run = (folder / DATABASE).is_file()
+    except OSError:  # a name that is too long, or a folder that may not be looked into
+        is_run = False
+    if not is_run:
         remedy = "Give the folder that a run printed at its start."
         raise UserError("--run", folder, "there is no run here.", remedy)

@@ -16,7 +16,7 @@ from infra.errors import UserError
 from infra.records import content_key
 from judges.config import JudgeConfig
 from judges.measuring.gold import gold_files, load_gold
-from judges.rubrics import load_rubric
+from judges.rubrics import Rubric, load_rubric
 from loop.data.config import DataConfig
 from loop.gate.config import GateConfig
 from loop.gate.levels import attempt_level, log_threshold
@@ -108,7 +108,7 @@ class Recipe(Section):
         """Everything that a resumed run must have in common with its start, as plain data."""
         data: dict[str, Any] = json.loads(self.model_dump_json(exclude=set(OPERATIONAL)))
         return data | {
-            "rubrics": {name: load_rubric(name).digest for name in self.judge.rubric_names()},
+            "rubrics": {name: one.digest for name, one in _rubrics(self.judge).items()},
             "suites": {
                 name: task_digest(suite) if suite.kind == LM_EVAL else suite_digest(name, suite)
                 for name, suite in self.gate.suites.items()
@@ -190,9 +190,18 @@ def _judge_identity(judge: JudgeConfig) -> tuple[str, ...]:
     }[judge.kind]
 
 
+def _rubrics(config: JudgeConfig) -> dict[str, Rubric]:
+    """The rubrics of a labeler by name; raises `UserError` for one that cannot be read."""
+    rubrics = {name: load_rubric(name, "judge.passage_rubrics") for name in config.passage_rubrics}
+    for key in ("answer_rubric", "correctness_rubric"):
+        name = getattr(config, key)
+        rubrics[name] = load_rubric(name, f"judge.{key}")
+    return rubrics
+
+
 def _check_labels(config: JudgeConfig) -> None:
     """Raises `UserError` for gold pairs or prompts that cannot be read."""
-    measured = {load_rubric(name).id for name in config.rubric_names()}
+    measured = {rubric.id for rubric in _rubrics(config).values()}
     for rubric, path in config.gold.items():
         if rubric not in measured:
             raise UserError(
@@ -201,7 +210,7 @@ def _check_labels(config: JudgeConfig) -> None:
                 "this recipe does not use that rubric.",
                 f"Name one of {', '.join(sorted(measured))}.",
             )
-        load_gold(Path(path))
+        load_gold(Path(path), f"judge.gold.{rubric}")
     if config.prompts:
         from judges.making.demonstrations.prompts import read_prompts  # loads the sandbox
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from infra.artifacts import check_folder
 from infra.errors import UserError
 
 BYTES_BESIDE_MODELS = 500_000_000
@@ -39,11 +40,10 @@ def checked_folder(name: str, folder: str | None) -> Path:
     """The folder of a run.
 
     Raises:
-        UserError: if there is a file of that name.
+        UserError: if it can neither be used nor made.
     """
     path = run_folder(name, folder)
-    if path.exists() and not path.is_dir():
-        raise UserError("--run", path, "this is a file.", "Give a folder.")
+    check_folder(path, "--run")
     return path
 
 

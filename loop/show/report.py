@@ -8,11 +8,12 @@ from typing import Any
 
 import jinja2
 
-from infra.artifacts import atomic_write
+from infra.artifacts import atomic_write, check_folder
 from infra.store.queries import generations as generation_queries
 from infra.store.queries import labels as label_queries
 from infra.store.queries import training as training_queries
 from infra.store.reader import QueryRow, Reader
+from loop.record.facts import recipe_text
 from loop.show import plots, tables
 from loop.show.judge_plots import sheets_figure
 
@@ -20,7 +21,12 @@ TEMPLATE = Path(__file__).parent / "report.html.jinja"
 
 
 def write_report(run: Path, reader: Reader) -> Path:
-    """Write `report.html` into the folder of a run; returns its path."""
+    """Write `report.html` into the folder of a run; returns its path.
+
+    Raises:
+        UserError: if the folder cannot be written, or the run was stopped before it began.
+    """
+    check_folder(run, "--run")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["number"] = tables.number
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
@@ -34,7 +40,7 @@ def _contents(reader: Reader) -> dict[str, Any]:
     facts = generation_queries.run_facts(reader)
     generations = generation_queries.generations(reader)
     return {
-        "recipe": json.loads(facts["recipe"]),
+        "recipe": json.loads(recipe_text(facts)),
         "facts": facts,
         "generations": generations,
         "details": [_generation(reader, row) for row in generations if row["generation"] > 0],

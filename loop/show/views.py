@@ -12,6 +12,20 @@ from infra.store.tables.registry import CHAMPION_ALIAS
 from loop.gate.config import LABELER_SUITE
 from loop.gate.estimates import clustered_mean_and_error
 from loop.gate.trial.reward_hacking import reward_rise
+from loop.record.facts import NO_MODEL_REMEDY, recipe_text
+
+
+def require_generations(reader: Reader) -> list[QueryRow]:
+    """One row for each generation; 0 is the anchor.
+
+    Raises:
+        UserError: if there is none. The run has only crawled, or was stopped before it began.
+    """
+    rows = generation_queries.generations(reader)
+    if not rows:
+        recipe_text(generation_queries.run_facts(reader))
+        raise UserError("--run", None, "this run has no generation yet.", NO_MODEL_REMEDY)
+    return rows
 
 
 def generation(reader: Reader, number: int) -> QueryRow:
@@ -20,10 +34,11 @@ def generation(reader: Reader, number: int) -> QueryRow:
     Raises:
         UserError: if there is no such generation.
     """
-    rows = {row["generation"]: row for row in generation_queries.generations(reader)}
+    rows = {row["generation"]: row for row in require_generations(reader)}
     if number not in rows:
+        known = ", ".join(str(one) for one in sorted(rows))
         problem = "this run has no such generation."
-        raise UserError("generation", number, problem, f"There are {sorted(rows)}.")
+        raise UserError("generation", number, problem, f"There are {known}.")
     return rows[number]
 
 

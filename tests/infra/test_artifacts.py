@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from infra.artifacts import atomic_folder, atomic_write, folder_digest, require_free_space
+from infra.artifacts import (
+    atomic_folder,
+    atomic_write,
+    check_folder,
+    folder_digest,
+    make_folder,
+    require_free_space,
+)
 from infra.errors import UserError
 
 
@@ -52,3 +60,28 @@ def test_digest_sees_names_and_contents_but_not_the_model_card(tmp_path: Path) -
 def test_too_little_disk_is_said_before_work_begins(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="GB free"):
         require_free_space(tmp_path, 10**18, "--run")
+
+
+def test_a_folder_is_made_with_its_parents_and_may_be_there_already(tmp_path: Path) -> None:
+    for _ in range(2):
+        make_folder(tmp_path / "a" / "b", "--output")
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "x" * 300, "new/" + "x" * 300])
+def test_a_folder_that_cannot_be_made_names_its_key(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("a file")
+    for make in (make_folder, lambda path, key: require_free_space(path, 1, key)):
+        with pytest.raises(UserError) as caught:
+            make(tmp_path / name, "--output")
+        assert caught.value.key == "--output"
+        assert str(caught.value.value) == str(tmp_path / name)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # the superuser may write anywhere
+    with pytest.raises(UserError, match="cannot write"):
+        check_folder(tmp_path / "new", "--run")
+    assert not (tmp_path / "new").exists()

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import UserError
-from infra.json_lines import read_json_lines
+from infra.json_lines import read_json_lines, text_at
 from infra.records import Sample, content_key
-from judges.verifying.checks import validate_check
+from judges.verifying.checks import answer_at, validate_check
 
 _PROMPTS_KEY = "judge.prompts"
 _PROMPTS_FORM = (
@@ -31,13 +31,12 @@ def read_prompts(path: Path, generation: int) -> list[Sample]:
 
 
 def _sample(row: dict[str, Any], generation: int) -> Sample:
-    check, answer = str(row["check"]), str(row.get("answer", ""))
-    validate_check(check, _PROMPTS_KEY)
+    check, answer = row["check"], answer_at(row)
     return Sample(
         sample_id=content_key("prompt", row["prompt"], check, answer, generation),
         document_id="",
         kind="prompt",
-        prompt=str(row["prompt"]),
+        prompt=row["prompt"],
         completion=answer,
         origin="file",
         generation=generation,
@@ -48,10 +47,16 @@ def _sample(row: dict[str, Any], generation: int) -> Sample:
 
 
 def _checked_row(row: Any, where: str) -> dict[str, Any]:
-    """Return the row if its prompt and check are strings. Raises `UserError`."""
-    if not isinstance(row, dict) or not all(
-        isinstance(row.get(key), str) for key in ("prompt", "check")
-    ):
-        problem = 'the line needs "prompt" and "check", both strings.'
-        raise UserError(_PROMPTS_KEY, where, problem, _PROMPTS_FORM)
+    """Return the row if its texts are strings and its check is known. Raises `UserError`."""
+    try:
+        if not isinstance(row, dict):
+            raise ValueError("the line is not a JSON object")
+        text_at(row, "prompt")
+        answer_at(row)
+        validate_check(text_at(row, "check"), _PROMPTS_KEY)
+    except UserError as error:  # of the check
+        problem = f"{error.problem} ({error.value})"
+        raise UserError(_PROMPTS_KEY, where, problem, error.remedy) from None
+    except ValueError as error:
+        raise UserError(_PROMPTS_KEY, where, f"{error}.", _PROMPTS_FORM) from None
     return row

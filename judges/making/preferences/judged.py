@@ -371,4 +371,5 @@ class ContestPlanner:
             pairs,
             seed=self.seed,
             generation=self.generation,
+            key="judge.answer_rubric",
         )

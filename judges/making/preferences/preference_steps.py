@@ -210,7 +210,13 @@ def _ask_about_checked(
     done = {j.subject_id for j in context.store.labels.judgments(context.generation, rubric.id)}
     pairs = [pair for pair in map(known_pair, preferences) if pair.pair_id not in done]
     batch = Batch(
-        rubric, "pairwise", method, pairs=pairs, seed=context.seed, generation=context.generation
+        rubric,
+        "pairwise",
+        method,
+        pairs=pairs,
+        seed=context.seed,
+        generation=context.generation,
+        key="judge.correctness_rubric",
     )
     with progress("asking about what was checked", total=len(pairs)) as advance:
         for part in batch.chunks(context.config.chunk_size):

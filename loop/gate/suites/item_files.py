@@ -10,6 +10,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import override
 
+from infra.config import problem_of
 from infra.errors import UserError
 from infra.json_lines import read_json_lines
 from infra.records import content_key
@@ -189,14 +190,14 @@ def read_suite_items(key: str, path: Path, kind: str) -> dict[str, FileItem]:
 
 
 def _parse_item(value: Any, where: str, key: str) -> FileItem:
+    if not isinstance(value, dict):
+        raise UserError(key, where, "the line is not a JSON object.", ITEM_FORM)
     try:
         return FileItem.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         field = "".join(f"{part}: " for part in first["loc"])
-        problem = f"it is not a valid item ({field}{first['msg'][:120]})."
-    except UserError as error:  # of a check
-        problem = f"it is not a valid item ({error})."
+        problem = f"it is not a valid item ({field}{problem_of(first)[:200]})."
     raise UserError(key, where, problem, ITEM_FORM)
 
 

@@ -227,6 +227,8 @@ def test_probability_of_the_label_is_its_softmax() -> None:
 def test_unknown_rubric_and_probe_are_user_errors() -> None:
     with pytest.raises(UserError, match="Known rubrics: coherence"):
         load_rubric("no-such")
+    with pytest.raises(UserError, match="--rubric = 'no-such'"):
+        load_rubric("no-such", "--rubric")
     with pytest.raises(UserError, match="there is no such probe"):
         probe_pairs("no-such", 8)
 

@@ -92,7 +92,13 @@ def test_every_known_layout_is_read(
     [
         ([{"input": "q", "output_1": "a", "output_2": "b", "label": 3}], "item 1"),
         ([{"prompt": "q", "a": "a", "b": "b", "label": "A"}, {"what": 1}], "item 2"),
-        (["no object"], "item 1"),
+        (["no object"], "item 1': it is not a JSON object."),
+        ([{"prompt": "q", "a": 5, "b": "b", "label": "A"}], 'the value of "a" is not a string.'),
+        ([{"prompt": "q", "a": "a", "b": "b", "label": "C"}], "the label 'C' is not one of A, B"),
+        ([{"prompt": "q", "a": "a", "b": "b", "label": ["A"]}], "the label ['A'] is not one of"),
+        ([MT_BENCH | {"conversation_a": []}], '"conversation_a" is not a list of turns.'),
+        ([MT_BENCH | {"conversation_b": [5]}], "not a JSON object"),
+        ([MT_BENCH | {"conversation_b": [{"role": "user"}]}], 'the key "content" is missing.'),
         ([], "no items"),
     ],
 )
@@ -100,6 +106,15 @@ def test_what_is_no_gold_is_refused_by_item(tmp_path: Path, rows: list[Any], wor
     with pytest.raises(UserError) as caught:
         load_gold(write(tmp_path / "gold.json", rows))
     assert word in str(caught.value)
+    assert "Error(" not in str(caught.value)
+    assert caught.value.key == "judge.gold"
+
+
+def test_errors_name_the_key_that_gave_the_gold(tmp_path: Path) -> None:
+    for path in (write(tmp_path / "gold.json", [{"what": 1}]), tmp_path / "none"):
+        with pytest.raises(UserError) as caught:
+            load_gold(path, "--gold")
+        assert caught.value.key == "--gold"
 
 
 def test_a_damaged_file_and_an_empty_folder_are_refused(tmp_path: Path) -> None:

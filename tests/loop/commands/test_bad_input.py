@@ -90,6 +90,16 @@ def test_a_file_in_place_of_the_run_is_refused(tmp_path: Path) -> None:
     assert_user_error(outcome, "--run", "this is a file")
 
 
+@pytest.mark.parametrize("name", ["file/run", "x" * 300])
+def test_a_run_whose_folder_cannot_be_made_is_refused_before_ray_starts(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "file").write_text("a file")
+    assert_user_error(run_here("dry_run", "--run", str(tmp_path / name)), "--run")
+    crawl = invoke("crawl", "run", "dry_run", "--run", str(tmp_path / name))
+    assert_user_error(crawl, "--run")
+
+
 @pytest.mark.ray
 def test_an_unreachable_site_is_named_and_its_run_belongs_to_its_recipe(
     ray_cluster: dict[str, str], tmp_path: Path

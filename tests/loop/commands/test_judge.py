@@ -72,7 +72,7 @@ def test_attacks_are_listed_with_what_they_turned() -> None:
     ("arguments", "words"),
     [
         (["datasheet", "dry_run", "--gold", "/nowhere"], ["--gold", "/nowhere"]),
-        (["datasheet", "dry_run", "--rubric", "beauty"], ["beauty", "helpfulness"]),
+        (["datasheet", "dry_run", "--rubric", "beauty"], ["--rubric", "beauty", "helpfulness"]),
         (["datasheet", "dry_run", "--run", "/nowhere", "--limit", "2"], ["--run", "no run"]),
         (["attack", "dry_run", "--method", "dowsing"], ["--method", "dowsing"]),
         (["datasheet", "dry_run", "--set", "judge.kind=oracle"], ["judge.kind", "oracle"]),

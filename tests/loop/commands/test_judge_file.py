@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -103,13 +104,25 @@ def test_a_labeler_that_guesses_judges_nothing_unless_told_to(tmp_path: Path) ->
     ("rows", "words"),
     [
         ([{"text": "a"}, {"a": "x", "b": "y"}], "different kinds"),
-        ([{"prompt": "only"}], "line 1"),
+        ([{"prompt": "only"}], 'line 1\': the key "text" is missing.'),
+        (["no object"], "the line is not a JSON object."),
+        ([{"text": 5}], 'the value of "text" is not a string.'),
+        ([{"text": "a", "prompt": None}], 'the value of "prompt" is not a string.'),
+        ([{"a": "x", "b": ["y"]}], 'the value of "b" is not a string.'),
+        ([{"a": "x"}], 'the key "b" is missing.'),
+        ([{"a": "x", "b": "y", "label": "C"}], "the label 'C' is not one of A, B, tie."),
+        ([{"a": "x", "b": "y", "label": ["A"]}], 'the value of "label" is not a string.'),
+        ([{"texts": "abc"}], 'the value of "texts" is not a list of strings.'),
+        ([{"texts": ["a", 1]}], 'the value of "texts" is not a list of strings.'),
+        ([{"check": "math", "text": 4}], 'the value of "text" is not a string.'),
+        ([{"check": "math", "text": "4", "answer": {}}], "neither a string nor a number."),
+        ([{"check": 4, "text": "4"}], 'the value of "check" is not a string.'),
         ([{"texts": ["one"]}], "2 to 5"),
         ([{"check": "magic", "text": "x"}], "magic"),
         ([], "no items"),
     ],
 )
-def test_bad_items_are_named(tmp_path: Path, rows: list[dict[str, object]], words: str) -> None:
+def test_bad_items_are_named(tmp_path: Path, rows: list[Any], words: str) -> None:
     code, text = judge(
         "run", lines(tmp_path / "bad.jsonl", rows), "--output", str(tmp_path / "o"), *DIALS
     )
@@ -129,6 +142,7 @@ def test_a_rubric_that_needs_a_reference_says_so(tmp_path: Path) -> None:
         *DIALS,
     )
     assert code == 2, text
+    assert "--rubric = 'faithfulness'" in text
     assert "needs a reference" in text.replace("\n", " ")
 
 

@@ -45,7 +45,7 @@ def test_generations_may_grow_and_other_keys_make_another_recipe() -> None:
         ("scale=-1", "scale"),
         ('crawl.seeds=["nonsense"]', r"crawl\.seeds = 'nonsense'"),
         ("crawl.seeds=[]", r"crawl\.seeds"),
-        ('judge.passage_rubrics=["none"]', r"judge\.rubric = 'none'"),
+        ('judge.passage_rubrics=["none"]', r"judge\.passage_rubrics = 'none'"),
         ("crawl.gate_share=0.95", r"crawl\.gate_share"),
         ('name="../x"', "name"),
         ('train.steps=["sft", "dop"]', "no such step: dop. Known steps: pretrain"),

@@ -121,7 +121,10 @@ def test_prompts_of_ones_own_are_read_with_their_checks(tmp_path: Path) -> None:
         ("{", "not valid JSON"),
         ('{"prompt": "x"}', "check"),
         ('{"prompt": "x", "check": "magic"}', "magic"),
-        ("[1]", "prompt"),
+        ("[1]", "line 1': the line is not a JSON object."),
+        ('{"prompt": 5, "check": "math"}', 'the value of "prompt" is not a string.'),
+        ('{"prompt": "x", "check": "math", "answer": [4]}', "neither a string nor a number."),
+        ('{"prompt": "x", "check": "math", "answer": null}', "neither a string nor a number."),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, problem: str) -> None:

@@ -40,6 +40,10 @@ def written(tmp_path: Path, *lines: object) -> Path:
             "line 2': it is not a valid item",
         ),
         ({"good": "a", "bad": "b"}, "line 2': it is not an item of kind choice"),
+        (["no object"], "line 2': the line is not a JSON object."),
+        ({"prompt": 5}, "prompt: Input should be a valid string"),
+        ({"good": "a"}, "(give `choices`"),
+        ({"prompt": "p", "check": "magic"}, "there is no such check"),
     ],
 )
 def test_lines_that_are_not_valid_items_are_named(tmp_path: Path, line: object, words: str) -> None:
