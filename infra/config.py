@@ -120,7 +120,7 @@ def _unknown_key_remedy(model: type[BaseModel], path: Sequence[str | int]) -> st
     return f"Valid keys{where}: {', '.join(siblings)}."
 
 
-def problem_of(error: ErrorDetails) -> str:
+def describe_problem(error: ErrorDetails) -> str:
     """What pydantic found wrong, as the end of a sentence."""
     return error["msg"].removeprefix("Value error, ").removesuffix(".")
 
@@ -139,7 +139,7 @@ def validate(model: type[Config], data: dict[str, Any], source: str = "") -> Con
         first = (unknown or error.errors())[0]  # a misspelt key is also missing
         path, value = first["loc"], first["input"]
         given = "in the file" if source else "in the recipe or with --set"
-        problem, remedy = f"{problem_of(first)}.", f"Change the value {given}."
+        problem, remedy = f"{describe_problem(first)}.", f"Change the value {given}."
         if first["type"] == "extra_forbidden":
             problem, remedy = "there is no such key.", _unknown_key_remedy(model, path)
         elif first["type"] == "missing":

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import override
 
-from infra.config import problem_of
+from infra.config import describe_problem
 from infra.errors import UserError
 from infra.json_lines import read_json_lines
 from infra.records import content_key
@@ -197,7 +197,7 @@ def _parse_item(value: Any, where: str, key: str) -> FileItem:
     except ValidationError as error:
         first = error.errors()[0]
         field = "".join(f"{part}: " for part in first["loc"])
-        problem = f"it is not a valid item ({field}{problem_of(first)[:200]})."
+        problem = f"it is not a valid item ({field}{describe_problem(first)[:200]})."
     raise UserError(key, where, problem, ITEM_FORM)
 
 
