@@ -218,7 +218,7 @@ class TrainConfig(Section):
     max_failures: int = Field(default=1, ge=0)
     """Number of restarts of the worker group in one generation."""
     save_steps: int = Field(default=50, ge=0)
-    """Number of steps between two checkpoints to resume from; 0 writes none."""
+    """Number of steps between two resume points; 0 writes none."""
 
     @property
     def min_items(self) -> int:
