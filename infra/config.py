@@ -42,7 +42,9 @@ def read_toml(path: Path, key: str = "recipe") -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         problem, remedy = "there is no such file.", "Give the path of a TOML file."
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        problem, remedy = "it is not a text file in UTF-8.", "Give a TOML file in UTF-8."
+    except tomllib.TOMLDecodeError as error:
         problem, remedy = f"it is not valid TOML ({error}).", "Fix the TOML syntax and run again."
     except OSError as error:
         problem, remedy = f"it cannot be read ({error.strerror}).", "Give a file that you may read."

@@ -61,13 +61,19 @@ def _unreadable(path: str, error: Exception) -> UserError:
 
 
 def check_layout(connection: duckdb.DuckDBPyConnection, path: str) -> None:
-    """Refuse a database whose tables are those of a version before the groups.
+    """Refuse a database whose tables are not ours, or those of a version before the groups.
+
+    A database without any table is a run that was stopped before it began.
 
     Raises:
-        UserError: if the file was written by an earlier version.
+        UserError: if the file was written by another program or an earlier version.
     """
-    tables = "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'migration'"
-    if connection.execute(tables).fetchall() == [(0,)]:
+    columns = "SELECT column_name FROM duckdb_columns() WHERE table_name = 'migration'"
+    if connection.execute(columns).fetchall() != [("name",)]:
+        if connection.execute("SELECT 1 FROM duckdb_tables() LIMIT 1").fetchall():
+            problem = "this database was not made by Ratchet."
+            remedy = "Give the folder that a run printed at its start."
+            raise UserError("--run", path, problem, remedy)
         return
     names = connection.execute("SELECT name FROM migration WHERE name NOT LIKE '%/%'").fetchall()
     if names:

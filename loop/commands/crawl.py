@@ -195,6 +195,8 @@ def forget(
             warn(f"generation {generation} ({outcome}) was trained on {items} samples of it")
         if not learned:
             note("no generation was trained on it")
+        if not any(removed.values()) and not learned:
+            warn(f"this run has nothing of {url or domain!r}; it will not be crawled later either")
 
 
 def _parse_target(url_or_domain: str) -> tuple[str | None, str | None]:

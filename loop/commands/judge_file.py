@@ -376,11 +376,12 @@ def _replay_items(store: Store, folder: Path) -> list[Aggregate]:
 def cost(recipe: RecipeArgument = "quickstart", set_: SetOption = None) -> None:
     """The maximum cost of a generation's labels, by step, before anything is asked."""
     with exit_on_error(can_resume=False):
-        from judges.making.cost import estimate_costs, measuring_cost, prompt_price
         from loop.recipe.recipe import load_recipe
-        from loop.show import tables
 
         loaded = load_recipe(recipe, set_ or [])
+        from judges.making.cost import estimate_costs, measuring_cost, prompt_price
+        from loop.show import tables
+
         config, budgets = loaded.judge, loaded.budgets()
         amounts = (budgets["label_tokens"], budgets["prompts"], budgets["instructions"])
         expenses = [measuring_cost(config), *estimate_costs(config, *amounts)]

@@ -77,6 +77,10 @@ def generations(run: RunOption = None) -> None:
     """The table of generations; also writes the report again."""
     with exit_on_error(can_resume=False):
         folder, reader = read_run(run)
+        from infra.store.queries.generations import run_facts
+        from loop.record.facts import recipe_text
+
+        recipe_text(run_facts(reader))  # a run that has not begun is refused before the table
         from loop.show import tables
         from loop.show.report import write_report
 

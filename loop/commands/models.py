@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -232,16 +233,18 @@ def plan(
 ) -> None:
     """How many held-out units the gate needs to accept a gain, for each attempt."""
     with exit_on_error(can_resume=False):
-        from loop.gate.suites.held_out_text import max_documents
         from loop.recipe.recipe import load_recipe
-        from loop.show import tables
 
         config = load_recipe(recipe, set_ or [])
         aim = config.gate.aim_bits if gain is None else gain
         spread = 2 * aim if deviation is None else deviation
-        if aim <= 0 or spread <= 0:
-            values = f"{aim}, --deviation {spread}"
-            raise UserError("--gain", values, "both must be above 0.", "Give bits per byte.")
+        for option, bits in (("--gain", aim), ("--deviation", spread)):
+            if not 0 < bits < math.inf:
+                problem = "this is not a number above 0."
+                raise UserError(option, bits, problem, "Give bits per byte.")
+        from loop.gate.suites.held_out_text import max_documents
+        from loop.show import tables
+
         available = max_documents(config.gate, config.budgets()["gate_tokens"])
         attempts = range(1, config.generations + 1)
         lines = [_plan_line(config, attempt, aim, spread, available) for attempt in attempts]

@@ -57,5 +57,5 @@ def newest_run() -> Path:
     databases = [file for root in roots for file in root.glob(f"*/{DATABASE}")]
     if not databases:
         remedy = "Start one with 'python loop/run.py', or give --run."
-        raise UserError("--run", "", "there is no run yet.", remedy)
+        raise UserError("--run", None, "there is no run yet.", remedy)
     return max(databases, key=lambda file: file.stat().st_mtime).parent

@@ -125,6 +125,12 @@ def test_missing_and_malformed_files_are_user_errors(tmp_path: Path) -> None:
         read_toml(tmp_path / "bad.toml")
 
 
+def test_a_binary_file_is_not_a_recipe(tmp_path: Path) -> None:
+    (tmp_path / "binary.toml").write_bytes(b"\xd0\xcf\x11\xe0")
+    with pytest.raises(UserError, match=r"it is not a text file in UTF-8\."):
+        read_toml(tmp_path / "binary.toml")
+
+
 def test_toml_errors_name_the_key_that_gave_the_file(tmp_path: Path) -> None:
     for file in (tmp_path / "none.toml", tmp_path):
         with pytest.raises(UserError) as caught:

@@ -9,10 +9,11 @@ import pytest
 
 from infra.records import Checkpoint, Document, Sample, now
 from infra.store import Store
+from infra.store.database import open_database
 from loop.recipe.recipe import load_recipe
 from loop.record.locations import DATABASE
+from tests.infra.support.store_rows import add_documents
 from tests.loop.commands.invoke import assert_user_error, invoke
-from tests.store_rows import add_documents
 
 ON_MODELS = [
     ["gc"],
@@ -65,6 +66,21 @@ def crawled(tmp_path: Path) -> str:
 @pytest.mark.parametrize("arguments", [*ON_MODELS, *ON_GENERATIONS, *ON_THE_RECIPE])
 def test_a_run_that_was_stopped_before_it_began_says_so(stopped: str, arguments: list[str]) -> None:
     assert_user_error(invoke(*arguments, "--run", stopped), "stopped before it began")
+
+
+@pytest.mark.parametrize("arguments", [*ON_MODELS, *ON_GENERATIONS, *ON_THE_RECIPE])
+@pytest.mark.parametrize("table", ["other (name TEXT)", "migration (id INTEGER, name TEXT)"])
+def test_a_database_of_another_program_is_refused_and_left_as_it_is(
+    tmp_path: Path, arguments: list[str], table: str
+) -> None:
+    database = open_database(str(tmp_path / DATABASE))
+    database.execute(f"CREATE TABLE {table}")
+    database.close()
+    before = (tmp_path / DATABASE).read_bytes()
+    output = invoke(*arguments, "--run", str(tmp_path))
+    assert_user_error(output, "was not made by Ratchet")
+    assert (tmp_path / DATABASE).read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [DATABASE]
 
 
 @pytest.mark.parametrize("arguments", ON_MODELS)
