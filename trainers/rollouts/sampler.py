@@ -44,7 +44,7 @@ class Trajectory:
 
 
 class Sampler(Protocol):
-    """Plug-in point: completes prompts with the policy's current weights."""
+    """Completes prompts with the policy's current weights."""
 
     def sample(self, requests: Sequence[SampleRequest], weight_version: int) -> list[Trajectory]:
         """Return one trajectory per request, in order."""

@@ -13,7 +13,13 @@ from trainers.engine.engine import Engine
 from trainers.models.adapters import merged_weights
 from trainers.models.modules import PackedModel
 from trainers.rollouts.rollouts import Rollout
-from trainers.rollouts.sampler import SampleRequest, SamplingLimits, Trajectory, TransformersSampler
+from trainers.rollouts.sampler import (
+    Sampler,
+    SampleRequest,
+    SamplingLimits,
+    Trajectory,
+    TransformersSampler,
+)
 from trainers.rollouts.vllm_sampler import VllmSampler
 from trainers.steps.base import StepContext
 from trainers.steps.policy_metrics import PhaseTimer
@@ -93,7 +99,7 @@ class PolicySampler:
             self._timer.phase("complete"),
         ):
             module.packed = False
-            sampler = TransformersSampler(module.model, self._tokenizer, self._limits)
+            sampler: Sampler = TransformersSampler(module.model, self._tokenizer, self._limits)
             trajectories = sampler.sample(requests, weight_version)
             module.packed = True
         return trajectories

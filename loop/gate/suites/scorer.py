@@ -27,7 +27,7 @@ NUM_SAMPLES = 4
 PROMPTS_PER_BATCH = 4
 """Prompts that one process samples from at a time."""
 SMOKE_TEXT = "The quick brown fox jumps over the lazy dog."
-CANDIDATE, CHAMPION, ANCHOR = 0, 1, -1
+CANDIDATE_INDEX, CHAMPION_INDEX, ANCHOR_INDEX = 0, 1, -1
 """Indices of these models in a scorer."""
 
 
@@ -59,7 +59,7 @@ class ModelScorer(Scorer):
     @override
     def problem(self) -> str:
         try:
-            candidate = self._model(CANDIDATE)
+            candidate = self._model(CANDIDATE_INDEX)
         except UserError as error:
             return f"the candidate does not load ({error})"
         (score,) = candidate.score([("", SMOKE_TEXT)])
@@ -84,7 +84,7 @@ class ModelScorer(Scorer):
 
     @override
     def answers(self, prompts: Sequence[str]) -> list[list[str]]:
-        models = (self._model(CANDIDATE), self._model(CHAMPION))
+        models = (self._model(CANDIDATE_INDEX), self._model(CHAMPION_INDEX))
         return [_greedy_answers(model, prompts, SHORT_ANSWER_TOKENS) for model in models]
 
     @override
@@ -116,7 +116,7 @@ class ModelScorer(Scorer):
         The sampled token ids are scored, not the text cut into tokens again: the model that
         sampled them would find another cut unlikely, and the estimate would become negative.
         """
-        anchor = self._model(ANCHOR)
+        anchor = self._model(ANCHOR_INDEX)
 
         def estimates(model: LanguageModel) -> list[float]:
             if model is anchor:
