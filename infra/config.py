@@ -139,18 +139,23 @@ def validate(model: type[Config], data: dict[str, Any], source: str = "") -> Con
     except ValidationError as error:
         unknown = [one for one in error.errors() if one["type"] == "extra_forbidden"]
         first = (unknown or error.errors())[0]  # a misspelt key is also missing
-        path, value = first["loc"], first["input"]
         given = "in the file" if source else "in the recipe or with --set"
-        problem, remedy = f"{describe_problem(first)}.", f"Change the value {given}."
-        if first["type"] == "extra_forbidden":
-            problem, remedy = "there is no such key.", _unknown_key_remedy(model, path)
-        elif first["type"] == "missing":
-            parent = _at(model, path[:-1]) or model
-            field = parent.model_fields.get(str(path[-1]))
-            is_section = field is not None and _section(field.annotation) is not None
-            problem = f"this {'section' if is_section else 'key'} is missing."
-            value, remedy = None, "Add it."
-        key = ".".join(str(part) for part in path) or ("the file" if source else "recipe")
-        if isinstance(value, dict):
-            value = None  # a whole section, which would only hide the message
+        problem, remedy = _problem_and_remedy(model, first, given)
+        key = ".".join(str(part) for part in first["loc"]) or ("the file" if source else "recipe")
+        # The value of a missing key, or of an invalid section, is a whole section: it would only
+        # hide the message.
+        value = None if isinstance(first["input"], dict) else first["input"]
         raise UserError(f"{source}, {key}" if source else key, value, problem, remedy) from None
+
+
+def _problem_and_remedy(model: type[BaseModel], error: ErrorDetails, given: str) -> tuple[str, str]:
+    """What is wrong with a key, and how to fix it; `given` says where its value is from."""
+    path = error["loc"]
+    if error["type"] == "extra_forbidden":
+        return "there is no such key.", _unknown_key_remedy(model, path)
+    if error["type"] == "missing":
+        parent = _at(model, path[:-1]) or model
+        field = parent.model_fields.get(str(path[-1]))
+        is_section = field is not None and _section(field.annotation) is not None
+        return f"this {'section' if is_section else 'key'} is missing.", "Add it."
+    return f"{describe_problem(error)}.", f"Change the value {given}."
