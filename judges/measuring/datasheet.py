@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
 from sklearn.metrics import cohen_kappa_score
 
 from infra.records import Judgment, content_key
@@ -41,7 +40,7 @@ from judges.measuring.attacks import attacked, attacks
 from judges.measuring.calibration import brier, expected_calibration_error, fit_calibration
 from judges.measuring.gold import GoldSet
 from judges.measuring.habits import labeler_habits
-from judges.measuring.intervals import BOOTSTRAP_RESAMPLES, accuracy_interval, not_measured
+from judges.measuring.intervals import accuracy_interval, not_measured, paired_interval
 from judges.measuring.probes import shuffled_words
 from judges.measuring.win_rates import count_errors
 from judges.rubrics import CHOICE, Rubric
@@ -114,16 +113,7 @@ def cohen_kappa(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> Int
         agreement = cohen_kappa_score(a, b) if len(set(a) | set(b)) > 1 else 0.0
         return float(agreement)
 
-    bounds = bootstrap(
-        (truths, verdicts),
-        kappa,
-        paired=True,
-        vectorized=False,
-        n_resamples=BOOTSTRAP_RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return Interval(kappa(truths, verdicts), float(bounds.low), float(bounds.high))
+    return paired_interval(truths, verdicts, kappa)
 
 
 def pair_methods(judge: Judge, rubric: Rubric) -> list[str]:

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, spearmanr
+from scipy.stats import spearmanr
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
 
 from infra.records import Sample, unit_hash
 from infra.records.labeler import Head
-from judges.measuring.intervals import BOOTSTRAP_RESAMPLES
+from judges.measuring.intervals import paired_interval
 
 Floats = NDArray[np.float64]
 MIN_PASSAGES = 64
@@ -54,15 +54,7 @@ def fit_head(
     scaled, mean, spread = _scaled(vectors)
     folds = KFold(FOLDS, shuffle=True, random_state=0)
     predicted = cross_val_predict(RidgeCV(ALPHAS), scaled, values, cv=folds)
-    interval = bootstrap(
-        (predicted, values),
-        _correlation,
-        paired=True,
-        vectorized=False,
-        n_resamples=BOOTSTRAP_RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
+    interval = paired_interval(predicted, values, _correlation)
     by_length = abs(_correlation(np.array([len(text) for text in texts], dtype=np.float64), values))
     model = RidgeCV(ALPHAS).fit(scaled, values)
     weights = model.coef_ / spread
@@ -72,9 +64,9 @@ def fit_head(
         weights=tuple(weights.tolist()),
         intercept=float(model.intercept_ - weights @ mean),
         num_passages=len(values),
-        correlation=_correlation(predicted, values),
-        correlation_low=float(interval.low),
-        correlation_high=float(interval.high),
+        correlation=interval.value,
+        correlation_low=interval.low,
+        correlation_high=interval.high,
         by_length=by_length,
         admitted=bool(interval.low > by_length),
         drift_correlation=drift[0],
