@@ -16,10 +16,11 @@ from crawlers.keeping.pools import choose_pool, pools_by_domain
 from crawlers.reading.parse_body import parse_body
 from crawlers.reading.parsed_body import ParseTask
 from infra.errors import UserError
-from infra.records import Document, Page, now
+from infra.records import Document, now
 from infra.store import Store
 from infra.store.tables.crawl import CrawlRows
 from tests.crawlers.support.texts import WORDS
+from tests.infra.support.store_rows import page_row
 from tests.infra.support.warc_records import body_record
 
 CONFIG = CrawlConfig(policy="lenient-1", min_document_chars=20)
@@ -46,26 +47,7 @@ def put(
     parsed = parse_body(
         ParseTask("text", "http://h/", "text/plain; charset=utf-8", False, text.encode())
     )
-    page = Page(
-        f"p-{name}",
-        f"http://h/{name}",
-        "h",
-        "h",
-        "",
-        "page",
-        0,
-        "",
-        200,
-        "",
-        "",
-        "",
-        now(),
-        "",
-        1,
-        generation,
-        "unknown",
-        "unknown",
-    )
+    page = page_row(f"p-{name}", f"http://h/{name}", "h", visit=0, generation=generation)
     document = Document(
         name,
         page.page_id,
@@ -298,26 +280,7 @@ def test_forgetting_removes_text_samples_and_bodies_and_names_who_learned(tmp_pa
     for name in ("keep", "gone"):
         put(store, name, passage(hash(name) % 1000) + f" secret{name}")
     body = warc.response("http://h/gone", now(), "", 200, {}, b"secretgone body")
-    page = Page(
-        "p-more",
-        "http://h/gone",
-        "h",
-        "h",
-        "",
-        "page",
-        1,
-        "",
-        200,
-        "",
-        "",
-        "",
-        now(),
-        "",
-        1,
-        1,
-        "unknown",
-        "unknown",
-    )
+    page = page_row("p-more", "http://h/gone", "h")
     store.crawl.commit(
         CrawlRows(1, CONFIG.limits(1), warc.warcinfo("x", now()), pages=[page], records=[body])
     )

@@ -18,7 +18,7 @@ from infra.store.database import STORE_SCHEMA_FOLDER, TableGroup, open_database
 from infra.store.frontier.records import HostVisit, Link, Outcome, State
 from infra.store.reader import open_reader
 from infra.store.tables.crawl import CrawlRows
-from tests.infra.support.store_rows import add_documents
+from tests.infra.support.store_rows import add_documents, page_row
 from tests.infra.support.warc_records import body_record, read_record
 
 
@@ -37,25 +37,16 @@ def document(name: str, pool: str = "train", generation: int = 1) -> Document:
 
 
 def page(url: str, generation: int = 1, visit: int = 0) -> Page:
-    return Page(
+    return page_row(
         f"p-{url}-{visit}",
         url,
         "h",
-        "h",
-        "",
-        "page",
-        visit,
-        "",
-        200,
-        "text/html",
-        "e",
-        "",
-        now(),
-        "d",
-        3,
-        generation,
-        "unknown",
-        "unknown",
+        visit=visit,
+        content_type="text/html",
+        etag="e",
+        digest="d",
+        num_bytes=3,
+        generation=generation,
     )
 
 

@@ -14,33 +14,22 @@ from infra.records.arrow import to_table
 from infra.store import Store
 from loop.commands.main import app
 from loop.recipe.recipe import load_recipe
-from tests.infra.support.store_rows import add_documents
+from tests.infra.support.store_rows import add_documents, page_row
 
 HOSTILE = "[red]x[/red]\x1b[31m'; DROP TABLE page; --"
 
 
 def page(name: str, domain: str) -> Page:
-    return Page(
+    return page_row(
         f"page-{name}",
         f"https://{domain}/{name}",
         domain,
-        domain,
-        "",
-        "page",
-        1,
-        "",
-        200,
-        "text/html",
-        "",
-        "",
-        now(),
-        f"digest-{name}",
-        9,
-        1,
-        "allow",
-        "unknown",
-        "w.warc.gz",
-        77,
+        content_type="text/html",
+        digest=f"digest-{name}",
+        num_bytes=9,
+        train="allow",
+        warc_file="w.warc.gz",
+        warc_offset=77,
     )
 
 

@@ -13,7 +13,7 @@ from crawlers.config import CrawlConfig
 from crawlers.quality.fingerprints import sampled_grams
 from crawlers.quality.words import plain_hashes
 from infra.cluster.connection import Cluster
-from infra.records import Checkpoint, DataFact, Document, Judgment, Page, Preference, Sample, now
+from infra.records import Checkpoint, DataFact, Document, Judgment, Preference, Sample, now
 from infra.store import Store
 from infra.store.tables.crawl import CrawlRows
 from judges.rubrics import load_rubric
@@ -25,7 +25,7 @@ from loop.record.run_folder import Run
 from loop.stages.decide import decide
 from loop.stages.train import train
 from loop.training.plan import generation_curriculum
-from tests.infra.support.store_rows import add_documents
+from tests.infra.support.store_rows import add_documents, page_row
 
 TEXT = "x" * 400
 
@@ -63,29 +63,7 @@ def test_real_and_made_text_are_counted_by_what_is_trained(store: Store) -> None
 
 
 def test_shares_of_domains_bands_answers_and_documents(store: Store) -> None:
-    pages = [
-        Page(
-            f"p{i}",
-            f"https://d{i}.org/",
-            f"d{i}.org",
-            f"d{i}.org",
-            "",
-            "page",
-            1,
-            "",
-            200,
-            "",
-            "",
-            "",
-            now(),
-            "",
-            1,
-            2,
-            "unknown",
-            "unknown",
-        )
-        for i in range(2)
-    ]
+    pages = [page_row(f"p{i}", f"https://d{i}.org/", f"d{i}.org", generation=2) for i in range(2)]
     documents = [
         Document(
             f"d{i}",

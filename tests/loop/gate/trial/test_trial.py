@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from infra.records import Checkpoint, Document, Page, Sample, TrainStep, now, unit_hash
+from infra.records import Checkpoint, Document, Sample, TrainStep, now, unit_hash
 from infra.store import Store
 from judges.verifying.checks import Claim
 from judges.verifying.verifier import VerifiedDocument
@@ -21,7 +21,7 @@ from loop.gate.trial.context import Rivals
 from loop.gate.trial.sealed_exam import SealedExam
 from loop.gate.trial.suite_tests import SuiteTest
 from loop.gate.trial.trial import GateTrial
-from tests.infra.support.store_rows import add_documents
+from tests.infra.support.store_rows import add_documents, page_row
 
 
 class KnownScorer:
@@ -394,28 +394,12 @@ def test_levels_fall_with_attempts_and_rise_with_promotions_in_discovery(store: 
 
 def domain_documents(store: Store) -> None:
     pages = [
-        Page(
-            page_id=f"p{i}",
-            url=f"http://d{i % 5}.org/{i}",
-            host=f"d{i % 5}.org",
-            domain=f"d{i % 5}.org",
-            section="",
-            kind="page",
-            visit=1,
-            location="",
-            status=200,
-            content_type="",
-            etag="",
-            last_modified="",
-            fetched_at=now(),
-            digest="",
-            num_bytes=1,
-            generation=1,
+        page_row(
+            f"p{i}",
+            f"http://d{i % 5}.org/{i}",
+            f"d{i % 5}.org",
             train="yes",
             evaluate="yes",
-            warc_file="",
-            warc_offset=0,
-            warc_length=0,
         )
         for i in range(60)
     ]
