@@ -88,13 +88,12 @@ class Reproduction:
         return self.stored == self.again
 
 
-def reproduce(store: Store, cluster: Cluster, generation: int) -> Reproduction:
+def reproduce(store: Store, cluster: Cluster, past: PastTraining) -> Reproduction:
     """Train a generation again with as many ranks as it had; nothing in the run is changed.
 
     On CPU in float32 the result is equal bit for bit if the processor has the same instruction
     sets. Elsewhere kernels may add in another order.
     """
-    past = past_training(store, generation)
     with tempfile.TemporaryDirectory(prefix="ratchet-reproduce-") as scratch:
         folder = Path(scratch)
         tasks = past.tasks(store, folder)

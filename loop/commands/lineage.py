@@ -171,12 +171,14 @@ def reproduce_generation(generation: int, run: RunOption = None) -> None:
     with exit_on_error(can_resume=False):
         folder = find_folder(run)
         with open_store(folder) as store:
-            from infra.cluster.connection import ClusterConfig, connect
-            from loop.audit.reproduce import reproduce
+            from loop.audit.reproduce import past_training, reproduce
             from loop.show import tables
 
+            past = past_training(store, generation)
+            from infra.cluster.connection import ClusterConfig, connect
+
             with connect(ClusterConfig()) as cluster:
-                result = reproduce(store, cluster, generation)
+                result = reproduce(store, cluster, past)
         lines = [["stored", result.stored], ["trained again", result.again]]
         console.print(tables.table(f"Generation {generation}", ["", "digest"], lines))
         if result.differing:

@@ -209,6 +209,7 @@ class Engine:
             "deepspeed": deepspeed_config(self._config),
             "deepspeed_version": deepspeed.__version__,
             "torch_version": torch.__version__,
+            "cpu_kernels": torch.backends.cpu.get_cpu_capability(),
             "precision": self._precision,
             "device": str(self.device),
             "ranks": self.world_size,

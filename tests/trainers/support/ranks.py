@@ -18,6 +18,9 @@ from infra.cluster.connection import free_port
 from tests import ROOT
 from trainers.task import Task
 
+PASSED_ON = ("RATCHET_CACHE", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
+"""Variables of this process that its ranks get; the last two choose among kernels."""
+
 
 def make_task(
     kind: str, source: Path, folder: Path, rows: Sequence[dict[str, Any]], **options: Any
@@ -52,7 +55,7 @@ def start_ranks(jobs: Sequence[dict[str, Any]], world_size: int) -> list[subproc
             "PATH": "/usr/bin:/bin",
             "HOME": str(Path.home()),
         }
-        environment |= {k: os.environ[k] for k in ("RATCHET_CACHE",) if k in os.environ}
+        environment |= {k: os.environ[k] for k in PASSED_ON if k in os.environ}
         command = [sys.executable, "-m", "tests.trainers.support.ranks", json.dumps(list(jobs))]
         processes.append(
             subprocess.Popen(
