@@ -56,8 +56,8 @@ def main(
             for generation in current.remaining():
                 crawl(cluster, current, generation)
                 label(cluster, current, generation)
-                candidate = train(cluster, current, generation)
-                decide(cluster, current, generation, candidate)
+                candidates = train(cluster, current, generation)
+                decide(cluster, current, generation, candidates)
             finish(current)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,16 @@ RESIZE_AFTER_S = 60
 """Seconds that an elastic group waits for a lost node before it continues with fewer ranks."""
 
 
+@dataclass(frozen=True)
+class TrainJob:
+    """A training task and its configuration."""
+
+    task: Task
+    config: TrainConfig
+
+
 def train_loop(arguments: dict[str, Any]) -> None:
-    """Run the tasks in turn, on every rank. Tasks whose target exists are skipped."""
+    """Run the jobs in turn, on every rank. Those whose target exists are skipped."""
     import torch
 
     name_accelerator()
@@ -34,16 +42,17 @@ def train_loop(arguments: dict[str, Any]) -> None:
     from trainers.steps.base import StepContext
     from trainers.steps.running import run_task
 
-    config = TrainConfig.model_validate(arguments["config"])
+    config = TrainConfig.model_validate(arguments["jobs"][0]["config"])
     threads = config.threads_per_worker or max(
         1, (os.cpu_count() or 1) // int(os.environ["LOCAL_WORLD_SIZE"])
     )
     torch.set_num_threads(threads)
     prepare_environment(config.timeout_s)
     is_first = ray.train.get_context().get_world_rank() == 0
-    for fields in arguments["tasks"]:
-        task = Task(**fields)
+    for job in arguments["jobs"]:
+        task = Task(**job["task"])
         if not Path(task.target).exists():
+            config = TrainConfig.model_validate(job["config"])
             context = StepContext(task, config, arguments["rewarders"])
             run_task(context, MetricsFile(task, writes=is_first))
 
@@ -73,24 +82,24 @@ def scaling(config: TrainConfig, cluster: Cluster) -> ScalingConfig:
 
 
 def run_training(
-    tasks: Sequence[Task],
-    config: TrainConfig,
+    jobs: Sequence[TrainJob],
     cluster: Cluster,
     storage: Path,
     name: str,
     rewarders: Mapping[str, Any] | None = None,
 ) -> None:
-    """Run tasks one after another in one worker group.
+    """Run jobs one after another in one worker group.
 
-    `config` comes from `with_workers`. Tasks whose target exists are skipped. If a worker dies, the
-    whole group is restarted and continues from the last resume point of the current task. Raises
-    `StageError` if training fails, or the `UserError` of a worker.
+    Configurations come from `with_workers` and are the same in all that belongs to the group. Tasks
+    whose target exists are skipped. If a worker dies, the whole group is restarted and continues
+    from the last resume point of the current task. Raises `StageError` if training fails, or the
+    `UserError` of a worker.
     """
+    config = jobs[0].config
     trainer = TorchTrainer(
         train_loop,
         train_loop_config={
-            "config": config.model_dump(),
-            "tasks": [asdict(task) for task in tasks],
+            "jobs": [{"task": asdict(job.task), "config": job.config.model_dump()} for job in jobs],
             "rewarders": dict(rewarders or {}),
         },
         torch_config=TorchConfig(timeout_s=config.timeout_s),
@@ -116,6 +125,6 @@ def run_training(
         raise StageError(
             "train", f"{name}, rank {rank}", f"{type(cause).__name__}: {cause}"
         ) from error
-    missing = [task.kind for task in tasks if not Path(task.target).exists()]
+    missing = [job.task.kind for job in jobs if not Path(job.task.target).exists()]
     if missing:
         raise StageError("train", name, f"these steps wrote no model: {', '.join(missing)}")

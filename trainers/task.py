@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from infra.records import TrainStep, content_key
+from infra.records import PICKED, TrainStep, content_key
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Task:
     """Folder of the reward model; ppo's critic starts from it too."""
     passages: str = ""
     """Parquet file as for pretrain, of the passages mixed into policy updates."""
+    arm: str = PICKED
+    """Which of the generation's candidates it makes."""
 
     @property
     def reference_folder(self) -> Path:

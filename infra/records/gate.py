@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from infra.records.training import PICKED
+
 
 @dataclass(frozen=True)
 class ItemScore:
@@ -58,6 +60,9 @@ class Decision:
     is_weak: bool
     """Whether it uses items that earlier attempts used as well."""
     decided_at: datetime
+    arm: str = PICKED
+    is_lead: bool = True
+    """Whether it stands for its generation: the promoted candidate, else the first one."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,29 @@ class GateTest:
     log_evidence: float
     log_threshold: float
     path: tuple[float, ...]
+    arm: str = PICKED
+
+
+@dataclass(frozen=True)
+class LabelTest:
+    """Whether labels pay, after a generation with both a picked and a random candidate.
+
+    `verdict` is pay, cost, useless or open. `mean_gain` is picked over random since the last
+    verdict, in the unit of the primary suite. The paths are log E after each unit since then.
+    """
+
+    generation: int
+    num_units: int
+    mean_gain: float
+    standard_error: float
+    log_pay: float
+    log_cost: float
+    log_useless: float
+    log_threshold: float
+    verdict: str
+    pay_path: tuple[float, ...]
+    cost_path: tuple[float, ...]
+    useless_path: tuple[float, ...]
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def _unreadable(path: str, error: Exception) -> UserError:
 
 
 def check_layout(connection: duckdb.DuckDBPyConnection, path: str) -> None:
-    """Refuse a database whose tables are not ours, or those of a version before the groups.
+    """Refuse a database whose tables are not ours, or were made by other schema files.
 
     A database without any table is a run that was stopped before it began.
 
@@ -75,9 +75,10 @@ def check_layout(connection: duckdb.DuckDBPyConnection, path: str) -> None:
             remedy = "Give the folder that a run printed at its start."
             raise UserError("--run", path, problem, remedy)
         return
-    names = connection.execute("SELECT name FROM migration WHERE name NOT LIKE '%/%'").fetchall()
-    if names:
-        problem = "this run was made by an earlier version of Ratchet, with other tables."
+    names = {str(name) for (name,) in connection.execute("SELECT name FROM migration").fetchall()}
+    files = STORE_SCHEMA_FOLDER.glob("*/*.sql")
+    if names - {f"{file.parent.name}/{file.name}" for file in files}:
+        problem = "this run was made by another version of Ratchet, with other tables."
         raise UserError("--run", path, problem, "Start a new run with another --run.")
 
 

@@ -96,6 +96,8 @@ class LabelingContext:
     encoder: Encoder
     held_out: HeldOut
     older: Champion | None = None
+    judges_passages: bool = True
+    """Whether passages are judged; else they are only chosen."""
 
     def chunks(self, items: Sequence[ItemT]) -> list[Sequence[ItemT]]:
         """Split items into chunks; the store commits after each of them."""

@@ -41,22 +41,24 @@ def _site(domain: str, items: list[QueryRow]) -> QueryRow:
 
 
 def descendants(reader: Reader, url_or_domain: str) -> tuple[list[QueryRow], list[QueryRow]]:
-    """(items made of a URL or a domain, generations that learned from them).
+    """(items made of a URL or a domain, candidates that learned from them).
 
-    A generation learned from them by its own data, or because it was trained from a model that
-    did. Its row has `generation`, `items` (of its own), `through` (earlier generations from which
-    it has the rest), `outcome` and `digest`. Forgotten items are known by their URL and included.
+    A candidate learned from them by its own data, or because it was trained from a model that did.
+    Its row has `generation`, `arm`, `items` (of its own), `through` (earlier candidates from which
+    it has the rest, as generation and arm), `outcome` and `digest`. Forgotten items are known by
+    their URL and included.
     """
     items = queries.site_items(reader, url_or_domain)
-    known = {(item["generation"], item["item_id"]) for item in items}
+    known = {(_candidate(item), item["item_id"]) for item in items}
     forgotten = queries.forgotten_items(reader, url_or_domain)
-    items += [f for f in forgotten if (f["generation"], f["item_id"]) not in known]
-    counts = Counter(item["generation"] for item in items)
+    items += [f for f in forgotten if (_candidate(f), f["item_id"]) not in known]
+    counts = Counter(_candidate(item) for item in items)
     heirs = [
         {
             "generation": row["generation"],
-            "items": counts[row["generation"]],
-            "through": [source for source in row["sources"] if source != row["generation"]],
+            "arm": row["arm"],
+            "items": counts[_candidate(row)],
+            "through": [source for source in row["sources"] if source != _candidate(row)],
             "digest": row["digest"],
             "outcome": row["outcome"],
         }
@@ -65,31 +67,39 @@ def descendants(reader: Reader, url_or_domain: str) -> tuple[list[QueryRow], lis
     return items, heirs
 
 
-def find_generation(reader: Reader, name: str) -> int | None:
-    """The generation with this number, or whose digest begins like this; None if there is none."""
+def _candidate(row: QueryRow) -> str:
+    return f"{row['generation']} {row['arm']}"
+
+
+def find_generation(reader: Reader, name: str) -> tuple[int, str | None] | None:
+    """(generation, arm) of the generation with this number, or of the model with such a digest.
+
+    A digest may be cut off. The arm is None for a number, and None is returned if nothing fits.
+    """
     rows = queries.generation_digests(reader)
     if name.isdecimal() and any(row["generation"] == int(name) for row in rows):
-        return int(name)
+        return int(name), None
     if len(name) < MIN_DIGEST_CHARS:
         return None
-    matching = [row["generation"] for row in rows if row["digest"].startswith(name)]
-    return int(matching[0]) if len(matching) == 1 else None
+    matching = [(row["generation"], row["arm"]) for row in rows if row["digest"].startswith(name)]
+    return (int(matching[0][0]), str(matching[0][1])) if len(matching) == 1 else None
 
 
-def export_manifest(reader: Reader, generation: int, folder: Path) -> Path:
-    """Write what a generation was trained on as a Parquet file, named by its manifest digest.
+def export_manifest(reader: Reader, candidate: QueryRow, folder: Path) -> Path:
+    """Write what a candidate was trained on as a Parquet file, named by its manifest digest.
 
     Raises:
-        UserError: if the generation was not trained, or the folder cannot be made.
+        UserError: if it was not trained, or the folder cannot be made.
     """
-    digest = queries.stored_manifest_digest(reader, generation)
-    if generation == 0 or digest is None:
+    generation, digest = candidate["generation"], candidate["manifest_digest"]
+    if generation == 0 or not digest:
         problem = "it was not trained in this run."
         raise UserError("--export", generation, problem, "Choose a generation from 1 on.")
     path = folder / f"{digest}.parquet"
     scratch = Path(f"{path}.scratch")
     make_folder(folder, "--export")
-    pq.write_table(queries.generation_items_table(reader, generation), scratch)
+    table = queries.candidate_items_table(reader, generation, candidate["arm"])
+    pq.write_table(table, scratch)
     atomic_write(path, scratch.read_bytes())
     scratch.unlink()
     return path

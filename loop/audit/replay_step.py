@@ -18,9 +18,8 @@ from infra.models.folders import name_accelerator
 from infra.records import TrainStep
 from infra.store import Store
 from judges.labelers.actors import JudgeWorker, VerifierWorker
-from loop.audit.reproduce import past_training
-from loop.recipe.recipe import Recipe, stored_recipe
-from loop.record.facts import recipe_text
+from loop.audit.reproduce import PastTraining, past_training
+from loop.recipe.recipe import Recipe
 from loop.training.rewarders import make_rewarder, reward_names
 from trainers.rollouts.rewards import Rewarder
 from trainers.task import Task
@@ -45,16 +44,19 @@ class ReplayedStep:
         return self.stored.row_ids == self.again.row_ids and difference <= self.tolerance
 
 
-def replay_step(store: Store, generation: int, number: int, kind: str | None) -> ReplayedStep:
-    """Step `number` of a generation, counted over all kinds of steps, or within `kind`.
+def replay_step(
+    store: Store, generation: int, number: int, kind: str | None, arm: str | None
+) -> ReplayedStep:
+    """Step `number` of a candidate, counted over all kinds of steps, or within `kind`.
+
+    Without the name of an arm it is the candidate that stands for the generation.
 
     Raises:
         UserError: if there is no such step, or its models or data are gone.
     """
-    recipe = stored_recipe(recipe_text(store.run.facts()))
-    stored = _stored_step(store, recipe, generation, number, kind)
-    past = past_training(store, generation)
-    recipe = past.recipe
+    past = past_training(store, generation, arm)
+    recipe = past.arm.recipe
+    stored = _stored_step(store, past, number, kind)
     with tempfile.TemporaryDirectory(prefix="ratchet-replay-") as scratch:
         tasks = past.tasks(store, Path(scratch))
         again = _train_until(tasks, recipe, _local_rewarders(store, recipe), stored)
@@ -69,16 +71,13 @@ def replay_step(store: Store, generation: int, number: int, kind: str | None) ->
     )
 
 
-def _stored_step(
-    store: Store, recipe: Recipe, generation: int, number: int, kind: str | None
-) -> TrainStep:
-    steps = store.training.train_steps(generation)
-    steps.sort(key=lambda s: (recipe.train.steps.index(s.kind), s.step))
+def _stored_step(store: Store, past: PastTraining, number: int, kind: str | None) -> TrainStep:
+    steps = store.training.train_steps(past.generation, past.arm.name)
+    steps.sort(key=lambda s: (past.arm.recipe.train.steps.index(s.kind), s.step))
     chosen = [s for s in steps if kind is None or s.kind == kind]
     if not chosen:
-        known = ", ".join(dict.fromkeys(s.kind for s in steps)) or "none"
-        problem = f"it has no such training steps (kinds: {known})."
-        raise UserError("GENERATION", generation, problem, "Choose another generation or kind.")
+        known = ", ".join(dict.fromkeys(s.kind for s in steps))
+        raise UserError("--kind", kind, "no such step was trained.", f"There are {known}.")
     if not 0 <= number < len(chosen):
         problem, remedy = f"there are {len(chosen)} steps.", f"Give 0 to {len(chosen) - 1}."
         raise UserError("STEP", number, problem, remedy)

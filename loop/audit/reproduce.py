@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from infra.artifacts import file_digest, folder_digest
@@ -13,19 +13,21 @@ from infra.errors import UserError
 from infra.records import Checkpoint
 from infra.store import Store
 from loop.data.curriculum import Curriculum
-from loop.recipe.recipe import Recipe, stored_recipe
+from loop.gate.label_worth import labels_pay
+from loop.recipe.recipe import stored_recipe
 from loop.record.facts import recipe_text
-from loop.training.plan import TrainingFolders, generation_curriculum, training_tasks, usable_steps
+from loop.training.arms import Arm, find_arm
+from loop.training.plan import TrainingFolders, arm_curriculum, training_tasks, usable_steps
 from loop.training.rewarders import rewarders
-from trainers.launch import run_training
+from trainers.launch import TrainJob, run_training
 from trainers.task import Task
 
 
 @dataclass(frozen=True)
 class PastTraining:
-    """What a generation was trained with; `recipe` has the number of ranks that there were."""
+    """What a candidate was trained with; its recipe has the number of ranks that there were."""
 
-    recipe: Recipe
+    arm: Arm
     generation: int
     curriculum: Curriculum
     made: Checkpoint
@@ -37,33 +39,46 @@ class PastTraining:
         folders = TrainingFolders(
             self.champion.path, self.anchor.path, str(scratch / "candidate"), scratch
         )
-        kinds = usable_steps(store, self.recipe, self.generation, self.curriculum)
-        return training_tasks(self.recipe, self.generation, self.curriculum, kinds, folders)
+        kinds = usable_steps(store, self.arm.recipe, self.generation, self.curriculum)
+        return training_tasks(self.arm, self.generation, self.curriculum, kinds, folders)
 
 
-def past_training(store: Store, generation: int) -> PastTraining:
-    """The recipe, data and models with which a generation was trained.
+def past_training(store: Store, generation: int, arm: str | None) -> PastTraining:
+    """The recipe, data and models with which a candidate was trained.
+
+    Without the name of an arm it is the candidate that stands for the generation.
 
     Raises:
         UserError: if it was not trained, or its models or data are gone.
     """
     recipe = stored_recipe(recipe_text(store.run.facts()))
-    made, steps = store.training.checkpoint(generation), store.training.train_steps(generation)
-    if made is None or not steps:
-        problem = "its training did not finish, or never began."
-        raise UserError("GENERATION", generation, problem, "Resume the run first.")
+    made = trained_candidate(store, generation, arm)
+    steps = store.training.train_steps(generation, made.arm)
     # The plan of the steps depends on how many workers there could have been.
     workers = int(json.loads(steps[0].metrics)["min_items"])
-    train = recipe.train.model_copy(update={"num_workers": workers})
-    recipe = recipe.model_copy(update={"train": train})
+    named = find_arm(recipe, generation, made.arm, labels_pay(store, generation))
+    train = named.recipe.train.model_copy(update={"num_workers": workers})
+    own = replace(named, recipe=named.recipe.model_copy(update={"train": train}))
     champion = _existing(store.training.checkpoint_by_digest(made.parent), generation)
     anchor = _existing(store.training.checkpoint(0), generation)
-    curriculum = generation_curriculum(store, recipe, generation)
+    curriculum = arm_curriculum(store, own, generation)
     if curriculum.digest != made.manifest_digest:
         problem = "some of its data are gone (pages were forgotten, perhaps)."
         remedy = "Only a generation with all its data can be trained again."
         raise UserError("GENERATION", generation, problem, remedy)
-    return PastTraining(recipe, generation, curriculum, made, champion, anchor)
+    return PastTraining(own, generation, curriculum, made, champion, anchor)
+
+
+def trained_candidate(store: Store, generation: int, arm: str | None) -> Checkpoint:
+    """A candidate that was trained in this run. Raises `UserError` if there is none."""
+    made = store.training.checkpoint(generation, arm)
+    if made is not None and store.training.train_steps(generation, made.arm):
+        return made
+    arms = ", ".join(one.arm for one in store.training.candidates(generation) if one.arm)
+    if arm is not None and arms:
+        raise UserError("--arm", arm, "the generation has no such candidate.", f"It has {arms}.")
+    problem = "its training did not finish, or never began."
+    raise UserError("GENERATION", generation, problem, "Resume the run first.")
 
 
 def _existing(model: Checkpoint | None, generation: int) -> Checkpoint:
@@ -97,10 +112,9 @@ def reproduce(store: Store, cluster: Cluster, past: PastTraining) -> Reproductio
     with tempfile.TemporaryDirectory(prefix="ratchet-reproduce-") as scratch:
         folder = Path(scratch)
         tasks = past.tasks(store, folder)
-        with rewarders(cluster, store, past.recipe) as sources:
-            run_training(
-                tasks, past.recipe.train, cluster, folder / "ray_train", "reproduction", sources
-            )
+        jobs = [TrainJob(task, past.arm.recipe.train) for task in tasks]
+        with rewarders(cluster, store, [past.arm.recipe]) as sources:
+            run_training(jobs, cluster, folder / "ray_train", "reproduction", sources)
         again = folder / "candidate"
         return Reproduction(
             past.made.digest, folder_digest(again), _differing(Path(past.made.path), again)

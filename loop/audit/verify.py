@@ -38,8 +38,12 @@ def verify(store: Store, config: GateConfig) -> list[Finding]:
     ]
 
 
+def _name(model: Checkpoint) -> str:
+    return f"generation {model.generation}" + (f", {model.arm}" if model.arm else "")
+
+
 def _check_model(store: Store, model: Checkpoint) -> Finding:
-    subject = f"model of generation {model.generation}"
+    subject = f"model of {_name(model)}"
     if store.registry.is_collected(model.digest):
         return Finding(f"{subject} (deleted by gc)", "")
     if not Path(model.path).is_dir():
@@ -50,14 +54,15 @@ def _check_model(store: Store, model: Checkpoint) -> Finding:
 
 
 def _check_manifest(store: Store, model: Checkpoint) -> Finding:
-    subject = f"data manifest of generation {model.generation}"
-    digest = manifest_digest(store.training.manifest(model.generation))
+    subject = f"data manifest of {_name(model)}"
+    digest = manifest_digest(store.training.manifest(model.generation, model.arm))
     is_same = digest == model.manifest_digest
     return Finding(subject, "" if is_same else "items were added or removed")
 
 
 def _check_test(store: Store, config: GateConfig, test: GateTest) -> Finding:
-    subject = f"evidence of attempt {test.attempt} on {test.suite} against the {test.against}"
+    suite = f"{test.suite} against the {test.against}"
+    subject = f"evidence of attempt {test.attempt} for {test.arm} on {suite}"
     path = recompute_evidence(store, config, test)
     is_same = len(path) == len(test.path) and bool(
         np.allclose(path, test.path, rtol=0, atol=EVIDENCE_TOLERANCE)
@@ -67,9 +72,9 @@ def _check_test(store: Store, config: GateConfig, test: GateTest) -> Finding:
 
 def recompute_evidence(store: Store, config: GateConfig, test: GateTest) -> Array:
     """Log E of a test after each unit, from the scores in the store."""
-    candidate = store.gate.candidate_digest(test.attempt)
+    candidate = store.gate.candidate_digests(test.attempt)[test.arm]
     scores = by_position(store.gate.item_scores(test.attempt, test.suite))
-    items = with_scores(scores)[: test.num_items]
+    items = with_scores(scores, [candidate, test.other])[: test.num_items]
     own = np.array([values[candidate] for _, values in items], dtype=np.float64)
     other = np.array([values[test.other] for _, values in items], dtype=np.float64)
     sign = 1.0 if config.higher_is_better(test.suite) else -1.0

@@ -191,8 +191,9 @@ def forget(
         note("forgotten: " + ", ".join(f"{name} {count:,}" for name, count in removed.items()))
         for path in renewed:
             note(f"written again without it: {path}")
-        for generation, outcome, items in learned:
-            warn(f"generation {generation} ({outcome}) was trained on {items} samples of it")
+        for generation, arm, outcome, items in learned:
+            candidate = f"generation {generation}, candidate {arm} ({outcome}),"
+            warn(f"{candidate} was trained on {items} samples of it")
         if not learned:
             note("no generation was trained on it")
         if not any(removed.values()) and not learned:

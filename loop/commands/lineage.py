@@ -12,7 +12,7 @@ from infra.console import console, note, plain
 from infra.errors import UserError
 from loop.commands.exit_codes import exit_on_error
 from loop.commands.open_run import find_folder, open_store, read_run
-from loop.commands.options import RunOption
+from loop.commands.options import ArmOption, RunOption
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,8 +35,9 @@ def show_lineage(
     run: RunOption = None,
     count: Annotated[int, typer.Option(min=1, help="Maximum number of items to list.")] = 10,
     export: Annotated[
-        Path | None, typer.Option(help="Write a generation's data to this folder as Parquet.")
+        Path | None, typer.Option(help="Write a candidate's data to this folder as Parquet.")
     ] = None,
+    arm: ArmOption = None,
 ) -> None:
     """What a generation was made from, or which generations learned from a page or a site."""
     with exit_on_error(can_resume=False):
@@ -44,6 +45,7 @@ def show_lineage(
         from infra.store.queries.generations import run_facts
         from loop.audit.lineage import MIN_DIGEST_CHARS, export_manifest, find_generation
         from loop.record.facts import recipe_text
+        from loop.show.views import candidate as candidate_row
         from loop.show.views import generation as generation_row
 
         recipe_text(run_facts(reader))
@@ -56,9 +58,11 @@ def show_lineage(
         if generation is None:
             _show_uses(reader, name, count)
             return
-        _show_sources(reader, generation, count)
+        number, named_arm = generation
+        candidate = candidate_row(reader, number, arm or named_arm)
+        _show_sources(reader, candidate, count)
         if export is not None:
-            note(f"data in {export_manifest(reader, generation, export)}")
+            note(f"data in {export_manifest(reader, candidate, export)}")
 
 
 def _show_uses(reader: Reader, name: str, count: int) -> None:
@@ -77,22 +81,22 @@ def _show_uses(reader: Reader, name: str, count: int) -> None:
     _show_heirs(name, items, heirs, count)
 
 
-def _show_sources(reader: Reader, generation: int, count: int) -> None:
-    """The sites, judgments and items that a generation was made from."""
+def _show_sources(reader: Reader, candidate: QueryRow, count: int) -> None:
+    """The sites, judgments and items that a candidate was made from."""
     from infra.store.queries import lineage as queries
     from loop.audit.lineage import summarize_sites
     from loop.show import tables
-    from loop.show.views import generation as generation_row
 
-    row = generation_row(reader, generation)
-    outcome = row["outcome"] or "-"
-    if row["digest"] is None:
-        console.print(f"generation {generation}, outcome {outcome}: {row['reason']}", markup=False)
+    name = _name(candidate["generation"], candidate["arm"])
+    outcome = candidate["outcome"] or "-"
+    if candidate["digest"] is None:
+        console.print(f"{name}, outcome {outcome}: {candidate['reason']}", markup=False)
         return
-    parent = f", trained from {row['parent'][:12]}" if row["parent"] else ""
-    weights = f"weights {row['digest'][:12]}{parent}"
-    console.print(f"generation {generation}, {weights}, outcome {outcome}")
-    items = queries.generation_items(reader, generation)
+    parent = f", trained from {candidate['parent'][:12]}" if candidate["parent"] else ""
+    weights = f"weights {candidate['digest'][:12]}{parent}"
+    console.print(f"{name}, {weights}, outcome {outcome}")
+    generation = candidate["generation"]
+    items = queries.candidate_items(reader, generation, candidate["arm"])
     sites = [
         [
             plain(site["domain"]),
@@ -127,6 +131,7 @@ def _items_table(title: str, items: list[QueryRow], count: int) -> Table:
     lines = [
         [
             str(item["generation"]),
+            item["arm"],
             item["kind"],
             item["item_id"][:12],
             plain(item["url"] or "forgotten or made by a model"),
@@ -136,8 +141,21 @@ def _items_table(title: str, items: list[QueryRow], count: int) -> Table:
         ]
         for item in items[:count]
     ]
-    columns = ["generation", "kind", "id", "URL", "fetched (UTC)", "permission", "stored at"]
+    columns = [
+        "generation",
+        "candidate",
+        "kind",
+        "id",
+        "URL",
+        "fetched (UTC)",
+        "permission",
+        "stored at",
+    ]
     return tables.table(f"{title} ({min(count, len(items))} of {len(items)})", columns, lines)
+
+
+def _name(generation: int, arm: str) -> str:
+    return f"generation {generation}" + (f", {arm}" if arm else "")
 
 
 def _show_heirs(name: str, items: list[QueryRow], heirs: list[QueryRow], count: int) -> None:
@@ -146,15 +164,16 @@ def _show_heirs(name: str, items: list[QueryRow], heirs: list[QueryRow], count: 
     lines = [
         [
             str(row["generation"]),
+            row["arm"],
             row["digest"][:12],
             str(row["items"]),
-            ", ".join(f"generation {number}" for number in row["through"]) or "-",
+            ", ".join(f"generation {source}" for source in row["through"]) or "-",
             row["outcome"] or "-",
         ]
         for row in heirs
     ]
     title = f"Generations that learned from {escape(plain(name))}"
-    columns = ["generation", "weights", "own items", "through", "outcome"]
+    columns = ["generation", "candidate", "weights", "own items", "through", "outcome"]
     console.print(tables.table(title, columns, lines))
     if not heirs:
         console.print("none: it was crawled, and nothing of it was trained on")
@@ -162,9 +181,12 @@ def _show_heirs(name: str, items: list[QueryRow], heirs: list[QueryRow], count: 
         console.print(_items_table("Items", items, count))
 
 
-@app.command("reproduce", epilog="Example:  ratchet reproduce 1 --run runs/quickstart")
-def reproduce_generation(generation: int, run: RunOption = None) -> None:
-    """Train a generation again from the store and compare the weights.
+@app.command(
+    "reproduce",
+    epilog="Examples:  ratchet reproduce 1    ratchet reproduce 1 --arm random",
+)
+def reproduce_generation(generation: int, run: RunOption = None, arm: ArmOption = None) -> None:
+    """Train a candidate of a generation again from the store and compare the weights.
 
     Exits with 1 if they differ. Equal bit for bit on the same processor, on CPU in float32.
     """
@@ -174,13 +196,15 @@ def reproduce_generation(generation: int, run: RunOption = None) -> None:
             from loop.audit.reproduce import past_training, reproduce
             from loop.show import tables
 
-            past = past_training(store, generation)
+            past = past_training(store, generation, arm)
             from infra.cluster.connection import ClusterConfig, connect
 
             with connect(ClusterConfig()) as cluster:
                 result = reproduce(store, cluster, past)
         lines = [["stored", result.stored], ["trained again", result.again]]
-        console.print(tables.table(f"Generation {generation}", ["", "digest"], lines))
+        console.print(
+            tables.table(_name(generation, past.arm.name).capitalize(), ["", "digest"], lines)
+        )
         if result.differing:
             console.print(f"different files: {', '.join(result.differing)}", markup=False)
         console.print("the same model, bit for bit" if result.is_same else "a different model")

@@ -16,7 +16,7 @@ from infra.errors import UserError
 from loop.commands import crawl, judge, judge_file, lineage, models
 from loop.commands.exit_codes import exit_on_error
 from loop.commands.open_run import find_folder, open_store, read_run
-from loop.commands.options import RunOption
+from loop.commands.options import ArmOption, RunOption
 
 # Each command imports what it needs when it runs: `--help` and errors must not wait for torch.
 app = typer.Typer(
@@ -118,22 +118,23 @@ def samples(
     number: int,
     run: RunOption = None,
     count: Annotated[int, typer.Option(min=1, help="Samples, and preferences, to show.")] = 10,
+    arm: ArmOption = None,
 ) -> None:
     """What a generation was trained on, with the URL that each sample came from."""
     with exit_on_error(can_resume=False):
         _, reader = read_run(run)
         from infra.store.queries.training import trained_preferences, trained_samples
-        from loop.show.views import generation
+        from loop.show.views import candidate
 
-        generation(reader, number)
-        for row in trained_samples(reader, number, count):
+        name = candidate(reader, number, arm)["arm"]
+        for row in trained_samples(reader, number, name, count):
             value = "" if row["value"] is None else f", value {row['value']:.3f}"
             console.print(
                 f"[bold]{row['kind']}[/bold] from {escape(plain(str(row['url'])))}{value}"
             )
             question = f"{row['prompt']}\n→ " if row["prompt"] else ""
             console.print(plain(f"{question}{row['completion']}\n"), markup=False)
-        for row in trained_preferences(reader, number, count):
+        for row in trained_preferences(reader, number, name, count):
             labeler = escape(row["labeler"])
             console.print(f"[bold]preference[/bold] by {labeler}, margin {row['margin']:.3f}")
             both = f"chosen:   {row['chosen']}\nrejected: {row['rejected']}\n"
@@ -149,6 +150,7 @@ def replay(
         str | None, typer.Option(help="Count only steps of this kind, for example sft.")
     ] = None,
     rows: Annotated[int, typer.Option(min=0, help="Rows of the batch to show.")] = 4,
+    arm: ArmOption = None,
 ) -> None:
     """Compute a training step again: its batch from the store, and its loss.
 
@@ -159,7 +161,7 @@ def replay(
         from loop.show import tables
 
         with open_store(find_folder(run)) as store:
-            result = replay_step(store, generation, step, kind)
+            result = replay_step(store, generation, step, kind, arm)
         stored, again = result.stored, result.again
         same_rows = "the same" if stored.row_ids == again.row_ids else "different"
         lines = [
@@ -167,7 +169,7 @@ def replay(
             ["loss", f"{stored.loss:.7f}", f"{again.loss:.7f}"],
             ["gradient norm", f"{stored.grad_norm:.6f}", f"{again.grad_norm:.6f}"],
         ]
-        title = f"Generation {generation}, {stored.kind} step {stored.step}"
+        title = f"Generation {generation}, {stored.arm}, {stored.kind} step {stored.step}"
         console.print(tables.table(title, ["", "stored", "computed again"], lines))
         for row in result.rows[:rows]:
             console.print(plain(json.dumps(row, ensure_ascii=False)[:400]), markup=False)
@@ -182,14 +184,17 @@ def chat(
         int | None, typer.Option(help="The generation to talk to. [the champion]")
     ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="Maximum tokens of an answer.")] = 128,
+    arm: ArmOption = None,
 ) -> None:
     """Talk to a generation; an empty line ends it. Questions may also come on standard input."""
     with exit_on_error(can_resume=False):
         _, reader = read_run(run)
         from loop.show import views
 
-        number = views.champion_generation(reader) if generation is None else generation
-        row = views.generation(reader, number)
+        if generation is None:
+            row = views.champion(reader)
+        else:
+            row = views.candidate(reader, generation, arm)
         reader.close()
         if row["path"] is None:
             remedy = "See 'ratchet generations'."

@@ -14,7 +14,7 @@ from infra.console import console, note
 from infra.errors import UserError
 from loop.commands.exit_codes import exit_on_error
 from loop.commands.open_run import find_folder, open_store, read_run
-from loop.commands.options import RecipeArgument, RunOption, SetOption
+from loop.commands.options import ArmOption, RecipeArgument, RunOption, SetOption
 from loop.record.facts import NO_MODEL_REMEDY, recipe_text
 
 if TYPE_CHECKING:
@@ -32,14 +32,15 @@ def _require_model(store: Store) -> None:
         raise UserError("--run", None, "this run has no model yet.", NO_MODEL_REMEDY)
 
 
-def _model(store: Store, generation: int) -> Checkpoint:
-    """The model of a generation, if its folder is still on disk. Raises `UserError`."""
+def _model(store: Store, generation: int, arm: str | None) -> Checkpoint:
+    """A model of a generation, if its folder is still on disk. Raises `UserError`."""
     _require_model(store)
-    model = store.training.checkpoint(generation)
+    model = store.training.checkpoint(generation, arm)
     if model is None:
-        known = ", ".join(str(m.generation) for m in store.training.checkpoints())
-        problem = "this run has no such generation."
-        raise UserError("generation", generation, problem, f"There are {known}.")
+        names = (f"{m.generation} {m.arm}".strip() for m in store.training.checkpoints())
+        key, value = ("generation", generation) if arm is None else ("--arm", arm)
+        problem = "this run has no such generation or candidate."
+        raise UserError(key, value, problem, f"There are {', '.join(names)}.")
     if not Path(model.path).is_dir():
         problem = "its model was deleted."
         raise UserError("generation", generation, problem, "Choose another generation.")
@@ -103,6 +104,7 @@ def rollback(
     to: Annotated[int, typer.Option(help="The generation that becomes the champion again.")],
     reason: Annotated[str, typer.Option(help="Why; it is kept in the history.")],
     run: RunOption = None,
+    arm: ArmOption = None,
 ) -> None:
     """Make an earlier model the champion again; the next generation is trained from it."""
     with exit_on_error(can_resume=False):
@@ -114,7 +116,7 @@ def rollback(
             from infra.store.tables.registry import CHAMPION_ALIAS
             from loop.record.model_folders import link_champion
 
-            model, before = _model(store, to), store.registry.champion()
+            model, before = _model(store, to, arm), store.registry.champion()
             if model.digest == before.digest:
                 remedy = f"The champion is generation {before.generation}."
                 raise UserError("--to", to, "it is the champion already.", remedy)
@@ -169,10 +171,15 @@ def gc(
             _require_model(store)
             models = collectable(store, folder, keep)
             lines = [
-                [str(m.generation), m.digest[:12], f"{folder_size(Path(m.path)) / 1e6:,.1f} MB"]
+                [
+                    str(m.generation),
+                    m.arm,
+                    m.digest[:12],
+                    f"{folder_size(Path(m.path)) / 1e6:,.1f} MB",
+                ]
                 for m in models
             ]
-            columns = ["generation", "weights", "size"]
+            columns = ["generation", "candidate", "weights", "size"]
             console.print(tables.table("Models that are not needed", columns, lines))
             for model in models if yes else []:
                 collect(store, model)
@@ -198,6 +205,7 @@ def export(
     name: Annotated[
         str | None, typer.Option(help="Its name at the MLflow server. [the recipe's name]")
     ] = None,
+    arm: ArmOption = None,
 ) -> None:
     """Copy a model as a Hugging Face folder with its model card and provenance."""
     with exit_on_error(can_resume=False):
@@ -207,7 +215,7 @@ def export(
 
             _require_model(store)
             current = store.registry.champion()
-            model = current if generation is None else _model(store, generation)
+            model = current if generation is None else _model(store, generation, arm)
             recipe = stored_recipe(recipe_text(store.run.facts()))
         export_folder(model, target)
         note(f"generation {model.generation} in {target}")

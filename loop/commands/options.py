@@ -15,6 +15,14 @@ SetOption = Annotated[
 RunOption = Annotated[
     str | None, typer.Option("--run", help="Folder of the run. [the newest run below runs/]")
 ]
+ArmOption = Annotated[
+    str | None,
+    typer.Option(
+        "--arm",
+        help="A candidate of the generation: picked, random, or a name from the recipe. "
+        "[the promoted one, else the first]",
+    ),
+]
 NewRunOption = Annotated[
     str | None,
     typer.Option("--run", help="Folder of the run; an existing run is resumed. [runs/NAME]"),

@@ -93,6 +93,9 @@ class GateConfig(Section):
     """Number of prompts on which the labeler compares the candidate with the champion; 0 skips it.
     The result is reported. If the labeler prefers the candidate and no primary measure rose, the
     candidate is rejected."""
+    label_worth_bits: float = Field(default=0.01, ge=0)
+    """Smallest gain of picked over random passages that labels are worth, in the unit of the
+    primary suite (bits per byte). On evidence that it is less, passages are drawn at random."""
     num_workers: int = Field(default=0, ge=0)
     """Number of scoring processes; 0 uses one per GPU, or one without GPUs."""
     exam_documents: int = Field(default=40, ge=0)

@@ -22,12 +22,12 @@ def by_position(scores: Sequence[ItemScore]) -> dict[int, ScoredItem]:
     return dict(sorted(items.items()))
 
 
-def with_scores(items: Mapping[int, ScoredItem]) -> list[ScoredItem]:
-    """The items that have a score, in order."""
+def with_scores(items: Mapping[int, ScoredItem], models: Sequence[str]) -> list[ScoredItem]:
+    """The items that have a score by each of these models, in order."""
     return [
         (unit, values)
         for unit, values in items.values()
-        if not any(map(math.isnan, values.values()))
+        if not any(math.isnan(values.get(model, math.nan)) for model in models)
     ]
 
 

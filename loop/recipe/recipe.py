@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -24,6 +24,7 @@ from loop.gate.power import units_needed
 from loop.gate.suites.held_out_text import max_documents
 from loop.gate.suites.item_files import suite_digest
 from loop.gate.suites.lm_eval_tasks import LM_EVAL, task_digest, task_size
+from loop.recipe.candidates import CandidateConfig, changed_sections, check_name
 from trainers.config import TrainConfig
 
 RECIPES = Path(__file__).parent / "builtin"
@@ -90,6 +91,13 @@ class Recipe(Section):
     gate: GateConfig = GateConfig()
     budget: BudgetConfig = BudgetConfig()
     cluster: ClusterConfig = ClusterConfig()
+    control: Literal["random", "none"] = "random"
+    """`random`: a generation also trains a candidate on as many tokens of passages drawn at random;
+    the gate tests both and promotes the better one."""
+    control_every: int = Field(default=1, ge=1)
+    """Number of generations from one control to the next; 1 has one in every generation."""
+    candidates: dict[str, CandidateConfig] = {}
+    """Further candidates by name."""
 
     def budgets(self) -> dict[str, int]:
         """All budgets of a generation; those that are not set follow `scale`."""
@@ -114,6 +122,12 @@ class Recipe(Section):
                 for name, suite in self.gate.suites.items()
             },
         }
+
+    def changed(self, candidate: str) -> Recipe:
+        """The recipe of a further candidate. Raises `UserError` for keys that are wrong."""
+        changes = self.candidates[candidate]
+        train, data = changed_sections(candidate, changes, self.train, self.data)
+        return self.model_copy(update={"train": train, "data": data})
 
     @property
     def digest(self) -> str:
@@ -142,6 +156,9 @@ def load_recipe(name: str, overrides: list[str]) -> Recipe:
     recipe = validate(Recipe, with_overrides(read_toml(find_recipe(name)), overrides))
     make_source(recipe.crawl)
     recipe.identity()
+    for name in recipe.candidates:
+        check_name(name)
+        recipe.changed(name)
     _check_labels(recipe.judge)
     _check_gate(recipe)
     held_out = recipe.crawl.gate_share + recipe.crawl.sealed_share

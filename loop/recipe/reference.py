@@ -52,6 +52,7 @@ TYPES: Mapping[Any, tuple[str, str]] = {
     bool: ("boolean", "booleans"),
     int: ("integer", "integers"),
     float: ("number", "numbers"),
+    Any: ("value", "values"),
 }
 """Python types as TOML calls them, in the singular and the plural."""
 

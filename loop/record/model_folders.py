@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.artifacts import atomic_write, folder_digest
-from infra.records import Checkpoint, Decision
+from infra.records import PICKED, RANDOM, Checkpoint, Decision
 from infra.store import Store
 from loop.record.run_folder import Run
 
@@ -39,7 +39,7 @@ pipeline_tag: text-generation
 tags: [ratchet]
 ---
 
-# {name}, generation {generation}
+# {name}, generation {generation}, {drawn}
 
 Made by Ratchet, without human labels, from `{base}`.
 
@@ -69,13 +69,19 @@ learned from them. A gain in bits per byte on pages like these says nothing abou
 """
 
 
-def file_model(run: Run, generation: int) -> tuple[Path, str]:
-    """Move a generation's new model to a read-only folder named by its digest.
+_DRAWN = {
+    PICKED: "passages picked by their labels",
+    RANDOM: "passages drawn at random (control)",
+}
 
-    `models/generation-NNN` becomes a link to it. Returns (folder, digest). A second call changes
-    nothing.
+
+def file_model(run: Run, generation: int, arm: str) -> tuple[Path, str]:
+    """Move a new model to a read-only folder named by its digest.
+
+    `models/generation-NNN-ARM` becomes a link to it. Returns (folder, digest). A second call
+    changes nothing.
     """
-    made = run.model_folder(generation)
+    made = run.model_folder(generation, arm)
     digest = folder_digest(made)
     folder = made.parent / digest[:NAME_CHARS]
     if not made.is_symlink():
@@ -142,10 +148,11 @@ def environment() -> dict[str, Any]:
 def provenance(store: Store, candidate: Checkpoint, decision: Decision) -> dict[str, Any]:
     """What a model was made from, and its results at the gate."""
     facts = store.run.facts()
-    steps = store.training.train_steps(candidate.generation)
+    steps = store.training.train_steps(candidate.generation, candidate.arm)
     return {
         "digest": candidate.digest,
         "generation": candidate.generation,
+        "arm": candidate.arm,
         "parent": candidate.parent,
         "manifest": candidate.manifest_digest,
         "recipe_digest": candidate.recipe_digest,
@@ -163,7 +170,7 @@ def provenance(store: Store, candidate: Checkpoint, decision: Decision) -> dict[
             for of_kind in [[s for s in steps if s.kind == kind]]
         },
         "decision": asdict(decision),
-        "tests": [asdict(test) for test in store.gate.gate_tests(decision.attempt)],
+        "tests": [asdict(test) for test in store.gate.gate_tests(decision.attempt, decision.arm)],
     }
 
 
@@ -190,6 +197,7 @@ def write_model_card(run: Run, candidate: Checkpoint, decision: Decision) -> Non
     card = _CARD.format(
         name=run.recipe.name,
         generation=candidate.generation,
+        drawn=_DRAWN.get(candidate.arm, f"candidate {candidate.arm}"),
         base=run.recipe.model.base,
         outcome=decision.outcome,
         reason=decision.reason,

@@ -14,7 +14,7 @@ from infra.artifacts import folder_digest, require_free_space
 from infra.cluster.connection import free_port
 from infra.console import heading, note
 from infra.models.folders import resolve_model
-from infra.records import Checkpoint, now
+from infra.records import ANCHOR_ARM, Checkpoint, now
 from infra.store import Store
 from infra.store.actor import start_store
 from loop.recipe.recipe import Recipe, check_same_recipe
@@ -46,9 +46,9 @@ class Run:
         assert anchor is not None, "a run begins by recording its anchor"
         return anchor
 
-    def model_folder(self, generation: int) -> Path:
-        """The folder in which a generation's candidate is made."""
-        return self.folder / "models" / f"generation-{generation:03d}"
+    def model_folder(self, generation: int, arm: str) -> Path:
+        """The folder in which a candidate of a generation is made."""
+        return self.folder / "models" / f"generation-{generation:03d}-{arm}"
 
     def work_folder(self, generation: int) -> Path:
         """Scratch space of a generation: training data, metrics, models between training steps."""
@@ -159,5 +159,7 @@ def _install_anchor(store: Store, recipe: Recipe, base: Path) -> None:
     """Record the base model as generation 0."""
     if store.training.checkpoint(0) is None:
         digest = folder_digest(base)
-        anchor = Checkpoint(digest, str(base), "", 0, "", recipe.digest, recipe.seed, now())
+        anchor = Checkpoint(
+            digest, str(base), "", 0, "", recipe.digest, recipe.seed, now(), ANCHOR_ARM
+        )
         store.training.add_checkpoint(anchor)

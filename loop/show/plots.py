@@ -91,12 +91,38 @@ def plot_evidence(reader: Reader) -> str | None:
         for test in members:
             shares = [0.0, *(value / test["log_threshold"] for value in test["path"])]
             style = "-" if test["role"] == "primary" else "--"
-            label = f"{test['suite']} / {test['against']}"
+            label = f"{test['arm']}: {test['suite']} / {test['against']}"
             axes.plot(shares, style, marker=".", markersize=3, label=label)
         axes.axhline(1.0, color=_GREY, linewidth=1)
         title = f"generation {row['generation']}: {row['outcome']}"
         axes.set_title(title, fontsize=9, color=_COLOURS[row["outcome"]])
         axes.set(xlabel="units", ylabel="log evidence / needed")
+        axes.legend(frameon=False, fontsize=7)
+    return png(figure)
+
+
+def plot_label_worth(reader: Reader) -> str | None:
+    """The evidence that labels pay, and that they do not, after each unit since the last verdict.
+
+    The tests of one stretch of units share a panel; a verdict ends it.
+    """
+    rows = generation_queries.label_tests(reader)
+    last = [row for row in rows if row["verdict"] != "open" or row is rows[-1]]
+    if not last:
+        return None
+    figure, panels = _panels(len(last), 3, (4.2, 3.2), share_y=True)
+    series = (
+        ("pay_path", "labels pay", _GREEN),
+        ("useless_path", "they bring too little", "#9a6700"),
+        ("cost_path", "they cost", "#cf222e"),
+    )
+    for axes, row in zip(panels, last, strict=True):
+        for key, label, colour in series:
+            axes.plot([0.0, *row[key]], label=label, color=colour)
+        axes.axhline(row["log_threshold"], color=_GREY, linewidth=1)
+        title = f"up to generation {row['generation']}: {row['verdict']}"
+        axes.set_title(title, fontsize=9)
+        axes.set(xlabel="units", ylabel="log evidence")
         axes.legend(frameon=False, fontsize=7)
     return png(figure)
 
@@ -213,12 +239,12 @@ def plot_training(reader: Reader) -> str | None:
 
 def _plot_kind(axes: Axes, kind: str, rows: list[QueryRow]) -> None:
     measure = ""
-    for generation in sorted({row["generation"] for row in rows}):
-        steps = [row for row in rows if row["generation"] == generation]
+    for candidate in sorted({(row["generation"], row["arm"]) for row in rows}):
+        steps = [row for row in rows if (row["generation"], row["arm"]) == candidate]
         points = [_training_measure(row) for row in steps]
         measure = points[0][0]
         x, y = [row["step"] for row in steps], [value for _, value in points]
-        axes.plot(x, y, marker=".", label=f"generation {generation}")
+        axes.plot(x, y, marker=".", label=f"generation {candidate[0]}, {candidate[1]}")
     axes.set(title=kind, xlabel="step", ylabel=measure)
     axes.legend(frameon=False, fontsize=8)
 

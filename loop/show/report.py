@@ -46,6 +46,7 @@ def _contents(reader: Reader) -> dict[str, Any]:
         "details": [_generation(reader, row) for row in generations if row["generation"] > 0],
         "datasheet": label_queries.probe_results(reader),
         "gold_sheets": label_queries.gold_sheets(reader),
+        "label_tests": generation_queries.label_tests(reader),
         "plots": _plots(reader),
     }
 
@@ -55,6 +56,7 @@ def _plots(reader: Reader) -> dict[str, str | None]:
     return {
         "bits": plots.plot_bits(reader),
         "evidence": plots.plot_evidence(reader),
+        "label_worth": plots.plot_label_worth(reader),
         "exam": plots.plot_exam(reader),
         "gap": plots.plot_gap(reader),
         "training": plots.plot_training(reader),
@@ -69,6 +71,7 @@ def _generation(reader: Reader, row: QueryRow) -> dict[str, Any]:
     return {
         "row": row,
         "stages": generation_queries.stages(reader, number),
+        "candidates": generation_queries.candidates(reader, number),
         "tests": generation_queries.gate_tests(reader, number),
         "measures": generation_queries.measures(reader, number),
         "data": training_queries.data_facts(reader, number),
@@ -78,6 +81,6 @@ def _generation(reader: Reader, row: QueryRow) -> dict[str, Any]:
         "win_rates": label_queries.win_rates(reader, number),
         "clashes": label_queries.clashes(reader, number),
         "heads": label_queries.heads(reader, number),
-        "samples": training_queries.trained_samples(reader, number, 6),
-        "preferences": training_queries.trained_preferences(reader, number, 4),
+        "samples": training_queries.trained_samples(reader, number, row["arm"], 6),
+        "preferences": training_queries.trained_preferences(reader, number, row["arm"], 4),
     }

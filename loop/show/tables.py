@@ -93,6 +93,7 @@ def generation_tables(reader: Reader, generation: int) -> Iterator[Table]:
     row = views.generation(reader, generation)
     facts = [[key, cell(value)] for key, value in row.items() if value is not None]
     yield table(f"Generation {generation}", ["", ""], facts)
+    yield _candidates_table(reader, generation)
     yield _stages_table(reader, generation)
     yield _labels_table(reader, generation)
     yield _data_table(reader, generation)
@@ -105,6 +106,23 @@ def generation_tables(reader: Reader, generation: int) -> Iterator[Table]:
         for r in generation_queries.drops(reader, generation)
     ]
     yield table("Dropped", ["stage", "reason", "count"], dropped)
+
+
+def _candidates_table(reader: Reader, generation: int) -> Table:
+    lines = [
+        [
+            r["arm"],
+            r["outcome"] or "undecided",
+            with_error(r["mean_gain"], r["gain_error"]),
+            _evidence(r),
+            (r["digest"] or "-")[:12],
+            r["reason"] or "",
+        ]
+        for r in generation_queries.candidates(reader, generation)
+        if r["arm"]
+    ]
+    columns = ["candidate", "outcome", "gain", "log E / needed", "weights", "reason"]
+    return table("Candidates", columns, lines)
 
 
 def _stages_table(reader: Reader, generation: int) -> Table:
@@ -132,16 +150,28 @@ def _labels_table(reader: Reader, generation: int) -> Table:
 
 
 def _data_table(reader: Reader, generation: int) -> Table:
+    facts = training_queries.data_facts(reader, generation)
+    arms = list(dict.fromkeys(r["arm"] for r in facts))
+    by_name: dict[str, dict[str, QueryRow]] = {}
+    for r in facts:
+        by_name.setdefault(r["name"], {})[r["arm"]] = r
     lines = [
-        [r["name"].replace("_", " "), number(r["value"], 3), f"{r['low']:g} to {r['high']:g}"]
-        for r in training_queries.data_facts(reader, generation)
+        [name.replace("_", " "), *(_share(by_arm.get(arm)) for arm in arms)]
+        for name, by_arm in by_name.items()
     ]
-    return table("Training data", ["", "share", "allowed"], lines)
+    return table("Training data: share (allowed)", ["", *arms], lines)
+
+
+def _share(fact: QueryRow | None) -> str:
+    if fact is None:
+        return "-"
+    return f"{number(fact['value'], 3)} ({fact['low']:g} to {fact['high']:g})"
 
 
 def _tests_table(reader: Reader, generation: int) -> Table:
     lines = [
         [
+            r["arm"],
             r["suite"],
             r["role"],
             r["against"],
@@ -152,22 +182,40 @@ def _tests_table(reader: Reader, generation: int) -> Table:
         ]
         for r in generation_queries.gate_tests(reader, generation)
     ]
-    columns = ["suite", "role", "against the", "outcome", "gain", "log E / needed", "units"]
+    columns = [
+        "candidate",
+        "suite",
+        "role",
+        "against the",
+        "outcome",
+        "gain",
+        "log E / needed",
+        "units",
+    ]
     return table("Tests", columns, lines)
 
 
 def _measures_table(reader: Reader, generation: int) -> Table:
-    lines = [
-        [
-            r["suite"],
-            r["metric"],
-            *(with_error(r[who], r[f"{who}_error"]) for who in ("own", "champion", "anchor")),
-            str(r["num_items"]),
-        ]
-        for r in generation_queries.measures(reader, generation)
+    """A line for each measure, with a column for each candidate."""
+    rows = generation_queries.measures(reader, generation)
+    arms = list(dict.fromkeys(r["arm"] for r in rows))
+    by_measure: dict[tuple[str, str], dict[str, QueryRow]] = {}
+    for r in rows:
+        by_measure.setdefault((r["suite"], r["metric"]), {})[r["arm"]] = r
+    lines = [_measure_line(key, by_arm, arms) for key, by_arm in by_measure.items()]
+    return table("Measures", ["suite", "measure", *arms, "champion", "anchor", "items"], lines)
+
+
+def _measure_line(
+    key: tuple[str, str], by_arm: dict[str, QueryRow], arms: Sequence[str]
+) -> list[str]:
+    first = next(iter(by_arm.values()))
+    own = [
+        with_error(by_arm[arm]["own"], by_arm[arm]["own_error"]) if arm in by_arm else "-"
+        for arm in arms
     ]
-    columns = ["suite", "measure", "candidate", "champion", "anchor", "items"]
-    return table("Measures", columns, lines)
+    rivals = [with_error(first[who], first[f"{who}_error"]) for who in ("champion", "anchor")]
+    return [*key, *own, *rivals, str(first["num_items"])]
 
 
 def _groups_table(reader: Reader, generation: int, group: str) -> Table:

@@ -42,6 +42,22 @@ def generation(reader: Reader, number: int) -> QueryRow:
     return rows[number]
 
 
+def candidate(reader: Reader, number: int, arm: str | None) -> QueryRow:
+    """A candidate of a generation; without the name of an arm the one that stands for it.
+
+    Raises:
+        UserError: if there is no such generation or candidate.
+    """
+    generation(reader, number)
+    rows = generation_queries.candidates(reader, number)
+    for row in rows:
+        if arm in (None, row["arm"]):
+            return row
+    known = ", ".join(row["arm"] for row in rows if row["arm"]) or "none"
+    problem = f"generation {number} has no such candidate."
+    raise UserError("--arm", arm, problem, f"It has {known}.")
+
+
 def champion_event(reader: Reader, at: datetime | None = None) -> QueryRow | None:
     """The event that made the champion, now or at a time (UTC); None if it is the anchor."""
     events = [
@@ -52,10 +68,13 @@ def champion_event(reader: Reader, at: datetime | None = None) -> QueryRow | Non
     return events[-1] if events else None
 
 
-def champion_generation(reader: Reader) -> int:
-    """The generation of the champion; 0 is the anchor."""
+def champion(reader: Reader) -> QueryRow:
+    """The champion, as a candidate of its generation."""
     event = champion_event(reader)
-    return event["generation"] if event else 0
+    if event is None:
+        return candidate(reader, 0, None)
+    rows = generation_queries.candidates(reader, event["generation"])
+    return next(row for row in rows if row["digest"] == event["digest"])
 
 
 def bits_by_group(reader: Reader, number: int, group: str) -> list[QueryRow]:
@@ -89,6 +108,7 @@ def proxy_gaps(reader: Reader) -> list[QueryRow]:
     """
     rows = generation_queries.preferred(reader, LABELER_SUITE)
     for row in rows:
-        rise = reward_rise(training_queries.train_steps(reader, row["generation"]))
+        steps = training_queries.train_steps(reader, row["generation"], row["arm"])
+        rise = reward_rise(steps)
         row["reward"] = rise[1] - rise[0] if rise else None
     return rows

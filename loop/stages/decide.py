@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import cast
 
 from infra.cluster.connection import Cluster, actors
 from infra.cluster.proxy import remote_proxy
+from infra.console import note, warn
 from infra.records import Checkpoint, Decision
 from judges.config import JudgeConfig
 from judges.judgment.protocol import Judge
@@ -14,39 +16,51 @@ from judges.labelers.actors import JudgeWorker, RemoteJudge, VerifierWorker
 from judges.making.context import Verifier
 from judges.making.preferences.judged import tested_errors
 from judges.rubrics import load_rubric
+from loop.gate.label_worth import COST, USELESS, label_test
 from loop.gate.suites.answers import Referee, labeler_prompts, labeler_suite, measure_referee
 from loop.gate.suites.base import BITS_PER_BYTE, Suite
+from loop.gate.suites.held_out_text import HeldOutBits
 from loop.gate.suites.recipe_suites import SuiteMaker, recipe_suites
 from loop.gate.suites.scorer import ModelScorer, SharedScorer
-from loop.gate.trial.context import Rivals
+from loop.gate.trial.context import GateContext, Rivals
 from loop.gate.trial.sealed_exam import SealedExam
-from loop.gate.trial.trial import GateTrial
+from loop.gate.trial.trial import run_attempt
 from loop.record.model_folders import link_champion, write_model_card, write_provenance
 from loop.record.run_folder import Run, StageSummary
 from loop.training.rewarders import answer_admission
 
 JUDGES_SHARE = 0.4
 """Share of each GPU for the judges of the gate that run on this cluster."""
+VERDICT_WORDS = {
+    COST: "LABELS COST MORE THAN THEY BRING. Passages are drawn at random from now on",
+    USELESS: "LABELS BRING LESS THAN gate.label_worth_bits. Passages are drawn at random from now"
+    " on",
+}
+"""What is printed when the control has shown that labels do not pay."""
 
 
-def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint | None) -> Decision:
-    """Test the candidate on held-out documents and promote it only on evidence.
+def decide(
+    cluster: Cluster, run: Run, generation: int, candidates: Sequence[Checkpoint]
+) -> Decision:
+    """Test the candidates on held-out documents and promote the best one only on evidence.
 
-    `candidate` is None if the data policy forbade its training; that decision is stored already.
+    There are none if the data policy forbade their training; the decision is stored then.
     """
 
     def work() -> StageSummary:
-        if candidate is None:
-            stopped = run.store.gate.decision(generation)
-            assert stopped is not None, "a generation that was not trained has a decision"
-            return {"outcome": stopped.outcome, "reason": stopped.reason}
-        decision = run.store.gate.decision(generation) or run_gate(
-            cluster, run, generation, candidate
-        )
+        stored = run.store.gate.decision(generation)
+        if not candidates:
+            assert stored is not None, "a generation that was not trained has a decision"
+            return {"outcome": stored.outcome, "reason": stored.reason}
+        decision = stored or run_gate(cluster, run, candidates)
+        _store_label_test(run, generation)
         if decision.outcome == "promote":
-            run_sealed_exam(cluster, run, candidate, decision)
-        write_model_card(run, candidate, decision)
-        write_provenance(run.store, candidate, decision)
+            promoted = next(one for one in candidates if one.arm == decision.arm)
+            run_sealed_exam(cluster, run, promoted, decision)
+        by_arm = {one.arm: one for one in run.store.gate.decisions(generation)}
+        for candidate in candidates:
+            write_model_card(run, candidate, by_arm[candidate.arm])
+            write_provenance(run.store, candidate, by_arm[candidate.arm])
         link_champion(run.folder, run.store.registry.champion())
         return _summary(decision)
 
@@ -56,9 +70,27 @@ def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint | 
     return decision
 
 
+def _store_label_test(run: Run, generation: int) -> None:
+    """Test whether labels pay, if the generation had a control; say so loudly if they do not."""
+    if generation in {test.generation for test in run.store.gate.label_tests()}:
+        return
+    suite = HeldOutBits(run.store, run.recipe.gate, run.budgets["gate_tokens"], run.salt)
+    test = label_test(run.store, run.recipe.gate, suite, generation)
+    if test is None:
+        return
+    run.store.gate.add_label_test(test)
+    gain = f"{test.mean_gain:.4f} ± {test.standard_error:.4f} bits per byte"
+    words = f"picked over random passages: {gain} over {test.num_units} units"
+    if test.verdict in VERDICT_WORDS:
+        warn(f"{words}; {VERDICT_WORDS[test.verdict]}")
+    else:
+        note(f"{words}; {test.verdict}")
+
+
 def _summary(decision: Decision) -> StageSummary:
     return {
         "outcome": decision.outcome,
+        "candidate": decision.arm,
         "reason": decision.reason,
         "documents": decision.num_documents,
         "gain in bits per byte": f"{decision.mean_gain:.4f}",
@@ -66,40 +98,41 @@ def _summary(decision: Decision) -> StageSummary:
     }
 
 
-def run_gate(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -> Decision:
-    """One attempt to promote the candidate.
+def run_gate(cluster: Cluster, run: Run, candidates: Sequence[Checkpoint]) -> Decision:
+    """One attempt to promote a candidate of a generation.
 
     The attempt is registered before any held-out document is drawn.
     """
-    config, store = run.recipe.gate, run.store
+    config, store, generation = run.recipe.gate, run.store, candidates[0].generation
     best = {name: store.registry.alias(f"best:{name}") for name in (BITS_PER_BYTE, *config.suites)}
     best_models = {name: model for name, model in best.items() if model}
     rivals = Rivals(store.registry.champion(), run.anchor, best_models)
-    number = store.gate.register_attempt(generation, candidate.digest, rivals.champion.digest)
+    number = store.gate.register_attempt(candidates, rivals.champion.digest)
     with ExitStack() as stack:
         gate = _GateActors(cluster, run, stack, generation)
         maker = SuiteMaker(store, run.salt, gate.verifier(), gate.referees())
         suites = recipe_suites(config, run.budgets["gate_tokens"], maker)
-        return GateTrial(
+        context = GateContext(
             store=store,
             config=config,
             suites=[*suites, *gate.labeler_suites()],
-            scorer=gate.scorer([model.path for model in rivals.models(candidate)]),
+            scorer=gate.scorer(rivals.models(candidates), len(candidates)),
             verifier=maker.verifier,
             generation=generation,
             number=number,
-            candidate=candidate,
+            candidates=candidates,
             rivals=rivals,
             salt=run.salt,
-        ).run()
+        )
+        return run_attempt(context)
 
 
 def run_sealed_exam(cluster: Cluster, run: Run, candidate: Checkpoint, decision: Decision) -> None:
     """The sealed exam of a promoted candidate, unless it was run before."""
     anchor = run.anchor
     folders, gpus = [candidate.path, anchor.path], min(1, cluster.num_gpus)
-    with actors(ModelScorer, 1, folders, cluster.threads(), num_gpus=gpus) as scorers:
-        scorer = SharedScorer(scorers)
+    with actors(ModelScorer, 1, folders, 1, cluster.threads(), num_gpus=gpus) as scorers:
+        scorer = SharedScorer(scorers, 1)
         exam = SealedExam(run.store, run.recipe.gate, scorer, decision, anchor, run.salt)
         if exam.is_due():
             exam.run()
@@ -121,13 +154,19 @@ class _GateActors:
         shares = gpu_shares(cluster.num_gpus, self._num_scorers, num_local)
         self._scorer_gpus, self._judge_gpus = shares
 
-    def scorer(self, folders: list[str]) -> SharedScorer:
+    def scorer(self, models: Sequence[Checkpoint], num_candidates: int) -> SharedScorer:
         """These models side by side, in as many processes as the recipe says."""
+        folders = [model.path for model in models]
         threads = self._cluster.threads(self._num_scorers if not self._cluster.num_gpus else 1)
         started = actors(
-            ModelScorer, self._num_scorers, folders, threads, num_gpus=self._scorer_gpus
+            ModelScorer,
+            self._num_scorers,
+            folders,
+            num_candidates,
+            threads,
+            num_gpus=self._scorer_gpus,
         )
-        return SharedScorer(self._stack.enter_context(started))
+        return SharedScorer(self._stack.enter_context(started), num_candidates)
 
     def verifier(self) -> Verifier:
         """The sandbox that executes answers."""

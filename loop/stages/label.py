@@ -13,7 +13,9 @@ from judges.labelers.actors import ChampionWorker, JudgeWorker, RemoteJudge, Ver
 from judges.making.context import Champion, Encoder, LabelBudget, Verifier
 from judges.making.labeling import Labeling
 from loop.data.held_out import HeldOutNgrams
+from loop.gate.label_worth import labels_pay
 from loop.record.run_folder import Run, StageSummary
+from loop.training.arms import judges_passages
 
 JUDGE_GPUS = 0.7
 """Share of a GPU for each judge; the rest is for the champion."""
@@ -90,4 +92,5 @@ def _labeling(
         older=completing[1] if len(completing) > 1 else None,
         encoder=cast(Encoder, remote_proxy(encoder, digest=run.anchor.digest)),
         held_out=HeldOutNgrams(run.store, generation),
+        judges_passages=judges_passages(run.recipe, labels_pay(run.store, generation)),
     )

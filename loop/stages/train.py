@@ -1,118 +1,195 @@
-"""The verb train: the champion is trained on the labels of a generation."""
+"""The verb train: from the champion and a generation's data to its candidates."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from infra.cluster.connection import Cluster
 from infra.console import note, warn
+from infra.errors import StageError
 from infra.records import Checkpoint, Decision, TrainStep, now
 from loop.data.curriculum import Curriculum, summary
 from loop.data.policy import breaches, measure_data
+from loop.gate.label_worth import labels_pay
 from loop.record.model_folders import environment, file_model
 from loop.record.run_folder import Run, StageSummary
-from loop.training.plan import (
-    TrainingFolders,
-    generation_curriculum,
-    training_tasks,
-    usable_steps,
-)
+from loop.training.arms import Arm, generation_arms
+from loop.training.plan import TrainingFolders, arm_curriculum, training_tasks, usable_steps
 from loop.training.rewarders import rewarders
-from trainers.launch import run_training, with_workers
+from trainers.config import TrainConfig
+from trainers.launch import TrainJob, run_training, with_workers
 from trainers.task import Task
 
 
-def train(cluster: Cluster, run: Run, generation: int) -> Checkpoint | None:
-    """Train the champion: one worker group runs all training steps in turn.
+@dataclass(frozen=True)
+class _Plan:
+    """A candidate that will be trained: its arm, its data and its tasks."""
 
-    None if the data policy forbids the training; the decision is then stored as an abort.
+    arm: Arm
+    curriculum: Curriculum
+    tasks: list[Task]
+
+    def jobs(self, config: TrainConfig) -> list[TrainJob]:
+        return [TrainJob(task, config) for task in self.tasks]
+
+
+def train(cluster: Cluster, run: Run, generation: int) -> list[Checkpoint]:
+    """Train the candidates of a generation: one worker group runs all their training steps in turn.
+
+    A candidate whose data violate the data policy is not trained; its decision is stored as an
+    abort. The list is empty if no candidate was trained.
     """
 
     def work() -> StageSummary:
-        curriculum = generation_curriculum(run.store, run.recipe, generation)
-        note(f"training on {summary(curriculum)}")
-        if vetoes := _policy_breaches(run, generation, curriculum):
-            return _store_abort(run, generation, vetoes)
-        run.store.training.add_manifest(generation, curriculum.items())
-        tasks = _run_tasks(cluster, run, generation, curriculum)
-        steps = [step for task in tasks for step in task.metrics()]
-        run.store.training.add_train_steps(steps)
-        _store_candidate(run, generation, curriculum)
-        _remove_scratch(run, generation, tasks)
-        return _summary(steps)
+        plans = _plans(cluster, run, generation)
+        if not plans:
+            return {"steps": 0, "reason": "the data policy forbade it"}
+        _run_plans(cluster, run, generation, plans)
+        summary: StageSummary = {}
+        for plan in plans:
+            steps = [step for task in plan.tasks for step in task.metrics()]
+            run.store.training.add_train_steps(steps)
+            _store_candidate(run, generation, plan)
+            summary |= _summary(plan.arm.name, steps)
+        _remove_scratch(run, generation, plans)
+        return summary
 
     run.stage(generation, "train", work)
-    return run.store.training.checkpoint(generation)
+    return run.store.training.candidates(generation)
 
 
-def _policy_breaches(run: Run, generation: int, curriculum: Curriculum) -> list[str]:
+def _plans(cluster: Cluster, run: Run, generation: int) -> list[_Plan]:
+    """The candidates that can be trained, and whose data the data policy allows.
+
+    Raises:
+        StageError: if no candidate has enough data.
+    """
+    plans, aborts, lacks = list[_Plan](), list[Decision](), list[StageError]()
+    for arm in generation_arms(run.recipe, generation, labels_pay(run.store, generation)):
+        try:
+            plan = _plan(cluster, run, generation, arm)
+        except StageError as error:
+            warn(f"there is no candidate {arm.name}: {error.problem}")
+            lacks.append(error)
+            continue
+        if _same_as(plan, plans):
+            note(f"there is no candidate {arm.name}: it would be the same as another one")
+        elif vetoes := _policy_breaches(run, generation, plan):
+            aborts.append(_abort(run, arm, generation, vetoes))
+        else:
+            run.store.training.add_manifest(generation, arm.name, plan.curriculum.items())
+            plans.append(plan)
+    if not plans and lacks:
+        raise lacks[0]
+    _store_aborts(run, aborts, has_lead=not plans)
+    return plans
+
+
+def _plan(cluster: Cluster, run: Run, generation: int, arm: Arm) -> _Plan:
+    curriculum = arm_curriculum(run.store, arm, generation)
+    note(f"{arm.name}: {summary(curriculum)}")
+    return _Plan(arm, curriculum, _tasks(cluster, run, generation, arm, curriculum))
+
+
+def _same_as(plan: _Plan, others: Sequence[_Plan]) -> bool:
+    """Whether a candidate has the data and the training of another one.
+
+    So it is with a control if no training step reads passages.
+    """
+    key = (plan.curriculum.digest, plan.arm.recipe.train)
+    return any(key == (other.curriculum.digest, other.arm.recipe.train) for other in others)
+
+
+def _store_aborts(run: Run, aborts: Sequence[Decision], has_lead: bool) -> None:
+    """Store aborts; the first one stands for the generation if it has no candidate."""
+    run.store.gate.add_decisions(
+        [replace(one, is_lead=has_lead and i == 0) for i, one in enumerate(aborts)]
+    )
+
+
+def _policy_breaches(run: Run, generation: int, plan: _Plan) -> list[str]:
     """Measure the training data, store the measures, and name those that break the data policy."""
-    max_held_out = run.recipe.judge.max_held_out_share
-    facts = measure_data(run.store, run.recipe.data, generation, curriculum, max_held_out)
+    arm, max_held_out = plan.arm, plan.arm.recipe.judge.max_held_out_share
+    measured = measure_data(run.store, arm.recipe.data, generation, plan.curriculum, max_held_out)
+    facts = [replace(fact, arm=arm.name) for fact in measured]
     run.store.training.add_data_facts(facts)
     return breaches(facts)
 
 
-def _run_tasks(cluster: Cluster, run: Run, generation: int, curriculum: Curriculum) -> list[Task]:
-    """The tasks of the generation, after they have been run; finished ones are not run again."""
-    recipe = run.recipe.model_copy(update={"train": with_workers(run.recipe.train, cluster)})
-    kinds = usable_steps(run.store, recipe, generation, curriculum)
-    champion, target = run.store.registry.champion().path, str(run.model_folder(generation))
-    work = run.work_folder(generation)
-    folders = TrainingFolders(champion, run.anchor.path, target, work)
-    tasks = training_tasks(recipe, generation, curriculum, kinds, folders)
-    if not all(Path(task.target).exists() for task in tasks):
+def _tasks(
+    cluster: Cluster, run: Run, generation: int, arm: Arm, curriculum: Curriculum
+) -> list[Task]:
+    train_config = with_workers(arm.recipe.train, cluster)
+    sized = replace(arm, recipe=arm.recipe.model_copy(update={"train": train_config}))
+    kinds = usable_steps(run.store, sized.recipe, generation, curriculum)
+    folders = TrainingFolders(
+        champion=run.store.registry.champion().path,
+        anchor=run.anchor.path,
+        target=str(run.model_folder(generation, arm.name)),
+        work=run.work_folder(generation) / arm.name,
+    )
+    return training_tasks(sized, generation, curriculum, kinds, folders)
+
+
+def _run_plans(cluster: Cluster, run: Run, generation: int, plans: Sequence[_Plan]) -> None:
+    """Train all candidates in one worker group; finished tasks are not run again."""
+    jobs = [job for p in plans for job in p.jobs(with_workers(p.arm.recipe.train, cluster))]
+    if not all(Path(job.task.target).exists() for job in jobs):
         name = f"generation-{generation:03d}"
-        with rewarders(cluster, run.store, run.recipe) as sources:
-            run_training(tasks, recipe.train, cluster, _ray_folder(run), name, sources)
-    return tasks
+        with rewarders(cluster, run.store, [plan.arm.recipe for plan in plans]) as sources:
+            run_training(jobs, cluster, _ray_folder(run), name, sources)
 
 
 def _ray_folder(run: Run) -> Path:
     return run.folder / "ray_train"
 
 
-def _store_candidate(run: Run, generation: int, curriculum: Curriculum) -> None:
-    """Record the trained model, and the software and hardware that made it."""
+def _store_candidate(run: Run, generation: int, plan: _Plan) -> None:
+    """Record a trained model, and the software and hardware that made it."""
     run.store.run.set_fact(f"environment/{generation}", json.dumps(environment()))
-    folder, digest = file_model(run, generation)
+    folder, digest = file_model(run, generation, plan.arm.name)
     checkpoint = Checkpoint(
         digest=digest,
         path=str(folder),
         parent=run.store.registry.champion().digest,
         generation=generation,
-        manifest_digest=curriculum.digest,
+        manifest_digest=plan.curriculum.digest,
         recipe_digest=run.recipe.digest,
         seed=run.recipe.seed,
         created_at=now(),
+        arm=plan.arm.name,
     )
     run.store.training.add_checkpoint(checkpoint)
 
 
-def _remove_scratch(run: Run, generation: int, tasks: Sequence[Task]) -> None:
+def _remove_scratch(run: Run, generation: int, plans: Sequence[_Plan]) -> None:
     """Delete Ray's files and the models between two training steps."""
     shutil.rmtree(_ray_folder(run), ignore_errors=True)
-    for task in tasks:
-        if task.target != str(run.model_folder(generation)):
-            shutil.rmtree(task.target, ignore_errors=True)
+    for plan in plans:
+        target = str(run.model_folder(generation, plan.arm.name))
+        for task in plan.tasks:
+            if task.target != target:
+                shutil.rmtree(task.target, ignore_errors=True)
 
 
-def _summary(steps: Sequence[TrainStep]) -> StageSummary:
-    losses = {f"{step.kind} loss": f"{step.loss:.4f}" for step in steps}
-    return {"steps": len(steps), "tokens": sum(step.num_tokens for step in steps)} | losses
+def _summary(arm: str, steps: Sequence[TrainStep]) -> StageSummary:
+    losses = {f"{arm} {step.kind} loss": f"{step.loss:.4f}" for step in steps}
+    tokens = sum(step.num_tokens for step in steps)
+    return {f"{arm} steps": len(steps), f"{arm} tokens": tokens} | losses
 
 
-def _store_abort(run: Run, generation: int, vetoes: list[str]) -> StageSummary:
-    """Record that the data policy ended the generation.
+def _abort(run: Run, arm: Arm, generation: int, vetoes: list[str]) -> Decision:
+    """The decision about a candidate that the data policy forbids.
 
     No attempt is counted, and the champion stays.
     """
     reason = "not trained: " + "; ".join(vetoes)
-    warn(f"generation {generation} is {reason}")
-    decision = Decision(
+    warn(f"candidate {arm.name} of generation {generation} is {reason}")
+    return Decision(
         attempt=0,
         generation=generation,
         outcome="abort",
@@ -126,6 +203,5 @@ def _store_abort(run: Run, generation: int, vetoes: list[str]) -> StageSummary:
         mean_gain=0.0,
         is_weak=False,
         decided_at=now(),
+        arm=arm.name,
     )
-    run.store.gate.add_decision(decision)
-    return {"steps": 0, "reason": reason}

@@ -9,10 +9,11 @@ from pathlib import Path
 from infra.console import warn
 from infra.errors import StageError
 from infra.store import Store
-from judges.making.passages.passage_steps import selected_passages
+from judges.making.passages.passage_steps import random_passages, selected_passages
 from loop.data.curriculum import Curriculum, build_curriculum
 from loop.data.policy import earlier_samples
 from loop.recipe.recipe import Recipe
+from loop.training.arms import Arm
 from loop.training.rewarders import answer_admission
 from trainers.config import PREFERENCE_KINDS, RL_KINDS, TrainConfig
 from trainers.task import Task, file_stem
@@ -48,13 +49,19 @@ def _data_needs(config: TrainConfig) -> _DataNeeds:
     )
 
 
-def generation_curriculum(store: Store, recipe: Recipe, generation: int) -> Curriculum:
-    """What a generation is trained on; only data that a training step of the recipe reads."""
+def arm_curriculum(store: Store, arm: Arm, generation: int) -> Curriculum:
+    """What a candidate is trained on; only data that a training step of its recipe reads.
+
+    The data of two arms differ in their passages alone, unless a further candidate changes `[data]`
+    or the training steps.
+    """
+    recipe = arm.recipe
     needs, budget, seed = _data_needs(recipe.train), recipe.budgets()["train_tokens"], recipe.seed
     demonstrations = store.labels.samples(generation, "demonstration")
     passages, earlier = [], []
     if needs.language:
-        passages = selected_passages(store, recipe.judge, generation, budget, seed)
+        draw = random_passages if arm.is_random else selected_passages
+        passages = draw(store, recipe.judge, generation, budget, seed)
         earlier_tokens = int(recipe.data.earlier_share * budget)
         max_held_out = recipe.judge.max_held_out_share
         if earlier_tokens:
@@ -114,7 +121,7 @@ def _missing(
 
 
 def training_tasks(
-    recipe: Recipe,
+    arm: Arm,
     generation: int,
     curriculum: Curriculum,
     kinds: Sequence[str],
@@ -124,7 +131,7 @@ def training_tasks(
 
     Also writes the data of each task into the work folder.
     """
-    config = recipe.train
+    config = arm.recipe.train
     last = [kind for kind in kinds if kind != "reward_model"][-1]
     policy = after_sft = folders.champion
     reward_model, tasks = "", list[Task]()
@@ -138,7 +145,8 @@ def training_tasks(
             source=policy,
             target=target,
             generation=generation,
-            seed=recipe.seed + generation,
+            arm=arm.name,
+            seed=arm.recipe.seed + generation,
             data=str(curriculum.write(kind, folders.work, config)),
             reference=references[_reference_name(config, kind)],
             reward_model=reward_model if kind in RL_KINDS else "",

@@ -38,9 +38,15 @@ def reward_names(config: TrainConfig) -> list[str]:
 
 
 @contextmanager
-def rewarders(cluster: Cluster, store: Store, recipe: Recipe) -> Iterator[dict[str, Rewarder]]:
-    """The rewarders of the recipe by name; their actors end with the block."""
-    names, threads = reward_names(recipe.train), cluster.threads()
+def rewarders(
+    cluster: Cluster, store: Store, recipes: Sequence[Recipe]
+) -> Iterator[dict[str, Rewarder]]:
+    """The rewarders that these recipes name, by name; their actors end with the block.
+
+    The recipes are those of the candidates of one generation: they have the same labeler.
+    """
+    recipe, threads = recipes[0], cluster.threads()
+    names = sorted({name for one in recipes for name in reward_names(one.train)})
     num_verifiers, num_judges = int("verifier" in names), int("judge" in names)
     with (
         actors(VerifierWorker, num_verifiers, num_cpus=0) as verifiers,

@@ -180,7 +180,7 @@ def assert_scores(run: Path) -> None:
             " ORDER BY s.position"
         ).fetchall()
     assert len(rows) >= 8
-    (alone,) = ModelScorer([rows[0][3]], 2).bits(
+    (alone,) = ModelScorer([rows[0][3]], 1, 2).bits(
         [window(text, chars, item) for item, _, text, _ in rows]
     )
     assert [value for _, value, _, _ in rows] == pytest.approx(alone, abs=1e-5)

@@ -85,6 +85,7 @@ def _timed(step: TrainerStep, number: int, context: StepContext) -> TrainStep:
     result = step.run(number)
     return TrainStep(
         generation=context.task.generation,
+        arm=context.task.arm,
         kind=context.task.kind,
         step=number,
         loss=result.loss,

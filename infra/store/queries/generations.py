@@ -6,13 +6,23 @@ import json
 
 from infra.store.reader import QueryRow, Reader
 
+# The model and the decision that stand for each generation.
 _GENERATIONS = """
-SELECT generation, c.digest, c.path, c.parent, d.outcome, d.reason, d.num_documents, d.mean_gain,
+WITH lead AS (
+    SELECT * FROM decision WHERE is_lead
+), model AS (
+    SELECT c.* FROM checkpoint c LEFT JOIN lead ON lead.generation = c.generation
+    QUALIFY row_number() OVER (
+        PARTITION BY c.generation ORDER BY coalesce(lead.arm = c.arm, false) DESC, c.created_at
+    ) = 1
+)
+SELECT generation, coalesce(d.arm, c.arm) AS arm, c.digest, c.path, c.parent, d.outcome, d.reason,
+       d.num_documents, d.mean_gain,
        gain.standard_error AS gain_error, d.log_evidence, d.log_threshold, d.alpha, d.attempt,
        own.value AS bits, own.standard_error AS bits_error, other.value AS champion_bits,
        acc.value AS accuracy, acc.num_items AS num_examples, dis.value AS distinct_2
-FROM checkpoint c
-FULL JOIN decision d USING (generation)
+FROM model c
+FULL JOIN lead d USING (generation)
 LEFT JOIN evaluation own
   ON own.attempt = d.attempt AND own.suite = 'bits_per_byte' AND own.metric = 'bits_per_byte'
     AND own.model_digest = d.candidate
@@ -34,8 +44,25 @@ SELECT generation, name, started_at, finished_at, summary,
        epoch(coalesce(finished_at, started_at) - started_at) AS seconds
 FROM stage WHERE ?::BIGINT IS NULL OR generation = ? ORDER BY started_at
 """
+# The model that stands for a generation, and all its other candidates.
+_CANDIDATES = """
+SELECT c.generation, c.arm, c.digest, c.path, c.parent, c.manifest_digest, d.outcome, d.reason,
+       d.mean_gain,
+       gain.standard_error AS gain_error, d.log_evidence, d.log_threshold, d.num_documents
+FROM (
+    SELECT generation, arm, digest, path, parent, manifest_digest, created_at FROM checkpoint
+    UNION ALL
+    SELECT generation, arm, NULL, NULL, NULL, NULL, decided_at FROM decision WHERE candidate = ''
+) c
+LEFT JOIN decision d USING (generation, arm)
+LEFT JOIN evaluation gain
+  ON gain.attempt = d.attempt AND gain.suite = 'bits_per_byte' AND gain.metric = 'gain'
+    AND gain.model_digest = d.candidate
+WHERE c.generation = ?
+ORDER BY coalesce(d.is_lead, false) DESC, c.created_at
+"""
 _MEASURES = """
-SELECT e.suite, e.metric, e.num_items, e.value AS own, e.standard_error AS own_error,
+SELECT d.arm, e.suite, e.metric, e.num_items, e.value AS own, e.standard_error AS own_error,
        c.value AS champion, c.standard_error AS champion_error,
        a.value AS anchor, a.standard_error AS anchor_error
 FROM decision d
@@ -47,7 +74,7 @@ LEFT JOIN checkpoint zero ON zero.generation = 0
 LEFT JOIN evaluation a
   ON a.attempt = d.attempt AND a.suite = e.suite AND a.metric = e.metric
     AND a.model_digest = zero.digest
-WHERE d.generation = ? ORDER BY e.suite, e.metric
+WHERE d.generation = ? ORDER BY e.suite, e.metric, d.is_lead DESC, d.arm
 """
 _DOCUMENT_BITS = """
 SELECT coalesce(d.language, '') AS language, coalesce(p.domain, '') AS domain, own.unit,
@@ -60,18 +87,19 @@ JOIN item_score other
     AND other.model_digest = c.champion
 LEFT JOIN document d ON d.document_id = own.item_id
 LEFT JOIN page p ON p.page_id = d.page_id
-WHERE c.generation = ? ORDER BY own.position
+WHERE c.generation = ? AND c.is_lead ORDER BY own.position
 """
 _PREFERRED = """
-SELECT d.generation, d.mean_gain AS gain, g.standard_error AS gain_error,
+SELECT d.generation, d.arm, d.mean_gain AS gain, g.standard_error AS gain_error,
        w.value AS win_rate, w.standard_error AS win_rate_error
 FROM decision d
 JOIN evaluation g
   ON g.attempt = d.attempt AND g.suite = 'bits_per_byte' AND g.metric = 'gain'
+    AND g.model_digest = d.candidate
 LEFT JOIN evaluation w
   ON w.attempt = d.attempt AND w.suite = ? AND w.metric = 'win_rate'
     AND w.model_digest = d.candidate
-ORDER BY d.generation
+WHERE d.is_lead ORDER BY d.generation
 """
 
 
@@ -89,6 +117,19 @@ def run_facts(reader: Reader) -> dict[str, str]:
 def generations(reader: Reader) -> list[QueryRow]:
     """One row for each generation that has a model or a decision; 0 is the anchor."""
     return reader.rows(_GENERATIONS)
+
+
+def candidates(reader: Reader, generation: int) -> list[QueryRow]:
+    """The candidates of a generation, the one that stands for it first, with their outcomes.
+
+    `digest` and `path` are None for a candidate that was not trained.
+    """
+    return reader.rows(_CANDIDATES, [generation])
+
+
+def label_tests(reader: Reader) -> list[QueryRow]:
+    """Whether labels pay: one row after each generation that had a control."""
+    return reader.rows("SELECT * FROM label_test ORDER BY generation")
 
 
 def alias_events(reader: Reader) -> list[QueryRow]:
@@ -112,16 +153,17 @@ def drops(reader: Reader, generation: int) -> list[QueryRow]:
 
 
 def gate_tests(reader: Reader, generation: int) -> list[QueryRow]:
-    """The tests of a generation's candidate, primary suites first."""
+    """The tests of a generation's candidates, by candidate, primary suites first."""
     return reader.rows(
-        "SELECT t.* FROM gate_test t JOIN decision d USING (attempt) WHERE d.generation = ?"
-        " ORDER BY t.role DESC, t.suite, t.against",
+        "SELECT t.*, d.is_lead FROM gate_test t JOIN decision d USING (attempt, arm)"
+        " WHERE d.generation = ?"
+        " ORDER BY d.is_lead DESC, t.arm, t.role DESC, t.suite, t.against",
         [generation],
     )
 
 
 def measures(reader: Reader, generation: int) -> list[QueryRow]:
-    """Every measure of the candidate (`own`), the champion and the anchor, with errors."""
+    """Every measure of each candidate (`own`), the champion and the anchor, with errors."""
     return reader.rows(_MEASURES, [generation])
 
 

@@ -8,7 +8,7 @@ from infra.store.reader import QueryRow, Reader
 
 # What each item of a manifest was made from. The document of a preference is that of its prompt.
 _ITEMS = """
-SELECT m.generation, m.kind, m.item_id, s.origin, s.prompt,
+SELECT m.generation, m.arm, m.kind, m.item_id, s.origin, s.prompt,
        CASE WHEN p.preference_id IS NULL THEN s.completion END AS completion,
        p.chosen, p.rejected, p.labeler, d.document_id, d.url, pg.page_id, pg.domain, pg.fetched_at,
        pg.digest AS page_digest, pg.warc_file, pg.warc_offset,
@@ -22,22 +22,23 @@ LEFT JOIN document d ON d.document_id = s.document_id
 LEFT JOIN page pg ON pg.page_id = d.page_id
 LEFT JOIN permission pm ON pm.page_id = d.page_id AND pm.purpose = 'train'
 """
+_CANDIDATE_ITEMS = f"{_ITEMS} WHERE m.generation = ? AND m.arm = ? ORDER BY m.kind, m.item_id"
 # A model that was trained from another model has learned what that one had learned.
 _HEIRS = """
 WITH RECURSIVE heir AS (
-    SELECT c.generation, c.digest, c.generation AS source
-    FROM checkpoint c WHERE list_contains(?, c.generation)
+    SELECT c.generation, c.arm, c.digest, c.generation || ' ' || c.arm AS source
+    FROM checkpoint c WHERE list_contains(?, c.generation || ' ' || c.arm)
     UNION
-    SELECT c.generation, c.digest, h.source
+    SELECT c.generation, c.arm, c.digest, h.source
     FROM checkpoint c JOIN heir h ON c.parent = h.digest AND c.generation > h.generation
 )
-SELECT heir.generation, list(DISTINCT source ORDER BY source) AS sources,
+SELECT generation, arm, list(DISTINCT source ORDER BY source) AS sources,
        any_value(heir.digest) AS digest, any_value(d.outcome) AS outcome
-FROM heir LEFT JOIN decision d ON d.generation = heir.generation
-GROUP BY heir.generation ORDER BY heir.generation
+FROM heir LEFT JOIN decision d USING (generation, arm)
+GROUP BY generation, arm ORDER BY generation, arm
 """
 _FORGOTTEN = """
-SELECT f.generation, f.kind, f.item_id, f.document_id, f.url
+SELECT f.generation, f.arm, f.kind, f.item_id, f.document_id, f.url
 FROM forgotten f
 LEFT JOIN document d USING (document_id)
 LEFT JOIN page p USING (page_id)
@@ -45,24 +46,22 @@ WHERE f.item_id <> '' AND (f.url = ? OR p.domain = ?)
 """
 
 
-def generation_items(reader: Reader, generation: int) -> list[QueryRow]:
-    """Everything a generation was trained on, with document, page and permission.
+def candidate_items(reader: Reader, generation: int, arm: str) -> list[QueryRow]:
+    """Everything a candidate was trained on, with document, page and permission.
 
     Forgotten items have no text.
     """
-    query = f"{_ITEMS} WHERE m.generation = ? ORDER BY m.kind, m.item_id"
-    return reader.rows(query, [generation])
+    return reader.rows(_CANDIDATE_ITEMS, [generation, arm])
 
 
-def generation_items_table(reader: Reader, generation: int) -> pa.Table:
-    """The same as `generation_items`, as an Arrow table."""
-    query = f"{_ITEMS} WHERE m.generation = ? ORDER BY m.kind, m.item_id"
-    return reader.table(query, [generation])
+def candidate_items_table(reader: Reader, generation: int, arm: str) -> pa.Table:
+    """The same as `candidate_items`, as an Arrow table."""
+    return reader.table(_CANDIDATE_ITEMS, [generation, arm])
 
 
 def site_items(reader: Reader, url_or_domain: str) -> list[QueryRow]:
     """Everything that was made of a URL or of a domain and trained on."""
-    query = f"{_ITEMS} WHERE d.url = ? OR pg.domain = ? ORDER BY m.generation, m.kind"
+    query = f"{_ITEMS} WHERE d.url = ? OR pg.domain = ? ORDER BY m.generation, m.arm, m.kind"
     return reader.rows(query, [url_or_domain, url_or_domain])
 
 
@@ -70,7 +69,7 @@ def record_items(reader: Reader, record_id: str) -> list[QueryRow]:
     """Every use of a sample, preference, document or page, by its id."""
     return reader.rows(
         f"{_ITEMS} WHERE m.item_id = ? OR s.sample_id = ? OR d.document_id = ? OR d.page_id = ?"
-        " ORDER BY m.generation, m.kind, m.item_id",
+        " ORDER BY m.generation, m.arm, m.kind, m.item_id",
         [record_id] * 4,
     )
 
@@ -80,13 +79,13 @@ def forgotten_items(reader: Reader, url_or_domain: str) -> list[QueryRow]:
     return reader.rows(_FORGOTTEN, [url_or_domain, url_or_domain])
 
 
-def heirs(reader: Reader, generations: list[int]) -> list[QueryRow]:
-    """These generations, and all that were trained from them.
+def heirs(reader: Reader, candidates: list[str]) -> list[QueryRow]:
+    """These candidates, and all that were trained from them.
 
-    Columns: generation, digest, outcome, and `sources`, those of the given generations from which
-    it descends.
+    A candidate is given as its generation, a space and its arm. Columns: generation, arm, digest,
+    outcome, and `sources`, those of the given candidates from which it descends.
     """
-    return reader.rows(_HEIRS, [generations])
+    return reader.rows(_HEIRS, [candidates])
 
 
 def judgments(reader: Reader, generation: int) -> list[QueryRow]:
@@ -105,15 +104,8 @@ def was_visited(reader: Reader, url_or_domain: str) -> bool:
 
 
 def generation_digests(reader: Reader) -> list[QueryRow]:
-    """(generation, digest); the digest is empty for a generation without a model."""
+    """(generation, arm, digest); the digest is empty for a candidate without a model."""
     return reader.rows(
-        "SELECT generation, coalesce(c.digest, '') AS digest"
-        " FROM checkpoint c FULL JOIN decision d USING (generation)"
+        "SELECT generation, arm, coalesce(c.digest, '') AS digest"
+        " FROM checkpoint c FULL JOIN decision d USING (generation, arm)"
     )
-
-
-def stored_manifest_digest(reader: Reader, generation: int) -> str | None:
-    """The digest of the manifest of a generation; None if it was not trained."""
-    query = "SELECT manifest_digest FROM checkpoint WHERE generation = ?"
-    rows = reader.rows(query, [generation])
-    return str(rows[0]["manifest_digest"]) if rows else None

@@ -95,7 +95,7 @@ class ForgettingTables(TableGroup):
         self._db.connection.execute(_GONE_ITEMS)
         self._db.connection.execute(
             "INSERT INTO forgotten"
-            " SELECT DISTINCT g.url, g.document_id, g.item_id, m.generation, m.kind"
+            " SELECT DISTINCT g.url, g.document_id, g.item_id, m.generation, m.arm, m.kind"
             " FROM gone_item g JOIN manifest m USING (item_id)"
         )
         number = int(self._db.value("SELECT count(*) FROM gone_item"))
@@ -111,14 +111,14 @@ class ForgettingTables(TableGroup):
             "samples": number,
         }
 
-    def learned_from(self, url: str | None, domain: str | None) -> list[tuple[int, str, int]]:
-        """(generation, outcome, number of items) of the generations trained on forgotten text."""
+    def learned_from(self, url: str | None, domain: str | None) -> list[tuple[int, str, str, int]]:
+        """(generation, arm, outcome, number of items) of candidates trained on forgotten text."""
         sql = """
-            SELECT f.generation, coalesce(any_value(d.outcome), 'undecided'),
+            SELECT f.generation, f.arm, coalesce(any_value(d.outcome), 'undecided'),
                 count(DISTINCT f.item_id)
-            FROM forgotten f LEFT JOIN decision d USING (generation)
+            FROM forgotten f LEFT JOIN decision d USING (generation, arm)
             WHERE f.url = ? OR f.url IN (SELECT url FROM page WHERE domain = ?)
-            GROUP BY f.generation ORDER BY f.generation
+            GROUP BY f.generation, f.arm ORDER BY f.generation, f.arm
         """
         return self._db.rows(sql, [url, domain])
 

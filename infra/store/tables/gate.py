@@ -6,7 +6,16 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from infra.records import Decision, Document, Evaluation, GateTest, ItemScore, now
+from infra.records import (
+    Checkpoint,
+    Decision,
+    Document,
+    Evaluation,
+    GateTest,
+    ItemScore,
+    LabelTest,
+    now,
+)
 from infra.store.database import Database, TableGroup
 from infra.store.tables.registry import RegistryTables
 
@@ -54,24 +63,29 @@ class GateTables(TableGroup):
         super().__init__(database)
         self._registry = registry
 
-    def register_attempt(self, generation: int, candidate: str, champion: str) -> int:
-        """The number (from 1) of the attempt to promote a candidate.
+    def register_attempt(self, candidates: Sequence[Checkpoint], champion: str) -> int:
+        """The number (from 1) of the attempt to promote one of a generation's candidates.
 
-        An attempt that is resumed keeps its number.
+        An attempt that is resumed keeps its number and its candidates.
         """
-        known = self._db.value("SELECT attempt FROM attempt WHERE generation = ?", [generation])
-        if known is not None:
-            same = self._db.value(
-                "SELECT count(*) FROM attempt WHERE attempt = ? AND candidate = ? AND champion = ?",
-                [known, candidate, champion],
-            )
-            assert same == 1, "a generation has one candidate"
-            return int(known)
-        attempt = int(self._db.value("SELECT coalesce(max(attempt), 0) + 1 FROM attempt"))
-        self._db.connection.execute(
-            "INSERT INTO attempt VALUES (?, ?, ?, ?, ?)",
-            [attempt, generation, candidate, champion, now()],
+        generation = candidates[0].generation
+        rows = sorted((one.arm, one.digest, champion) for one in candidates)
+        known = self._db.rows(
+            "SELECT attempt, arm, candidate, champion FROM attempt WHERE generation = ?"
+            " ORDER BY arm",
+            [generation],
         )
+        if known:
+            same = [tuple(row[1:]) for row in known] == rows
+            assert same, "a resumed attempt has the same candidates"
+            return int(known[0][0])
+        attempt = int(self._db.value("SELECT coalesce(max(attempt), 0) + 1 FROM attempt"))
+        with self._db.transaction():
+            for arm, digest, other in rows:
+                self._db.connection.execute(
+                    "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?)",
+                    [attempt, generation, arm, digest, other, now()],
+                )
         return attempt
 
     def draw_documents(
@@ -192,48 +206,79 @@ class GateTables(TableGroup):
 
     def add_gate_tests(self, tests: Sequence[GateTest]) -> None:
         """Store the tests of an attempt; a test that is stored already stays unchanged."""
-        self._db.add("gate_test", GateTest, tests, ["attempt", "suite", "against"])
+        self._db.add("gate_test", GateTest, tests, ["attempt", "arm", "suite", "against"])
 
-    def gate_tests(self, attempt: int) -> list[GateTest]:
-        """The tests of an attempt."""
+    def gate_tests(self, attempt: int, arm: str | None = None) -> list[GateTest]:
+        """The tests of an attempt, of all candidates or of one."""
         return self._db.records(
             GateTest,
-            "SELECT * FROM gate_test WHERE attempt = ? ORDER BY role DESC, suite, against",
-            [attempt],
+            "SELECT * FROM gate_test WHERE attempt = ? AND (?::TEXT IS NULL OR arm = ?)"
+            " ORDER BY arm, role DESC, suite, against",
+            [attempt, arm, arm],
         )
 
     def all_gate_tests(self) -> list[GateTest]:
         """The tests of all attempts."""
         return self._db.records(
-            GateTest, "SELECT * FROM gate_test ORDER BY attempt, role DESC, suite, against"
+            GateTest, "SELECT * FROM gate_test ORDER BY attempt, arm, role DESC, suite, against"
         )
 
-    def candidate_digest(self, attempt: int) -> str:
-        """The digest of an attempt's candidate."""
-        return str(self._db.value("SELECT candidate FROM attempt WHERE attempt = ?", [attempt]))
+    def candidate_digests(self, attempt: int) -> dict[str, str]:
+        """The digest of each candidate of an attempt, by arm."""
+        sql = "SELECT arm, candidate FROM attempt WHERE attempt = ?"
+        return {str(arm): str(digest) for arm, digest in self._db.rows(sql, [attempt])}
 
-    def add_decision(self, decision: Decision, aliases: Sequence[str] = ()) -> None:
-        """Store a decision and move the aliases to its candidate, in one transaction.
-
-        Does nothing if the generation has a decision already.
+    def attempts_with(self, arm: str, other: str) -> list[tuple[int, int, str, str]]:
+        """(generation, attempt, digest, other digest) of the attempts that tested both arms."""
+        sql = """
+            SELECT a.generation, a.attempt, a.candidate, b.candidate
+            FROM attempt a JOIN attempt b USING (attempt)
+            WHERE a.arm = ? AND b.arm = ? ORDER BY a.attempt
         """
+        return self._db.rows(sql, [arm, other])
+
+    def add_decisions(self, decisions: Sequence[Decision], aliases: Sequence[str] = ()) -> None:
+        """Store the decisions about a generation's candidates, in one transaction.
+
+        The aliases move to the candidate that stands for the generation, if it is among them. Does
+        nothing if the generation has such a decision already.
+        """
+        lead = next((one for one in decisions if one.is_lead), None)
         with self._db.transaction():
-            if self._db.add("decision", Decision, [decision], ["generation"]):
-                for alias in aliases:
-                    self._registry.append_event(
-                        alias,
-                        decision.candidate,
-                        decision.generation,
-                        decision.reason,
-                        decision.attempt,
-                    )
+            if lead and self.decision(lead.generation):
+                return
+            self._db.add("decision", Decision, decisions, ["generation", "arm"])
+            if lead:
+                self._move_aliases(aliases, lead)
+
+    def _move_aliases(self, aliases: Sequence[str], lead: Decision) -> None:
+        for alias in aliases:
+            self._registry.append_event(
+                alias, lead.candidate, lead.generation, lead.reason, lead.attempt
+            )
 
     def decision(self, generation: int) -> Decision | None:
-        """The decision about a generation's candidate, if there is one."""
+        """The decision that stands for a generation, if there is one."""
         decisions = self._db.records(
-            Decision, "SELECT * FROM decision WHERE generation = ?", [generation]
+            Decision, "SELECT * FROM decision WHERE generation = ? AND is_lead", [generation]
         )
         return decisions[0] if decisions else None
+
+    def decisions(self, generation: int) -> list[Decision]:
+        """The decisions about all candidates of a generation, the one that stands for it first."""
+        return self._db.records(
+            Decision,
+            "SELECT * FROM decision WHERE generation = ? ORDER BY is_lead DESC, rowid",
+            [generation],
+        )
+
+    def add_label_test(self, test: LabelTest) -> None:
+        """Store whether labels pay after a generation; a stored result stays unchanged."""
+        self._db.add("label_test", LabelTest, [test], ["generation"])
+
+    def label_tests(self) -> list[LabelTest]:
+        """Whether labels pay, after each generation that had a control."""
+        return self._db.records(LabelTest, "SELECT * FROM label_test ORDER BY generation")
 
     def num_promoted(self, before: int) -> int:
         """Number of promotions in the attempts before this number."""

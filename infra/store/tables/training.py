@@ -9,6 +9,12 @@ import pyarrow as pa
 from infra.records import Checkpoint, DataFact, Sample, TrainStep
 from infra.store.database import TableGroup
 
+_CHECKPOINTS = """
+SELECT c.* FROM checkpoint c LEFT JOIN decision d USING (generation, arm)
+WHERE c.generation = ? AND (?::TEXT IS NULL OR c.arm = ?)
+ORDER BY coalesce(d.is_lead, false) DESC, c.created_at, c.rowid LIMIT 1
+"""
+
 
 class TrainingTables(TableGroup):
     """Checkpoints, manifests, measures of the training data, and training metrics."""
@@ -17,18 +23,26 @@ class TrainingTables(TableGroup):
 
     def add_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Record a model folder on disk."""
-        self._db.add("checkpoint", Checkpoint, [checkpoint], ["digest", "generation"])
+        self._db.add("checkpoint", Checkpoint, [checkpoint], ["generation", "arm"])
 
-    def checkpoint(self, generation: int) -> Checkpoint | None:
-        """The checkpoint of a generation, if there is one; generation 0 is the anchor."""
-        models = self._db.records(
-            Checkpoint, "SELECT * FROM checkpoint WHERE generation = ?", [generation]
-        )
+    def checkpoint(self, generation: int, arm: str | None = None) -> Checkpoint | None:
+        """The checkpoint of a generation's arm, if there is one; generation 0 is the anchor.
+
+        Without an arm it is the one that stands for the generation: the promoted candidate, else
+        the first one.
+        """
+        models = self._db.records(Checkpoint, _CHECKPOINTS, [generation, arm, arm])
         return models[0] if models else None
+
+    def candidates(self, generation: int) -> list[Checkpoint]:
+        """All candidates of a generation, in the order in which they were made."""
+        sql = "SELECT * FROM checkpoint WHERE generation = ? ORDER BY created_at, rowid"
+        return self._db.records(Checkpoint, sql, [generation])
 
     def checkpoints(self) -> list[Checkpoint]:
         """All checkpoints, the anchor first."""
-        return self._db.records(Checkpoint, "SELECT * FROM checkpoint ORDER BY generation")
+        sql = "SELECT * FROM checkpoint ORDER BY generation, created_at, rowid"
+        return self._db.records(Checkpoint, sql)
 
     def checkpoint_by_digest(self, digest: str) -> Checkpoint | None:
         """The checkpoint with a digest, if there is one."""
@@ -36,23 +50,25 @@ class TrainingTables(TableGroup):
         models = self._db.records(Checkpoint, sql, [digest])
         return models[0] if models else None
 
-    def add_manifest(self, generation: int, items: Sequence[tuple[str, str]]) -> None:
-        """Record the items, (kind, item id), that a generation is trained on."""
+    def add_manifest(self, generation: int, arm: str, items: Sequence[tuple[str, str]]) -> None:
+        """Record the items, (kind, item id), that a candidate is trained on."""
         rows = pa.table(
             {
                 "generation": pa.array([generation] * len(items), pa.int64()),
+                "arm": pa.array([arm] * len(items), pa.string()),
                 "kind": pa.array([kind for kind, _ in items], pa.string()),
                 "item_id": pa.array([item for _, item in items], pa.string()),
             }
         )
-        self._db.insert_new("manifest", rows, ["generation", "kind", "item_id"])
+        self._db.insert_new("manifest", rows, ["generation", "arm", "kind", "item_id"])
 
-    def manifest(self, generation: int) -> list[tuple[str, str]]:
-        """(kind, item id) of all items that a generation was trained on."""
+    def manifest(self, generation: int, arm: str) -> list[tuple[str, str]]:
+        """(kind, item id) of all items that a candidate was trained on."""
         return [
             (str(kind), str(item))
             for kind, item in self._db.rows(
-                "SELECT kind, item_id FROM manifest WHERE generation = ?", [generation]
+                "SELECT kind, item_id FROM manifest WHERE generation = ? AND arm = ?",
+                [generation, arm],
             )
         ]
 
@@ -89,22 +105,22 @@ class TrainingTables(TableGroup):
         return int(rows[0][0]), int(rows[0][1])
 
     def add_data_facts(self, facts: Sequence[DataFact]) -> None:
-        """Store measures of the training data; they replace earlier ones of the same generation."""
+        """Store measures of the training data; they replace earlier ones of the same candidate."""
         with self._db.transaction():
-            for generation in {fact.generation for fact in facts}:
+            for key in {(fact.generation, fact.arm) for fact in facts}:
                 self._db.connection.execute(
-                    "DELETE FROM data_fact WHERE generation = ?", [generation]
+                    "DELETE FROM data_fact WHERE generation = ? AND arm = ?", key
                 )
-            self._db.add("data_fact", DataFact, facts, ["generation", "name"])
+            self._db.add("data_fact", DataFact, facts, ["generation", "arm", "name"])
 
     def add_train_steps(self, steps: Sequence[TrainStep]) -> None:
         """Store the metrics of optimiser steps."""
-        self._db.add("train_step", TrainStep, steps, ["generation", "kind", "step"])
+        self._db.add("train_step", TrainStep, steps, ["generation", "arm", "kind", "step"])
 
-    def train_steps(self, generation: int) -> list[TrainStep]:
-        """The optimiser steps of a generation."""
+    def train_steps(self, generation: int, arm: str) -> list[TrainStep]:
+        """The optimiser steps of a candidate."""
         return self._db.records(
             TrainStep,
-            "SELECT * FROM train_step WHERE generation = ? ORDER BY kind, step",
-            [generation],
+            "SELECT * FROM train_step WHERE generation = ? AND arm = ? ORDER BY kind, step",
+            [generation, arm],
         )

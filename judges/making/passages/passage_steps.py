@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from infra.console import note, progress, warn
 from infra.models.text_size import estimated_tokens
-from infra.records import Judgment, Sample, content_key
+from infra.records import Judgment, Sample, content_key, unit_hash
 from infra.records.labeler import Head
 from infra.store import Store
 from judges.config import JudgeConfig
 from judges.judgment.elicitation import Subject
 from judges.making.context import Admissions, LabelingContext
-from judges.making.passages.cutting import choose_passages, mean_ranks
+from judges.making.passages.cutting import choose_passages, mean_ranks, within_budget
 from judges.making.passages.extractions import EXTRACTION_RUBRIC, WORSE_TEXT, compare_extractions
 from judges.making.passages.head import MIN_PASSAGES, fit_head, head_drift, head_values, stratified
 from judges.making.passages.selection import Candidate, sample_passages
@@ -59,8 +59,14 @@ def settle_extractions(context: LabelingContext, admissions: Admissions) -> None
 
 
 def judge_passages(context: LabelingContext, admissions: Admissions) -> None:
-    """Choose passages of documents that have none yet, and judge them by every admitted rubric."""
+    """Choose passages of documents that have none yet, and judge them by every admitted rubric.
+
+    Passages are only chosen if their labels were shown not to pay (`context.judges_passages`).
+    """
     samples = _passages_to_judge(context)
+    if not context.judges_passages:
+        note("passages are not judged: the control has shown that their labels do not pay")
+        return
     for name in context.config.passage_rubrics:
         rubric = load_rubric(name)
         admission = admissions[rubric.id]
@@ -243,6 +249,29 @@ def selected_passages(
     store: Store, config: JudgeConfig, generation: int, budget_tokens: int, seed: int
 ) -> list[Sample]:
     """Return a generation's passages to train on, in the order in which they were drawn."""
+    candidates = _candidates(store, config, generation)
+    return sample_passages(candidates, config.selection, budget_tokens, str(seed))
+
+
+def random_passages(
+    store: Store, config: JudgeConfig, generation: int, budget_tokens: int, seed: int
+) -> list[Sample]:
+    """Return passages for the control: as many tokens as `selected_passages`, drawn at random.
+
+    They are drawn from those that selection could choose from. Where no passage has a label, they
+    are drawn from all, up to the budget.
+    """
+    candidates = [c.sample for c in _candidates(store, config, generation)]
+    if candidates:
+        picked = selected_passages(store, config, generation, budget_tokens, seed)
+        budget_tokens = sum(estimated_tokens(s.completion) for s in picked)
+    pool = candidates or store.labels.samples(generation, "passage")
+    drawn = sorted(pool, key=lambda s: unit_hash(seed, "control", s.sample_id))
+    return within_budget(drawn, budget_tokens)
+
+
+def _candidates(store: Store, config: JudgeConfig, generation: int) -> list[Candidate]:
+    """The passages of a generation that have a rank."""
     ranks = {j.subject_id: j.value for j in store.labels.judgments(generation, DISTILLED)}
     ranks |= judged_ranks(store, config, generation)
     samples = store.labels.samples(generation, "passage")
@@ -250,7 +279,7 @@ def selected_passages(
         store.labels.sample_domains([s.sample_id for s in samples]),
         store.labelers.surprise(generation),
     )
-    candidates = [
+    return [
         Candidate(
             sample,
             ranks[sample.sample_id],
@@ -260,4 +289,3 @@ def selected_passages(
         for sample in samples
         if sample.sample_id in ranks
     ]
-    return sample_passages(candidates, config.selection, budget_tokens, str(seed))

@@ -26,7 +26,6 @@ from judges.verifying.checks import Claim
 from loop.gate.config import LABELER_SUITE, GateConfig, SuiteConfig
 from loop.gate.suites.base import Item, Metric, Scorer
 from loop.gate.suites.item_files import FileItem, FileSuite, NamedSuite, with_units
-from loop.gate.suites.scorer import CHAMPION_INDEX
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ class JudgedAnswers(NamedSuite):
     def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
         answers = scorer.all_answers([item.content.prompt for item in items])
         rows = np.array(
-            [self._win_shares(items, texts, answers[CHAMPION_INDEX]) for texts in answers]
+            [self._win_shares(items, texts, answers[scorer.num_candidates]) for texts in answers]
         )
         rows[:, np.isnan(rows).any(axis=0)] = math.nan
         return [[float(value) for value in row] for row in rows]

@@ -25,13 +25,20 @@ class Item:
 
 
 class Scorer(Protocol):
-    """Scores several models on the same items; the candidate is first, the anchor last.
+    """Scores several models on the same items: candidates first, then the champion, the anchor
+    last.
 
     Every method returns one row for each model, in that order.
     """
 
-    def problem(self) -> str:
-        """Why the candidate cannot be scored at all; empty if it can."""
+    num_candidates: int
+
+    def problem(self, candidate: int) -> str:
+        """Why a candidate, by its index, cannot be scored at all; empty if it can."""
+        ...
+
+    def keep(self, candidates: Sequence[int]) -> None:
+        """Go on with these candidates only, by their indices."""
         ...
 
     def bits(self, texts: Sequence[str]) -> list[list[float]]:
@@ -43,7 +50,7 @@ class Scorer(Protocol):
         ...
 
     def answers(self, prompts: Sequence[str]) -> list[list[str]]:
-        """Short answers to each prompt, of candidate and champion only."""
+        """Short answers to each prompt, of the candidates and the champion only."""
         ...
 
     def all_answers(self, prompts: Sequence[str]) -> list[list[str]]:

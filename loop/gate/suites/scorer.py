@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,46 +26,54 @@ NUM_SAMPLES = 4
 PROMPTS_PER_BATCH = 4
 """Prompts that one process samples from at a time."""
 SMOKE_TEXT = "The quick brown fox jumps over the lazy dog."
-CANDIDATE_INDEX, CHAMPION_INDEX, ANCHOR_INDEX = 0, 1, -1
-"""Indices of these models in a scorer."""
+ANCHOR_INDEX = -1
+"""Index of the anchor in a scorer."""
 
 
 class ModelScorer(Scorer):
-    """Models loaded side by side in one process: candidate, champion, others, anchor last."""
+    """Models loaded side by side in one process: candidates, champion, others, anchor last."""
 
-    def __init__(self, folders: Sequence[str], num_threads: int) -> None:
+    def __init__(self, folders: Sequence[str], num_candidates: int, num_threads: int) -> None:
         import torch
 
         torch.set_num_threads(num_threads)
+        self.num_candidates = num_candidates
         self._folders = list(folders)
+        self._loaded: dict[str, LanguageModel] = {}
         self._samples: dict[tuple[Any, ...], list[list[CompletedText]]] = {}
 
-    @cached_property
-    def _loaded(self) -> dict[str, LanguageModel]:
+    def _model(self, index: int) -> LanguageModel:
+        """A model, which is loaded when it is first needed."""
         from infra.models.language_model import LanguageModel
 
-        folders = dict.fromkeys(self._folders)
-        return {folder: LanguageModel(Path(folder), "gate", exact=True) for folder in folders}
-
-    def _model(self, index: int) -> LanguageModel:
-        return self._loaded[self._folders[index]]
+        folder = self._folders[index]
+        if folder not in self._loaded:
+            self._loaded[folder] = LanguageModel(Path(folder), "gate", exact=True)
+        return self._loaded[folder]
 
     def _each(self, score: Callable[[LanguageModel], list[T]]) -> list[list[T]]:
         """The scores of every model; a model that stands for several is scored once."""
-        by_folder = {folder: score(model) for folder, model in self._loaded.items()}
+        indices = {folder: i for i, folder in enumerate(self._folders)}
+        by_folder = {folder: score(self._model(i)) for folder, i in indices.items()}
         return [by_folder[folder] for folder in self._folders]
 
     @override
-    def problem(self) -> str:
+    def problem(self, candidate: int) -> str:
         try:
-            candidate = self._model(CANDIDATE_INDEX)
+            model = self._model(candidate)
         except UserError as error:
             return f"the candidate does not load ({error})"
-        (score,) = candidate.score([("", SMOKE_TEXT)])
+        (score,) = model.score([("", SMOKE_TEXT)])
         if not math.isfinite(score.logp):
             return "the candidate's log-probabilities are not finite"
-        (answer,) = candidate.complete([candidate.chat_prompt(SMOKE_TEXT)], 4, 0.0, 0)
+        (answer,) = model.complete([model.chat_prompt(SMOKE_TEXT)], 4, 0.0, 0)
         return "" if answer.num_tokens > 0 else "the candidate completes nothing"
+
+    @override
+    def keep(self, candidates: Sequence[int]) -> None:
+        others = self._folders[self.num_candidates :]
+        self._folders = [*(self._folders[index] for index in candidates), *others]
+        self.num_candidates = len(candidates)
 
     @override
     def bits(self, texts: Sequence[str]) -> list[list[float]]:
@@ -84,7 +91,7 @@ class ModelScorer(Scorer):
 
     @override
     def answers(self, prompts: Sequence[str]) -> list[list[str]]:
-        models = (self._model(CANDIDATE_INDEX), self._model(CHAMPION_INDEX))
+        models = [self._model(index) for index in range(self.num_candidates + 1)]
         return [_greedy_answers(model, prompts, SHORT_ANSWER_TOKENS) for model in models]
 
     @override
@@ -172,14 +179,22 @@ def _mean_per_token(ratios: Sequence[tuple[float, int]]) -> float:
 class SharedScorer(Scorer):
     """Ray actors of `ModelScorer` that share the items; answers come back in the items' order."""
 
-    def __init__(self, actors: Sequence[Any]) -> None:
+    def __init__(self, actors: Sequence[Any], num_candidates: int) -> None:
         self._actors = list(actors)
+        self.num_candidates = num_candidates
 
     @override
-    def problem(self) -> str:
+    def problem(self, candidate: int) -> str:
         import ray
 
-        return str(ray.get(self._actors[0].problem.remote()))
+        return str(ray.get(self._actors[0].problem.remote(candidate)))
+
+    @override
+    def keep(self, candidates: Sequence[int]) -> None:
+        import ray
+
+        ray.get([actor.keep.remote(list(candidates)) for actor in self._actors])
+        self.num_candidates = len(candidates)
 
     @override
     def bits(self, texts: Sequence[str]) -> list[list[float]]:

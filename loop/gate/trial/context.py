@@ -1,4 +1,4 @@
-"""What one attempt to promote a candidate works with: the models, the suites and the rules."""
+"""What one attempt works with: the candidates of a generation, their rivals, suites and rules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from loop.gate.suites.base import Scorer, Suite
 
 @dataclass(frozen=True)
 class Rivals:
-    """The models that a candidate is compared with.
+    """The models that candidates are compared with.
 
     `best` is, for each suite that has one, the best model promoted so far.
     """
@@ -24,9 +24,9 @@ class Rivals:
     anchor: Checkpoint
     best: dict[str, Checkpoint]
 
-    def models(self, candidate: Checkpoint) -> list[Checkpoint]:
-        """All models for a scorer: the candidate first, then the champion, the anchor last."""
-        return [candidate, self.champion, *self.best.values(), self.anchor]
+    def models(self, candidates: Sequence[Checkpoint]) -> list[Checkpoint]:
+        """All models for a scorer: the candidates first, then the champion, the anchor last."""
+        return [*candidates, self.champion, *self.best.values(), self.anchor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,18 +39,20 @@ class GateContext:
     verifier: Verifier
     generation: int
     number: int
-    candidate: Checkpoint
+    candidates: Sequence[Checkpoint]
+    """The candidates of the generation. All are scored on the same items."""
     rivals: Rivals
     salt: str
     suites: Sequence[Suite]
 
     @property
     def level(self) -> float:
-        """The level of this attempt's tests."""
+        """The level of each candidate's tests: its share of the attempt's level."""
         promoted = self.store.gate.num_promoted(self.number)
-        return attempt_level(self.config.level, self.config.alpha, self.number, promoted)
+        level = attempt_level(self.config.level, self.config.alpha, self.number, promoted)
+        return level / len(self.candidates)
 
     @property
     def models(self) -> list[Checkpoint]:
         """All models, in the order in which the scorer gives their scores."""
-        return self.rivals.models(self.candidate)
+        return self.rivals.models(self.candidates)

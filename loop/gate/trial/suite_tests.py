@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from infra.console import progress
-from infra.records import GateTest
+from infra.records import Checkpoint, GateTest
 from loop.gate.estimates import ScoredItem, by_position, clustered_mean_and_error, with_scores
 from loop.gate.evidence import Array, GateRule, clipped_gains, judge_gains, unit_means
 from loop.gate.levels import log_threshold
@@ -25,7 +26,7 @@ def has_failed(tests: Sequence[GateTest]) -> bool:
 
 
 class NotFiniteError(Exception):
-    """The candidate's score of an item is not finite although other models have a score there."""
+    """A candidate's score of an item is not finite although other models have a score there."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +40,25 @@ class Opponent:
 
 
 class SuiteTest:
-    """The tests of one suite in one attempt.
+    """The tests of one candidate on one suite.
 
-    Items are drawn in chunks, marked as used, scored and tested, until every test is decided.
+    Items are drawn in chunks, marked as used, scored and tested, until every test is decided. All
+    candidates of the attempt are scored at once, so the next candidate's tests begin with the items
+    that are scored already.
     """
 
-    def __init__(self, context: GateContext, suite: Suite) -> None:
+    def __init__(self, context: GateContext, suite: Suite, candidate: Checkpoint) -> None:
         self._context, self.suite, self._store = context, suite, context.store
+        self._candidate = candidate
         looks = context.number - 1 if suite.reuse else 0
-        # Each earlier attempt has shown whether it promoted and, if it did, for each reused suite
-        # whether the candidate was the new best on it.
-        outcomes = 1 + 2 ** sum(one.reuse and one.role != "report" for one in context.suites)
+        # Each earlier attempt has shown which candidate it promoted, if any, and for each reused
+        # suite whether that candidate was the new best on it.
+        num_reused = sum(one.reuse and one.role != "report" for one in context.suites)
+        outcomes = 1 + len(context.candidates) * 2**num_reused
         self._threshold = log_threshold(context.level, looks, outcomes)
         self._records = ScoreRecords(context.number, context.generation, suite.name)
-        self._models = list(dict.fromkeys(model.digest for model in context.models))
+        models = context.rivals.models([candidate])
+        self._models = list(dict.fromkeys(model.digest for model in models))
 
     def opponents(self) -> list[Opponent]:
         """The models to test against, with the rule of each test.
@@ -115,10 +121,6 @@ class SuiteTest:
 
     def _score(self, items: Sequence[Item]) -> None:
         rows = self.suite.score(self._context.scorer, items)
-        # An item without a score from any model is a fault of the item or of its judge.
-        is_lost = np.isnan(np.array(rows)).all(axis=0)
-        if not np.isfinite(np.array(rows[0])[~is_lost]).all():
-            raise NotFiniteError(f"the candidate's scores on {self.suite.name} are not finite")
         by_model = dict(zip([m.digest for m in self._context.models], rows, strict=True))
         self._store.gate.add_item_scores(self._records.item_scores(items, by_model))
 
@@ -127,26 +129,31 @@ class SuiteTest:
         candidate is better.
         """
         sign = 1.0 if self.suite.higher_is_better else -1.0
-        candidate = self._context.candidate.digest
+        candidate = self._candidate.digest
         return np.array(
             [sign * (values[candidate] - values[other]) for _, values in scores], dtype=np.float64
         )
 
     def _tests(self, scores: Mapping[int, ScoredItem]) -> list[GateTest]:
-        rows = with_scores(scores)
-        units = [unit for unit, _ in rows]
-        return [
-            self._test(opponent, self._gains(rows, opponent.digest), units)
-            for opponent in self.opponents()
-        ]
+        self._check_finite(scores)
+        return [self._test(opponent, scores) for opponent in self.opponents()]
 
-    def _test(self, opponent: Opponent, gains: Array, units: Sequence[str]) -> GateTest:
-        rule = opponent.rule
+    def _check_finite(self, scores: Mapping[int, ScoredItem]) -> None:
+        """An item without a score by any model is a fault of the item or of its judge."""
+        for _, values in scores.values():
+            is_lost = all(map(math.isnan, values.values()))
+            if not is_lost and not math.isfinite(values[self._candidate.digest]):
+                raise NotFiniteError(f"the candidate's scores on {self.suite.name} are not finite")
+
+    def _test(self, opponent: Opponent, scores: Mapping[int, ScoredItem]) -> GateTest:
+        rule, rows = opponent.rule, with_scores(scores, [self._candidate.digest, opponent.digest])
+        gains, units = self._gains(rows, opponent.digest), [unit for unit, _ in rows]
         means = unit_means(clipped_gains(gains, np.zeros_like(gains), rule.clip), units)
         verdict = judge_gains(means, rule, self._threshold)
         mean, error = clustered_mean_and_error(gains.tolist(), units)
         return GateTest(
             attempt=self._context.number,
+            arm=self._candidate.arm,
             suite=self.suite.name,
             role=opponent.role,
             against=opponent.against,
@@ -165,11 +172,11 @@ class SuiteTest:
 
     def report(self) -> None:
         """Store the mean of every model and the candidate's gain over the champion, with errors."""
-        context, scores = self._context, with_scores(self._scores())
+        context, candidate = self._context, self._candidate.digest
+        scores = with_scores(self._scores(), self._models)
         if not scores:
             return
         units = [unit for unit, _ in scores]
-        candidate = context.candidate.digest
         values = {digest: [by_model[digest] for _, by_model in scores] for digest in self._models}
         gains = self._gains(scores, context.rivals.champion.digest).tolist()
         evaluations = [

@@ -1,10 +1,11 @@
-"""From a candidate to a decision: can it be scored, is it vetoed, do the tests show a gain."""
+"""From candidates to decisions: can they be scored, are they vetoed, do the tests show a gain."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from infra.records import Decision, GateTest, now
+from infra.records import Checkpoint, Decision, GateTest, now
 from loop.gate.levels import log_threshold
 from loop.gate.trial.context import GateContext
 from loop.gate.trial.reward_hacking import hacking_reason
@@ -12,28 +13,77 @@ from loop.gate.trial.suite_tests import NotFiniteError, SuiteTest, has_failed
 from loop.gate.trial.vetoes import Vetoes
 
 
-class GateTrial(GateContext):
-    """One attempt to promote a candidate, from the first check to the stored decision."""
+@dataclass(frozen=True)
+class TrialResult:
+    """The decision about one candidate, with its tests, and the aliases that it would move."""
 
-    def run(self) -> Decision:
-        """Check the candidate, then vetoes, then the tests; store the decision and return it."""
-        if problem := self.scorer.problem():
-            return self._decide("abort", problem, [])
-        if vetoes := Vetoes(self).reasons():
-            return self._decide("reject", "veto: " + "; ".join(vetoes), [])
+    decision: Decision
+    tests: list[GateTest]
+    aliases: list[str]
+
+
+def run_attempt(context: GateContext) -> Decision:
+    """Test all candidates of a generation, and promote the best of those that pass.
+
+    Returns the decision that stands for the generation. A candidate that cannot be scored is
+    aborted, and the others go on.
+    """
+    problems = [context.scorer.problem(i) for i in range(len(context.candidates))]
+    aborted = [
+        GateTrial(context, one).decide("abort", problem, [])
+        for one, problem in zip(context.candidates, problems, strict=True)
+        if problem
+    ]
+    healthy = [i for i, problem in enumerate(problems) if not problem]
+    context.scorer.keep(healthy)
+    rest = replace(context, candidates=[context.candidates[i] for i in healthy])
+    vetoes = Vetoes(rest)
+    tested = [GateTrial(rest, one).run(vetoes.reasons(one)) for one in rest.candidates]
+    order = {one.arm: i for i, one in enumerate(context.candidates)}
+    results = sorted([*aborted, *tested], key=lambda result: order[result.decision.arm])
+    return _store_best(context, results)
+
+
+def _store_best(context: GateContext, results: Sequence[TrialResult]) -> Decision:
+    """Promote the candidate with the largest gain among those that pass; store all decisions."""
+    passed = [one for one in results if one.decision.outcome == "promote"]
+    best = max(passed, key=lambda one: one.decision.mean_gain) if passed else results[0]
+    decisions = []
+    for one in results:
+        decision = replace(one.decision, is_lead=one is best)
+        if one in passed and one is not best:
+            reason = f"evidence of a gain, but {best.decision.arm} gained more"
+            decision = replace(decision, outcome="hold", reason=reason)
+        decisions.append(decision)
+        context.store.gate.add_gate_tests(one.tests)
+    context.store.gate.add_decisions(decisions, best.aliases if passed else [])
+    return next(one for one in decisions if one.is_lead)
+
+
+class GateTrial:
+    """The trial of one candidate, from its vetoes to the decision about it."""
+
+    def __init__(self, context: GateContext, candidate: Checkpoint) -> None:
+        self._context, self._candidate = context, candidate
+
+    def run(self, vetoes: Sequence[str]) -> TrialResult:
+        """The vetoes first, then the tests."""
+        if vetoes:
+            return self.decide("reject", "veto: " + "; ".join(vetoes), [])
         try:
             tests = self._tests()
         except NotFiniteError as error:
-            return self._decide("abort", str(error), [])
+            return self.decide("abort", str(error), [])
         outcome, reason = _outcome(tests)
         if outcome == "hold" and (hacking := self._hacking_reason(tests)):
             outcome, reason = "reject", f"veto: {hacking}"
-        return self._decide(outcome, reason, tests)
+        return self.decide(outcome, reason, tests)
 
     def _hacking_reason(self, tests: Sequence[GateTest]) -> str:
-        evaluations = [e for e in self.store.gate.evaluations() if e.attempt == self.number]
-        steps = self.store.training.train_steps(self.generation)
-        return hacking_reason(steps, evaluations, tests, self.candidate.digest)
+        context, candidate = self._context, self._candidate
+        evaluations = [e for e in context.store.gate.evaluations() if e.attempt == context.number]
+        steps = context.store.training.train_steps(context.generation, candidate.arm)
+        return hacking_reason(steps, evaluations, tests, candidate.digest)
 
     def _tests(self) -> list[GateTest]:
         """The small stage on every deciding suite, then the full stage, then the reports.
@@ -42,7 +92,8 @@ class GateTrial(GateContext):
         evidence may be looked at after every unit. If the first items of one suite already reject
         the candidate, the rest of the other suites is not spent. Only the full stage can promote.
         """
-        tests_by_suite = [SuiteTest(self, suite) for suite in self.suites]
+        suites = self._context.suites
+        tests_by_suite = [SuiteTest(self._context, suite, self._candidate) for suite in suites]
         deciding = [one for one in tests_by_suite if one.suite.role != "report"]
         tests = _until_one_fails(one.begin for one in deciding)
         if not has_failed(tests):
@@ -53,28 +104,29 @@ class GateTrial(GateContext):
             one.report()
         return tests
 
-    def _decide(self, outcome: str, reason: str, tests: Sequence[GateTest]) -> Decision:
+    def decide(self, outcome: str, reason: str, tests: Sequence[GateTest]) -> TrialResult:
+        """The result with this outcome; nothing is stored yet."""
+        context = self._context
         first = next((t for t in tests if t.role == "primary"), None)
-        deciding = [suite for suite in self.suites if suite.role != "report"]
+        deciding = [suite for suite in context.suites if suite.role != "report"]
         decision = Decision(
-            attempt=self.number,
-            generation=self.generation,
+            attempt=context.number,
+            generation=context.generation,
             outcome=outcome,
             reason=reason,
-            candidate=self.candidate.digest,
-            champion=self.rivals.champion.digest,
-            alpha=self.level,
+            candidate=self._candidate.digest,
+            champion=context.rivals.champion.digest,
+            alpha=context.level,
             log_evidence=first.log_evidence if first else 0.0,
-            log_threshold=first.log_threshold if first else log_threshold(self.level),
+            log_threshold=first.log_threshold if first else log_threshold(context.level),
             num_documents=first.num_items if first else 0,
             mean_gain=first.mean_gain if first else 0.0,
             is_weak=outcome == "promote" and any(suite.reuse for suite in deciding),
             decided_at=now(),
+            arm=self._candidate.arm,
         )
         aliases = ["champion", *self._improved(tests)] if outcome == "promote" else []
-        self.store.gate.add_gate_tests(tests)
-        self.store.gate.add_decision(decision, aliases)
-        return decision
+        return TrialResult(decision, list(tests), aliases)
 
     def _improved(self, tests: Sequence[GateTest]) -> Iterator[str]:
         """Aliases `best:SUITE` of the suites on which a promoted candidate is the new best.
@@ -82,7 +134,7 @@ class GateTrial(GateContext):
         It is the new best if its mean score is better than that of the best model before it, or
         than the anchor's where there is none.
         """
-        for suite in self.suites:
+        for suite in self._context.suites:
             by_rival = {t.against: t for t in tests if t.suite == suite.name}
             test = by_rival.get("best") or by_rival.get("anchor") or by_rival.get("champion")
             if test is not None and test.mean_gain > 0:

@@ -10,7 +10,7 @@ import numpy as np
 
 from infra.artifacts import file_digest
 from infra.console import note
-from infra.records import Document, Sample, unit_hash
+from infra.records import Checkpoint, Document, Sample, unit_hash
 from judges.verifying.checks import Claim
 from loop.gate.estimates import window, worse_p_value
 from loop.gate.suites.base import Item
@@ -32,24 +32,25 @@ TEXT_CHARS = 200
 
 
 class Vetoes:
-    """The checks of one candidate.
+    """The checks of an attempt's candidates.
 
     They read documents of the gate pool, but do not use them up and do not score their bits per
-    byte.
+    byte. All models are measured at once, for the first candidate that is asked about.
     """
 
     def __init__(self, context: GateContext) -> None:
         self._context, self._config = context, context.config
 
-    def reasons(self) -> list[str]:
-        """One sentence for each veto; empty if there is none."""
+    def reasons(self, candidate: Checkpoint) -> list[str]:
+        """One sentence for each veto on a candidate; empty if there is none."""
+        index = [one.arm for one in self._context.candidates].index(candidate.arm)
         checks = (self._tokenizer, self._drift, self._repetition, self._examples)
-        return [reason for check in checks if (reason := check())]
+        return [reason for check in checks if (reason := check(index))]
 
-    def _tokenizer(self) -> str:
+    def _tokenizer(self, index: int) -> str:
         """With another tokenizer, bits per byte and stored token ids cannot be compared."""
         context = self._context
-        own, champion = Path(context.candidate.path), Path(context.rivals.champion.path)
+        own, champion = Path(context.candidates[index].path), Path(context.rivals.champion.path)
         for name in TOKENIZER_FILES:
             if _digest_or_empty(own / name) != _digest_or_empty(champion / name):
                 return f"the tokenizer changed ({name})"
@@ -70,29 +71,35 @@ class Vetoes:
         )
         return documents
 
-    def _drift(self) -> str:
+    def _drift(self, index: int) -> str:
         """The candidate must not have moved too far from the anchor."""
         if not self._texts:
             return ""
-        value = self._continued(DRIFT)[0]
+        value = self._continued[DRIFT][index]
         if not value <= self._config.max_kl:  # NaN is a veto
             bound = f"above {self._config.max_kl:g} (gate.max_kl)"
             return f"KL to the anchor is {value:.2f} nats a token, {bound}"
         return ""
 
-    def _repetition(self) -> str:
+    def _repetition(self, index: int) -> str:
         """The candidate's continuations must not have become repetitive."""
         if not self._texts:
             return ""
-        # All measures are computed, for the report; one of them decides.
-        means = {name: self._continued(name)[:2] for name in TEXT_MEASURES}
-        candidate, champion = means["distinct_2"]
+        means = self._continued["distinct_2"]
+        candidate, champion = means[index], means[len(self._context.candidates)]
         if candidate < self._config.min_distinct_ratio * champion:
             return f"distinct-2 fell from {champion:.2f} to {candidate:.2f}"
         return ""
 
-    def _continued(self, name: str) -> list[float]:
-        """The mean of a measure over the continuations that each model writes."""
+    @cached_property
+    def _continued(self) -> dict[str, list[float]]:
+        """The mean of each measure over the continuations that each model writes.
+
+        All measures are computed, for the report; two of them decide.
+        """
+        return {name: self._measure(name) for name in (DRIFT, *TEXT_MEASURES)}
+
+    def _measure(self, name: str) -> list[float]:
         context, units = self._context, {key: unit for key, (unit, _) in self._texts.items()}
         texts = [text for _, text in self._texts.values()]
         rows = variety_scores(name, context.scorer, texts, context.number, asked=False)
@@ -101,20 +108,29 @@ class Vetoes:
         self._store_means(CONTINUATIONS_SUITE, name, units, by_model)
         return [float(np.mean(row)) for row in rows]
 
-    def _examples(self) -> str:
+    def _examples(self, index: int) -> str:
         """The candidate must not answer significantly fewer executed examples right."""
+        right = self._right_answers
+        if not right:
+            return ""
+        own, champion = right[index], right[-1]
+        p_value = worse_p_value(own, champion)
+        if p_value >= EXAMPLES_ALPHA:
+            return ""
+        counts = f"{sum(own)} of {len(own)} examples right, the champion {sum(champion)}"
+        return f"answers {counts} (p {p_value:.3f})"
+
+    @cached_property
+    def _right_answers(self) -> list[list[bool]]:
+        """Which examples each candidate and then the champion answer right; empty for none."""
         samples = self._example_samples()
         if not samples:
             note("veto on executed examples: no held-out page has one")
-            return ""
+            return []
         answers = self._context.scorer.answers([s.prompt for s in samples])
         right = [self._are_right(samples, texts) for texts in answers]
         self._store_examples(samples, answers, right)
-        p_value = worse_p_value(right[0], right[1])
-        if p_value >= EXAMPLES_ALPHA:
-            return ""
-        counts = f"{sum(right[0])} of {len(samples)} examples right, the champion {sum(right[1])}"
-        return f"answers {counts} (p {p_value:.3f})"
+        return right
 
     def _are_right(self, samples: Sequence[Sample], texts: Sequence[str]) -> list[bool]:
         pairs = zip(samples, texts, strict=True)
@@ -135,7 +151,8 @@ class Vetoes:
         answers: Sequence[Sequence[str]],
         right: Sequence[Sequence[bool]],
     ) -> None:
-        digests = self._context.candidate.digest, self._context.rivals.champion.digest
+        context = self._context
+        digests = [*(one.digest for one in context.candidates), context.rivals.champion.digest]
         marks = {d: [float(m) for m in row] for d, row in zip(digests, right, strict=True)}
         texts = {d: [t[:200] for t in row] for d, row in zip(digests, answers, strict=True)}
         units = {s.sample_id: s.document_id for s in samples}

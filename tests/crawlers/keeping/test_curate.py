@@ -288,12 +288,12 @@ def test_forgetting_removes_text_samples_and_bodies_and_names_who_learned(tmp_pa
     store.labels.add_samples(
         [Sample(f"s-{n}", n, "passage", "", f"secret{n}", "web", 1, 0, 5) for n in ("keep", "gone")]
     )
-    store.training.add_manifest(1, [("passage", "s-keep"), ("passage", "s-gone")])
+    store.training.add_manifest(1, "picked", [("passage", "s-keep"), ("passage", "s-gone")])
     target = tmp_path / "out.jsonl"
     assert store.forgetting.export_documents(target, "train", []) == 2
     removed = store.forgetting.forget("http://h/gone", None, "asked to")
     assert removed == {"pages": 2, "documents": 1, "samples": 1}
-    assert store.forgetting.learned_from("http://h/gone", None) == [(1, "undecided", 1)]
+    assert store.forgetting.learned_from("http://h/gone", None) == [(1, "picked", "undecided", 1)]
     assert store.forgetting.renew_exports() == [str(target)]
     assert "secretgone" not in target.read_text()
     assert "secretkeep" in target.read_text()

@@ -18,7 +18,7 @@ from infra.store.database import STORE_SCHEMA_FOLDER, TableGroup, open_database
 from infra.store.frontier.records import HostVisit, Link, Outcome, State
 from infra.store.reader import open_reader
 from infra.store.tables.crawl import CrawlRows
-from tests.infra.support.store_rows import add_documents, page_row
+from tests.infra.support.store_rows import add_documents, candidate, page_row
 from tests.infra.support.warc_records import body_record, read_record
 
 
@@ -174,11 +174,11 @@ def draw(store: Store, attempt: int, start: int, salt: str = "salt") -> list[Doc
 
 def test_documents_of_the_gate_are_burned_once(store: Store) -> None:
     add_documents(store, [document(str(i), "gate") for i in range(10)])
-    store.gate.register_attempt(1, "candidate-1", "champion")
+    store.gate.register_attempt([candidate("candidate-1", 1)], "champion")
     first = draw(store, 1, 0)
     assert draw(store, 1, 0, "other salt") == first, "a resumed attempt draws the same again"
     second = draw(store, 1, 4)
-    store.gate.register_attempt(2, "candidate-2", "champion")
+    store.gate.register_attempt([candidate("candidate-2", 2)], "champion")
     third = draw(store, 2, 0)
     names = [d.document_id for d in first + second + third]
     assert len(names) == len(set(names)) == 10
@@ -186,14 +186,14 @@ def test_documents_of_the_gate_are_burned_once(store: Store) -> None:
 
 def test_train_documents_are_never_drawn(store: Store) -> None:
     add_documents(store, [document("a", "train"), document("b", "sealed")])
-    store.gate.register_attempt(1, "c", "champion")
+    store.gate.register_attempt([candidate("c", 1)], "champion")
     assert draw(store, 1, 0) == []
 
 
 def test_attempts_count_up_and_a_resumed_one_keeps_its_number(store: Store) -> None:
-    assert store.gate.register_attempt(1, "a", "z") == 1
-    assert store.gate.register_attempt(1, "a", "z") == 1
-    assert store.gate.register_attempt(2, "b", "z") == 2
+    assert store.gate.register_attempt([candidate("a", 1)], "z") == 1
+    assert store.gate.register_attempt([candidate("a", 1)], "z") == 1
+    assert store.gate.register_attempt([candidate("b", 2)], "z") == 2
 
 
 def checkpoint(generation: int) -> Checkpoint:
@@ -215,9 +215,9 @@ def with_models(store: Store) -> None:
 def test_champion_is_the_last_promoted_or_the_anchor(store: Store) -> None:
     with_models(store)
     assert store.registry.champion().generation == 0
-    store.gate.add_decision(decision(1, "promote"), ["champion", "best:suite"])
-    store.gate.add_decision(decision(2, "hold"))
-    store.gate.add_decision(decision(3, "reject"))
+    store.gate.add_decisions([decision(1, "promote")], ["champion", "best:suite"])
+    store.gate.add_decisions([decision(2, "hold")])
+    store.gate.add_decisions([decision(3, "reject")])
     assert store.registry.champion().generation == 1
     best = store.registry.alias("best:suite")
     assert best is not None
@@ -228,9 +228,9 @@ def test_champion_is_the_last_promoted_or_the_anchor(store: Store) -> None:
 def test_history_says_who_was_champion_when(store: Store) -> None:
     with_models(store)
     before = now()
-    store.gate.add_decision(decision(1, "promote"), ["champion"])
+    store.gate.add_decisions([decision(1, "promote")], ["champion"])
     between = now()
-    store.gate.add_decision(decision(2, "promote"), ["champion"])
+    store.gate.add_decisions([decision(2, "promote")], ["champion"])
     store.registry.move_alias("champion", checkpoint(1), "generation 2 is rude")
     assert store.registry.champion().generation == 1
     assert store.registry.alias_event("champion", before) is None
@@ -250,15 +250,15 @@ def test_history_says_who_was_champion_when(store: Store) -> None:
 
 def test_a_second_word_moves_no_alias(store: Store) -> None:
     with_models(store)
-    store.gate.add_decision(decision(1, "hold"))
-    store.gate.add_decision(decision(1, "promote"), ["champion"])
+    store.gate.add_decisions([decision(1, "hold")])
+    store.gate.add_decisions([decision(1, "promote")], ["champion"])
     assert store.registry.champion().generation == 0
     assert store.registry.alias_history() == []
 
 
 def test_decision_is_made_once(store: Store) -> None:
-    store.gate.add_decision(decision(1, "hold"))
-    store.gate.add_decision(decision(1, "promote"))
+    store.gate.add_decisions([decision(1, "hold")])
+    store.gate.add_decisions([decision(1, "promote")])
     stored = store.gate.decision(1)
     assert stored is not None
     assert stored.outcome == "hold"
@@ -340,14 +340,17 @@ def test_facts_are_set_all_or_none(store: Store) -> None:
     assert store.run.facts() == {"a": "1", "b": "2"}
 
 
-def test_a_run_of_an_earlier_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("schema_file", ["0001_initial.sql", "gate/0001_initial.sql"])
+def test_a_run_of_another_version_is_refused_and_left_as_it_is(
+    tmp_path: Path, schema_file: str
+) -> None:
     path = tmp_path / "ratchet.duckdb"
     with open_database(str(path)) as old:
         old.execute("CREATE TABLE migration (name TEXT)")
-        old.execute("INSERT INTO migration VALUES ('0001_initial.sql')")
+        old.execute("INSERT INTO migration VALUES (?)", [schema_file])
         old.execute("CREATE TABLE judgment (judgment_id TEXT, way TEXT)")
     before = path.read_bytes()
     for open_it in (lambda: Store(str(path)), lambda: open_reader(tmp_path)):
-        with pytest.raises(UserError, match="earlier version"):
+        with pytest.raises(UserError, match="another version"):
             open_it()
     assert path.read_bytes() == before

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from infra.records import Document, Page, now
+from infra.records import PICKED, Checkpoint, Document, Page, now
 from infra.store import Store
 
 
@@ -40,3 +40,8 @@ def add_documents(store: Store, documents: Sequence[Document], pages: Sequence[P
     with store.database.transaction():
         store.database.add("page", Page, pages, ["page_id"])
         store.database.add("document", Document, documents, ["document_id"])
+
+
+def candidate(digest: str, generation: int, arm: str = PICKED) -> Checkpoint:
+    """A model without a folder."""
+    return Checkpoint(digest, "/none", "", generation, "", "", 0, now(), arm)

@@ -9,7 +9,17 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from infra.records import Checkpoint, Decision, Document, Page, Permission, Preference, Sample, now
+from infra.records import (
+    ANCHOR_ARM,
+    Checkpoint,
+    Decision,
+    Document,
+    Page,
+    Permission,
+    Preference,
+    Sample,
+    now,
+)
 from infra.records.arrow import to_table
 from infra.store import Store
 from loop.commands.main import app
@@ -81,21 +91,40 @@ def run(tmp_path: Path) -> Path:
                 "r",
                 0,
                 now(),
+                "picked" if generation else ANCHOR_ARM,
             )
         )
+    control = Checkpoint("control3", "/none", "digest0", 3, "m", "r", 0, now(), "random")
+    store.training.add_checkpoint(control)
     store.labels.add_samples(
         [sample("a", "one", 1), sample("b", "two", 2), sample("q", "one", 3, "prompt")]
     )
     store.labels.add_preferences(
         [Preference("preference-p", "sample-q", "q", "good", "bad", "web", "judge", 0.9, 1.0, 3)]
     )
-    store.training.add_manifest(1, [("passage", "sample-a")])
-    store.training.add_manifest(2, [("passage", "sample-b")])
-    store.training.add_manifest(3, [("preference", "preference-p"), ("passage", "sample-b")])
-    store.gate.add_decision(
-        Decision(
-            1, 1, "promote", "evidence", "digest1", "digest0", 0.025, 4.0, 3.7, 9, 0.1, False, now()
-        ),
+    store.training.add_manifest(1, "picked", [("passage", "sample-a")])
+    store.training.add_manifest(2, "picked", [("passage", "sample-b")])
+    items = [("preference", "preference-p"), ("passage", "sample-b")]
+    store.training.add_manifest(3, "picked", items)
+    store.training.add_manifest(3, "random", [("passage", "sample-b")])
+    store.gate.add_decisions(
+        [
+            Decision(
+                1,
+                1,
+                "promote",
+                "evidence",
+                "digest1",
+                "digest0",
+                0.025,
+                4.0,
+                3.7,
+                9,
+                0.1,
+                False,
+                now(),
+            )
+        ],
         ["champion"],
     )
     store.close()
@@ -139,21 +168,21 @@ def test_a_preference_leads_to_the_page_of_its_prompt(run: Path) -> None:
 def test_a_site_leads_to_who_learned_from_it(run: Path, name: str) -> None:
     output = lineage(run, name)
     rows = [line.split("│")[1:-1] for line in output.splitlines() if line.startswith("│")]
-    heirs = [[cell.strip() for cell in row] for row in rows if len(row) == 5]
-    assert [row[0] for row in heirs] == ["2", "3"]
-    assert [row[2] for row in heirs] == ["1", "1"]
+    heirs = [[cell.strip() for cell in row] for row in rows if len(row) == 6]
+    assert [row[:2] for row in heirs] == [["2", "picked"], ["3", "picked"], ["3", "random"]]
+    assert [row[3] for row in heirs] == ["1", "1", "1"]
 
 
 def test_who_was_trained_from_a_model_learned_what_it_learned(run: Path) -> None:
     rows = [
         line.split("│")[1:-1] for line in lineage(run, "a.org").splitlines() if line.startswith("│")
     ]
-    heirs = [[cell.strip() for cell in row] for row in rows if len(row) == 5]
-    assert [(row[0], row[2], row[3]) for row in heirs] == [
-        ("1", "1", "-"),
-        ("2", "0", "generation 1"),
-        ("3", "1", "-"),
-    ]
+    heirs = [[cell.strip() for cell in row] for row in rows if len(row) == 6]
+    assert [(row[0], row[1], row[3], row[4]) for row in heirs] == [
+        ("1", "picked", "1", "-"),
+        ("2", "picked", "0", "generation 1 picked"),
+        ("3", "picked", "1", "-"),
+    ], "the control of generation 3 has learned nothing of it"
 
 
 def test_what_was_only_crawled_and_what_is_unknown(run: Path) -> None:
@@ -165,7 +194,7 @@ def test_what_was_only_crawled_and_what_is_unknown(run: Path) -> None:
 
 @pytest.mark.parametrize("name", ["sample-b", "document-two", "page-two"])
 def test_any_record_is_followed_to_its_uses(run: Path, name: str) -> None:
-    assert "(2 of 2)" in lineage(run, name)
+    assert "(3 of 3)" in lineage(run, name)
 
 
 def test_forgotten_pages_are_still_known_by_who_learned_from_them(run: Path) -> None:
@@ -175,7 +204,8 @@ def test_forgotten_pages_are_still_known_by_who_learned_from_them(run: Path) -> 
     assert result.exit_code == 0, result.output
     output = lineage(run, "https://b.org/two")
     rows = [line.split("│")[1:-1] for line in output.splitlines() if line.startswith("│")]
-    assert [row[0].strip() for row in rows if len(row) == 5] == ["2", "3"]
+    candidates = [(row[0].strip(), row[1].strip()) for row in rows if len(row) == 6]
+    assert candidates == [("2", "picked"), ("3", "picked"), ("3", "random")]
 
 
 def test_data_are_exported_as_parquet_named_by_their_manifest(run: Path, tmp_path: Path) -> None:

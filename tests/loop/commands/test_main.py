@@ -37,7 +37,7 @@ from judges.rubrics import load_rubric
 from loop.commands.main import app
 from loop.recipe.recipe import load_recipe
 from loop.show.report import write_report
-from tests.infra.support.store_rows import add_documents
+from tests.infra.support.store_rows import add_documents, candidate
 
 HOLD = """
 import sys
@@ -75,7 +75,7 @@ def run(tmp_path: Path, tiny_folder: Path) -> Path:
     store.labels.add_preferences(
         [Preference("f", "s", HOSTILE, "good", "bad", "web", "verifier", 1.0, 1.0, 1)]
     )
-    store.training.add_manifest(1, [("passage", "s"), ("preference", "f")])
+    store.training.add_manifest(1, "picked", [("passage", "s"), ("preference", "f")])
     store.labelers.add_datasheet(
         [
             ProbeResult(
@@ -128,7 +128,7 @@ def run(tmp_path: Path, tiny_folder: Path) -> Path:
     store.training.add_train_steps(
         [TrainStep(1, "sft", i, 2.0 - i, 1.0, 1e-4, 100, 0.1) for i in range(2)]
     )
-    store.gate.register_attempt(1, "one", "anchor")
+    store.gate.register_attempt([candidate("one", 1)], "anchor")
     for name, bits in (("one", 1.0), ("anchor", 1.2)):
         store.gate.add_item_scores(
             [
@@ -163,27 +163,14 @@ def run(tmp_path: Path, tiny_folder: Path) -> Path:
             )
         ]
     )
-    store.gate.add_decision(
-        Decision(
-            1,
-            1,
-            "promote",
-            "evidence of a gain",
-            "one",
-            "anchor",
-            0.025,
-            3.9,
-            3.69,
-            9,
-            0.2,
-            False,
-            now(),
-        ),
-        ["champion"],
+    why = "evidence of a gain"
+    promoted = Decision(
+        1, 1, "promote", why, "one", "anchor", 0.025, 3.9, 3.69, 9, 0.2, False, now()
     )
+    store.gate.add_decisions([promoted], ["champion"])
     why = "not trained: the share of real text is 0.100, below 0.5 (data.min_real_share)"
-    store.gate.add_decision(
-        Decision(0, 2, "abort", why, "", "one", 0.0, 0.0, 0.0, 0, 0.0, False, now())
+    store.gate.add_decisions(
+        [Decision(0, 2, "abort", why, "", "one", 0.0, 0.0, 0.0, 0, 0.0, False, now())]
     )
     store.run.note_drops(1, "crawl", [("HTTP 404", "u")])
     store.run.start_stage(1, "crawl")

@@ -114,7 +114,7 @@ def test_targets_that_cannot_be_written_are_refused(tmp_path: Path, tiny_folder:
         )
     add_documents(store, [Document("d", "p", "http://h/", "x", "x", "en", "x", "train", 1)])
     store.labels.add_samples([Sample("s", "d", "passage", "", "x", "web", 1, 0, 1)])
-    store.training.add_manifest(1, [("passage", "s")])
+    store.training.add_manifest(1, "picked", [("passage", "s")])
     store.close()
     below = str(file / "below")
     assert_user_error(invoke("export", below, "--run", str(run)), "target", "is a file")

@@ -20,12 +20,13 @@ from judges.rubrics import load_rubric
 from loop.data.config import DataConfig
 from loop.data.curriculum import Curriculum, build_curriculum
 from loop.data.policy import DESCRIPTIONS, KEYS, breaches, earlier_samples, measure_data
-from loop.recipe.recipe import load_recipe
+from loop.recipe.recipe import Recipe, load_recipe
 from loop.record.run_folder import Run
 from loop.stages.decide import decide
 from loop.stages.train import train
-from loop.training.plan import generation_curriculum
-from tests.infra.support.store_rows import add_documents, page_row
+from loop.training.arms import Arm
+from loop.training.plan import arm_curriculum
+from tests.infra.support.store_rows import add_documents, candidate, page_row
 
 TEXT = "x" * 400
 
@@ -147,7 +148,7 @@ def with_history(store: Store) -> None:
     store.labels.add_samples(
         [sample(f"old{i}", generation=1) for i in range(20)] + [sample("never", generation=1)]
     )
-    store.training.add_manifest(1, [("passage", f"old{i}") for i in range(20)])
+    store.training.add_manifest(1, "picked", [("passage", f"old{i}") for i in range(20)])
 
 
 def test_what_was_learned_before_is_learned_again_up_to_its_share(store: Store) -> None:
@@ -181,11 +182,11 @@ def test_the_recipe_says_how_much_of_the_past_is_kept(store: Store) -> None:
     recipe = load_recipe("quickstart", ["budget.train_tokens=1000", "data.earlier_share=0.5"])
     rubric = recipe.judge.passage_rubrics[0]
     store.database.connection.execute("UPDATE judgment SET rubric = ?", [load_rubric(rubric).id])
-    kept = generation_curriculum(store, recipe, 2)
+    kept = picked_curriculum(store, recipe, 2)
     old = [s for s in kept.samples if s.generation == 1]
     assert 0 < len(old) <= 5
     none = recipe.model_copy(update={"data": DataConfig(earlier_share=0.0)})
-    assert all(s.generation == 2 for s in generation_curriculum(store, none, 2).samples)
+    assert all(s.generation == 2 for s in picked_curriculum(store, none, 2).samples)
 
 
 def test_a_canary_in_any_text_stops_the_generation(store: Store) -> None:
@@ -221,7 +222,7 @@ def test_what_was_learned_and_is_held_out_since_is_not_learned_again(store: Stor
     secret = " ".join(f"secret{i}" for i in range(60))
     with_history(store)
     store.labels.add_samples([replace(sample("spoiled", generation=1), completion=secret)])
-    store.training.add_manifest(1, [("passage", "spoiled")])
+    store.training.add_manifest(1, "picked", [("passage", "spoiled")])
     add_documents(store, [Document("s", "page", "u", "t", secret, "en", "x", "gate", 3)])
     grams = [("s", size, hashes) for size, hashes in sampled_grams(plain_hashes(secret)).items()]
     store.crawl.commit(CrawlRows(3, CrawlConfig().limits(1), grams=grams))
@@ -230,6 +231,10 @@ def test_what_was_learned_and_is_held_out_since_is_not_learned_again(store: Stor
         "generation 2 could not know of it, and is trained again as it was"
     )
     assert len(again[3]) == 20
+
+
+def picked_curriculum(store: Store, recipe: Recipe, generation: int) -> Curriculum:
+    return arm_curriculum(store, Arm("picked", recipe, False), generation)
 
 
 def labeled(store: Store, origin: str) -> None:
@@ -251,8 +256,8 @@ def test_a_breach_ends_the_generation_and_not_the_run(store: Store, tmp_path: Pa
     store.training.add_checkpoint(Checkpoint("anchor", str(tmp_path), "", 0, "", "r", 0, now()))
     run = Run(tmp_path, load_recipe("quickstart", []), store, "salt", 1)
     cluster = Cluster(1, 0)
-    assert train(cluster, run, 1) is None
-    decision = decide(cluster, run, 1, None)
+    assert train(cluster, run, 1) == []
+    decision = decide(cluster, run, 1, [])
     assert decision.outcome == "abort"
     assert "the share of real text is 0.000, below 0.5 (data.min_real_share)" in decision.reason
     assert (
@@ -260,11 +265,11 @@ def test_a_breach_ends_the_generation_and_not_the_run(store: Store, tmp_path: Pa
         in decision.reason
     )
     assert store.registry.champion().generation == 0
-    assert store.training.manifest(1) == [], "nothing was learned"
-    assert store.gate.register_attempt(2, "c", "anchor") == 1, (
+    assert store.training.manifest(1, "picked") == [], "nothing was learned"
+    assert store.gate.register_attempt([candidate("c", 2)], "anchor") == 1, (
         "it was no attempt, and costs no level"
     )
-    assert decide(cluster, run, 1, None) == decision, "and is not decided twice"
+    assert decide(cluster, run, 1, []) == decision, "and is not decided twice"
 
 
 @pytest.mark.parametrize(
@@ -287,4 +292,4 @@ def test_only_what_a_step_reads_is_counted(store: Store, steps: list[str], kinds
     )
     rewards = ["train.rl.rewards={verifier=1.0}"]
     recipe = load_recipe("quickstart", [f"train.steps={json.dumps(steps)}", *rewards])
-    assert {kind for kind, _ in generation_curriculum(store, recipe, 1).items()} == kinds
+    assert {kind for kind, _ in picked_curriculum(store, recipe, 1).items()} == kinds

@@ -142,3 +142,21 @@ def discover(kind: LevelKind, share: float) -> tuple[np.ndarray, np.ndarray]:
 def test_discovery_finds_more_than_strict_where_there_is_much_to_find() -> None:
     promotions = {kind: discover(kind, 0.9)[0].mean() for kind in ("strict", "discovery")}
     assert promotions["strict"] < promotions["discovery"] <= 15 * 0.9 + 0.2
+
+
+@pytest.mark.parametrize("level", ["strict", "discovery"])
+def test_a_generation_with_eight_candidates_is_within_the_bound_too(level: LevelKind) -> None:
+    """Ten attempts with eight candidates each and no gain: all are tested on the same units, the
+    noise of a unit is shared in part, and each has an eighth of the attempt's level."""
+    rng = np.random.default_rng(4)
+    ever = np.zeros(RUNS // 2, bool)
+    naive = np.zeros(RUNS // 2, bool)
+    for attempt in range(1, 11):
+        share = attempt_level(level, ALPHA, attempt, 0)
+        shared = units(rng, np.zeros(len(ever)), 0.25)
+        for _ in range(8):
+            gains = shared + units(rng, np.zeros(len(ever)), 0.25)
+            ever |= passes(gains, share / 8)
+            naive |= gains.mean(axis=1) > 1.645 * gains.std(axis=1, ddof=1) / math.sqrt(UNITS)
+    assert within(int(ever.sum()), len(ever), ALPHA)
+    assert naive.mean() > 0.9

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from infra.artifacts import folder_digest
-from infra.records import Checkpoint, Decision, GateTest, ItemScore, now
+from infra.records import ANCHOR_ARM, PICKED, Checkpoint, Decision, GateTest, ItemScore, now
 from infra.store import Store
 from loop.commands.main import app
 from loop.data.curriculum import manifest_digest
@@ -45,20 +45,20 @@ def decision(generation: int, outcome: str, digest: str) -> Decision:
 
 def add_model(run: Run, generation: int, outcome: str | None) -> Checkpoint:
     """A generation as the stages leave it: filed, recorded, tested, decided."""
-    model_path = run.model_folder(generation)
+    model_path = run.model_folder(generation, PICKED)
     model_path.mkdir(parents=True)
     (model_path / "model.safetensors").write_bytes(bytes([generation]) * 1000)
     (model_path / "config.json").write_text("{}")
-    folder, digest = file_model(run, generation)
+    folder, digest = file_model(run, generation, PICKED)
     parent = run.store.registry.champion().digest
     model = Checkpoint(
         digest, str(folder), parent, generation, manifest_digest(ITEMS), "r", 0, now()
     )
     run.store.training.add_checkpoint(model)
-    run.store.training.add_manifest(generation, ITEMS)
+    run.store.training.add_manifest(generation, PICKED, ITEMS)
     if outcome is None:
         return model
-    attempt = run.store.gate.register_attempt(generation, digest, parent)
+    attempt = run.store.gate.register_attempt([model], parent)
     rng = np.random.default_rng(generation)
     own, other = rng.normal(1.0, 0.1, 12), rng.normal(1.1, 0.1, 12)
     run.store.gate.add_item_scores(
@@ -93,8 +93,8 @@ def add_model(run: Run, generation: int, outcome: str | None) -> Checkpoint:
             )
         ]
     )
-    run.store.gate.add_decision(
-        decision(generation, outcome, digest), ["champion"] if outcome == "promote" else []
+    run.store.gate.add_decisions(
+        [decision(generation, outcome, digest)], ["champion"] if outcome == "promote" else []
     )
     return model
 
@@ -110,7 +110,7 @@ def run(tmp_path: Path) -> Run:
     anchor.mkdir()
     (anchor / "model.safetensors").write_bytes(b"anchor")
     store.training.add_checkpoint(
-        Checkpoint(folder_digest(anchor), str(anchor), "", 0, "", "r", 0, now())
+        Checkpoint(folder_digest(anchor), str(anchor), "", 0, "", "r", 0, now(), ANCHOR_ARM)
     )
     one = Run(tmp_path, recipe, store, "salt", 1)
     for generation, outcome in enumerate(
@@ -131,21 +131,23 @@ def reopened(run: Run) -> Store:
 
 
 def test_a_model_is_filed_by_its_digest_and_nobody_may_write_to_it(run: Run) -> None:
-    link = run.model_folder(1)
+    link = run.model_folder(1, PICKED)
     assert link.is_symlink()
     folder = link.resolve()
     assert folder.name == folder_digest(folder)[:16]
     assert stat.S_IMODE((folder / "model.safetensors").stat().st_mode) == 0o444
-    assert file_model(run, 1) == (folder, folder_digest(folder)), "doing it again changes nothing"
+    assert file_model(run, 1, PICKED) == (folder, folder_digest(folder)), (
+        "doing it again changes nothing"
+    )
 
 
 def test_the_same_model_trained_again_is_the_same_folder(run: Run) -> None:
-    before = run.model_folder(1).resolve()
-    again = run.model_folder(9)
+    before = run.model_folder(1, PICKED).resolve()
+    again = run.model_folder(9, PICKED)
     again.mkdir()
     (again / "model.safetensors").write_bytes(bytes([1]) * 1000)
     (again / "config.json").write_text("{}")
-    assert file_model(run, 9)[0] == before
+    assert file_model(run, 9, PICKED)[0] == before
     assert again.resolve() == before
 
 
@@ -183,7 +185,7 @@ def test_a_rollback_is_an_event_like_any_other(run: Run) -> None:
     assert "champion: generation 2 (generation 5 is rude" in output
     assert "by hand" in output
     assert "generation 5" in call(run, "champion", "--at", before.isoformat())[1].splitlines()[-1]
-    assert (run.folder / "champion").resolve() == run.model_folder(2).resolve()
+    assert (run.folder / "champion").resolve() == run.model_folder(2, PICKED).resolve()
     store = reopened(run)
     assert store.registry.champion().generation == 2
     store.close()
@@ -192,7 +194,7 @@ def test_a_rollback_is_an_event_like_any_other(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--to", "9", "--reason", "x"], ["no such generation", "0, 1, 2"]),
+        (["--to", "9", "--reason", "x"], ["no such generation", "0, 1 picked, 2 picked"]),
         (["--to", "5", "--reason", "x"], ["champion already"]),
         (["--to", "1", "--reason", " "], ["--reason", "needs a reason"]),
     ],
@@ -209,7 +211,7 @@ def test_verify_finds_what_was_changed(run: Run) -> None:
     code, output = call(run, "verify")
     assert code == 0, output
     assert "18 checked, 0 wrong" in output
-    weights = run.model_folder(2).resolve() / "model.safetensors"
+    weights = run.model_folder(2, PICKED).resolve() / "model.safetensors"
     weights.chmod(0o644)
     weights.write_bytes(b"altered")
     store = reopened(run)
@@ -236,9 +238,9 @@ def test_gc_keeps_the_anchor_the_last_champions_and_what_is_not_decided(run: Run
     code, output = call(run, "gc", "--keep", "2")
     assert code == 0
     assert "3 would be deleted" in output
-    assert run.model_folder(1).resolve().is_dir(), "nothing goes without --yes"
+    assert run.model_folder(1, PICKED).resolve().is_dir(), "nothing goes without --yes"
     assert "3 deleted" in call(run, "gc", "--keep", "2", "--yes")[1]
-    there = [run.model_folder(k).exists() for k in range(1, 7)]
+    there = [run.model_folder(k, PICKED).exists() for k in range(1, 7)]
     assert there == [False, False, False, True, True, True]
     assert "0 would be deleted" in call(run, "gc", "--keep", "2")[1]
     assert "(deleted by gc)" in call(run, "verify")[1]
@@ -253,7 +255,7 @@ def test_gc_keeps_what_an_alias_points_to(run: Run) -> None:
     store.registry.move_alias("best:choices", model, "best accuracy")
     store.close()
     call(run, "gc", "--keep", "1", "--yes")
-    assert [run.model_folder(k).exists() for k in range(1, 7)] == [
+    assert [run.model_folder(k, PICKED).exists() for k in range(1, 7)] == [
         False,
         False,
         True,
@@ -267,9 +269,9 @@ def test_export_copies_a_whole_model_and_refuses_an_altered_one(run: Run, tmp_pa
     target = tmp_path / "out" / "model"
     code, output = call(run, "export", str(target))
     assert code == 0, output
-    assert folder_digest(target) == folder_digest(run.model_folder(5).resolve())
+    assert folder_digest(target) == folder_digest(run.model_folder(5, PICKED).resolve())
     assert "it exists" in call(run, "export", str(target))[1]
-    weights = run.model_folder(4).resolve() / "model.safetensors"
+    weights = run.model_folder(4, PICKED).resolve() / "model.safetensors"
     weights.chmod(0o644)
     weights.write_bytes(b"altered")
     code, output = call(run, "export", str(tmp_path / "other"), "--generation", "4")

@@ -15,6 +15,7 @@ from judges.config import JudgeConfig, ScriptedConfig
 from judges.labelers.actors import JudgeWorker, VerifierWorker
 from loop.data.curriculum import Curriculum
 from loop.recipe.recipe import Recipe, load_recipe
+from loop.training.arms import Arm
 from loop.training.plan import TrainingFolders, training_tasks, usable_steps
 from loop.training.rewarders import make_rewarder, own_rewarder, reward_names
 from trainers.rollouts.rewards import RewardRequest
@@ -76,11 +77,9 @@ def test_tasks_are_a_chain_from_which_the_reward_model_branches_off(
     one = recipe("train.dpo.reference='anchor'", "train.rl.pretrain_coefficient=0.5")
     kinds = usable_steps(store, one, 1, CURRICULUM)
     assert kinds == ALL
+    folders = TrainingFolders("champion", "anchor", "candidate", tmp_path)
     tasks = {
-        t.kind: t
-        for t in training_tasks(
-            one, 1, CURRICULUM, kinds, TrainingFolders("champion", "anchor", "candidate", tmp_path)
-        )
+        t.kind: t for t in training_tasks(Arm("picked", one, False), 1, CURRICULUM, kinds, folders)
     }
     assert tasks["pretrain"].source == "champion"
     assert tasks["sft"].source == tasks["pretrain"].target

@@ -10,11 +10,10 @@ from pathlib import Path
 if __name__ == "__main__":
     from infra.cluster.connection import ClusterConfig, connect
     from trainers.config import TrainConfig
-    from trainers.launch import run_training, with_workers
+    from trainers.launch import TrainJob, run_training, with_workers
     from trainers.task import Task
 
     task, config = Task(**json.loads(sys.argv[1])), TrainConfig(**json.loads(sys.argv[2]))
     with connect(ClusterConfig(address="local")) as cluster:
-        run_training(
-            [task], with_workers(config, cluster), cluster, Path(task.data).parent / "ray", "test"
-        )
+        job = TrainJob(task, with_workers(config, cluster))
+        run_training([job], cluster, Path(task.data).parent / "ray", "test")

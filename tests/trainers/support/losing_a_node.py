@@ -14,7 +14,7 @@ if __name__ == "__main__":
 
     from infra.cluster.connection import ClusterConfig, connect
     from trainers.config import TrainConfig
-    from trainers.launch import run_training, with_workers
+    from trainers.launch import TrainJob, run_training, with_workers
     from trainers.task import Task
 
     task, config, steps = (
@@ -35,7 +35,6 @@ if __name__ == "__main__":
 
     threading.Thread(target=lose, daemon=True).start()
     with connect(ClusterConfig(address=nodes.address)) as cluster:
-        run_training(
-            [task], with_workers(config, cluster), cluster, Path(task.data).parent / "ray", "test"
-        )
+        job = TrainJob(task, with_workers(config, cluster))
+        run_training([job], cluster, Path(task.data).parent / "ray", "test")
     nodes.shutdown()

@@ -22,6 +22,7 @@ from loop.gate.config import GateConfig, SuiteConfig
 from loop.gate.suites.answers import CheckedAnswers, JudgedAnswers, Referee, measure_referee
 from loop.gate.suites.item_files import suite_items
 from loop.recipe.recipe import load_recipe
+from tests.infra.support.store_rows import candidate
 from tests.loop.gate.trial.test_trial import ANCHOR, KnownScorer, Rivals, checkpoint, trial
 
 SCRIPTED = JudgeConfig(kind="scripted")
@@ -123,7 +124,7 @@ def test_what_cannot_be_compared_is_left_out_for_all_models(store: Store, tmp_pa
             rows = super().all_answers(asked)
             return [[f"{text} {index}" for text in row] for index, row in enumerate(rows)]
 
-    items = judged.draw(store.gate.register_attempt(1, "a", "b"), 0)
+    items = judged.draw(store.gate.register_attempt([candidate("a", 1)], "b"), 0)
     rows = judged.score(Odd(0.0, "good", "bad", "bad"), items)
     odd = [item.content.prompt for item in items].index("odd one")
     assert all(math.isnan(row[odd]) for row in rows)
@@ -133,7 +134,7 @@ def test_what_cannot_be_compared_is_left_out_for_all_models(store: Store, tmp_pa
 def test_the_same_answer_is_a_tie_that_nobody_is_asked_about(store: Store, tmp_path: Path) -> None:
     judge = Likes()
     judged = judged_by(store, suite(tmp_path, PROMPTS), referee(store, judge))
-    items = judged.draw(store.gate.register_attempt(1, "a", "b"), 0)
+    items = judged.draw(store.gate.register_attempt([candidate("a", 1)], "b"), 0)
     assert judged.score(Answers(0.0, "same", "same"), items) == [[0.5] * len(items)] * 2
     assert judge.asked == []
 
@@ -183,7 +184,7 @@ def test_answers_are_checked_by_the_verifier(store: Store, tmp_path: Path) -> No
     file.write_text("\n".join(map(json.dumps, lines)))
     config = SuiteConfig(file=str(file), kind="executed")
     suite = CheckedAnswers(store, "checks", config, VerifierWorker(), "salt")
-    items = suite.draw(store.gate.register_attempt(1, "a", "b"), 0)
+    items = suite.draw(store.gate.register_attempt([candidate("a", 1)], "b"), 0)
     right = {"2 + 3?": "5", "A colour as JSON": '{"colour": "red"}', "Three digits": "123"}
 
     class Known(KnownScorer):

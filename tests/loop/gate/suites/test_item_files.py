@@ -18,6 +18,7 @@ from loop.gate.config import SuiteConfig
 from loop.gate.estimates import clustered_mean_and_error, mean_and_error
 from loop.gate.suites.item_files import RightTextSuite, read_suite_items
 from loop.gate.suites.scorer import ModelScorer
+from tests.infra.support.store_rows import candidate
 
 
 def written(tmp_path: Path, *lines: object) -> Path:
@@ -85,8 +86,8 @@ def plain_logp(folder: Path, context: str, text: str) -> float:
 def test_models_are_scored_as_by_plain_transformers(
     tiny_folder: Path, store: Store, tmp_path: Path
 ) -> None:
-    scorer = ModelScorer([str(tiny_folder), str(tiny_folder)], 2)
-    assert scorer.problem() == ""
+    scorer = ModelScorer([str(tiny_folder), str(tiny_folder)], 1, 2)
+    assert scorer.problem(0) == ""
     pairs = [("The cat", " sat."), ("", "Some words"), ("A longer context than the others", " x")]
     rows = scorer.logps(pairs)
     assert rows[0] == rows[1]
@@ -97,7 +98,7 @@ def test_models_are_scored_as_by_plain_transformers(
     suite = RightTextSuite(
         store, "x", SuiteConfig(file=str(written(tmp_path, *lines)), kind="choice"), "salt"
     )
-    items = suite.draw(store.gate.register_attempt(1, "a", "b"), 0)
+    items = suite.draw(store.gate.register_attempt([candidate("a", 1)], "b"), 0)
     (own, _) = suite.score(scorer, items)
     per_byte = [plain_logp(tiny_folder, "p", t) / len(t.encode()) for t in (" one", " another one")]
     best = int(per_byte[1] > per_byte[0])
@@ -106,7 +107,7 @@ def test_models_are_scored_as_by_plain_transformers(
 
 def test_what_does_not_load_is_said(tmp_path: Path, tiny_folder: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    assert "does not load" in ModelScorer([str(tmp_path), str(tiny_folder)], 2).problem()
+    assert "does not load" in ModelScorer([str(tmp_path), str(tiny_folder)], 1, 2).problem(0)
 
 
 @given(st.lists(st.floats(-3, 3), min_size=2, max_size=30))

@@ -14,6 +14,7 @@ from infra.store import Store
 from loop.gate.config import SuiteConfig
 from loop.gate.suites.lm_eval_tasks import LmEvalTask, task_size
 from loop.gate.suites.scorer import ModelScorer
+from tests.infra.support.store_rows import candidate
 
 TASK = """
 task: cities
@@ -62,9 +63,9 @@ def test_documents_are_drawn_and_marked_by_the_harness(
         store, "cities", SuiteConfig(file=str(task), kind="lm_eval", items=8), "salt"
     )
     assert suite.limit == 8
-    items = suite.draw(store.gate.register_attempt(1, "a", "b"), 0)
+    items = suite.draw(store.gate.register_attempt([candidate("a", 1)], "b"), 0)
     assert len({item.item_id for item in items}) == 8
-    scorer = ModelScorer([str(tiny_folder)] * 2, 2)
+    scorer = ModelScorer([str(tiny_folder)] * 2, 1, 2)
     rows = suite.score(scorer, items)
     assert rows[0] == rows[1]
     choices = (" yes", " no and no")

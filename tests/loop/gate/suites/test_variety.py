@@ -20,6 +20,7 @@ from loop.gate.config import GateConfig, Kind, SuiteConfig
 from loop.gate.estimates import hundreds_of_words, self_bleu
 from loop.gate.suites.scorer import NUM_SAMPLES, ModelScorer
 from loop.gate.suites.variety import TEXT_MEASURES, VARIETY_MEASURES, SampledAnswers, variety_scores
+from tests.infra.support.store_rows import candidate
 from tests.loop.gate.trial.test_trial import KnownScorer, trial
 
 words = st.lists(
@@ -58,12 +59,14 @@ def test_every_kind_that_a_recipe_may_name_is_measured() -> None:
 
 
 def test_samples_are_repeatable_and_the_same_for_equal_models(tiny_folder: Path) -> None:
-    scorer = ModelScorer([str(tiny_folder)] * 2, 2)
+    scorer = ModelScorer([str(tiny_folder)] * 2, 1, 2)
     prompts = ["Some text to go on with", "And another"]
     for asked in (False, True):
         first, second = scorer.samples(prompts, 1, asked)
         assert (
-            first == second == ModelScorer([str(tiny_folder)] * 2, 2).samples(prompts, 1, asked)[0]
+            first
+            == second
+            == ModelScorer([str(tiny_folder)] * 2, 1, 2).samples(prompts, 1, asked)[0]
         )
         assert [len(texts) for texts in first] == [NUM_SAMPLES] * 2
         assert first != scorer.samples(prompts, 2, asked)[0]
@@ -109,13 +112,15 @@ def test_drift_is_nothing_from_oneself_and_positive_from_another(
 ) -> None:
     other = changed(tiny_folder, tmp_path / "other")
     prompts = [f"Text number {i}" for i in range(6)]
-    rows = ModelScorer([str(other), str(tiny_folder), str(tiny_folder)], 2).drift(prompts, 1, asked)
+    rows = ModelScorer([str(other), str(tiny_folder), str(tiny_folder)], 1, 2).drift(
+        prompts, 1, asked
+    )
     assert rows[1] == rows[2] == [0.0] * 6
     assert min(rows[0]) > 0
     assert sum(rows[0]) / 6 == pytest.approx(
         exact_divergence(other, tiny_folder, prompts, asked), abs=0.04
     )
-    same = ModelScorer([str(tiny_folder), str(tiny_folder)], 2).drift(prompts, 1, asked)
+    same = ModelScorer([str(tiny_folder), str(tiny_folder)], 1, 2).drift(prompts, 1, asked)
     assert same == [[0.0] * 6] * 2
 
 
@@ -130,8 +135,8 @@ def test_scores_of_a_suite_are_those_of_its_samples(
 ) -> None:
     config = SuiteConfig(file=str(prompts_file(tmp_path)), kind="self_bleu")
     suite = SampledAnswers(store, "s", config, "salt")
-    items = suite.draw(store.gate.register_attempt(1, "a", "b"), 0)[:2]
-    scorer = ModelScorer([str(tiny_folder)] * 2, 2)
+    items = suite.draw(store.gate.register_attempt([candidate("a", 1)], "b"), 0)[:2]
+    scorer = ModelScorer([str(tiny_folder)] * 2, 1, 2)
     samples = scorer.samples([item.content.prompt for item in items], items[0].position, asked=True)
     assert suite.score(scorer, items) == [
         [self_bleu(texts) for texts in of_model] for of_model in samples

@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from infra.records import Checkpoint, Document, Sample, TrainStep, now, unit_hash
+from infra.records import Checkpoint, Decision, Document, Sample, TrainStep, now, unit_hash
 from infra.store import Store
 from judges.verifying.checks import Claim
 from judges.verifying.verifier import VerifiedDocument
 from loop.gate.config import GateConfig, SuiteConfig
 from loop.gate.suites.recipe_suites import SuiteMaker, recipe_suites
-from loop.gate.trial.context import Rivals
+from loop.gate.trial.context import GateContext, Rivals
 from loop.gate.trial.sealed_exam import SealedExam
 from loop.gate.trial.suite_tests import SuiteTest
-from loop.gate.trial.trial import GateTrial
-from tests.infra.support.store_rows import add_documents, page_row
+from loop.gate.trial.trial import run_attempt
+from tests.infra.support.store_rows import add_documents, candidate, page_row
 
 
 class KnownScorer:
@@ -40,8 +40,13 @@ class KnownScorer:
         self.marks: list[list[bool]] = options.get("marks", [])
         self.texts: list[str] = []
 
-    def problem(self) -> str:
+    num_candidates = 1
+
+    def problem(self, candidate: int) -> str:
         return self.whole
+
+    def keep(self, candidates: Sequence[int]) -> None:
+        self.num_candidates = len(candidates)
 
     def bits(self, texts: Sequence[str]) -> list[list[float]]:
         self.texts += texts
@@ -107,9 +112,18 @@ def used_units(store: Store) -> set[str]:
     return {unit for (unit,) in rows}
 
 
-def trial(
-    store: Store, scorer: KnownScorer, gate_tokens: int = 20_000, **options: Any
-) -> GateTrial:
+class Attempt(GateContext):
+    """An attempt with one candidate."""
+
+    @property
+    def candidate(self) -> Checkpoint:
+        return self.candidates[0]
+
+    def run(self) -> Decision:
+        return run_attempt(self)
+
+
+def trial(store: Store, scorer: KnownScorer, gate_tokens: int = 20_000, **options: Any) -> Attempt:
     config = options.pop("config", GateConfig())
     if not store.crawl.documents("gate"):
         documents = [
@@ -122,8 +136,8 @@ def trial(
     candidate = checkpoint(f"candidate{generation}", generation)
     store.training.add_checkpoint(ANCHOR)
     store.training.add_checkpoint(candidate)
-    attempt = store.gate.register_attempt(generation, candidate.digest, rivals.champion.digest)
-    return GateTrial(
+    attempt = store.gate.register_attempt([candidate], rivals.champion.digest)
+    return Attempt(
         store=store,
         config=config,
         scorer=scorer,
@@ -135,7 +149,7 @@ def trial(
         verifier=KnownVerifier(),
         generation=generation,
         number=attempt,
-        candidate=candidate,
+        candidates=[candidate],
         rivals=rivals,
         salt="s",
     )
@@ -322,7 +336,7 @@ def test_a_changed_tokenizer_is_a_veto(store: Store, tmp_path: Path) -> None:
     one = trial(store, KnownScorer(0.3))
     changed = replace(
         one,
-        candidate=replace(one.candidate, path=str(own)),
+        candidates=[replace(one.candidate, path=str(own))],
         rivals=replace(one.rivals, champion=replace(ANCHOR, path=str(champion))),
     )
     assert "the tokenizer changed (tokenizer.json)" in changed.run().reason
@@ -373,10 +387,10 @@ def test_the_best_so_far_moves_only_to_what_is_better(store: Store) -> None:
 
 def test_resumed_trial_scores_nothing_twice_and_decides_the_same(store: Store) -> None:
     first = trial(store, KnownScorer(0.03))
-    tests = SuiteTest(first, first.suites[0]).run()
+    tests = SuiteTest(first, first.suites[0], first.candidate).run()
     again = KnownScorer(0.03)
     resumed = replace(first, scorer=again)
-    assert SuiteTest(resumed, resumed.suites[0]).run() == tests
+    assert SuiteTest(resumed, resumed.suites[0], first.candidate).run() == tests
     assert again.texts == []
 
 
@@ -516,7 +530,7 @@ def test_a_suite_that_is_only_reported_decides_nothing(store: Store, tmp_path: P
     assert values == {"candidate1": 0.0, "anchor": 1.0}
 
 
-def exam(one: GateTrial) -> SealedExam:
+def exam(one: Attempt) -> SealedExam:
     decision = one.store.gate.decision(one.generation)
     assert decision is not None
     return SealedExam(one.store, one.config, one.scorer, decision, ANCHOR, "s")
@@ -574,7 +588,7 @@ def test_scores_that_are_no_numbers_abort(store: Store) -> None:
 
 def test_a_document_forgotten_in_the_middle_of_an_attempt_is_passed_over(store: Store) -> None:
     first = trial(store, KnownScorer(0.0), gate_tokens=2_000)
-    SuiteTest(first, first.suites[0]).run()
+    SuiteTest(first, first.suites[0], first.candidate).run()
     drawn = [s.item_id for s in store.gate.item_scores(1, "bits_per_byte")]
     store.database.connection.execute(
         "DELETE FROM item_score WHERE item_id IN (?, ?)", [drawn[-1], drawn[-2]]
@@ -583,6 +597,119 @@ def test_a_document_forgotten_in_the_middle_of_an_attempt_is_passed_over(store: 
         "UPDATE document SET status = 'forgotten' WHERE document_id = ?", [drawn[-1]]
     )
     resumed = trial(store, KnownScorer(0.0), gate_tokens=20_000)
-    (test,) = SuiteTest(resumed, resumed.suites[0]).run()
+    (test,) = SuiteTest(resumed, resumed.suites[0], first.candidate).run()
     assert drawn[-1] not in {s.item_id for s in store.gate.item_scores(1, "bits_per_byte")}
     assert test.num_items > len(drawn) // 2, "it went on to documents that are there"
+
+
+class SeveralScorer(KnownScorer):
+    """Candidates with these gains; those in `sick` do not load, those in `repeating` repeat."""
+
+    def __init__(self, gains: Sequence[float], sick: Sequence[int] = (), **options: Any) -> None:
+        super().__init__(0.0, **options)
+        self.gains, self.sick = list(gains), sick
+        self.num_candidates = len(gains)
+        self.repeating: Sequence[int] = options.get("repeating", ())
+
+    def problem(self, candidate: int) -> str:
+        return "the candidate does not load" if candidate in self.sick else ""
+
+    def keep(self, candidates: Sequence[int]) -> None:
+        super().keep(candidates)
+        self.gains = [self.gains[i] for i in candidates]
+
+    def bits(self, texts: Sequence[str]) -> list[list[float]]:
+        self.texts += texts
+        return [[1.0 - gain] * len(texts) for gain in self.gains] + [[1.0] * len(texts)] * 2
+
+    def answers(self, prompts: Sequence[str]) -> list[list[str]]:
+        return [["7"] * len(prompts)] * (len(self.gains) + 1)
+
+    def samples(self, prompts: Sequence[str], seed: int, asked: bool) -> list[list[list[str]]]:
+        *_, varied = super().samples(prompts, seed, asked)
+        repeated = [["la la la la"] * 2] * len(prompts)
+        own = [repeated if i in self.repeating else varied for i in range(len(self.gains))]
+        return [*own, varied, varied]
+
+    def drift(self, prompts: Sequence[str], seed: int, asked: bool) -> list[list[float]]:
+        return [[0.1] * len(prompts)] * len(self.gains) + [[0.0] * len(prompts)] * 2
+
+
+def several(store: Store, scorer: SeveralScorer, arms: Sequence[str]) -> GateContext:
+    """An attempt with these candidates."""
+    one = trial(store, scorer, generation=9)
+    candidates = [candidate(f"{arm}-model", 1, arm) for arm in arms]
+    for model in candidates:
+        store.training.add_checkpoint(model)
+    number = store.gate.register_attempt(candidates, "anchor")
+    return replace(one, candidates=candidates, number=number, generation=1)
+
+
+def outcomes(store: Store) -> dict[str, tuple[str, str]]:
+    return {one.arm: (one.outcome, one.reason) for one in store.gate.decisions(1)}
+
+
+def test_the_better_of_two_that_pass_is_promoted(store: Store) -> None:
+    decision = run_attempt(several(store, SeveralScorer([0.2, 0.3]), ["picked", "random"]))
+    assert (decision.arm, decision.outcome, decision.is_lead) == ("random", "promote", True)
+    assert outcomes(store)["picked"] == ("hold", "evidence of a gain, but random gained more")
+    assert store.registry.champion().digest == "random-model"
+    assert store.gate.num_promoted(99) == 1
+    assert store.training.checkpoint(1) == store.training.checkpoint(1, "random")
+
+
+def test_candidates_share_their_items_and_the_level(store: Store) -> None:
+    scorer = SeveralScorer([0.3, 0.0])
+    context = several(store, scorer, ["picked", "random"])
+    run_attempt(context)
+    alone = trial(Store(":memory:"), KnownScorer(0.3))
+    assert context.level == pytest.approx(alone.level * (2 / 6) / 2), "attempt 2, and half of it"
+    assert len(scorer.texts) == len(set(scorer.texts)), "no text is scored twice"
+    tests = {(t.arm, t.outcome): t for t in store.gate.gate_tests(context.number)}
+    assert set(tests) == {("picked", "pass"), ("random", "open")}
+    drawn = {s.item_id for s in store.gate.item_scores(context.number, "bits_per_byte")}
+    assert len(drawn) == len(used_units(store)) == len(tests[("random", "open")].path)
+
+
+def test_a_candidate_that_fails_leaves_the_other_its_chance(store: Store) -> None:
+    run_attempt(several(store, SeveralScorer([-0.3, 0.3]), ["picked", "random"]))
+    assert {arm: outcome for arm, (outcome, _) in outcomes(store).items()} == {
+        "picked": "reject",
+        "random": "promote",
+    }
+
+
+def test_a_candidate_that_cannot_be_scored_does_not_stop_the_others(store: Store) -> None:
+    scorer = SeveralScorer([0.3, 0.3, 0.1], sick=[0])
+    decision = run_attempt(several(store, scorer, ["picked", "random", "slow"]))
+    assert decision.arm == "random"
+    assert outcomes(store)["picked"] == ("abort", "the candidate does not load")
+
+
+def test_all_candidates_may_be_unfit(store: Store) -> None:
+    scorer = SeveralScorer([0.3, 0.3], sick=[0, 1])
+    decision = run_attempt(several(store, scorer, ["picked", "random"]))
+    assert (decision.arm, decision.outcome) == ("picked", "abort")
+    assert store.registry.champion().generation == 0
+
+
+def test_a_veto_is_about_one_candidate(store: Store) -> None:
+    scorer = SeveralScorer([0.3, 0.3], repeating=[1])
+    run_attempt(several(store, scorer, ["picked", "random"]))
+    (picked, _), (drawn, reason) = (outcomes(store)[arm] for arm in ("picked", "random"))
+    assert (picked, drawn) == ("promote", "reject")
+    assert "distinct-2" in reason
+
+
+def test_scores_that_are_not_finite_abort_one_candidate(store: Store) -> None:
+    scorer = SeveralScorer([float("nan"), 0.3])
+    run_attempt(several(store, scorer, ["picked", "random"]))
+    assert outcomes(store)["picked"][0] == "abort"
+    assert outcomes(store)["random"][0] == "promote"
+
+
+def test_an_attempt_that_is_resumed_has_the_same_candidates(store: Store) -> None:
+    pair = [candidate("a", 1), candidate("b", 1, "random")]
+    assert store.gate.register_attempt(pair, "c") == store.gate.register_attempt(pair[::-1], "c")
+    with pytest.raises(AssertionError):
+        store.gate.register_attempt(pair[:1], "c")

@@ -2,7 +2,7 @@
 CREATE TABLE tombstone (url TEXT, domain TEXT, forgotten_at TIMESTAMP, reason TEXT);
 
 CREATE TABLE forgotten (
-    url TEXT, document_id TEXT, item_id TEXT, generation BIGINT, kind TEXT
+    url TEXT, document_id TEXT, item_id TEXT, generation BIGINT, arm TEXT, kind TEXT
 );
 
 -- Files that documents were exported to, and the documents that were left out.

@@ -1,0 +1,76 @@
+"""Further candidates of a generation, `[candidates.NAME]`: what they change in the recipe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from infra.config import Section, validate
+from infra.errors import UserError
+from infra.records import PICKED, RANDOM
+from loop.data.config import DataConfig
+from trainers.config import TrainConfig
+
+SHARED_KEYS = ("num_workers", "min_workers", "threads_per_worker", "timeout_s", "max_failures")
+"""Keys of `[train]` that belong to the worker group, which trains all candidates in turn."""
+Changed = TypeVar("Changed", bound=Section)
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
+class CandidateConfig(Section):
+    """A further candidate: the recipe with other values of some keys."""
+
+    train: dict[str, Any] = {}
+    """Keys of `[train]` with other values, such as `sft.learning_rate` or `steps`."""
+    data: dict[str, Any] = {}
+    """Keys of `[data]` with other values."""
+
+
+def check_name(name: str) -> None:
+    """Raises `UserError` for a name that is taken, or that could not be a folder's."""
+    if name in (PICKED, RANDOM) or not _NAME.fullmatch(name):
+        problem = f"a candidate cannot be called that; {PICKED} and {RANDOM} are always there."
+        remedy = "Use up to 32 small letters, digits, - and _, beginning with a letter."
+        raise UserError("candidates", name, problem, remedy)
+
+
+def changed_sections(
+    name: str, config: CandidateConfig, train: TrainConfig, data: DataConfig
+) -> tuple[TrainConfig, DataConfig]:
+    """The sections of a recipe as a candidate has them.
+
+    Raises:
+        UserError: for a key that does not exist, has a wrong value, or belongs to the worker group.
+    """
+    for key in SHARED_KEYS:
+        if key in config.train:
+            problem = "all candidates of a generation are trained by one worker group."
+            remedy = f"Set train.{key} for the whole recipe."
+            raise UserError(f"candidates.{name}.train.{key}", config.train[key], problem, remedy)
+    changed_train = _changed(f"candidates.{name}.train", train, config.train)
+    changed_data = _changed(f"candidates.{name}.data", data, config.data)
+    if (changed_train, changed_data) == (train, data):
+        problem = "it changes nothing, so it would be the same candidate again."
+        remedy = "Give it a key of [train] or [data] with another value."
+        raise UserError("candidates", name, problem, remedy)
+    return changed_train, changed_data
+
+
+def _changed(prefix: str, section: Changed, changes: Mapping[str, Any]) -> Changed:
+    merged = _merged(section.model_dump(mode="json"), changes)
+    try:
+        return validate(type(section), merged)
+    except UserError as error:
+        key = f"{prefix}.{error.key}"
+        raise UserError(key, error.value, error.problem, error.remedy) from None
+
+
+def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with changes at any depth."""
+    merged = dict(values)
+    for key, change in changes.items():
+        value = merged.get(key)
+        both = isinstance(value, dict) and isinstance(change, dict)
+        merged[key] = _merged(merged[key], change) if both else change
+    return merged

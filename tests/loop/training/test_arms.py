@@ -1,0 +1,128 @@
+"""Which candidates a generation trains, and what the data of the control are."""
+
+from __future__ import annotations
+
+import pytest
+
+from infra.errors import UserError
+from infra.models.text_size import estimated_tokens
+from infra.records import Document, Judgment, Sample
+from infra.store import Store
+from judges.making.passages.passage_steps import random_passages, selected_passages
+from judges.rubrics import load_rubric
+from loop.recipe.recipe import Recipe, load_recipe
+from loop.training.arms import Arm, find_arm, generation_arms
+from loop.training.plan import arm_curriculum
+from tests.infra.support.store_rows import add_documents
+
+SLOW = "candidates.slow.train.sft.learning_rate=1e-5"
+
+
+def names(arms: list[Arm]) -> list[tuple[str, bool]]:
+    return [(arm.name, arm.is_random) for arm in arms]
+
+
+def recipe(*overrides: str) -> Recipe:
+    return load_recipe("quickstart", list(overrides))
+
+
+def test_a_generation_has_a_control_unless_the_recipe_has_none() -> None:
+    both = [("picked", False), ("random", True)]
+    assert names(generation_arms(recipe(), 1, labels_pay=True)) == both
+    assert names(generation_arms(recipe("control=none"), 1, labels_pay=True)) == both[:1]
+
+
+def test_a_control_may_come_in_every_third_generation() -> None:
+    third = recipe("control_every=3")
+    assert [len(generation_arms(third, k, labels_pay=True)) for k in range(1, 7)] == [1, 1, 2] * 2
+
+
+def test_labels_that_do_not_pay_are_used_by_no_arm_but_the_one_that_may_show_that_they_do() -> None:
+    keeps = recipe("judge.stop_when_useless=false", SLOW)
+    expected = [("random", True), ("picked", False), ("slow", True)]
+    assert names(generation_arms(keeps, 1, labels_pay=False)) == expected
+    stops = recipe("judge.stop_when_useless=true")
+    assert names(generation_arms(stops, 1, labels_pay=False)) == [("random", True)]
+
+
+@pytest.mark.parametrize(("level", "count"), [("strict", 1), ("discovery", 2)])
+def test_strict_spends_no_labels_that_were_shown_to_be_useless(level: str, count: int) -> None:
+    own = recipe(f"gate.level={level}")
+    assert len(generation_arms(own, 1, labels_pay=False)) == count
+
+
+def test_a_further_candidate_has_the_recipe_with_its_own_keys() -> None:
+    slow = find_arm(recipe(SLOW), 1, "slow", labels_pay=True)
+    assert slow.recipe.train.sft.learning_rate == 1e-5
+    assert slow.recipe.train.sft.epochs == recipe().train.sft.epochs
+    assert slow.recipe.data == recipe().data
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("candidates.slow.train.sft.learning_rat=1e-5", "candidates.slow.train.sft.learning_rat"),
+        ("candidates.slow.train.sft.learning_rate=-1", "candidates.slow.train.sft.learning_rate"),
+        ("candidates.slow.data.earlier_share=2", "candidates.slow.data.earlier_share"),
+        ("candidates.slow.train.num_workers=3", "candidates.slow.train.num_workers"),
+        ("candidates.slow.crawl.seeds=1", "candidates.slow.crawl"),
+        ("candidates.random.train.batch_tokens=64", "candidates"),
+        ("candidates.Slow.train.batch_tokens=64", "candidates"),
+        ("candidates.slow.train={}", "candidates"),
+    ],
+)
+def test_a_candidate_that_cannot_be_made_is_refused_by_its_key(override: str, key: str) -> None:
+    with pytest.raises(UserError) as error:
+        recipe(override)
+    assert error.value.key == key
+
+
+def judged(store: Store, count: int = 40) -> None:
+    """Passages of several lengths; the longer ones have the higher values."""
+    add_documents(store, [Document("d", "p", "http://h/", "t", "x", "en", "x", "train", 1)])
+    samples = [
+        Sample(f"s{i}", "d", "passage", "", "word " * (20 + 5 * i), "web", 1, 0, 1)
+        for i in range(count)
+    ]
+    rubric = load_rubric("coherence").id
+    store.labels.add_samples(samples)
+    store.labels.add_judgments(
+        [
+            Judgment(f"j{i}", f"s{i}", "judge", rubric, "choice", "scored", "", i / count, "", 1, 1)
+            for i in range(count)
+        ]
+    )
+
+
+def num_tokens(samples: list[Sample]) -> int:
+    return sum(estimated_tokens(sample.completion) for sample in samples)
+
+
+def test_the_control_has_as_many_tokens_of_other_passages(store: Store) -> None:
+    judged(store)
+    config = recipe("judge.selection.temperature=0.01", "judge.selection.keep_share=0.5").judge
+    picked = selected_passages(store, config, 1, 900, 0)
+    drawn = random_passages(store, config, 1, 900, 0)
+    longest = max(estimated_tokens(s.completion) for s in picked)
+    assert 0 <= num_tokens(picked) - num_tokens(drawn) < longest
+    assert {s.sample_id for s in picked} != {s.sample_id for s in drawn}
+    assert drawn == random_passages(store, config, 1, 900, 0), "a resumed run draws the same"
+
+
+def test_without_labels_the_control_draws_from_all_passages(store: Store) -> None:
+    judged(store)
+    store.database.connection.execute("DELETE FROM judgment")
+    config = recipe().judge
+    assert selected_passages(store, config, 1, 900, 0) == []
+    assert 0 < num_tokens(random_passages(store, config, 1, 900, 0)) <= 900
+
+
+def test_two_arms_have_the_same_data_but_for_their_passages(store: Store) -> None:
+    judged(store)
+    shown = Sample("q", "d", "demonstration", "1 + 1?", "2", "web", 1, 0, 1, "math")
+    store.labels.add_samples([shown])
+    arms = generation_arms(recipe("budget.train_tokens=600"), 1, labels_pay=True)
+    picked, drawn = (arm_curriculum(store, arm, 1) for arm in arms)
+    assert picked.digest != drawn.digest
+    others = [[s for s in one.samples if s.kind != "passage"] for one in (picked, drawn)]
+    assert others == [[shown], [shown]]
