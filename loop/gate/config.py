@@ -14,12 +14,26 @@ from loop.gate.levels import LevelKind
 UnitKind = Literal["document", "page", "domain"]
 Role = Literal["primary", "guard", "report"]
 VarietyKind = Literal["distinct_2", "self_bleu", "word_entropy", "length", "kl_to_anchor"]
-Kind = Literal["choice", "pairs", "executed", "judged", "lm_eval", VarietyKind]
-LOWER_IS_BETTER = ("bits_per_byte", "self_bleu", "length", "kl_to_anchor")
+Kind = Literal["bits", "choice", "pairs", "executed", "judged", "lm_eval", VarietyKind]
+BITS = "bits"
+"""Kind of a suite: bits of a gold answer given its prompt, per byte of the answer."""
+LOWER_IS_BETTER = ("bits_per_byte", BITS, "self_bleu", "length", "kl_to_anchor")
 """Measures of which less is better, text that is longer for no reason among them."""
+DEFAULT_MARGIN = 0.2
+"""Margin of suites whose score is a share."""
 LABELER_SUITE = "labeler"
 """The suite in which the labeler compares a candidate's answers with the champion's."""
-RESERVED = ("bits_per_byte", "executed_examples", "continuations", "sealed_exam", LABELER_SUITE)
+EXAM = "exam"
+"""The suite of the gate part of the user's exam, `[aim.exam]`."""
+RESERVED = (
+    "bits_per_byte",
+    "executed_examples",
+    "continuations",
+    "sealed_exam",
+    "sealed_items",
+    EXAM,
+    LABELER_SUITE,
+)
 """Names under which the gate stores what every recipe has."""
 
 
@@ -27,9 +41,10 @@ class SuiteConfig(Section):
     """One suite of items from a file, `[gate.suites.NAME]`."""
 
     file: str
-    """JSON Lines with `prompt`, `choices` and `answer` (an index); or `good` and `bad`; or
-    `prompt`, alone or with `check` and `reference`. Items with the same `unit` are not independent.
-    For `lm_eval`, the name of a task or its YAML file."""
+    """JSON Lines with `prompt`, `choices` and `answer` (an index); or `prompt` and `gold`; or
+    `good` and `bad`; or `prompt`, alone or with `check` and `reference`. Items with the same `unit`
+    are not independent. For `bits` also `olmo:TASK` or `lm_eval:TASK`. For `lm_eval`, the name of a
+    task or its YAML file."""
     kind: Kind
     """How an item is scored. The last five kinds are computed from several sampled answers to each
     prompt."""
@@ -38,9 +53,9 @@ class SuiteConfig(Section):
     role: Role = "guard"
     """`primary`: must show a gain over the champion. `guard`: must show no loss beyond `margin`.
     `report`: has no influence."""
-    margin: float = Field(default=0.2, gt=0, lt=1)
-    """How much worse a guard may be than the anchor and than the best model so far, in the unit of
-    the suite's score."""
+    margin: float | None = Field(default=None, gt=0, lt=1)
+    """How much worse a candidate may be than the anchor and than the best model so far, in the unit
+    of the suite's score; unset is `gate.margin_bits` for kind `bits` and 0.2 for all others."""
     items: int = Field(default=200, gt=0)
     """Largest number of items per attempt."""
     reuse: bool = True

@@ -16,7 +16,7 @@ from judges.making.preferences.judged import tested_errors
 from judges.rubrics import load_rubric
 from loop.gate.suites.answers import Referee, labeler_prompts, labeler_suite, measure_referee
 from loop.gate.suites.base import BITS_PER_BYTE, Suite
-from loop.gate.suites.recipe_suites import SuiteMaker, recipe_suites
+from loop.gate.suites.recipe_suites import SuiteMaker, recipe_suites, sealed_part
 from loop.gate.suites.scorer import ModelScorer, SharedScorer
 from loop.gate.trial.context import Rivals
 from loop.gate.trial.sealed_exam import SealedExam
@@ -61,7 +61,7 @@ def _summary(decision: Decision) -> StageSummary:
         "outcome": decision.outcome,
         "reason": decision.reason,
         "documents": decision.num_documents,
-        "gain in bits per byte": f"{decision.mean_gain:.4f}",
+        "gain": f"{decision.mean_gain:.4f}",
         "evidence": f"{decision.log_evidence:.2f} of {decision.log_threshold:.2f}",
     }
 
@@ -72,14 +72,15 @@ def run_gate(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint)
     The attempt is registered before any held-out document is drawn.
     """
     config, store = run.recipe.gate, run.store
-    best = {name: store.registry.alias(f"best:{name}") for name in (BITS_PER_BYTE, *config.suites)}
+    names = (BITS_PER_BYTE, *run.recipe.gate_config().suites)
+    best = {name: store.registry.alias(f"best:{name}") for name in names}
     best_models = {name: model for name, model in best.items() if model}
     rivals = Rivals(store.registry.champion(), run.anchor, best_models)
     number = store.gate.register_attempt(generation, candidate.digest, rivals.champion.digest)
     with ExitStack() as stack:
         gate = _GateActors(cluster, run, stack, generation)
-        maker = SuiteMaker(store, run.salt, gate.verifier(), gate.referees())
-        suites = recipe_suites(config, run.budgets["gate_tokens"], maker)
+        maker = SuiteMaker(store, config, run.salt, gate.verifier(), gate.referees())
+        suites = recipe_suites(run.recipe.aim, run.budgets["gate_tokens"], maker)
         return GateTrial(
             store=store,
             config=config,
@@ -96,11 +97,24 @@ def run_gate(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint)
 
 def run_sealed_exam(cluster: Cluster, run: Run, candidate: Checkpoint, decision: Decision) -> None:
     """The sealed exam of a promoted candidate, unless it was run before."""
-    anchor = run.anchor
+    anchor, recipe, store = run.anchor, run.recipe, run.store
     folders, gpus = [candidate.path, anchor.path], min(1, cluster.num_gpus)
-    with actors(ModelScorer, 1, folders, cluster.threads(), num_gpus=gpus) as scorers:
-        scorer = SharedScorer(scorers)
-        exam = SealedExam(run.store, run.recipe.gate, scorer, decision, anchor, run.salt)
+    with (
+        actors(ModelScorer, 1, folders, cluster.threads(), num_gpus=gpus) as scorers,
+        actors(VerifierWorker, 1, num_cpus=0) as verifiers,
+    ):
+        scorer, verifier = SharedScorer(scorers), cast(Verifier, remote_proxy(verifiers[0]))
+        part = sealed_part(recipe.aim, SuiteMaker(store, recipe.gate, run.salt, verifier, {}))
+        exam = SealedExam(
+            store=store,
+            config=recipe.gate,
+            aim=recipe.aim,
+            scorer=scorer,
+            decision=decision,
+            anchor=anchor,
+            salt=run.salt,
+            part=part,
+        )
         if exam.is_due():
             exam.run()
 

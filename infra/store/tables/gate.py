@@ -82,19 +82,39 @@ class GateTables(TableGroup):
         unit: str,
         per_unit: int,
         salt: str,
+        among: Sequence[str],
         reuse: bool = False,
     ) -> list[tuple[Document, str, int]]:
         """Draw up to `count` unused units of the gate pool: (document, unit, position).
 
-        A unit is a document, a page (its URL) or a registrable domain. At most `per_unit` documents
-        of a unit are drawn, and the unit is never drawn again; with `reuse` every attempt draws the
-        same units. Positions count from `start`. An attempt that was killed gets the documents that
-        it has drawn before, without those forgotten since.
+        Only documents in `among` (ids) are drawn. A unit is a document, a page (its URL) or a
+        registrable domain. At most `per_unit` documents of a unit are drawn, and the unit is never
+        drawn again; with `reuse` every attempt draws the same units. Positions count from `start`.
+        An attempt that was killed gets the documents that it has drawn before, without those
+        forgotten since.
         """
         source = (
             f"(SELECT document_id AS item_id, {_UNITS[unit]} AS unit FROM document d"  # noqa: S608
-            " WHERE status = 'kept' AND pool = 'gate')"
+            " WHERE status = 'kept' AND pool = 'gate'"
+            " AND document_id IN (SELECT document_id FROM drawable))"
         )
+        drawable = pa.table({"document_id": pa.array(among, pa.string())})
+        self._db.connection.register("drawable", drawable)
+        try:
+            return self._draw_documents(attempt, start, count, source, per_unit, salt, reuse)
+        finally:
+            self._db.connection.unregister("drawable")
+
+    def _draw_documents(
+        self,
+        attempt: int,
+        start: int,
+        count: int,
+        source: str,
+        per_unit: int,
+        salt: str,
+        reuse: bool,
+    ) -> list[tuple[Document, str, int]]:
         while drawn := self._draw(attempt, _DOCUMENTS, start, count, source, per_unit, salt, reuse):
             documents = self._db.records(
                 Document,

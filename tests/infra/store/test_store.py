@@ -166,10 +166,9 @@ def test_labelers_values_reach_the_frontier_drawn_towards_the_middle(store: Stor
 
 
 def draw(store: Store, attempt: int, start: int, salt: str = "salt") -> list[Document]:
-    return [
-        document
-        for document, _, _ in store.gate.draw_documents(attempt, start, 4, "document", 4, salt)
-    ]
+    among = [document.document_id for document in store.crawl.documents("gate")]
+    drawn = store.gate.draw_documents(attempt, start, 4, "document", 4, salt, among)
+    return [document for document, _, _ in drawn]
 
 
 def test_documents_of_the_gate_are_burned_once(store: Store) -> None:

@@ -15,8 +15,9 @@ from infra.records import Checkpoint, Document, Sample, TrainStep, now, unit_has
 from infra.store import Store
 from judges.verifying.checks import Claim
 from judges.verifying.verifier import VerifiedDocument
+from loop.gate.aim import AimConfig
 from loop.gate.config import GateConfig, SuiteConfig
-from loop.gate.suites.recipe_suites import SuiteMaker, recipe_suites
+from loop.gate.suites.recipe_suites import SuiteMaker, recipe_suites, sealed_part
 from loop.gate.trial.context import Rivals
 from loop.gate.trial.sealed_exam import SealedExam
 from loop.gate.trial.suite_tests import SuiteTest
@@ -98,6 +99,8 @@ def checkpoint(name: str, generation: int) -> Checkpoint:
     return Checkpoint(name, "/none", "", generation, "", "", 0, now())
 
 
+ALL_TEXT = AimConfig(policy="lenient-1")
+"""These documents have no page and no signals."""
 ANCHOR = checkpoint("anchor", 0)
 
 
@@ -128,9 +131,9 @@ def trial(
         config=config,
         scorer=scorer,
         suites=recipe_suites(
-            config,
+            options.pop("aim", ALL_TEXT),
             gate_tokens,
-            SuiteMaker(store, "s", KnownVerifier(), options.pop("judges", {})),
+            SuiteMaker(store, config, "s", KnownVerifier(), options.pop("judges", {})),
         ),
         verifier=KnownVerifier(),
         generation=generation,
@@ -516,10 +519,20 @@ def test_a_suite_that_is_only_reported_decides_nothing(store: Store, tmp_path: P
     assert values == {"candidate1": 0.0, "anchor": 1.0}
 
 
-def exam(one: GateTrial) -> SealedExam:
+def exam(one: GateTrial, aim: AimConfig = ALL_TEXT) -> SealedExam:
     decision = one.store.gate.decision(one.generation)
     assert decision is not None
-    return SealedExam(one.store, one.config, one.scorer, decision, ANCHOR, "s")
+    maker = SuiteMaker(one.store, one.config, "s", KnownVerifier(), {})
+    return SealedExam(
+        store=one.store,
+        config=one.config,
+        aim=aim,
+        scorer=one.scorer,
+        decision=decision,
+        anchor=ANCHOR,
+        salt="s",
+        part=sealed_part(aim, maker),
+    )
 
 
 def test_the_sealed_exam_is_scored_once_and_read_by_no_decision(store: Store) -> None:
