@@ -233,7 +233,7 @@ def test_commands_show_what_the_store_holds(
     assert "the-secret-salt" not in output
 
 
-def test_the_aim_is_the_first_measure_and_the_first_chart(run: Path, tmp_path: Path) -> None:
+def test_the_aim_is_the_first_measure_and_the_first_chart(run: Path) -> None:
     words = " ".join(ratchet(run, "generations").split())
     assert words.index("aim: bits") < words.index("champion") < words.index("gain")
     with open_reader(run) as reader:
