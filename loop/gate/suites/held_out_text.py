@@ -7,6 +7,7 @@ from functools import cached_property
 
 from typing_extensions import override
 
+from infra.console import note, warn
 from infra.models.text_size import estimated_tokens
 from infra.store import Store
 from loop.gate.aim import AimConfig
@@ -55,7 +56,14 @@ class HeldOutBits(Suite):
     @cached_property
     def _among(self) -> list[str]:
         """Found once, before anything is scored: the weights do not change in an attempt."""
-        return good_documents(self._store, self._aim, "gate", self._salt)
+        chosen = good_documents(self._store, self._aim, "gate", self._salt)
+        held_out = self._store.crawl.pool_counts().get("gate", 0)
+        text = f"{len(chosen)} of {held_out} held-out documents may be scored"
+        if held_out and not chosen:
+            warn(f"{text}: set aim.policy to lenient-1, or nothing can be promoted")
+        elif len(chosen) < held_out:
+            note(f"{text} (aim.policy, aim.balanced)")
+        return chosen
 
     @override
     def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:

@@ -87,6 +87,16 @@ def test_documents_that_break_the_quality_rules_are_not_aimed_for(store: Store) 
     assert good_documents(store, lenient, "sealed", "s") == []
 
 
+def test_a_run_without_a_good_document_is_told_so(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored(store, {"list": ("a", "", LISTING)})
+    suite = HeldOutBits(store, GateConfig(), AimConfig(), 10**6, "s")
+    assert suite.draw(store.gate.register_attempt(1, "a", "b"), 0) == []
+    shown = capsys.readouterr()
+    assert "0 of 1 held-out documents may be scored" in " ".join((shown.out + shown.err).split())
+
+
 def test_a_section_with_most_pages_does_not_dominate_what_is_scored(store: Store) -> None:
     documents = {f"t{i:03}": ("a", "tags", PROSE) for i in range(160)}
     documents |= {f"b{i:03}": ("a", "blog", PROSE) for i in range(40)}
