@@ -71,9 +71,6 @@ class GateConfig(Section):
     margin_bits: float = Field(default=0.05, gt=0)
     """How much worse a candidate may be than the anchor and than the best model so far, in bits per
     byte."""
-    prior_second_moment: float = Field(default=0.1, gt=0, le=1)
-    """q, a guess at the mean square of the clipped gain as a share of `clip_bits`; it stabilises
-    the first bets and does not affect the error bound."""
     unit: UnitKind = "document"
     """What counts as one independent observation: a document, or all documents of a page or of a
     domain."""
@@ -128,10 +125,8 @@ class GateConfig(Section):
 
     def primary_rule(self, clip: float) -> GateRule:
         """The test that a candidate is better than the champion."""
-        return GateRule(self.reject_alpha, clip, self.delta0, self.prior_second_moment)
+        return GateRule(self.reject_alpha, clip, self.delta0)
 
     def guard_rule(self, clip: float, margin: float) -> GateRule:
         """The test that a candidate is not worse than another model by more than a margin."""
-        return GateRule(
-            self.reject_alpha, clip, -min(margin / clip, 0.99), self.prior_second_moment
-        )
+        return GateRule(self.reject_alpha, clip, -min(margin / clip, 0.99))

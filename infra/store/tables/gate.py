@@ -41,6 +41,20 @@ SELECT $attempt, $suite, $start + row_number() OVER (ORDER BY unit_number, item_
 FROM ordered WHERE unit_number <= $count
 """
 
+# The units that are left for an attempt, and how many of them its limit of items pays for.
+_PLAN = """
+INSERT INTO planned_units
+WITH fresh AS (
+    SELECT least(count(*), $per_unit) AS items FROM {source} s WHERE $reuse OR NOT EXISTS (
+        SELECT 1 FROM burned b
+        WHERE b.suite = $suite AND b.unit = s.unit AND b.attempt <> $attempt
+    ) GROUP BY unit
+)
+SELECT $attempt, $suite,
+    least(count(*), ceil($limit * count(*) / greatest(coalesce(sum(items), 0), 1)))
+FROM fresh
+"""
+
 
 class GateTables(TableGroup):
     """Records a candidate before any held-out item is drawn for it, and marks drawn items as used.
@@ -91,10 +105,7 @@ class GateTables(TableGroup):
         same units. Positions count from `start`. An attempt that was killed gets the documents that
         it has drawn before, without those forgotten since.
         """
-        source = (
-            f"(SELECT document_id AS item_id, {_UNITS[unit]} AS unit FROM document d"  # noqa: S608
-            " WHERE status = 'kept' AND pool = 'gate')"
-        )
+        source = _document_source(unit)
         while drawn := self._draw(attempt, _DOCUMENTS, start, count, source, per_unit, salt, reuse):
             documents = self._db.records(
                 Document,
@@ -130,6 +141,50 @@ class GateTables(TableGroup):
             return self._draw(attempt, suite, start, count, "suite_items", per_unit, salt, reuse)
         finally:
             self._db.connection.unregister("suite_items")
+
+    def plan_documents(
+        self, attempt: int, limit: int, unit: str, per_unit: int, reuse: bool = False
+    ) -> int:
+        """The number of units that `draw_documents` has for an attempt of `limit` documents.
+
+        It is fixed by the first call, which must come before the first draw. If several documents
+        of a unit are drawn, it is an estimate.
+        """
+        source = _document_source(unit)
+        return self._plan(attempt, _DOCUMENTS, source, limit, per_unit, reuse)
+
+    def plan_items(self, attempt: int, suite: str, limit: int, items: pa.Table, reuse: bool) -> int:
+        """The number of units that `draw_items` has for an attempt of `limit` items.
+
+        It is fixed by the first call, which must come before the first draw.
+        """
+        self._db.connection.register("suite_items", items)
+        try:
+            per_unit = max(1, items.num_rows)
+            return self._plan(attempt, suite, "suite_items", limit, per_unit, reuse)
+        finally:
+            self._db.connection.unregister("suite_items")
+
+    def planned_units(self, attempt: int, suite: str) -> int:
+        """The number of units that was planned; 0 if none was."""
+        query = "SELECT units FROM planned_units WHERE attempt = ? AND suite = ?"
+        return int(self._db.value(query, [attempt, suite]) or 0)
+
+    def _plan(
+        self, attempt: int, suite: str, source: str, limit: int, per_unit: int, reuse: bool
+    ) -> int:
+        query = "SELECT 1 FROM planned_units WHERE attempt = ? AND suite = ?"
+        with self._db.transaction():
+            if not self._db.rows(query, [attempt, suite]):
+                values = {
+                    "attempt": attempt,
+                    "suite": suite,
+                    "limit": limit,
+                    "per_unit": per_unit,
+                    "reuse": reuse,
+                }
+                self._db.connection.execute(_PLAN.format(source=source), values)
+        return self.planned_units(attempt, suite)
 
     def _draw(
         self,
@@ -242,3 +297,10 @@ class GateTables(TableGroup):
                 "SELECT count(*) FROM decision WHERE outcome = 'promote' AND attempt < ?", [before]
             )
         )
+
+
+def _document_source(unit: str) -> str:
+    return (
+        f"(SELECT document_id AS item_id, {_UNITS[unit]} AS unit FROM document d"  # noqa: S608
+        " WHERE status = 'kept' AND pool = 'gate')"
+    )

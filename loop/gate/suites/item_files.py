@@ -98,16 +98,24 @@ class NamedSuite(Suite):
 
     @override
     def draw(self, attempt: int, start: int) -> list[Item]:
-        units = [unit for unit, _ in self._items.values()]
-        table = pa.table({"item_id": list(self._items), "unit": units})
         count = min(self.chunk, self.limit - start)
         drawn = self._store.gate.draw_items(
-            attempt, self.name, start, count, table, self._salt, self.reuse
+            attempt, self.name, start, count, self._table(), self._salt, self.reuse
         )
         return [
             Item(item_id, unit, position, 1, self._items[item_id][1])
             for item_id, unit, position in drawn
         ]
+
+    @override
+    def plan(self, attempt: int) -> int:
+        return self._store.gate.plan_items(
+            attempt, self.name, self.limit, self._table(), self.reuse
+        )
+
+    def _table(self) -> pa.Table:
+        units = [unit for unit, _ in self._items.values()]
+        return pa.table({"item_id": list(self._items), "unit": units})
 
     @override
     def summarise(self, candidate: Sequence[float]) -> list[Metric]:
