@@ -90,6 +90,9 @@ class GateConfig(Section):
     """Number of prompts on which the labeler compares the candidate with the champion; 0 skips it.
     The result is reported. If the labeler prefers the candidate and no primary measure rose, the
     candidate is rejected."""
+    report_items: int = Field(default=64, ge=0)
+    """Largest number of items per attempt of all suites that are only reported, the labeler's among
+    them, which share it evenly. They are measured after the decision."""
     num_workers: int = Field(default=0, ge=0)
     """Number of scoring processes; 0 uses one per GPU, or one without GPUs."""
     exam_documents: int = Field(default=40, ge=0)
