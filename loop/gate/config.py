@@ -86,9 +86,6 @@ class GateConfig(Section):
     margin_bits: float = Field(default=0.05, gt=0)
     """How much worse a candidate may be than the anchor and than the best model so far, in bits per
     byte."""
-    prior_second_moment: float = Field(default=0.1, gt=0, le=1)
-    """q, a guess at the mean square of the clipped gain as a share of `clip_bits`; it stabilises
-    the first bets and does not affect the error bound."""
     unit: UnitKind = "document"
     """What counts as one independent observation: a document, or all documents of a page or of a
     domain."""
@@ -108,6 +105,9 @@ class GateConfig(Section):
     """Number of prompts on which the labeler compares the candidate with the champion; 0 skips it.
     The result is reported. If the labeler prefers the candidate and no primary measure rose, the
     candidate is rejected."""
+    report_items: int = Field(default=64, ge=0)
+    """Largest number of items per attempt of all suites that are only reported, the labeler's among
+    them, which share it evenly. They are measured after the decision."""
     num_workers: int = Field(default=0, ge=0)
     """Number of scoring processes; 0 uses one per GPU, or one without GPUs."""
     exam_documents: int = Field(default=40, ge=0)
@@ -143,10 +143,8 @@ class GateConfig(Section):
 
     def primary_rule(self, clip: float) -> GateRule:
         """The test that a candidate is better than the champion."""
-        return GateRule(self.reject_alpha, clip, self.delta0, self.prior_second_moment)
+        return GateRule(self.reject_alpha, clip, self.delta0)
 
     def guard_rule(self, clip: float, margin: float) -> GateRule:
         """The test that a candidate is not worse than another model by more than a margin."""
-        return GateRule(
-            self.reject_alpha, clip, -min(margin / clip, 0.99), self.prior_second_moment
-        )
+        return GateRule(self.reject_alpha, clip, -min(margin / clip, 0.99))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import cast
 
 from infra.cluster.connection import Cluster, actors
 from infra.cluster.proxy import remote_proxy
 from infra.records import Checkpoint, Decision
+from infra.store.tables.registry import RegistryTables
 from judges.config import JudgeConfig
 from judges.judgment.protocol import Judge
 from judges.labelers.actors import JudgeWorker, RemoteJudge, VerifierWorker
@@ -40,9 +42,7 @@ def decide(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint | 
             stopped = run.store.gate.decision(generation)
             assert stopped is not None, "a generation that was not trained has a decision"
             return {"outcome": stopped.outcome, "reason": stopped.reason}
-        decision = run.store.gate.decision(generation) or run_gate(
-            cluster, run, generation, candidate
-        )
+        decision = run_gate(cluster, run, generation, candidate)
         if decision.outcome == "promote":
             run_sealed_exam(cluster, run, candidate, decision)
         write_model_card(run, candidate, decision)
@@ -67,21 +67,21 @@ def _summary(decision: Decision) -> StageSummary:
 
 
 def run_gate(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint) -> Decision:
-    """One attempt to promote the candidate.
+    """One attempt to promote the candidate, and then what is only reported.
 
-    The attempt is registered before any held-out document is drawn.
+    The attempt is registered before any held-out document is drawn. One that was killed after its
+    decision gets the reports that are missing.
     """
     config, store = run.recipe.gate, run.store
+    decision = store.gate.decision(generation)
     names = (BITS_PER_BYTE, *run.recipe.gate_config().suites)
-    best = {name: store.registry.alias(f"best:{name}") for name in names}
-    best_models = {name: model for name, model in best.items() if model}
-    rivals = Rivals(store.registry.champion(), run.anchor, best_models)
+    rivals = gate_rivals(store.registry, run.anchor, names, decision)
     number = store.gate.register_attempt(generation, candidate.digest, rivals.champion.digest)
     with ExitStack() as stack:
         gate = _GateActors(cluster, run, stack, generation)
         maker = SuiteMaker(store, config, run.salt, gate.verifier(), gate.referees())
         suites = recipe_suites(run.recipe.aim, run.budgets["gate_tokens"], maker)
-        return GateTrial(
+        trial = GateTrial(
             store=store,
             config=config,
             suites=[*suites, *gate.labeler_suites()],
@@ -92,7 +92,20 @@ def run_gate(cluster: Cluster, run: Run, generation: int, candidate: Checkpoint)
             candidate=candidate,
             rivals=rivals,
             salt=run.salt,
-        ).run()
+        )
+        decision = decision or trial.run()
+        trial.report()
+    return decision
+
+
+def gate_rivals(
+    registry: RegistryTables, anchor: Checkpoint, suites: Iterable[str], decision: Decision | None
+) -> Rivals:
+    """The models to compare with: those of now, or those just before a decision that is stored."""
+    at = decision.decided_at if decision else None
+    best = {name: registry.alias(f"best:{name}", at) for name in suites}
+    best_models = {name: model for name, model in best.items() if model}
+    return Rivals(registry.champion(at), anchor, best_models)
 
 
 def run_sealed_exam(cluster: Cluster, run: Run, candidate: Checkpoint, decision: Decision) -> None:

@@ -66,6 +66,18 @@ class HeldOutBits(Suite):
         return chosen
 
     @override
+    def plan(self, attempt: int) -> int:
+        config = self._config
+        return self._store.gate.plan_documents(
+            attempt,
+            self.limit,
+            config.unit,
+            config.unit_documents,
+            self._among,
+            config.reuse_documents,
+        )
+
+    @override
     def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
         return scorer.bits([item.content for item in items])
 

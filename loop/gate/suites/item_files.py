@@ -44,11 +44,9 @@ class NamedSuite(Suite):
 
     @override
     def draw(self, attempt: int, start: int) -> list[Item]:
-        units = [unit for unit, _ in self._items.values()]
-        table = pa.table({"item_id": list(self._items), "unit": units})
         count = min(self.chunk, self.limit - start)
         drawn = self._store.gate.draw_items(
-            attempt, self.name, start, count, table, self._salt, self.reuse
+            attempt, self.name, start, count, self._table(), self._salt, self.reuse
         )
         return [self._item(*one) for one in drawn]
 
@@ -65,6 +63,16 @@ class NamedSuite(Suite):
         """The bytes of an item if scores are per byte, else 1."""
         del content
         return 1
+
+    @override
+    def plan(self, attempt: int) -> int:
+        return self._store.gate.plan_items(
+            attempt, self.name, self.limit, self._table(), self.reuse
+        )
+
+    def _table(self) -> pa.Table:
+        units = [unit for unit, _ in self._items.values()]
+        return pa.table({"item_id": list(self._items), "unit": units})
 
     @override
     def summarise(self, candidate: Sequence[float]) -> list[Metric]:

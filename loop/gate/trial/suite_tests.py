@@ -51,6 +51,7 @@ class SuiteTest:
         # whether the candidate was the new best on it.
         outcomes = 1 + 2 ** sum(one.reuse and one.role != "report" for one in context.suites)
         self._threshold = log_threshold(context.level, looks, outcomes)
+        self._planned_units = 0 if suite.role == "report" else suite.plan(context.number)
         self._records = ScoreRecords(context.number, context.generation, suite.name)
         self._models = list(dict.fromkeys(model.digest for model in context.models))
 
@@ -143,7 +144,7 @@ class SuiteTest:
     def _test(self, opponent: Opponent, gains: Array, units: Sequence[str]) -> GateTest:
         rule = opponent.rule
         means = unit_means(clipped_gains(gains, np.zeros_like(gains), rule.clip), units)
-        verdict = judge_gains(means, rule, self._threshold)
+        verdict = judge_gains(means, rule, self._threshold, self._planned_units)
         mean, error = clustered_mean_and_error(gains.tolist(), units)
         return GateTest(
             attempt=self._context.number,

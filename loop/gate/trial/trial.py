@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from infra.records import Decision, GateTest, now
 from loop.gate.levels import log_threshold
 from loop.gate.trial.context import GateContext
-from loop.gate.trial.reward_hacking import hacking_reason
+from loop.gate.trial.reports import Reports
+from loop.gate.trial.reward_hacking import hacking_reason, primary_measure_rose
 from loop.gate.trial.suite_tests import NotFiniteError, SuiteTest, has_failed
 from loop.gate.trial.vetoes import Vetoes
 
@@ -30,27 +31,33 @@ class GateTrial(GateContext):
             outcome, reason = "reject", f"veto: {hacking}"
         return self._decide(outcome, reason, tests)
 
+    def report(self) -> None:
+        """Measure what no decision reads, for a candidate that was tested.
+
+        Comes after the decision is stored, and can be repeated after a kill.
+        """
+        if self.store.gate.gate_tests(self.number):
+            Reports(self).run()
+
     def _hacking_reason(self, tests: Sequence[GateTest]) -> str:
+        if primary_measure_rose(tests):
+            return ""
+        Reports(self).ask_labeler()
         evaluations = [e for e in self.store.gate.evaluations() if e.attempt == self.number]
         steps = self.store.training.train_steps(self.generation)
         return hacking_reason(steps, evaluations, tests, self.candidate.digest)
 
     def _tests(self) -> list[GateTest]:
-        """The small stage on every deciding suite, then the full stage, then the reports.
+        """The small stage on every deciding suite, then the full stage.
 
         The small stage tests the first items of each suite. Looking early costs nothing, since the
         evidence may be looked at after every unit. If the first items of one suite already reject
         the candidate, the rest of the other suites is not spent. Only the full stage can promote.
         """
-        tests_by_suite = [SuiteTest(self, suite) for suite in self.suites]
-        deciding = [one for one in tests_by_suite if one.suite.role != "report"]
+        deciding = [SuiteTest(self, suite) for suite in self.suites if suite.role != "report"]
         tests = _until_one_fails(one.begin for one in deciding)
         if not has_failed(tests):
             tests = _until_one_fails(one.run for one in deciding)
-        for one in tests_by_suite:
-            if one.suite.role == "report":
-                one.run()
-            one.report()
         return tests
 
     def _decide(self, outcome: str, reason: str, tests: Sequence[GateTest]) -> Decision:

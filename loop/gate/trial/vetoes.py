@@ -29,6 +29,8 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
 )
 TEXT_CHARS = 200
+REPETITION = "distinct_2"
+"""The measure of the continuations that is a veto; the others are reported."""
 
 
 class Vetoes:
@@ -45,6 +47,15 @@ class Vetoes:
         """One sentence for each veto; empty if there is none."""
         checks = (self._tokenizer, self._drift, self._repetition, self._examples)
         return [reason for check in checks if (reason := check())]
+
+    def report(self) -> None:
+        """Measure and store what else is known of the continuations; no veto reads it.
+
+        The scorer still has the texts, unless the run was killed since.
+        """
+        for name in TEXT_MEASURES if self._texts else ():
+            if name != REPETITION:
+                self._continued(name)
 
     def _tokenizer(self) -> str:
         """With another tokenizer, bits per byte and stored token ids cannot be compared."""
@@ -84,9 +95,7 @@ class Vetoes:
         """The candidate's continuations must not have become repetitive."""
         if not self._texts:
             return ""
-        # All measures are computed, for the report; one of them decides.
-        means = {name: self._continued(name)[:2] for name in TEXT_MEASURES}
-        candidate, champion = means["distinct_2"]
+        candidate, champion = self._continued(REPETITION)[:2]
         if candidate < self._config.min_distinct_ratio * champion:
             return f"distinct-2 fell from {champion:.2f} to {candidate:.2f}"
         return ""

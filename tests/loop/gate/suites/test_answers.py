@@ -105,6 +105,7 @@ def test_judged_answers_guard_against_the_anchor(
         judges={"judged": referee(store)},
     )
     assert one.run().outcome == outcome, store.gate.gate_tests(1)
+    one.report()
     rates = {e.model_digest: e.value for e in store.gate.evaluations() if e.metric == "win_rate"}
     assert rates["champion"] == 0.5
     if answers[0] == "good":

@@ -9,14 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from infra.records import Checkpoint, Document, Sample, TrainStep, now, unit_hash
 from infra.store import Store
 from judges.verifying.checks import Claim
 from judges.verifying.verifier import VerifiedDocument
+from loop.audit.verify import recompute_evidence
 from loop.gate.aim import AimConfig, ExamConfig
 from loop.gate.config import GateConfig, SuiteConfig
+from loop.gate.evidence import log_evidence_path
 from loop.gate.suites.items.exam import exam_parts
 from loop.gate.suites.recipe_suites import SuiteMaker, recipe_suites, sealed_part
 from loop.gate.trial.context import Rivals
@@ -249,7 +252,9 @@ def test_reports_are_written_for_a_rejected_candidate_too(store: Store, tmp_path
         suites={"choices": suite_file(tmp_path).model_copy(update={"role": "report"})}
     )
     marks = [[False] * 300, [True] * 300, [True] * 300]
-    assert trial(store, KnownScorer(-0.3, marks=marks), config=config).run().outcome == "reject"
+    one = trial(store, KnownScorer(-0.3, marks=marks), config=config)
+    assert one.run().outcome == "reject"
+    one.report()
     values = {
         e.model_digest: e.value
         for e in store.gate.evaluations()
@@ -259,7 +264,9 @@ def test_reports_are_written_for_a_rejected_candidate_too(store: Store, tmp_path
 
 
 def test_continuations_are_stored_text_by_text_with_errors(store: Store) -> None:
-    trial(store, KnownScorer(0.3)).run()
+    one = trial(store, KnownScorer(0.3))
+    one.run()
+    one.report()
     for name in ("distinct_2", "self_bleu", "word_entropy", "length", "kl_to_anchor"):
         scores = store.gate.item_scores(1, f"continuations/{name}")
         assert len(scores) == 8 * 2
@@ -509,9 +516,11 @@ def test_a_suite_that_is_only_reported_decides_nothing(store: Store, tmp_path: P
         suites={"choices": suite_file(tmp_path).model_copy(update={"role": "report"})}
     )
     marks = [[False] * 300, [True] * 300, [True] * 300]
-    decision = trial(store, KnownScorer(0.3, marks=marks), config=config).run()
+    one = trial(store, KnownScorer(0.3, marks=marks), config=config)
+    decision = one.run()
     assert decision.outcome == "promote"
     assert not decision.is_weak
+    one.report()
     values = {
         e.model_digest: e.value
         for e in store.gate.evaluations()
@@ -602,6 +611,105 @@ def test_a_document_forgotten_in_the_middle_of_an_attempt_is_passed_over(store: 
     assert test.num_items > len(drawn) // 2, "it went on to documents that are there"
 
 
+def report_config(tmp_path: Path, **options: Any) -> GateConfig:
+    """Two suites that are only reported, with 300 items each."""
+    suite = suite_file(tmp_path).model_copy(update={"role": "report"})
+    return GateConfig(suites={"one": suite, "two": suite}, **options)
+
+
+RIGHT = [[True] * 300] * 3
+
+
+def test_what_is_only_reported_is_measured_after_the_decision_within_its_budget(
+    store: Store, tmp_path: Path
+) -> None:
+    one = trial(store, KnownScorer(0.3, marks=RIGHT), config=report_config(tmp_path))
+    decision = one.run()
+    assert not store.gate.item_scores(1, "one")
+    assert not store.gate.item_scores(1, "continuations/self_bleu")
+    one.report()
+    assert store.gate.decision(1) == decision
+    counts = [len({s.item_id for s in store.gate.item_scores(1, name)}) for name in ("one", "two")]
+    assert counts == [32, 32], "they share the 64 items of gate.report_items"
+    assert store.gate.item_scores(1, "continuations/self_bleu")
+
+
+def test_reports_that_a_kill_has_cut_off_are_completed_and_nothing_is_drawn_twice(
+    store: Store, tmp_path: Path
+) -> None:
+    config = report_config(tmp_path)
+    scorer = KnownScorer(0.3, marks=RIGHT)
+    killed = trial(store, scorer, config=config)
+    decision = killed.run()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(killed, "two").report()
+    first = {s.item_id for s in store.gate.item_scores(1, "one")}
+    assert len(first) == 32
+    assert not store.gate.item_scores(1, "two")
+    resumed = trial(store, scorer, config=config)
+    resumed.report()
+    resumed.report()
+    assert {s.item_id for s in store.gate.item_scores(1, "one")} == first
+    assert len({s.item_id for s in store.gate.item_scores(1, "two")}) == 32
+    assert store.gate.decision(1) == decision
+    reported = [e for e in store.gate.evaluations() if (e.suite, e.metric) == ("two", "accuracy")]
+    assert len(reported) == 2
+
+
+def interrupted(one: GateTrial, name: str) -> GateTrial:
+    """The trial, stopped where it would score the first item of a suite."""
+
+    def stop(*_: Any) -> list[list[float]]:
+        raise KeyboardInterrupt
+
+    (suite,) = [suite for suite in one.suites if suite.name == name]
+    suite.score = stop  # type: ignore[method-assign]
+    return one
+
+
+def test_a_candidate_that_was_never_tested_is_not_reported_on(store: Store, tmp_path: Path) -> None:
+    one = trial(store, KnownScorer(0.3, repeats=True, marks=RIGHT), config=report_config(tmp_path))
+    assert one.run().outcome == "reject"
+    one.report()
+    assert not store.gate.item_scores(1, "one")
+
+
+def test_a_report_with_scores_that_are_no_numbers_changes_nothing(
+    store: Store, tmp_path: Path
+) -> None:
+    one = trial(store, KnownScorer(0.3, marks=RIGHT), config=report_config(tmp_path))
+    assert one.run().outcome == "promote"
+    for suite in one.suites[1:]:
+        suite.score = lambda _, items: [[math.nan] * len(items), *[[1.0] * len(items)] * 2]  # type: ignore[method-assign]
+    one.report()
+    assert not store.gate.item_scores(1, "one")
+    assert store.registry.champion().digest == "candidate1"
+
+
+def test_the_planned_units_are_fixed_before_the_first_draw_and_verify_reads_them(
+    store: Store,
+) -> None:
+    """Documents that come while an attempt is stopped do not move its goal."""
+    config = GateConfig(chunk_documents=4)
+    first = trial(store, KnownScorer(0.02), gate_tokens=20_000, config=config)
+    SuiteTest(first, first.suites[0]).begin()
+    assert store.gate.planned_units(1, "bits_per_byte") == 79 == first.suites[0].limit
+    add_documents(
+        store,
+        [
+            Document(f"n{i}", f"m{i}", f"w{i}", "t", f"new {i}", "en", "x", "gate", 1)
+            for i in range(50)
+        ],
+    )
+    resumed = trial(store, KnownScorer(0.02), gate_tokens=40_000, config=config)
+    resumed.run()
+    assert store.gate.planned_units(1, "bits_per_byte") == 79
+    (test,) = store.gate.gate_tests(1)
+    path = recompute_evidence(store, config, test)
+    assert path == pytest.approx(test.path)
+    assert path != pytest.approx(log_evidence_path(np.full(len(path), 0.1), 0.0))
+
+
 class ExamScorer(KnownScorer):
     """A candidate that needs `exam_gain` bits a byte less on gold answers, `gain` less on text."""
 
@@ -627,7 +735,9 @@ def test_the_exam_decides_and_held_out_text_is_a_guard(store: Store, tmp_path: P
     aim = exam_aim(tmp_path)
     parts = exam_parts(aim.exam)
     scorer = ExamScorer(gain=0.0, exam_gain=0.3)
-    decision = trial(store, scorer, aim=aim).run()
+    one = trial(store, scorer, aim=aim)
+    decision = one.run()
+    one.report()
     assert (decision.outcome, decision.is_weak) == ("promote", True)
     assert decision.mean_gain == pytest.approx(0.3)
     tests = {(test.suite, test.role) for test in store.gate.gate_tests(1)}
