@@ -15,7 +15,7 @@ from infra.store.tables.registry import CHAMPION_ALIAS, COLLECTED
 from loop.data.curriculum import manifest_digest
 from loop.gate.config import GateConfig
 from loop.gate.estimates import by_position, with_scores
-from loop.gate.evidence import Array, clipped_gains, log_evidence_path, unit_means
+from loop.gate.evidence import Array, Goal, clipped_gains, log_evidence_path, unit_means
 
 EVIDENCE_TOLERANCE = 1e-9
 
@@ -81,7 +81,8 @@ def recompute_evidence(store: Store, config: GateConfig, test: GateTest) -> Arra
     gains = clipped_gains(sign * own, sign * other, test.clip)
     means = unit_means(gains, [unit for unit, _ in items])
     bound = test.bound / test.clip
-    return log_evidence_path(means - bound, bound, config.prior_second_moment)
+    goal = Goal(test.log_threshold, store.gate.planned_units(test.attempt, test.suite))
+    return log_evidence_path(means - bound, bound, goal)
 
 
 def collectable(store: Store, folder: Path, keep: int) -> list[Checkpoint]:

@@ -137,7 +137,7 @@ def verify_run(run: RunOption = None) -> None:
             from loop.recipe.recipe import stored_recipe
             from loop.show import tables
 
-            config = stored_recipe(recipe_text(store.run.facts())).gate
+            config = stored_recipe(recipe_text(store.run.facts())).gate_config()
             findings = verify(store, config)
         lines = [[one.subject, one.problem or "unchanged"] for one in findings]
         console.print(tables.table("Verified", ["", ""], lines))
@@ -241,7 +241,7 @@ def plan(
 ) -> None:
     """How many held-out units the gate needs to accept a gain, for each attempt."""
     with exit_on_error(can_resume=False):
-        from loop.recipe.recipe import load_recipe
+        from loop.recipe.recipe import gate_units, load_recipe
 
         config = load_recipe(recipe, set_ or [])
         aim = config.gate.aim_bits if gain is None else gain
@@ -250,22 +250,23 @@ def plan(
             if not 0 < bits < math.inf:
                 problem = "this is not a number above 0."
                 raise UserError(option, bits, problem, "Give bits per byte.")
-        from loop.gate.suites.held_out_text import max_documents
         from loop.show import tables
 
-        available = max_documents(config.gate, config.budgets()["gate_tokens"])
+        available = gate_units(config)
         attempts = range(1, config.generations + 1)
         lines = [_plan_line(config, attempt, aim, spread, available) for attempt in attempts]
-        unit = config.gate.unit
-        title = f"A gain of {aim:g} bits per byte, deviation {spread:g} between {unit}s"
+        unit = config.gate.unit if config.aim.kind == "text" else "item"
+        measure = "in the share of right answers" if config.aim.is_share else "bits per byte"
+        title = f"A gain of {aim:g} {measure}, deviation {spread:g} between {unit}s"
         columns = ["attempt", "level", "needed without noise", "in 9 runs of 10", "budget", ""]
         console.print(tables.table(title, columns, lines))
-        pages = config.budgets()["pages"]
-        fresh = round(pages * config.crawl.gate_share)
-        console.print(
-            f"A generation crawls {pages} pages; about {fresh} are held out. "
-            "Each is used in one attempt only."
-        )
+        if config.aim.kind == "text":
+            pages = config.budgets()["pages"]
+            fresh = round(pages * config.crawl.gate_share)
+            console.print(
+                f"A generation crawls {pages} pages; about {fresh} are held out. "
+                "Each is used in one attempt only."
+            )
 
 
 def _plan_line(
@@ -276,7 +277,7 @@ def _plan_line(
     from loop.gate.power import units_needed
 
     level = attempt_level(config.gate.level, config.gate.alpha, attempt, 0)
-    rule = config.gate.primary_rule(config.gate.clip_bits)
+    rule = config.gate.primary_rule(config.aim_clip())
     need = units_needed(gain, deviation, rule, log_threshold(level))
     verdict = "too few"
     if need.usually is not None and need.usually <= available:

@@ -14,12 +14,26 @@ from loop.gate.levels import LevelKind
 UnitKind = Literal["document", "page", "domain"]
 Role = Literal["primary", "guard", "report"]
 VarietyKind = Literal["distinct_2", "self_bleu", "word_entropy", "length", "kl_to_anchor"]
-Kind = Literal["choice", "pairs", "executed", "judged", "lm_eval", VarietyKind]
-LOWER_IS_BETTER = ("bits_per_byte", "self_bleu", "length", "kl_to_anchor")
+Kind = Literal["bits", "choice", "pairs", "executed", "judged", "lm_eval", VarietyKind]
+BITS = "bits"
+"""Kind of a suite: bits of a gold answer given its prompt, per byte of the answer."""
+LOWER_IS_BETTER = ("bits_per_byte", BITS, "self_bleu", "length", "kl_to_anchor")
 """Measures of which less is better, text that is longer for no reason among them."""
+DEFAULT_MARGIN = 0.2
+"""Margin of suites whose score is a share."""
 LABELER_SUITE = "labeler"
 """The suite in which the labeler compares a candidate's answers with the champion's."""
-RESERVED = ("bits_per_byte", "executed_examples", "continuations", "sealed_exam", LABELER_SUITE)
+EXAM = "exam"
+"""The suite of the gate part of the user's exam, `[aim.exam]`."""
+RESERVED = (
+    "bits_per_byte",
+    "executed_examples",
+    "continuations",
+    "sealed_exam",
+    "sealed_items",
+    EXAM,
+    LABELER_SUITE,
+)
 """Names under which the gate stores what every recipe has."""
 
 
@@ -27,9 +41,10 @@ class SuiteConfig(Section):
     """One suite of items from a file, `[gate.suites.NAME]`."""
 
     file: str
-    """JSON Lines with `prompt`, `choices` and `answer` (an index); or `good` and `bad`; or
-    `prompt`, alone or with `check` and `reference`. Items with the same `unit` are not independent.
-    For `lm_eval`, the name of a task or its YAML file."""
+    """JSON Lines with `prompt`, `choices` and `answer` (an index); or `prompt` and `gold`; or
+    `good` and `bad`; or `prompt`, alone or with `check` and `reference`. Items with the same `unit`
+    are not independent. For `bits` also `olmo:TASK` or `lm_eval:TASK`. For `lm_eval`, the name of a
+    task or its YAML file."""
     kind: Kind
     """How an item is scored. The last five kinds are computed from several sampled answers to each
     prompt."""
@@ -38,9 +53,9 @@ class SuiteConfig(Section):
     role: Role = "guard"
     """`primary`: must show a gain over the champion. `guard`: must show no loss beyond `margin`.
     `report`: has no influence."""
-    margin: float = Field(default=0.2, gt=0, lt=1)
-    """How much worse a guard may be than the anchor and than the best model so far, in the unit of
-    the suite's score."""
+    margin: float | None = Field(default=None, gt=0, lt=1)
+    """How much worse a candidate may be than the anchor and than the best model so far, in the unit
+    of the suite's score; unset is `gate.margin_bits` for kind `bits` and 0.2 for all others."""
     items: int = Field(default=200, gt=0)
     """Largest number of items per attempt."""
     reuse: bool = True
@@ -71,9 +86,6 @@ class GateConfig(Section):
     margin_bits: float = Field(default=0.05, gt=0)
     """How much worse a candidate may be than the anchor and than the best model so far, in bits per
     byte."""
-    prior_second_moment: float = Field(default=0.1, gt=0, le=1)
-    """q, a guess at the mean square of the clipped gain as a share of `clip_bits`; it stabilises
-    the first bets and does not affect the error bound."""
     unit: UnitKind = "document"
     """What counts as one independent observation: a document, or all documents of a page or of a
     domain."""
@@ -96,6 +108,9 @@ class GateConfig(Section):
     label_worth_bits: float = Field(default=0.01, ge=0)
     """Smallest gain of picked over random passages that labels are worth, in the unit of the
     primary suite (bits per byte). On evidence that it is less, passages are drawn at random."""
+    report_items: int = Field(default=64, ge=0)
+    """Largest number of items per attempt of all suites that are only reported, the labeler's among
+    them, which share it evenly. They are measured after the decision."""
     num_workers: int = Field(default=0, ge=0)
     """Number of scoring processes; 0 uses one per GPU, or one without GPUs."""
     exam_documents: int = Field(default=40, ge=0)
@@ -131,10 +146,8 @@ class GateConfig(Section):
 
     def primary_rule(self, clip: float) -> GateRule:
         """The test that a candidate is better than the champion."""
-        return GateRule(self.reject_alpha, clip, self.delta0, self.prior_second_moment)
+        return GateRule(self.reject_alpha, clip, self.delta0)
 
     def guard_rule(self, clip: float, margin: float) -> GateRule:
         """The test that a candidate is not worse than another model by more than a margin."""
-        return GateRule(
-            self.reject_alpha, clip, -min(margin / clip, 0.99), self.prior_second_moment
-        )
+        return GateRule(self.reject_alpha, clip, -min(margin / clip, 0.99))

@@ -71,10 +71,10 @@ def _test(
     generation: int, gains: Array, units: list[str], clip: float, config: GateConfig
 ) -> LabelTest:
     means = unit_means(clipped_gains(gains, np.zeros_like(gains), clip), units)
-    worth, moment = config.label_worth_bits / clip, config.prior_second_moment
-    pay = log_evidence_path(means, 0.0, moment)
-    cost = log_evidence_path(-means, 0.0, moment)
-    useless = log_evidence_path(worth - means, -worth, moment)
+    worth = config.label_worth_bits / clip
+    pay = log_evidence_path(means, 0.0)
+    cost = log_evidence_path(-means, 0.0)
+    useless = log_evidence_path(worth - means, -worth)
     threshold = -math.log(config.alpha)
     mean, error = clustered_mean_and_error(gains.tolist(), units)
     return LabelTest(

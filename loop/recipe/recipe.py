@@ -18,12 +18,14 @@ from judges.config import JudgeConfig
 from judges.measuring.gold import gold_files, load_gold
 from judges.rubrics import Rubric, load_rubric
 from loop.data.config import DataConfig
-from loop.gate.config import GateConfig
+from loop.gate.aim import AimConfig
+from loop.gate.config import EXAM, GateConfig, SuiteConfig
 from loop.gate.levels import attempt_level, log_threshold
 from loop.gate.power import units_needed
 from loop.gate.suites.held_out_text import max_documents
-from loop.gate.suites.item_files import suite_digest
-from loop.gate.suites.lm_eval_tasks import LM_EVAL, task_digest, task_size
+from loop.gate.suites.items.exam import exam_parts
+from loop.gate.suites.items.file_items import FileItem
+from loop.gate.suites.items.sources import check_task, is_file, suite_digest
 from loop.recipe.candidates import CandidateConfig, changed_sections, check_name
 from trainers.config import TrainConfig
 
@@ -84,6 +86,7 @@ class Recipe(Section):
     scale: float = Field(default=1.0, gt=0)
     """Factor on every budget that is not set."""
     model: ModelConfig = ModelConfig()
+    aim: AimConfig = AimConfig()
     crawl: CrawlConfig
     judge: JudgeConfig = JudgeConfig()
     data: DataConfig = DataConfig()
@@ -105,12 +108,25 @@ class Recipe(Section):
         return derived | self.budget.model_dump(exclude_none=True)
 
     def crawl_config(self) -> CrawlConfig:
-        """The `[crawl]` section, with gold pairs and suite files added to its held-out files."""
+        """The `[crawl]` section, with gold pairs, the files of suites and the user's exam added to
+        its held-out files.
+        """
         gold = [str(file) for path in self.judge.gold.values() for file in gold_files(Path(path))]
-        suites = [suite.file for suite in self.gate.suites.values() if suite.kind != LM_EVAL]
+        suites = [suite.file for suite in self.gate_config().suites.values() if is_file(suite)]
         return self.crawl.model_copy(
             update={"held_out_files": [*self.crawl.held_out_files, *gold, *suites]}
         )
+
+    def gate_config(self) -> GateConfig:
+        """The `[gate]` section, with the user's exam as its first suite if that is the aim."""
+        if self.aim.kind == "text":
+            return self.gate
+        suites: dict[str, SuiteConfig] = {EXAM: self.aim.exam.suite()}
+        return self.gate.model_copy(update={"suites": suites | self.gate.suites})
+
+    def aim_clip(self) -> float:
+        """The largest gain that counts in the test of the aim: bits per byte, or 1 for a share."""
+        return 1.0 if self.aim.is_share else self.gate.clip_bits
 
     def identity(self) -> dict[str, Any]:
         """Everything that a resumed run must have in common with its start, as plain data."""
@@ -118,8 +134,7 @@ class Recipe(Section):
         return data | {
             "rubrics": {name: one.digest for name, one in _rubrics(self.judge).items()},
             "suites": {
-                name: task_digest(suite) if suite.kind == LM_EVAL else suite_digest(name, suite)
-                for name, suite in self.gate.suites.items()
+                name: suite_digest(name, suite) for name, suite in self.gate_config().suites.items()
             },
         }
 
@@ -155,6 +170,7 @@ def load_recipe(name: str, overrides: list[str]) -> Recipe:
     """
     recipe = validate(Recipe, with_overrides(read_toml(find_recipe(name)), overrides))
     make_source(recipe.crawl)
+    _check_aim(recipe.aim)
     recipe.identity()
     for name in recipe.candidates:
         check_name(name)
@@ -172,30 +188,97 @@ def _check_gate(recipe: Recipe) -> None:
     """Raises `UserError` for a wrong suite, or a budget that could never show the gain."""
     for name, suite in recipe.gate.suites.items():
         key = f"gate.suites.{name}"
-        if suite.kind == LM_EVAL:
-            task_size(f"{key}.file", suite.file)
+        check_task(name, suite)
         is_labeler = _judge_identity(suite.judge) == _judge_identity(recipe.judge)
         if suite.kind == "judged" and is_labeler:
             problem = "it also labels the training data."
             remedy = "Name another judge: the labeler must not decide at the gate."
             raise UserError(f"{key}.judge", suite.judge.kind, problem, remedy)
-    _check_gate_budget(recipe)
+    if recipe.aim.kind == "text":
+        _check_gate_budget(recipe)
+    else:
+        _check_exam_size(recipe)
+
+
+def _check_aim(aim: AimConfig) -> None:
+    """Raises `UserError` for an exam that is missing or not valid, or that the aim does not use."""
+    exam = aim.exam
+    if aim.kind == "text":
+        if exam.file:
+            problem = "an exam is given, and aim.kind is text."
+            remedy = 'Set aim.kind = "exam", or leave the exam out.'
+            raise UserError("aim.exam.file", exam.file, problem, remedy)
+        return
+    if not exam.file:
+        remedy = "Give a file of JSON lines, or olmo:TASK or lm_eval:TASK."
+        raise UserError("aim.exam.file", None, "the aim is an exam, and there is none.", remedy)
+    if exam.development_share + exam.sealed_share >= MAX_HELD_OUT:
+        problem = "with aim.exam.sealed_share, too little is left for the gate."
+        remedy = f"Lower it below {MAX_HELD_OUT - exam.sealed_share:g}."
+        raise UserError("aim.exam.development_share", exam.development_share, problem, remedy)
+    exam_parts(exam)
+
+
+def _check_exam_size(recipe: Recipe) -> None:
+    """Raises `UserError` if the gate part could not show the largest gain that it may have.
+
+    For `bits` that is the gain aimed for, for shares of right answers all wrong and then all right.
+    """
+    gate, is_share = recipe.gate, recipe.aim.is_share
+    gain = 1.0 if is_share else gate.aim_bits
+    needed, available = _units_at_least(gate, gain, recipe.aim_clip()), gate_units(recipe)
+    if needed is None or needed > available:
+        problem = (
+            f"the first attempt needs {_at_least(needed)} independent items to show a gain of "
+            f"{gain:g}, and the gate part of the exam has {available}."
+        )
+        or_bits = "" if is_share else " or gate.aim_bits"
+        remedy = f"Give more items, or raise aim.exam.items{or_bits}."
+        raise UserError("aim.exam.file", recipe.aim.exam.file, problem, remedy)
 
 
 def _check_gate_budget(recipe: Recipe) -> None:
     gate = recipe.gate
-    rule = gate.primary_rule(gate.clip_bits)
-    threshold = log_threshold(attempt_level(gate.level, gate.alpha, 1, 0))
-    needed = units_needed(gate.aim_bits, 0.0, rule, threshold).at_least
-    available = max_documents(gate, recipe.budgets()["gate_tokens"])
+    needed, available = _units_at_least(gate, gate.aim_bits, gate.clip_bits), gate_units(recipe)
     if needed is None or needed > available:
-        need = "more than any number of" if needed is None else f"at least {needed}"
         problem = (
-            f"the first attempt needs {need} held-out documents "
+            f"the first attempt needs {_at_least(needed)} held-out documents "
             f"and budget.gate_tokens pays for {available}."
         )
         remedy = "Raise gate.aim_bits, budget.gate_tokens or scale; see 'ratchet plan'."
         raise UserError("gate.aim_bits", gate.aim_bits, problem, remedy)
+
+
+def gate_units(recipe: Recipe) -> int:
+    """The largest number of units on which one attempt can test the aim.
+
+    Held-out documents that the budget pays for, or independent items of the exam's gate part.
+    """
+    if recipe.aim.kind == "text":
+        return max_documents(recipe.gate, recipe.budgets()["gate_tokens"])
+    part = exam_parts(recipe.aim.exam).gate
+    return min(recipe.aim.exam.items, len({item.unit or key for key, item in part.items()}))
+
+
+def _units_at_least(gate: GateConfig, gain: float, clip: float) -> int | None:
+    """Units that the first attempt needs for a gain without noise; None if no number is enough."""
+    threshold = log_threshold(attempt_level(gate.level, gate.alpha, 1, 0))
+    return units_needed(gain, 0.0, gate.primary_rule(clip), threshold).at_least
+
+
+def _at_least(needed: int | None) -> str:
+    return "more than any number of" if needed is None else f"at least {needed}"
+
+
+def development_items(recipe: Recipe) -> dict[str, FileItem]:
+    """The items by id of the exam's development part, which selection may learn from.
+
+    They are never trained on and never decide at the gate. Empty if the aim is no exam.
+
+    Raises:
+        UserError: if the exam cannot be read.
+    """
+    return exam_parts(recipe.aim.exam).development if recipe.aim.kind == "exam" else {}
 
 
 def _judge_identity(judge: JudgeConfig) -> tuple[str, ...]:

@@ -47,7 +47,8 @@ Made by Ratchet, without human labels, from `{base}`.
 |---|---|
 | outcome at the gate | **{outcome}** ({reason}){weak} |
 | bits per byte, held-out documents | {candidate_bits:.4f}; champion before: {champion_bits:.4f} |
-| evidence | log E = {evidence:.2f} after {documents} documents; {threshold:.2f} was needed |
+| gain in the aim ({aim}) | {gain:.4f} over the champion before |
+| evidence | log E = {evidence:.2f} after {documents} items; {threshold:.2f} was needed |
 | level | {alpha:.4f}, attempt {attempt} |
 | weights | `{digest}` |
 | parent | `{parent}` |
@@ -204,6 +205,8 @@ def write_model_card(run: Run, candidate: Checkpoint, decision: Decision) -> Non
         weak=", on items that earlier attempts also used (weak)" if decision.is_weak else "",
         candidate_bits=bits.get(candidate.digest, float("nan")),
         champion_bits=bits.get(decision.champion, float("nan")),
+        aim=run.recipe.aim.kind,
+        gain=decision.mean_gain,
         evidence=decision.log_evidence,
         documents=decision.num_documents,
         threshold=decision.log_threshold,

@@ -16,12 +16,11 @@ from infra.store.queries import labels as label_queries
 from infra.store.queries import training as training_queries
 from infra.store.reader import QueryRow, Reader
 from loop.show import views
+from loop.show.tables import INTERVAL
 
 MAX_OUTCOMES = 8
 """Outcomes of pages shown by name; the others are added up."""
 OTHER = "other reasons"
-INTERVAL = 1.96
-"""Standard errors of a 95% interval."""
 _GREEN, _BLUE, _GREY = "#1a7f37", "#0969da", "#57606a"
 _COLOURS = {"promote": _GREEN, "reject": "#cf222e", "hold": "#9a6700", "abort": "#6639ba"}
 
@@ -54,27 +53,27 @@ def _axes(width: float = 6.4, height: float = 3.4) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def plot_bits(reader: Reader) -> str | None:
-    """Bits per byte of candidate and champion on the same documents, with 95% intervals."""
-    rows = [r for r in generation_queries.generations(reader) if r["bits"] is not None]
+def plot_aim(reader: Reader) -> str | None:
+    """The aim by generation: candidate and champion on the same items, with 95% intervals."""
+    rows = [r for r in generation_queries.generations(reader) if r["aim"] is not None]
     if not rows:
         return None
     figure, axes = _axes()
-    errors = [INTERVAL * (r["bits_error"] or 0.0) for r in rows]
+    errors = [INTERVAL * (r["aim_error"] or 0.0) for r in rows]
     numbers = [r["generation"] for r in rows]
     series = (
-        ("champion_bits", "champion before it", -0.06, _GREY),
-        ("bits", "candidate", 0.06, _BLUE),
+        ("champion_aim", "champion before it", -0.06, _GREY),
+        ("aim", "candidate", 0.06, _BLUE),
     )
     for key, label, offset, colour in series:
         x, y = [n + offset for n in numbers], [r[key] for r in rows]
         axes.errorbar(x, y, errors, fmt="o", capsize=3, color=colour, label=label)
     for r in rows:
-        position = (r["generation"] + 0.1, r["bits"])
+        position = (r["generation"] + 0.1, r["aim"])
         axes.annotate(r["outcome"], position, color=_COLOURS[r["outcome"]])
     axes.set_xticks(numbers)
     axes.set_xlim(min(numbers) - 0.5, max(numbers) + 0.7)
-    axes.set(xlabel="generation", ylabel="bits per byte, held-out documents")
+    axes.set(xlabel="generation", ylabel=f"aim: {views.aim_words(rows)}")
     axes.legend(frameon=False)
     return png(figure)
 
@@ -128,7 +127,7 @@ def plot_label_worth(reader: Reader) -> str | None:
 
 
 def plot_exam(reader: Reader) -> str | None:
-    """Gain over the anchor of every promoted champion on sealed documents, with 95% intervals."""
+    """Gain over the anchor of every promoted champion on what is sealed, with 95% intervals."""
     rows = generation_queries.sealed_gains(reader)
     if not rows:
         return None
@@ -138,7 +137,8 @@ def plot_exam(reader: Reader) -> str | None:
     axes.errorbar(numbers, values, errors, fmt="o-", capsize=3, color=_GREEN)
     axes.axhline(0.0, color=_GREY, linewidth=1)
     axes.set_xticks(numbers)
-    axes.set(xlabel="promoted generation", ylabel="gain over the anchor, bits per byte")
+    unit = views.gain_unit(generation_queries.generations(reader))
+    axes.set(xlabel="promoted generation", ylabel=f"gain over the anchor, {unit}")
     return png(figure)
 
 
@@ -152,6 +152,7 @@ def plot_gap(reader: Reader) -> str | None:
     shown = [one for one in candidates if any(row[one[0]] is not None for row in rows)]
     if not shown:
         return None
+    unit = views.gain_unit(generation_queries.generations(reader))
     figure = Figure(figsize=(4.6 * len(shown), 3.2), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(shown)))
     for axes, (key, error, neutral, label) in zip(panels, shown, strict=True):
@@ -163,7 +164,7 @@ def plot_gap(reader: Reader) -> str | None:
         axes.set_xticks([row["generation"] for row in rows])
         axes.set_xlabel("generation")
         axes.set_ylabel(label, color="C0")
-        gains.set_ylabel("gain at the gate, bits per byte", color=_GREEN)
+        gains.set_ylabel(f"gain at the gate, {unit}", color=_GREEN)
     return png(figure)
 
 

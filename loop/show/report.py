@@ -14,7 +14,7 @@ from infra.store.queries import labels as label_queries
 from infra.store.queries import training as training_queries
 from infra.store.reader import QueryRow, Reader
 from loop.record.facts import recipe_text
-from loop.show import plots, tables
+from loop.show import plots, tables, views
 from loop.show.judge_plots import sheets_figure
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
@@ -29,6 +29,7 @@ def write_report(run: Path, reader: Reader) -> Path:
     check_folder(run, "--run")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["number"] = tables.number
+    environment.globals["with_interval"] = tables.with_interval
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     path = run / "report.html"
     atomic_write(path, template.render(_contents(reader)).encode())
@@ -43,6 +44,7 @@ def _contents(reader: Reader) -> dict[str, Any]:
         "recipe": json.loads(recipe_text(facts)),
         "facts": facts,
         "generations": generations,
+        "aim": views.aim_words(generations),
         "details": [_generation(reader, row) for row in generations if row["generation"] > 0],
         "datasheet": label_queries.probe_results(reader),
         "gold_sheets": label_queries.gold_sheets(reader),
@@ -54,7 +56,7 @@ def _contents(reader: Reader) -> dict[str, Any]:
 def _plots(reader: Reader) -> dict[str, str | None]:
     sheets = label_queries.gold_sheets(reader)
     return {
-        "bits": plots.plot_bits(reader),
+        "aim": plots.plot_aim(reader),
         "evidence": plots.plot_evidence(reader),
         "label_worth": plots.plot_label_worth(reader),
         "exam": plots.plot_exam(reader),

@@ -14,6 +14,8 @@ from infra.store.queries import training as training_queries
 from infra.store.reader import QueryRow, Reader
 from loop.show import views
 
+INTERVAL = 1.96
+"""Standard errors of a 95% interval."""
 MAX_GROUPS = 12
 """Languages or domains shown, the largest first."""
 
@@ -26,6 +28,14 @@ def number(value: float | None, digits: int = 4) -> str:
 def with_error(value: float | None, error: float | None) -> str:
     """A number and its standard error; a dash if there is none."""
     return "-" if value is None else f"{number(value)} ± {number(error, 3)}"
+
+
+def with_interval(value: float | None, error: float | None) -> str:
+    """A number and its 95% interval; a dash if there is none."""
+    if value is None or error is None or error != error:
+        return number(value)
+    low, high = value - INTERVAL * error, value + INTERVAL * error
+    return f"{number(value)} [{number(low, 2)}, {number(high, 2)}]"
 
 
 def cell(value: object) -> str:
@@ -46,32 +56,32 @@ def table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) ->
 
 
 def generations_table(reader: Reader) -> Table:
-    """The table of generations that a run prints at its end."""
+    """The table of generations that a run prints at its end; its first measure is the aim."""
+    rows = generation_queries.generations(reader)
     columns = [
         "gen",
         "outcome",
-        "bits/byte",
+        f"aim: {views.aim_words(rows)}",
         "champion before",
         "gain",
         "log E / needed",
-        "docs",
+        "items",
         "examples",
         "distinct-2",
     ]
-    rows = generation_queries.generations(reader)
     return table("", columns, [_generation_line(row) for row in rows])
 
 
 def _generation_line(row: QueryRow) -> list[str]:
     outcome = "anchor" if row["generation"] == 0 else row["outcome"] or "undecided"
     accuracy, distinct = number(row["accuracy"], 2), number(row["distinct_2"], 2)
-    champion_bits = number(row["champion_bits"])
+    champion_aim = number(row["champion_aim"])
     if row["outcome"] is None or row["digest"] is None:
-        cells = ["-", champion_bits, "-", "-", "-"]
+        cells = ["-", champion_aim, "-", "-", "-"]
     else:
         cells = [
-            f"{number(row['bits'])} ± {number(row['bits_error'], 3)}",
-            champion_bits,
+            with_interval(row["aim"], row["aim_error"]),
+            champion_aim,
             f"{number(row['mean_gain'])} ± {number(row['gain_error'], 3)}",
             _evidence(row),
             str(row["num_documents"]),

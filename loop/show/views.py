@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from infra.errors import UserError
@@ -9,8 +10,9 @@ from infra.store.queries import generations as generation_queries
 from infra.store.queries import training as training_queries
 from infra.store.reader import QueryRow, Reader
 from infra.store.tables.registry import CHAMPION_ALIAS
-from loop.gate.config import LABELER_SUITE
+from loop.gate.config import BITS, LABELER_SUITE
 from loop.gate.estimates import clustered_mean_and_error
+from loop.gate.suites.base import BITS_PER_BYTE
 from loop.gate.trial.reward_hacking import reward_rise
 from loop.record.facts import NO_MODEL_REMEDY, recipe_text
 
@@ -56,6 +58,20 @@ def candidate(reader: Reader, number: int, arm: str | None) -> QueryRow:
     known = ", ".join(row["arm"] for row in rows if row["arm"]) or "none"
     problem = f"generation {number} has no such candidate."
     raise UserError("--arm", arm, problem, f"It has {known}.")
+
+
+def aim_words(rows: Sequence[QueryRow]) -> str:
+    """What the rows of generations have as the aim, for a heading."""
+    metric = next((row["aim_metric"] for row in rows if row["aim_metric"]), "")
+    if not rows or rows[0]["aim_suite"] == BITS_PER_BYTE:
+        return "bits per byte of held-out text"
+    words = {"": "exam", BITS: "bits per byte of the exam's answers"}
+    return words.get(metric, "share of the exam that is right")
+
+
+def gain_unit(rows: Sequence[QueryRow]) -> str:
+    """The unit of a gain in the aim."""
+    return "share of right answers" if "share" in aim_words(rows) else "bits per byte"
 
 
 def champion_event(reader: Reader, at: datetime | None = None) -> QueryRow | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import cast
 
@@ -10,6 +10,7 @@ from infra.cluster.connection import Cluster, actors
 from infra.cluster.proxy import remote_proxy
 from infra.console import note, warn
 from infra.records import Checkpoint, Decision
+from infra.store.tables.registry import RegistryTables
 from judges.config import JudgeConfig
 from judges.judgment.protocol import Judge
 from judges.labelers.actors import JudgeWorker, RemoteJudge, VerifierWorker
@@ -19,8 +20,7 @@ from judges.rubrics import load_rubric
 from loop.gate.label_worth import COST, USELESS, label_test
 from loop.gate.suites.answers import Referee, labeler_prompts, labeler_suite, measure_referee
 from loop.gate.suites.base import BITS_PER_BYTE, Suite
-from loop.gate.suites.held_out_text import HeldOutBits
-from loop.gate.suites.recipe_suites import SuiteMaker, recipe_suites
+from loop.gate.suites.recipe_suites import SuiteMaker, recipe_suites, sealed_part
 from loop.gate.suites.scorer import ModelScorer, SharedScorer
 from loop.gate.trial.context import GateContext, Rivals
 from loop.gate.trial.sealed_exam import SealedExam
@@ -48,12 +48,11 @@ def decide(
     """
 
     def work() -> StageSummary:
-        stored = run.store.gate.decision(generation)
         if not candidates:
-            assert stored is not None, "a generation that was not trained has a decision"
-            return {"outcome": stored.outcome, "reason": stored.reason}
-        decision = stored or run_gate(cluster, run, candidates)
-        _store_label_test(run, generation)
+            stopped = run.store.gate.decision(generation)
+            assert stopped is not None, "a generation that was not trained has a decision"
+            return {"outcome": stopped.outcome, "reason": stopped.reason}
+        decision = run_gate(cluster, run, candidates)
         if decision.outcome == "promote":
             promoted = next(one for one in candidates if one.arm == decision.arm)
             run_sealed_exam(cluster, run, promoted, decision)
@@ -70,17 +69,19 @@ def decide(
     return decision
 
 
-def _store_label_test(run: Run, generation: int) -> None:
-    """Test whether labels pay, if the generation had a control; say so loudly if they do not."""
+def _store_label_test(run: Run, generation: int, suite: Suite) -> None:
+    """Test whether labels pay, if the generation had a control; say so loudly if they do not.
+
+    `suite` measures the aim.
+    """
     if generation in {test.generation for test in run.store.gate.label_tests()}:
         return
-    suite = HeldOutBits(run.store, run.recipe.gate, run.budgets["gate_tokens"], run.salt)
     test = label_test(run.store, run.recipe.gate, suite, generation)
     if test is None:
         return
     run.store.gate.add_label_test(test)
-    gain = f"{test.mean_gain:.4f} ± {test.standard_error:.4f} bits per byte"
-    words = f"picked over random passages: {gain} over {test.num_units} units"
+    gain = f"{test.mean_gain:.4f} ± {test.standard_error:.4f}"
+    words = f"picked over random passages: {gain} ({suite.metric}) over {test.num_units} units"
     if test.verdict in VERDICT_WORDS:
         warn(f"{words}; {VERDICT_WORDS[test.verdict]}")
     else:
@@ -93,25 +94,26 @@ def _summary(decision: Decision) -> StageSummary:
         "candidate": decision.arm,
         "reason": decision.reason,
         "documents": decision.num_documents,
-        "gain in bits per byte": f"{decision.mean_gain:.4f}",
+        "gain": f"{decision.mean_gain:.4f}",
         "evidence": f"{decision.log_evidence:.2f} of {decision.log_threshold:.2f}",
     }
 
 
 def run_gate(cluster: Cluster, run: Run, candidates: Sequence[Checkpoint]) -> Decision:
-    """One attempt to promote a candidate of a generation.
+    """One attempt to promote a candidate of a generation, and then what is only reported.
 
-    The attempt is registered before any held-out document is drawn.
+    The attempt is registered before any held-out document is drawn. One that was killed after its
+    decision gets the reports that are missing.
     """
     config, store, generation = run.recipe.gate, run.store, candidates[0].generation
-    best = {name: store.registry.alias(f"best:{name}") for name in (BITS_PER_BYTE, *config.suites)}
-    best_models = {name: model for name, model in best.items() if model}
-    rivals = Rivals(store.registry.champion(), run.anchor, best_models)
+    names = (BITS_PER_BYTE, *run.recipe.gate_config().suites)
+    decision = store.gate.decision(generation)
+    rivals = gate_rivals(store.registry, run.anchor, names, decision)
     number = store.gate.register_attempt(candidates, rivals.champion.digest)
     with ExitStack() as stack:
         gate = _GateActors(cluster, run, stack, generation)
-        maker = SuiteMaker(store, run.salt, gate.verifier(), gate.referees())
-        suites = recipe_suites(config, run.budgets["gate_tokens"], maker)
+        maker = SuiteMaker(store, config, run.salt, gate.verifier(), gate.referees())
+        suites = recipe_suites(run.recipe.aim, run.budgets["gate_tokens"], maker)
         context = GateContext(
             store=store,
             config=config,
@@ -124,16 +126,41 @@ def run_gate(cluster: Cluster, run: Run, candidates: Sequence[Checkpoint]) -> De
             rivals=rivals,
             salt=run.salt,
         )
-        return run_attempt(context)
+        decision = run_attempt(context)
+        _store_label_test(run, generation, suites[0])
+    return decision
+
+
+def gate_rivals(
+    registry: RegistryTables, anchor: Checkpoint, suites: Iterable[str], decision: Decision | None
+) -> Rivals:
+    """The models to compare with: those of now, or those just before a decision that is stored."""
+    at = decision.decided_at if decision else None
+    best = {name: registry.alias(f"best:{name}", at) for name in suites}
+    best_models = {name: model for name, model in best.items() if model}
+    return Rivals(registry.champion(at), anchor, best_models)
 
 
 def run_sealed_exam(cluster: Cluster, run: Run, candidate: Checkpoint, decision: Decision) -> None:
     """The sealed exam of a promoted candidate, unless it was run before."""
-    anchor = run.anchor
+    anchor, recipe, store = run.anchor, run.recipe, run.store
     folders, gpus = [candidate.path, anchor.path], min(1, cluster.num_gpus)
-    with actors(ModelScorer, 1, folders, 1, cluster.threads(), num_gpus=gpus) as scorers:
-        scorer = SharedScorer(scorers, 1)
-        exam = SealedExam(run.store, run.recipe.gate, scorer, decision, anchor, run.salt)
+    with (
+        actors(ModelScorer, 1, folders, 1, cluster.threads(), num_gpus=gpus) as scorers,
+        actors(VerifierWorker, 1, num_cpus=0) as verifiers,
+    ):
+        scorer, verifier = SharedScorer(scorers, 1), cast(Verifier, remote_proxy(verifiers[0]))
+        part = sealed_part(recipe.aim, SuiteMaker(store, recipe.gate, run.salt, verifier, {}))
+        exam = SealedExam(
+            store=store,
+            config=recipe.gate,
+            aim=recipe.aim,
+            scorer=scorer,
+            decision=decision,
+            anchor=anchor,
+            salt=run.salt,
+            part=part,
+        )
         if exam.is_due():
             exam.run()
 

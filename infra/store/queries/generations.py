@@ -8,7 +8,9 @@ from infra.store.reader import QueryRow, Reader
 
 # The model and the decision that stand for each generation.
 _GENERATIONS = """
-WITH lead AS (
+WITH measured AS (
+    SELECT ?::VARCHAR AS suite
+), lead AS (
     SELECT * FROM decision WHERE is_lead
 ), model AS (
     SELECT c.* FROM checkpoint c LEFT JOIN lead ON lead.generation = c.generation
@@ -19,18 +21,20 @@ WITH lead AS (
 SELECT generation, coalesce(d.arm, c.arm) AS arm, c.digest, c.path, c.parent, d.outcome, d.reason,
        d.num_documents, d.mean_gain,
        gain.standard_error AS gain_error, d.log_evidence, d.log_threshold, d.alpha, d.attempt,
-       own.value AS bits, own.standard_error AS bits_error, other.value AS champion_bits,
+       measured.suite AS aim_suite, own.metric AS aim_metric, own.value AS aim,
+       own.standard_error AS aim_error, other.value AS champion_aim,
        acc.value AS accuracy, acc.num_items AS num_examples, dis.value AS distinct_2
 FROM model c
 FULL JOIN lead d USING (generation)
+CROSS JOIN measured
 LEFT JOIN evaluation own
-  ON own.attempt = d.attempt AND own.suite = 'bits_per_byte' AND own.metric = 'bits_per_byte'
+  ON own.attempt = d.attempt AND own.suite = measured.suite AND own.metric <> 'gain'
     AND own.model_digest = d.candidate
 LEFT JOIN evaluation other
-  ON other.attempt = d.attempt AND other.suite = 'bits_per_byte' AND other.metric = 'bits_per_byte'
+  ON other.attempt = d.attempt AND other.suite = measured.suite AND other.metric = own.metric
     AND other.model_digest = d.champion
 LEFT JOIN evaluation gain
-  ON gain.attempt = d.attempt AND gain.suite = 'bits_per_byte' AND gain.metric = 'gain'
+  ON gain.attempt = d.attempt AND gain.suite = measured.suite AND gain.metric = 'gain'
     AND gain.model_digest = d.candidate
 LEFT JOIN evaluation acc
   ON acc.attempt = d.attempt AND acc.suite = 'executed_examples' AND acc.model_digest = d.candidate
@@ -46,6 +50,7 @@ FROM stage WHERE ?::BIGINT IS NULL OR generation = ? ORDER BY started_at
 """
 # The model that stands for a generation, and all its other candidates.
 _CANDIDATES = """
+WITH measured AS (SELECT ?::VARCHAR AS suite)
 SELECT c.generation, c.arm, c.digest, c.path, c.parent, c.manifest_digest, d.outcome, d.reason,
        d.mean_gain,
        gain.standard_error AS gain_error, d.log_evidence, d.log_threshold, d.num_documents
@@ -54,9 +59,10 @@ FROM (
     UNION ALL
     SELECT generation, arm, NULL, NULL, NULL, NULL, decided_at FROM decision WHERE candidate = ''
 ) c
+CROSS JOIN measured
 LEFT JOIN decision d USING (generation, arm)
 LEFT JOIN evaluation gain
-  ON gain.attempt = d.attempt AND gain.suite = 'bits_per_byte' AND gain.metric = 'gain'
+  ON gain.attempt = d.attempt AND gain.suite = measured.suite AND gain.metric = 'gain'
     AND gain.model_digest = d.candidate
 WHERE c.generation = ?
 ORDER BY coalesce(d.is_lead, false) DESC, c.created_at
@@ -90,11 +96,13 @@ LEFT JOIN page p ON p.page_id = d.page_id
 WHERE c.generation = ? AND c.is_lead ORDER BY own.position
 """
 _PREFERRED = """
+WITH measured AS (SELECT ?::VARCHAR AS suite)
 SELECT d.generation, d.arm, d.mean_gain AS gain, g.standard_error AS gain_error,
        w.value AS win_rate, w.standard_error AS win_rate_error
 FROM decision d
+CROSS JOIN measured
 JOIN evaluation g
-  ON g.attempt = d.attempt AND g.suite = 'bits_per_byte' AND g.metric = 'gain'
+  ON g.attempt = d.attempt AND g.suite = measured.suite AND g.metric = 'gain'
     AND g.model_digest = d.candidate
 LEFT JOIN evaluation w
   ON w.attempt = d.attempt AND w.suite = ? AND w.metric = 'win_rate'
@@ -114,9 +122,19 @@ def run_facts(reader: Reader) -> dict[str, str]:
     return {row["key"]: row["value"] for row in rows if row["key"] != "salt"}
 
 
+def _aim_suite(reader: Reader) -> str:
+    """The suite that measures the aim: the user's exam, or held-out text."""
+    recipe = json.loads(run_facts(reader).get("recipe", "{}"))
+    return "exam" if recipe.get("aim", {}).get("kind") == "exam" else "bits_per_byte"
+
+
 def generations(reader: Reader) -> list[QueryRow]:
-    """One row for each generation that has a model or a decision; 0 is the anchor."""
-    return reader.rows(_GENERATIONS)
+    """One row for each generation that has a model or a decision; 0 is the anchor.
+
+    `aim` and `champion_aim` are the candidate's and the champion's means on `aim_suite`, which
+    measures what the recipe aims for.
+    """
+    return reader.rows(_GENERATIONS, [_aim_suite(reader)])
 
 
 def candidates(reader: Reader, generation: int) -> list[QueryRow]:
@@ -124,7 +142,7 @@ def candidates(reader: Reader, generation: int) -> list[QueryRow]:
 
     `digest` and `path` are None for a candidate that was not trained.
     """
-    return reader.rows(_CANDIDATES, [generation])
+    return reader.rows(_CANDIDATES, [_aim_suite(reader), generation])
 
 
 def label_tests(reader: Reader) -> list[QueryRow]:
@@ -177,12 +195,17 @@ def document_bits(reader: Reader, generation: int) -> list[QueryRow]:
 
 def preferred(reader: Reader, labeler_suite: str) -> list[QueryRow]:
     """For each decision the gain, and the candidate's win rate by the labeler if there is one."""
-    return reader.rows(_PREFERRED, [labeler_suite])
+    return reader.rows(_PREFERRED, [_aim_suite(reader), labeler_suite])
 
 
 def sealed_gains(reader: Reader) -> list[QueryRow]:
-    """Gain over the anchor on the sealed exam, for each promoted generation."""
+    """Gain over the anchor on what is sealed, for each promoted generation.
+
+    That is the sealed part of the user's exam if there is one, or else the sealed documents.
+    """
     return reader.rows(
-        "SELECT generation, value, standard_error, num_items FROM evaluation"
-        " WHERE suite = 'sealed_exam' AND metric = 'gain' ORDER BY generation"
+        "SELECT generation, value, standard_error, num_items, suite FROM evaluation"
+        " WHERE metric = 'gain' AND suite = (SELECT CASE WHEN"
+        " count(*) FILTER (suite = 'sealed_items') > 0 THEN 'sealed_items' ELSE 'sealed_exam' END"
+        " FROM evaluation) ORDER BY generation"
     )

@@ -112,6 +112,28 @@ class CurationTables(TableGroup):
             " WHERE d.status = 'new' ORDER BY s.document_id, s.name"
         ).to_arrow_table()
 
+    def pool_signals(self, pool: str) -> pa.Table:
+        """Signals of the kept documents of a pool: document_id, name, value."""
+        return self._db.connection.sql(
+            "SELECT s.document_id, s.name, s.value"
+            " FROM signal s JOIN document d USING (document_id)"
+            " WHERE d.status = 'kept' AND d.pool = ? ORDER BY s.document_id, s.name",
+            params=[pool],
+        ).to_arrow_table()
+
+    def pool_groups(self, pool: str) -> list[tuple[str, str, str]]:
+        """(document, domain, section) of the kept documents of a pool, by document.
+
+        A document without a page has the domain of no other.
+        """
+        return self._db.rows(
+            "SELECT document_id, coalesce(any_value(p.domain), any_value(d.url)),"
+            " coalesce(any_value(p.section), '')"
+            " FROM document d LEFT JOIN page p USING (page_id)"
+            " WHERE d.status = 'kept' AND d.pool = ? GROUP BY document_id ORDER BY document_id",
+            [pool],
+        )
+
     def documents_containing(self, strings: Sequence[str]) -> set[str]:
         """The new documents whose text contains one of the strings."""
         rows = self._db.rows(

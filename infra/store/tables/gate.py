@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pyarrow as pa
 
@@ -48,6 +49,20 @@ WITH fresh AS (
 SELECT $attempt, $suite, $start + row_number() OVER (ORDER BY unit_number, item_number) - 1,
     item_id, unit
 FROM ordered WHERE unit_number <= $count
+"""
+
+# The units that are left for an attempt, and how many of them its limit of items pays for.
+_PLAN = """
+INSERT INTO planned_units
+WITH fresh AS (
+    SELECT least(count(*), $per_unit) AS items FROM {source} s WHERE $reuse OR NOT EXISTS (
+        SELECT 1 FROM burned b
+        WHERE b.suite = $suite AND b.unit = s.unit AND b.attempt <> $attempt
+    ) GROUP BY unit
+)
+SELECT $attempt, $suite,
+    least(count(*), ceil($limit * count(*) / greatest(coalesce(sum(items), 0), 1)))
+FROM fresh
 """
 
 
@@ -96,19 +111,31 @@ class GateTables(TableGroup):
         unit: str,
         per_unit: int,
         salt: str,
+        among: Sequence[str],
         reuse: bool = False,
     ) -> list[tuple[Document, str, int]]:
         """Draw up to `count` unused units of the gate pool: (document, unit, position).
 
-        A unit is a document, a page (its URL) or a registrable domain. At most `per_unit` documents
-        of a unit are drawn, and the unit is never drawn again; with `reuse` every attempt draws the
-        same units. Positions count from `start`. An attempt that was killed gets the documents that
-        it has drawn before, without those forgotten since.
+        Only documents in `among` (ids) are drawn. A unit is a document, a page (its URL) or a
+        registrable domain. At most `per_unit` documents of a unit are drawn, and the unit is never
+        drawn again; with `reuse` every attempt draws the same units. Positions count from `start`.
+        An attempt that was killed gets the documents that it has drawn before, without those
+        forgotten since.
         """
-        source = (
-            f"(SELECT document_id AS item_id, {_UNITS[unit]} AS unit FROM document d"  # noqa: S608
-            " WHERE status = 'kept' AND pool = 'gate')"
-        )
+        with self._drawable(among):
+            source = _document_source(unit)
+            return self._draw_documents(attempt, start, count, source, per_unit, salt, reuse)
+
+    def _draw_documents(
+        self,
+        attempt: int,
+        start: int,
+        count: int,
+        source: str,
+        per_unit: int,
+        salt: str,
+        reuse: bool,
+    ) -> list[tuple[Document, str, int]]:
         while drawn := self._draw(attempt, _DOCUMENTS, start, count, source, per_unit, salt, reuse):
             documents = self._db.records(
                 Document,
@@ -144,6 +171,67 @@ class GateTables(TableGroup):
             return self._draw(attempt, suite, start, count, "suite_items", per_unit, salt, reuse)
         finally:
             self._db.connection.unregister("suite_items")
+
+    def plan_documents(
+        self,
+        attempt: int,
+        limit: int,
+        unit: str,
+        per_unit: int,
+        among: Sequence[str],
+        reuse: bool = False,
+    ) -> int:
+        """The number of units that `draw_documents` has for an attempt of `limit` documents.
+
+        It is fixed by the first call, which must come before the first draw. If several documents
+        of a unit are drawn, it is an estimate.
+        """
+        with self._drawable(among):
+            source = _document_source(unit)
+            return self._plan(attempt, _DOCUMENTS, source, limit, per_unit, reuse)
+
+    @contextmanager
+    def _drawable(self, among: Sequence[str]) -> Iterator[None]:
+        """The documents that may be drawn, as the table `drawable`."""
+        table = pa.table({"document_id": pa.array(among, pa.string())})
+        self._db.connection.register("drawable", table)
+        try:
+            yield
+        finally:
+            self._db.connection.unregister("drawable")
+
+    def plan_items(self, attempt: int, suite: str, limit: int, items: pa.Table, reuse: bool) -> int:
+        """The number of units that `draw_items` has for an attempt of `limit` items.
+
+        It is fixed by the first call, which must come before the first draw.
+        """
+        self._db.connection.register("suite_items", items)
+        try:
+            per_unit = max(1, items.num_rows)
+            return self._plan(attempt, suite, "suite_items", limit, per_unit, reuse)
+        finally:
+            self._db.connection.unregister("suite_items")
+
+    def planned_units(self, attempt: int, suite: str) -> int:
+        """The number of units that was planned; 0 if none was."""
+        query = "SELECT units FROM planned_units WHERE attempt = ? AND suite = ?"
+        return int(self._db.value(query, [attempt, suite]) or 0)
+
+    def _plan(
+        self, attempt: int, suite: str, source: str, limit: int, per_unit: int, reuse: bool
+    ) -> int:
+        query = "SELECT 1 FROM planned_units WHERE attempt = ? AND suite = ?"
+        with self._db.transaction():
+            if not self._db.rows(query, [attempt, suite]):
+                values = {
+                    "attempt": attempt,
+                    "suite": suite,
+                    "limit": limit,
+                    "per_unit": per_unit,
+                    "reuse": reuse,
+                }
+                self._db.connection.execute(_PLAN.format(source=source), values)
+        return self.planned_units(attempt, suite)
 
     def _draw(
         self,
@@ -287,3 +375,11 @@ class GateTables(TableGroup):
                 "SELECT count(*) FROM decision WHERE outcome = 'promote' AND attempt < ?", [before]
             )
         )
+
+
+def _document_source(unit: str) -> str:
+    return (
+        f"(SELECT document_id AS item_id, {_UNITS[unit]} AS unit FROM document d"  # noqa: S608
+        " WHERE status = 'kept' AND pool = 'gate'"
+        " AND document_id IN (SELECT document_id FROM drawable))"
+    )

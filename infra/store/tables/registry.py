@@ -20,15 +20,15 @@ class RegistryTables(TableGroup):
 
     schema = "registry"
 
-    def champion(self) -> Checkpoint:
-        """The current champion."""
-        model = self.alias(CHAMPION_ALIAS) or self._model(0)
+    def champion(self, at: datetime | None = None) -> Checkpoint:
+        """The current champion, or the one at a time (UTC, without a time zone)."""
+        model = self.alias(CHAMPION_ALIAS, at) or self._model(0)
         assert model is not None, "the anchor is recorded when a run is opened"
         return model
 
-    def alias(self, name: str) -> Checkpoint | None:
-        """The model that an alias points to; None if it has no event."""
-        event = self.alias_event(name)
+    def alias(self, name: str, at: datetime | None = None) -> Checkpoint | None:
+        """The model that an alias points to, or pointed to at a time; None if it has no event."""
+        event = self.alias_event(name, at)
         return None if event is None else self._model(event.generation, event.digest)
 
     def alias_event(self, name: str, at: datetime | None = None) -> AliasEvent | None:

@@ -25,7 +25,8 @@ from judges.rubrics import Rubric, load_rubric
 from judges.verifying.checks import Claim
 from loop.gate.config import LABELER_SUITE, GateConfig, SuiteConfig
 from loop.gate.suites.base import Item, Metric, Scorer
-from loop.gate.suites.item_files import FileItem, FileSuite, NamedSuite, with_units
+from loop.gate.suites.item_files import FileSuite, NamedSuite, with_units
+from loop.gate.suites.items.file_items import FileItem
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,15 @@ class CheckedAnswers(FileSuite):
     chunk = 16
 
     def __init__(
-        self, store: Store, name: str, config: SuiteConfig, verifier: Verifier, salt: str
+        self,
+        store: Store,
+        name: str,
+        config: SuiteConfig,
+        verifier: Verifier,
+        salt: str,
+        items: Mapping[str, FileItem] | None = None,
     ) -> None:
-        super().__init__(store, name, config, salt)
+        super().__init__(store, name, config, salt, items)
         self._verifier = verifier
 
     @override

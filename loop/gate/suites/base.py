@@ -103,6 +103,13 @@ class Suite(Protocol):
         """
         ...
 
+    def plan(self, attempt: int) -> int:
+        """The number of units that an attempt can draw; stored before the first draw, then fixed.
+
+        It is a goal for the bets (`loop.gate.evidence.Goal`).
+        """
+        ...
+
     def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
         """The score of each item, one row for each model; NaN for an item without a score."""
         ...

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from typing_extensions import override
 
+from infra.console import note, warn
 from infra.models.text_size import estimated_tokens
 from infra.store import Store
+from loop.gate.aim import AimConfig
 from loop.gate.config import GateConfig, Role
 from loop.gate.estimates import window
 from loop.gate.suites.base import BITS_PER_BYTE, Item, Metric, Scorer, Suite
+from loop.gate.suites.good_text import good_documents
 
 
 class HeldOutBits(Suite):
-    """A window of each held-out document; by default of documents that no attempt has used."""
+    """A window of each good held-out document; by default of documents that no attempt has used.
+
+    It is a guard if the aim is an exam.
+    """
 
     name = metric = BITS_PER_BYTE
-    role: Role = "primary"
     higher_is_better = False
 
-    def __init__(self, store: Store, config: GateConfig, gate_tokens: int, salt: str) -> None:
-        self._store, self._config, self._salt = store, config, salt
+    def __init__(
+        self, store: Store, config: GateConfig, aim: AimConfig, gate_tokens: int, salt: str
+    ) -> None:
+        self._store, self._config, self._aim, self._salt = store, config, aim, salt
+        self.role: Role = "primary" if aim.kind == "text" else "guard"
         self.clip, self.margin = config.clip_bits, config.margin_bits
         self.limit, self.reuse = max_documents(config, gate_tokens), config.reuse_documents
 
@@ -35,6 +44,7 @@ class HeldOutBits(Suite):
             config.unit,
             config.unit_documents,
             self._salt,
+            self._among,
             config.reuse_documents,
         )
         items = []
@@ -42,6 +52,30 @@ class HeldOutBits(Suite):
             text = window(document.text, config.document_chars, document.document_id)
             items.append(Item(document.document_id, unit, position, len(text.encode()), text))
         return items
+
+    @cached_property
+    def _among(self) -> list[str]:
+        """Found once, before anything is scored: the weights do not change in an attempt."""
+        chosen = good_documents(self._store, self._aim, "gate", self._salt)
+        held_out = self._store.crawl.pool_counts().get("gate", 0)
+        text = f"{len(chosen)} of {held_out} held-out documents may be scored"
+        if held_out and not chosen:
+            warn(f"{text}: set aim.policy to lenient-1, or nothing can be promoted")
+        elif len(chosen) < held_out:
+            note(f"{text} (aim.policy, aim.balanced)")
+        return chosen
+
+    @override
+    def plan(self, attempt: int) -> int:
+        config = self._config
+        return self._store.gate.plan_documents(
+            attempt,
+            self.limit,
+            config.unit,
+            config.unit_documents,
+            self._among,
+            config.reuse_documents,
+        )
 
     @override
     def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:

@@ -1,77 +1,22 @@
-"""Suites whose items come from a file: multiple choice, minimal pairs, prompts."""
+"""Suites whose items come from a file: multiple choice, minimal pairs, gold answers, prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import override
 
-from infra.config import describe_problem
-from infra.errors import UserError
-from infra.json_lines import read_json_lines
-from infra.records import content_key
 from infra.store import Store
-from judges.verifying.checks import validate_check
-from loop.gate.config import SuiteConfig
+from loop.gate.config import BITS, DEFAULT_MARGIN, GateConfig, SuiteConfig
+from loop.gate.estimates import bits_per_byte
 from loop.gate.suites.base import Item, Metric, Scorer, Suite
+from loop.gate.suites.items.file_items import FileItem
+from loop.gate.suites.items.sources import suite_items
 
-FILE_KINDS = ("choice", "pairs", "executed")
-"""Kinds of suites whose items hold the right answer. The items of other kinds are prompts."""
-ITEM_FORM = (
-    'Write {"prompt": ..., "choices": [...], "answer": 0}, {"good": ..., "bad": ...} '
-    'or {"prompt": ...}.'
-)
-
-
-class FileItem(BaseModel):
-    """One line of a suite's file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    id: str = ""
-    unit: str = ""
-    prompt: str = ""
-    choices: tuple[str, ...] = ()
-    answer: int = Field(default=-1)
-    good: str = ""
-    bad: str = ""
-    reference: str = ""
-    check: str = ""
-    """How the answer is verified; the forms are those of `judges.verifying.checks`."""
-
-    @model_validator(mode="after")
-    def _is_of_one_kind(self) -> FileItem:
-        is_choice = len(self.choices) >= 2 and 0 <= self.answer < len(self.choices)
-        is_pair = bool(self.good and self.bad)
-        is_prompt = bool(self.prompt and not self.choices and not self.good and not self.bad)
-        if is_choice + is_pair + is_prompt != 1 or (self.check and not is_prompt):
-            raise ValueError(
-                "give `choices` (two or more) with `answer`, or `good` and `bad`, "
-                "or `prompt` alone or with `check`"
-            )
-        if self.check:
-            validate_check(self.check, "check")
-        return self
-
-    @property
-    def kind(self) -> str:
-        """One of `FILE_KINDS`, or `prompt`."""
-        if self.choices or self.good:
-            return "choice" if self.choices else "pairs"
-        return "executed" if self.check else "prompt"
-
-    @property
-    def candidates(self) -> tuple[str, ...]:
-        """The texts to choose from."""
-        return self.choices or (self.good, self.bad)
-
-    @property
-    def right(self) -> int:
-        """The index of the right text among the candidates."""
-        return self.answer if self.choices else 0
+MAX_GOLD_BYTES = 2000
+"""Of a longer gold answer the beginning is scored, so that it fits into a model's window."""
 
 
 class NamedSuite(Suite):
@@ -93,21 +38,41 @@ class NamedSuite(Suite):
         items: Mapping[str, tuple[str, Any]],
     ) -> None:
         self._store, self._salt, self._items = store, salt, items
-        self.name, self.role, self.margin = name, config.role, config.margin
+        self.name, self.role = name, config.role
+        self.margin = DEFAULT_MARGIN if config.margin is None else config.margin
         self.reuse, self.limit = config.reuse, min(config.items, len(items))
 
     @override
     def draw(self, attempt: int, start: int) -> list[Item]:
-        units = [unit for unit, _ in self._items.values()]
-        table = pa.table({"item_id": list(self._items), "unit": units})
         count = min(self.chunk, self.limit - start)
         drawn = self._store.gate.draw_items(
-            attempt, self.name, start, count, table, self._salt, self.reuse
+            attempt, self.name, start, count, self._table(), self._salt, self.reuse
         )
-        return [
-            Item(item_id, unit, position, 1, self._items[item_id][1])
-            for item_id, unit, position in drawn
-        ]
+        return [self._item(*one) for one in drawn]
+
+    def all_items(self) -> list[Item]:
+        """Every item, in a fixed order; nothing is drawn, so nothing is used up."""
+        ordered = enumerate(sorted(self._items.items()))
+        return [self._item(item_id, unit, i) for i, (item_id, (unit, _)) in ordered]
+
+    def _item(self, item_id: str, unit: str, position: int) -> Item:
+        content = self._items[item_id][1]
+        return Item(item_id, unit, position, self.size(content), content)
+
+    def size(self, content: Any) -> int:
+        """The bytes of an item if scores are per byte, else 1."""
+        del content
+        return 1
+
+    @override
+    def plan(self, attempt: int) -> int:
+        return self._store.gate.plan_items(
+            attempt, self.name, self.limit, self._table(), self.reuse
+        )
+
+    def _table(self) -> pa.Table:
+        units = [unit for unit, _ in self._items.values()]
+        return pa.table({"item_id": list(self._items), "unit": units})
 
     @override
     def summarise(self, candidate: Sequence[float]) -> list[Metric]:
@@ -116,10 +81,18 @@ class NamedSuite(Suite):
 
 
 class FileSuite(NamedSuite):
-    """A suite with the items of a JSON lines file."""
+    """A suite with the items of a JSON lines file, or with those that are given."""
 
-    def __init__(self, store: Store, name: str, config: SuiteConfig, salt: str) -> None:
-        super().__init__(store, name, config, salt, with_units(suite_items(name, config)))
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        config: SuiteConfig,
+        salt: str,
+        items: Mapping[str, FileItem] | None = None,
+    ) -> None:
+        chosen = suite_items(name, config) if items is None else items
+        super().__init__(store, name, config, salt, with_units(chosen))
 
 
 class RightTextSuite(FileSuite):
@@ -146,6 +119,48 @@ class RightTextSuite(FileSuite):
         return marks
 
 
+class GoldBits(FileSuite):
+    """Bits per byte of a gold answer given its prompt: lower is better.
+
+    Prompt and answer are joined as they are, and each is cut into tokens alone. A clip and a margin
+    in bits per byte are those of held-out text.
+    """
+
+    metric = BITS
+    higher_is_better = False
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        config: SuiteConfig,
+        salt: str,
+        gate: GateConfig,
+        items: Mapping[str, FileItem] | None = None,
+    ) -> None:
+        super().__init__(store, name, config, salt, items)
+        self.clip = gate.clip_bits
+        if config.margin is None:
+            self.margin = gate.margin_bits
+
+    @override
+    def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
+        pairs = [(item.content.prompt, _shown(item.content)) for item in items]
+        return [
+            [bits_per_byte(logp, item.size) for logp, item in zip(row, items, strict=True)]
+            for row in scorer.logps(pairs)
+        ]
+
+    @override
+    def size(self, content: Any) -> int:
+        return len(_shown(content).encode())
+
+
+def _shown(item: FileItem) -> str:
+    """The part of a gold answer that is scored: at most `MAX_GOLD_BYTES`, in whole characters."""
+    return item.gold_text.encode()[:MAX_GOLD_BYTES].decode(errors="ignore")
+
+
 def _is_right(item: FileItem, logps: Sequence[float]) -> bool:
     """Whether the right text alone has the highest value; a tie is wrong."""
     values = list(logps)
@@ -156,52 +171,6 @@ def _is_right(item: FileItem, logps: Sequence[float]) -> bool:
     return values[item.right] == best and values.count(best) == 1
 
 
-def suite_items(name: str, config: SuiteConfig) -> dict[str, FileItem]:
-    """The items of a suite's file by id.
-
-    Raises:
-        UserError: if the file cannot be read, or a line is not a valid item.
-    """
-    return read_suite_items(f"gate.suites.{name}.file", Path(config.file), config.kind)
-
-
 def with_units(items: Mapping[str, FileItem]) -> dict[str, tuple[str, FileItem]]:
     """(unit, item) by id; an item that names no unit is a unit of its own."""
     return {item_id: (item.unit or item_id, item) for item_id, item in items.items()}
-
-
-def read_suite_items(key: str, path: Path, kind: str) -> dict[str, FileItem]:
-    """The items of a file by id; an item without an id gets the key of its content.
-
-    Raises:
-        UserError: if the file cannot be read or is empty, or a line is not a valid item of `kind`.
-    """
-    items: dict[str, FileItem] = {}
-    for line in read_json_lines(path, key, "Give a file of JSON lines."):
-        where = f"{path}, line {line.number}"
-        item = _parse_item(line.value, where, key)
-        if item.kind != (kind if kind in FILE_KINDS else "prompt"):
-            problem = f"it is not an item of kind {kind}."
-            raise UserError(key, where, problem, "Set `kind` to the kind of the items in the file.")
-        items.setdefault(item.id or content_key(line.text), item)
-    if not items:
-        raise UserError(key, path, "it has no items.", "Give a file with one JSON object a line.")
-    return items
-
-
-def _parse_item(value: Any, where: str, key: str) -> FileItem:
-    if not isinstance(value, dict):
-        raise UserError(key, where, "the line is not a JSON object.", ITEM_FORM)
-    try:
-        return FileItem.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = "".join(f"{part}: " for part in first["loc"])
-        problem = f"it is not a valid item ({field}{describe_problem(first)[:200]})."
-    raise UserError(key, where, problem, ITEM_FORM)
-
-
-def suite_digest(name: str, config: SuiteConfig) -> str:
-    """The key of a suite's items. It is part of the identity of a run."""
-    items = suite_items(name, config)
-    return content_key(*(f"{key} {items[key].model_dump_json()}" for key in sorted(items)))

@@ -1,4 +1,4 @@
-"""The suites of a recipe: held-out text, and what `[gate.suites]` names."""
+"""The suites of a recipe: held-out text, the user's exam, and what `[gate.suites]` names."""
 
 from __future__ import annotations
 
@@ -7,13 +7,20 @@ from dataclasses import dataclass
 
 from infra.store import Store
 from judges.making.context import Verifier
-from loop.gate.config import GateConfig, SuiteConfig
+from loop.gate.aim import AimConfig
+from loop.gate.config import BITS, EXAM, GateConfig, SuiteConfig
 from loop.gate.suites.answers import CheckedAnswers, JudgedAnswers, Referee
 from loop.gate.suites.base import Suite
 from loop.gate.suites.held_out_text import HeldOutBits
-from loop.gate.suites.item_files import RightTextSuite, suite_items
-from loop.gate.suites.lm_eval_tasks import LM_EVAL, LmEvalTask
+from loop.gate.suites.item_files import FileSuite, GoldBits, RightTextSuite
+from loop.gate.suites.items.exam import exam_parts
+from loop.gate.suites.items.file_items import FileItem
+from loop.gate.suites.items.harness import LM_EVAL
+from loop.gate.suites.items.sources import suite_items
+from loop.gate.suites.lm_eval_tasks import LmEvalTask
 from loop.gate.suites.variety import VARIETY_MEASURES, SampledAnswers
+
+SEALED_ITEMS = "sealed_items"
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,7 @@ class SuiteMaker:
     """Makes a suite from its configuration; `referees` are the judges of suites of kind judged."""
 
     store: Store
+    config: GateConfig
     salt: str
     verifier: Verifier
     referees: Mapping[str, Referee]
@@ -31,16 +39,39 @@ class SuiteMaker:
         if config.kind == "judged":
             items = suite_items(name, config)
             return JudgedAnswers(store, name, config, self.referees[name], salt, items)
-        if config.kind == "executed":
-            return CheckedAnswers(store, name, config, self.verifier, salt)
         if config.kind == LM_EVAL:
             return LmEvalTask(store, name, config, salt)
         if config.kind in VARIETY_MEASURES:
             return SampledAnswers(store, name, config, salt)
-        return RightTextSuite(store, name, config, salt)
+        return self.right_answers(name, config, suite_items(name, config))
+
+    def right_answers(
+        self, name: str, config: SuiteConfig, items: Mapping[str, FileItem]
+    ) -> FileSuite:
+        """A suite of items that hold the right answer."""
+        store, salt = self.store, self.salt
+        if config.kind == "executed":
+            return CheckedAnswers(store, name, config, self.verifier, salt, items)
+        if config.kind == BITS:
+            return GoldBits(store, name, config, salt, self.config, items)
+        return RightTextSuite(store, name, config, salt, items)
 
 
-def recipe_suites(config: GateConfig, gate_tokens: int, maker: SuiteMaker) -> list[Suite]:
-    """Held-out text first, then the suites that the recipe names."""
-    named = [maker.make(name, suite) for name, suite in config.suites.items()]
-    return [HeldOutBits(maker.store, config, gate_tokens, maker.salt), *named]
+def recipe_suites(aim: AimConfig, gate_tokens: int, maker: SuiteMaker) -> list[Suite]:
+    """What the aim measures first, then held-out text if it is not that, then the named suites."""
+    named = [maker.make(name, suite) for name, suite in maker.config.suites.items()]
+    text = HeldOutBits(maker.store, maker.config, aim, gate_tokens, maker.salt)
+    if aim.kind == "text":
+        return [text, *named]
+    return [
+        maker.right_answers(EXAM, aim.exam.suite(), exam_parts(aim.exam).gate),
+        text,
+        *named,
+    ]
+
+
+def sealed_part(aim: AimConfig, maker: SuiteMaker) -> FileSuite | None:
+    """The sealed part of the exam as a suite, if there is one."""
+    if aim.kind == "text" or not aim.exam.sealed_share:
+        return None
+    return maker.right_answers(SEALED_ITEMS, aim.exam.suite(), exam_parts(aim.exam).sealed)

@@ -104,7 +104,7 @@ class ModelScorer(Scorer):
 
     @override
     def lm_eval(self, task: str, indices: Sequence[int]) -> list[list[float]]:
-        from loop.gate.suites.lm_eval_tasks import task_scores
+        from loop.gate.suites.items.harness import task_scores
 
         return self._each(lambda model: task_scores(model, task, indices))
 

@@ -28,12 +28,17 @@ def hacking_reason(
     It does if the training reward rose, or the labeler prefers the candidate, while no primary
     measure improved.
     """
-    gains = [test.mean_gain for test in tests if test.role == "primary" and test.num_items]
-    if not gains or max(gains) > 0:
+    if primary_measure_rose(tests):
         return ""
     rises = [_reward_reason(steps), _labeler_reason(evaluations, candidate)]
     reasons = [reason for reason in rises if reason]
     return f"{' and '.join(reasons)}, and no primary measure rose" if reasons else ""
+
+
+def primary_measure_rose(tests: Sequence[GateTest]) -> bool:
+    """Whether any primary measure is above the champion's, or none was measured."""
+    gains = [test.mean_gain for test in tests if test.role == "primary" and test.num_items]
+    return not gains or max(gains) > 0
 
 
 def _reward_reason(steps: Sequence[TrainStep]) -> str:

@@ -1,49 +1,72 @@
-"""The sealed exam: promoted champions and the anchor on documents that no decision ever reads."""
+"""The sealed exam: promoted champions and the anchor on what no decision ever reads.
+
+That are the sealed documents and, if the aim is an exam, the sealed part of its items.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from infra.console import note
 from infra.records import Checkpoint, Decision, Document, unit_hash
 from infra.store import Store
+from loop.gate.aim import AimConfig
 from loop.gate.config import GateConfig
 from loop.gate.estimates import window
-from loop.gate.suites.base import Item, Scorer
+from loop.gate.suites.base import BITS_PER_BYTE, Item, Scorer
+from loop.gate.suites.good_text import good_documents
+from loop.gate.suites.item_files import FileSuite
+from loop.gate.suites.recipe_suites import SEALED_ITEMS
 from loop.gate.trial.score_records import ScoreRecords
 from loop.gate.trial.suite_tests import GAIN
 
 EXAM_SUITE = "sealed_exam"
-SEALED_BITS = "bits_per_byte_sealed"
-"""A name of its own, so that no query for the gate's measure can return it."""
+SEALED = "sealed"
+"""Added to the names of measures, so that no query for the gate's measures can return these."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SealedExam:
     """A promoted candidate and the anchor: the first and the last model that `scorer` holds."""
 
     store: Store
     config: GateConfig
+    aim: AimConfig
     scorer: Scorer
     decision: Decision
     anchor: Checkpoint
     salt: str
+    part: FileSuite | None = None
+    """The sealed part of the user's exam."""
 
     def is_due(self) -> bool:
         """Whether the candidate was promoted and the exam has not been run for it."""
         is_done = any(
-            e.suite == EXAM_SUITE and e.attempt == self.decision.attempt
+            e.suite in (EXAM_SUITE, SEALED_ITEMS) and e.attempt == self.decision.attempt
             for e in self.store.gate.evaluations()
         )
         is_promoted = self.decision.outcome == "promote"
         return is_promoted and self.config.exam_documents > 0 and not is_done
 
     def run(self) -> None:
-        """Score both models on the sealed documents and store the scores; nothing else reads them.
+        """Score both models on what is sealed and store the scores; nothing else reads them.
 
         The documents depend only on the salt of the run: they are the same in each generation,
         apart from documents that the crawl has added.
         """
+        self._score_part()
+        self._score_documents()
+
+    def _score_part(self) -> None:
+        if self.part is None:
+            return
+        items = self.part.all_items()[: self.part.limit]
+        rows = self.part.score(self.scorer, items)
+        sign = 1.0 if self.part.higher_is_better else -1.0
+        self._store(SEALED_ITEMS, self.part.metric, items, rows, sign)
+
+    def _score_documents(self) -> None:
         documents = self._documents()
         if not documents:
             note("sealed exam: there are no sealed documents (crawl.sealed_share)")
@@ -53,17 +76,28 @@ class SealedExam:
             Item(document.document_id, document.url, i, len(text.encode()), text)
             for i, (document, text) in enumerate(zip(documents, texts, strict=True))
         ]
-        rows = self.scorer.bits(texts)
+        self._store(EXAM_SUITE, BITS_PER_BYTE, items, self.scorer.bits(texts), -1.0)
+
+    def _store(
+        self,
+        suite: str,
+        metric: str,
+        items: Sequence[Item],
+        rows: Sequence[Sequence[float]],
+        sign: float,
+    ) -> None:
+        """Store scores and means; `sign` is -1 where less is better."""
         own, anchor = rows[0], rows[-1]
-        candidate, units = self.decision.candidate, [d.url for d in documents]
-        bits = {candidate: own, self.anchor.digest: anchor}
-        gains = {candidate: [b - a for a, b in zip(own, anchor, strict=True)]}
-        records = ScoreRecords(self.decision.attempt, self.decision.generation, EXAM_SUITE)
-        self.store.gate.add_item_scores(records.item_scores(items, bits))
-        means = [*records.means(SEALED_BITS, bits, units), *records.means(GAIN, gains, units)]
-        self.store.gate.add_evaluations(means)
+        candidate, units = self.decision.candidate, [item.unit for item in items]
+        values = {candidate: own, self.anchor.digest: anchor}
+        gains = {candidate: [sign * (a - b) for a, b in zip(own, anchor, strict=True)]}
+        records = ScoreRecords(self.decision.attempt, self.decision.generation, suite)
+        self.store.gate.add_item_scores(records.item_scores(items, values))
+        means = records.means(f"{metric}_{SEALED}", values, units)
+        self.store.gate.add_evaluations([*means, *records.means(GAIN, gains, units)])
 
     def _documents(self) -> list[Document]:
-        documents = self.store.crawl.documents("sealed")
+        good = set(good_documents(self.store, self.aim, "sealed", self.salt))
+        documents = [d for d in self.store.crawl.documents("sealed") if d.document_id in good]
         documents.sort(key=lambda d: unit_hash(self.salt, EXAM_SUITE, d.document_id))
         return documents[: self.config.exam_documents]

@@ -56,6 +56,7 @@ class SuiteTest:
         num_reused = sum(one.reuse and one.role != "report" for one in context.suites)
         outcomes = 1 + len(context.candidates) * 2**num_reused
         self._threshold = log_threshold(context.level, looks, outcomes)
+        self._planned_units = 0 if suite.role == "report" else suite.plan(context.number)
         self._records = ScoreRecords(context.number, context.generation, suite.name)
         models = context.rivals.models([candidate])
         self._models = list(dict.fromkeys(model.digest for model in models))
@@ -149,7 +150,7 @@ class SuiteTest:
         rule, rows = opponent.rule, with_scores(scores, [self._candidate.digest, opponent.digest])
         gains, units = self._gains(rows, opponent.digest), [unit for unit, _ in rows]
         means = unit_means(clipped_gains(gains, np.zeros_like(gains), rule.clip), units)
-        verdict = judge_gains(means, rule, self._threshold)
+        verdict = judge_gains(means, rule, self._threshold, self._planned_units)
         mean, error = clustered_mean_and_error(gains.tolist(), units)
         return GateTest(
             attempt=self._context.number,

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from infra.records import Checkpoint, Decision, GateTest, now
 from loop.gate.levels import log_threshold
 from loop.gate.trial.context import GateContext
-from loop.gate.trial.reward_hacking import hacking_reason
+from loop.gate.trial.reports import Reports
+from loop.gate.trial.reward_hacking import hacking_reason, primary_measure_rose
 from loop.gate.trial.suite_tests import NotFiniteError, SuiteTest, has_failed
 from loop.gate.trial.vetoes import Vetoes
 
@@ -23,25 +24,33 @@ class TrialResult:
 
 
 def run_attempt(context: GateContext) -> Decision:
-    """Test all candidates of a generation, and promote the best of those that pass.
+    """Test all candidates of a generation, promote the best of those that pass, and report.
 
     Returns the decision that stands for the generation. A candidate that cannot be scored is
-    aborted, and the others go on.
+    aborted, and the others go on. What no decision reads is measured after the decisions are
+    stored; an attempt that was killed then gets the reports that are missing.
     """
     problems = [context.scorer.problem(i) for i in range(len(context.candidates))]
-    aborted = [
-        GateTrial(context, one).decide("abort", problem, [])
-        for one, problem in zip(context.candidates, problems, strict=True)
-        if problem
-    ]
     healthy = [i for i, problem in enumerate(problems) if not problem]
     context.scorer.keep(healthy)
     rest = replace(context, candidates=[context.candidates[i] for i in healthy])
+    decision = context.store.gate.decision(context.generation)
+    if decision is None:
+        decision = _store_best(context, _results(context, rest, problems))
+    Reports(rest).run()
+    return decision
+
+
+def _results(context: GateContext, rest: GateContext, problems: Sequence[str]) -> list[TrialResult]:
+    """The result of each candidate; `rest` has those without a problem."""
     vetoes = Vetoes(rest)
-    tested = [GateTrial(rest, one).run(vetoes.reasons(one)) for one in rest.candidates]
-    order = {one.arm: i for i, one in enumerate(context.candidates)}
-    results = sorted([*aborted, *tested], key=lambda result: order[result.decision.arm])
-    return _store_best(context, results)
+    results = []
+    for candidate, problem in zip(context.candidates, problems, strict=True):
+        if problem:
+            results.append(GateTrial(context, candidate).decide("abort", problem, []))
+        else:
+            results.append(GateTrial(rest, candidate).run(vetoes.reasons(candidate)))
+    return results
 
 
 def _store_best(context: GateContext, results: Sequence[TrialResult]) -> Decision:
@@ -80,28 +89,29 @@ class GateTrial:
         return self.decide(outcome, reason, tests)
 
     def _hacking_reason(self, tests: Sequence[GateTest]) -> str:
-        context, candidate = self._context, self._candidate
-        evaluations = [e for e in context.store.gate.evaluations() if e.attempt == context.number]
-        steps = context.store.training.train_steps(context.generation, candidate.arm)
+        candidate, store, number = self._candidate, self._context.store, self._context.number
+        if primary_measure_rose(tests):
+            return ""
+        Reports(self._context).ask_labeler(candidate)
+        evaluations = [e for e in store.gate.evaluations() if e.attempt == number]
+        steps = store.training.train_steps(candidate.generation, candidate.arm)
         return hacking_reason(steps, evaluations, tests, candidate.digest)
 
     def _tests(self) -> list[GateTest]:
-        """The small stage on every deciding suite, then the full stage, then the reports.
+        """The small stage on every deciding suite, then the full stage.
 
         The small stage tests the first items of each suite. Looking early costs nothing, since the
         evidence may be looked at after every unit. If the first items of one suite already reject
         the candidate, the rest of the other suites is not spent. Only the full stage can promote.
         """
-        suites = self._context.suites
-        tests_by_suite = [SuiteTest(self._context, suite, self._candidate) for suite in suites]
-        deciding = [one for one in tests_by_suite if one.suite.role != "report"]
+        deciding = [
+            SuiteTest(self._context, suite, self._candidate)
+            for suite in self._context.suites
+            if suite.role != "report"
+        ]
         tests = _until_one_fails(one.begin for one in deciding)
         if not has_failed(tests):
             tests = _until_one_fails(one.run for one in deciding)
-        for one in tests_by_suite:
-            if one.suite.role == "report":
-                one.run()
-            one.report()
         return tests
 
     def decide(self, outcome: str, reason: str, tests: Sequence[GateTest]) -> TrialResult:

@@ -29,6 +29,8 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
 )
 TEXT_CHARS = 200
+REPETITION = "distinct_2"
+"""The measure of the continuations that is a veto; the others are reported."""
 
 
 class Vetoes:
@@ -40,12 +42,22 @@ class Vetoes:
 
     def __init__(self, context: GateContext) -> None:
         self._context, self._config = context, context.config
+        self._means: dict[str, list[float]] = {}
 
     def reasons(self, candidate: Checkpoint) -> list[str]:
         """One sentence for each veto on a candidate; empty if there is none."""
         index = [one.arm for one in self._context.candidates].index(candidate.arm)
         checks = (self._tokenizer, self._drift, self._repetition, self._examples)
         return [reason for check in checks if (reason := check(index))]
+
+    def report(self) -> None:
+        """Measure and store what else is known of the continuations; no veto reads it.
+
+        The scorer still has the texts, unless the run was killed since.
+        """
+        for name in TEXT_MEASURES if self._texts else ():
+            if name != REPETITION:
+                self._continued(name)
 
     def _tokenizer(self, index: int) -> str:
         """With another tokenizer, bits per byte and stored token ids cannot be compared."""
@@ -75,7 +87,7 @@ class Vetoes:
         """The candidate must not have moved too far from the anchor."""
         if not self._texts:
             return ""
-        value = self._continued[DRIFT][index]
+        value = self._continued(DRIFT)[index]
         if not value <= self._config.max_kl:  # NaN is a veto
             bound = f"above {self._config.max_kl:g} (gate.max_kl)"
             return f"KL to the anchor is {value:.2f} nats a token, {bound}"
@@ -85,19 +97,17 @@ class Vetoes:
         """The candidate's continuations must not have become repetitive."""
         if not self._texts:
             return ""
-        means = self._continued["distinct_2"]
+        means = self._continued(REPETITION)
         candidate, champion = means[index], means[len(self._context.candidates)]
         if candidate < self._config.min_distinct_ratio * champion:
             return f"distinct-2 fell from {champion:.2f} to {candidate:.2f}"
         return ""
 
-    @cached_property
-    def _continued(self) -> dict[str, list[float]]:
-        """The mean of each measure over the continuations that each model writes.
-
-        All measures are computed, for the report; two of them decide.
-        """
-        return {name: self._measure(name) for name in (DRIFT, *TEXT_MEASURES)}
+    def _continued(self, name: str) -> list[float]:
+        """The mean of a measure over the continuations that each model writes."""
+        if name not in self._means:
+            self._means[name] = self._measure(name)
+        return self._means[name]
 
     def _measure(self, name: str) -> list[float]:
         context, units = self._context, {key: unit for key, (unit, _) in self._texts.items()}

@@ -166,10 +166,16 @@ def test_labelers_values_reach_the_frontier_drawn_towards_the_middle(store: Stor
 
 
 def draw(store: Store, attempt: int, start: int, salt: str = "salt") -> list[Document]:
-    return [
-        document
-        for document, _, _ in store.gate.draw_documents(attempt, start, 4, "document", 4, salt)
-    ]
+    drawn = store.gate.draw_documents(attempt, start, 4, "document", 4, salt, held_out(store))
+    return [document for document, _, _ in drawn]
+
+
+def plan(store: Store, attempt: int, limit: int, reuse: bool = False) -> int:
+    return store.gate.plan_documents(attempt, limit, "document", 4, held_out(store), reuse)
+
+
+def held_out(store: Store) -> list[str]:
+    return [document.document_id for document in store.crawl.documents("gate")]
 
 
 def test_documents_of_the_gate_are_burned_once(store: Store) -> None:
@@ -182,6 +188,30 @@ def test_documents_of_the_gate_are_burned_once(store: Store) -> None:
     third = draw(store, 2, 0)
     names = [d.document_id for d in first + second + third]
     assert len(names) == len(set(names)) == 10
+
+
+def test_planned_units_are_what_is_left_and_what_the_limit_pays_for(store: Store) -> None:
+    add_documents(store, [document(str(i), "gate") for i in range(10)])
+    assert plan(store, 1, 100) == 10
+    draw(store, 1, 0)
+    add_documents(store, [document(f"later {i}", "gate") for i in range(3)])
+    assert plan(store, 1, 100) == 10, "the first call has fixed it"
+    assert store.gate.planned_units(1, "bits_per_byte") == 10
+    assert plan(store, 2, 100) == 9, "four are used"
+    assert plan(store, 3, 100, reuse=True) == 13
+    assert plan(store, 4, 5) == 5
+    assert store.gate.planned_units(5, "bits_per_byte") == 0
+
+
+def test_planned_units_of_several_items_are_estimated_from_the_items_of_a_unit(
+    store: Store,
+) -> None:
+    units = [f"u{i // 3}" for i in range(12)]
+    items = pa.table({"item_id": [f"i{i}" for i in range(12)], "unit": units})
+    assert store.gate.plan_items(1, "suite", 12, items, reuse=False) == 4
+    assert store.gate.plan_items(2, "suite", 7, items, reuse=False) == 3
+    assert store.gate.plan_items(3, "suite", 0, items, reuse=False) == 0
+    assert store.gate.plan_items(4, "suite", 7, items.slice(0, 0), reuse=False) == 0
 
 
 def test_train_documents_are_never_drawn(store: Store) -> None:

@@ -26,6 +26,7 @@ from infra.records import (
 )
 from infra.records.labeler import Admission, Head, ProbeResult, WinRate
 from infra.store import Store
+from infra.store.queries.generations import sealed_gains
 from infra.store.reader import open_reader
 from judges.config import ScriptedConfig
 from judges.judgment.batches import Batch, pairwise_rows
@@ -189,7 +190,7 @@ def ratchet(run: Path, *arguments: str, text: str = "", code: int = 0) -> str:
     ("arguments", "words"),
     [
         (["status"], ["crawl", "fetched 3", "2 generations decided"]),
-        (["generations"], ["promote", "0.2000 ± 0.003", "report.html"]),
+        (["generations"], ["promote", "1.0000 [0.98, 1.02]", "0.2000 ± 0.003", "report.html"]),
         (
             ["show", "1"],
             [
@@ -217,6 +218,37 @@ def test_commands_show_what_the_store_holds(
     for word in words:
         assert word in output
     assert "the-secret-salt" not in output
+
+
+def test_the_aim_is_the_first_measure_and_the_first_chart(run: Path) -> None:
+    words = " ".join(ratchet(run, "generations").split())
+    assert words.index("aim: bits") < words.index("champion") < words.index("gain")
+    with open_reader(run) as reader:
+        page = write_report(run, reader).read_text()
+    assert page.index("<th>aim: bits per byte of held-out text</th>") < page.index("<th>champion")
+    first = page[page.index("<img ") :]
+    assert first.startswith('<img alt="the aim by generation: bits per byte of held-out text"')
+
+
+def test_an_exam_that_is_the_aim_is_shown_in_place_of_held_out_text(run: Path) -> None:
+    store = Store(str(run / "ratchet.duckdb"), str(run / "snapshots"))
+    recipe = json.loads(store.run.facts()["recipe"])
+    recipe["aim"] = {"kind": "exam"}
+    store.run.set_fact("recipe", json.dumps(recipe))
+    for name, bits in (("one", 0.5), ("anchor", 0.75)):
+        store.gate.add_evaluations([Evaluation(1, 1, "exam", "bits", name, bits, 0.1, 40)])
+    store.gate.add_evaluations([Evaluation(1, 1, "exam", "gain", "one", 0.25, 0.004, 40)])
+    store.gate.add_evaluations([Evaluation(1, 1, "sealed_items", "gain", "one", 0.2, 0.04, 40)])
+    store.close()
+    words = " ".join(ratchet(run, "generations").split())
+    assert "0.5000 [0.30, 0.70]" in words
+    assert "0.7500" in words
+    assert "± 0.004" in words
+    with open_reader(run) as reader:
+        (sealed,) = sealed_gains(reader)
+        page = write_report(run, reader).read_text()
+    assert (sealed["suite"], sealed["value"]) == ("sealed_items", 0.2)
+    assert "the aim by generation: bits per byte of the exam&#39;s answers" in page
 
 
 def test_terminal_controls_in_crawled_text_are_not_passed_on(run: Path) -> None:

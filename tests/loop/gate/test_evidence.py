@@ -6,16 +6,31 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
-from loop.gate.evidence import GateRule, clipped_gains, judge_gains, log_evidence_path, unit_means
+from loop.gate.evidence import (
+    FIXED_PART,
+    FIXED_SHARES,
+    LARGEST_SHARE,
+    PRIOR_SQUARES,
+    GateRule,
+    Goal,
+    clipped_gains,
+    judge_gains,
+    log_evidence_path,
+    unit_means,
+)
 
 NUM_STREAMS = 2000
 
 
-def crossing_share(streams: np.ndarray, rule: GateRule, alpha: float) -> float:
-    paths = log_evidence_path(streams - rule.bound, rule.bound, rule.prior_second_moment)
-    return float((paths >= -np.log(alpha)).any(axis=1).mean())
+def crossing_share(
+    streams: np.ndarray, rule: GateRule, alpha: float, planned: int | None = None
+) -> float:
+    """The share of streams [R, N] that ever pass; all of their units are planned by default."""
+    goal = Goal(-math.log(alpha), streams.shape[1] if planned is None else planned)
+    paths = log_evidence_path(streams - rule.bound, rule.bound, goal)
+    return float((paths >= goal.log_threshold).any(axis=1).mean())
 
 
 def assert_within_bound(share: float, alpha: float) -> None:
@@ -36,11 +51,19 @@ NULLS = {
 
 @pytest.mark.parametrize("null", sorted(NULLS))
 @pytest.mark.parametrize("alpha", [0.05, 0.025])
+@pytest.mark.parametrize("planned", [0, 20, 300, 1000])
 def test_false_promotions_stay_within_the_bound_with_optional_stopping(
-    null: str, alpha: float
+    null: str, alpha: float, planned: int
 ) -> None:
+    """Whatever number of units was planned: 300 are seen."""
     streams = NULLS[null](np.random.default_rng(1))
-    assert_within_bound(crossing_share(streams, GateRule(), alpha), alpha)
+    assert_within_bound(crossing_share(streams, GateRule(), alpha, planned), alpha)
+
+
+def test_a_test_without_a_gain_spends_most_of_its_level() -> None:
+    """Evidence is not wasted: on coin tosses of a third, half of the chance of 5% at least."""
+    streams = np.random.default_rng(8).choice([-0.3, 0.3], (NUM_STREAMS, 300))
+    assert crossing_share(streams, GateRule(), 0.05) > 0.025
 
 
 def test_the_bound_holds_with_a_smallest_gain() -> None:
@@ -57,25 +80,99 @@ def test_a_gain_twice_the_clip_is_found_in_the_documents_of_the_quickstart() -> 
     assert crossing_share(gains, GateRule(), 0.025) > 0.9
 
 
-def test_evidence_equals_a_plain_loop() -> None:
-    x = np.random.default_rng(4).uniform(-1, 1, 50)
-    log_e, total, squares = 0.0, 0.0, 0.0
-    for value, log_path in zip(x, log_evidence_path(x, 0.0, 0.1), strict=True):
-        bet = min(max(total / (squares + 10 * 0.1), 0.0), 0.5)
-        log_e += math.log(1 + bet * value)
-        assert log_path == pytest.approx(log_e)
-        total, squares = total + value, squares + value**2
+def plain_path(x: list[float], bound: float, goal: Goal) -> list[float]:
+    """The evidence by its definition, one unit after another, with scipy's normal distribution."""
+    fixed, seeking, path = [1.0] * len(FIXED_SHARES), 1.0, []
+    for i, value in enumerate(x):
+        past = x[:i]
+        squares = PRIOR_SQUARES + sum(v**2 for v in past) - sum(past) ** 2 / (i + 1)
+        bet = 0.0
+        own = FIXED_PART * sum(fixed) / len(fixed)
+        needed = (math.exp(goal.log_threshold) - own) / (1 - FIXED_PART)
+        if i < goal.planned_units and seeking < needed:
+            scale = math.sqrt(squares / (i + 1) * (goal.planned_units - i))
+            distance = norm.isf(seeking / needed / 2)
+            bet = norm.pdf(distance) / norm.sf(distance) / scale
+        bet = min(bet, LARGEST_SHARE / (1 + bound))
+        seeking *= 1 + bet * value
+        fixed = [
+            capital * (1 + share / (1 + bound) * value)
+            for capital, share in zip(fixed, FIXED_SHARES, strict=True)
+        ]
+        own = FIXED_PART * sum(fixed) / len(fixed)
+        path.append(math.log(own + (1 - FIXED_PART) * seeking))
+    return path
 
 
-@given(st.lists(st.floats(-1, 1), min_size=1, max_size=60), st.floats(0, 0.9), st.floats(0.001, 1))
-def test_wealth_is_never_lost_altogether(values: list[float], delta0: float, prior: float) -> None:
-    x = np.array(values) - delta0
-    path = log_evidence_path(x, delta0, prior)
+@pytest.mark.parametrize("bound", [0.0, 0.2, -0.4])
+@pytest.mark.parametrize("planned", [30, 50, 90])
+def test_evidence_equals_a_plain_loop(bound: float, planned: int) -> None:
+    for seed, mean in enumerate([-0.2, 0.1, 0.6]):
+        gains = np.clip(np.random.default_rng(seed).normal(mean, 0.3, 50), -1, 1)
+        goal = Goal(math.log(40), planned)
+        path = log_evidence_path(gains - bound, bound, goal)
+        assert path == pytest.approx(plain_path(list(gains - bound), bound, goal), abs=1e-9)
+
+
+def test_streams_are_independent_and_the_past_does_not_depend_on_the_future() -> None:
+    x = np.random.default_rng(4).uniform(-1, 1, (3, 40))
+    goal = Goal(3.0, 40)
+    paths = log_evidence_path(x, 0.0, goal)
+    for row, path in zip(x, paths, strict=True):
+        assert log_evidence_path(row, 0.0, goal) == pytest.approx(path)
+        assert log_evidence_path(row[:17], 0.0, goal) == pytest.approx(path[:17])
+
+
+bounds = st.floats(-0.99, 0.99)
+goals = st.builds(Goal, st.floats(0.01, 700), st.integers(0, 80))
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=60), bounds, goals)
+def test_wealth_is_finite_and_never_lost_altogether(
+    values: list[float], bound: float, goal: Goal
+) -> None:
+    """Each unit leaves a fiftieth, and the smallest bet alone keeps a share of its own."""
+    path = log_evidence_path(np.array(values) - bound, bound, goal)
     assert np.isfinite(path).all()
+    part = FIXED_PART / len(FIXED_SHARES) if goal.planned_units else 1 / len(FIXED_SHARES)
+    floor = math.log(part) + np.arange(1, len(path) + 1) * math.log1p(-FIXED_SHARES[0])
+    assert (path >= floor - 1e-9).all()
 
 
-def test_the_first_bet_is_nothing() -> None:
-    assert log_evidence_path(np.array([1.0]), 0.0, 0.1)[0] == 0.0
+@given(bounds, goals, st.integers(1, 300))
+def test_the_worst_and_the_best_units_leave_numbers(bound: float, goal: Goal, count: int) -> None:
+    for value in (-1.0, 1.0):
+        assert np.isfinite(log_evidence_path(np.full(count, value - bound), bound, goal)).all()
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=40), bounds)
+def test_a_unit_at_the_bound_changes_nothing_and_a_better_one_adds(
+    values: list[float], bound: float
+) -> None:
+    x = np.array(values) - bound
+    before = log_evidence_path(x, bound)[-1]
+    for last, sign in ((0.0, 0), (1.0 - bound, 1), (-1.0 - bound, -1)):
+        after = log_evidence_path(np.append(x, last), bound)[-1]
+        assert (
+            after - before == pytest.approx(0.0, abs=1e-9)
+            if sign == 0
+            else (sign * (after - before) > 0)
+        )
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=40), bounds)
+def test_fixed_bets_do_not_mind_the_order(values: list[float], bound: float) -> None:
+    x = np.array(values) - bound
+    one, other = (log_evidence_path(row, bound)[-1] for row in (x, x[::-1]))
+    assert one == pytest.approx(other, abs=1e-9)
+
+
+def test_a_planned_number_of_units_promotes_far_more_than_fixed_bets_alone() -> None:
+    gains = np.clip(np.random.default_rng(3).normal(0.1, 0.3, (NUM_STREAMS, 100)), -1, 1)
+    level = 0.05 / 20
+    assert crossing_share(gains, GateRule(), level) > 1.4 * crossing_share(
+        gains, GateRule(), level, planned=0
+    )
 
 
 FIRST = math.log(40)
@@ -117,7 +214,7 @@ def test_bounds_hold_for_guards_and_for_rejections(bound: float) -> None:
     spread = 1 - abs(bound)
     streams = bound + spread * rng.choice([-1.0, 1.0], (NUM_STREAMS, 300))
     assert_within_bound(crossing_share(streams, GateRule(bound=bound), 0.05), 0.05)
-    worse = log_evidence_path(bound - streams, -bound, 0.1)
+    worse = log_evidence_path(bound - streams, -bound)
     assert_within_bound(float((worse >= -np.log(0.05)).any(axis=1).mean()), 0.05)
 
 
@@ -148,17 +245,16 @@ GAINS = [
 @pytest.mark.parametrize(
     ("bound", "golden"),
     [
-        (0.0, [-0.133336203942, 0.508230255357, 0.592591808776, 0.655126236077]),
-        (0.1, [-0.227705224307, -0.063280802568, -0.326924431205, -0.64757131085]),
-        (-0.05, [-0.022227298933, 0.848285504388, 1.059817346502, 1.255002477925]),
-        (-0.3, [0.628143570821, 2.52291360807, 3.552707022376, 4.518640889457]),
+        (0.0, [0.119842369707, 1.02603250634, 0.979692856226, 0.751286417311]),
+        (0.1, [-0.12731616269, 0.428700014107, 0.168116867436, -0.121639471319]),
+        (-0.05, [0.2631788155, 1.378165809674, 1.479598807838, 1.302281025255]),
+        (-0.3, [1.256285726724, 3.801411898621, 5.097515840602, 5.485716314729]),
     ],
 )
-def test_evidence_equals_confseq(bound: float, golden: list[float]) -> None:
-    """`betting_mart` of confseq 0.0.11 (its authors' reference) on (d + 1) / 2 with mean (bound +
-    1) / 2 and our bets, after 5, 10, 15 and 20 units. Its truncation at half of 1 / m is ours at 1
-    / (2 (1 + bound))."""
-    path = log_evidence_path(np.array(GAINS) - bound, bound, 0.1)
+def test_fixed_bets_equal_confseq(bound: float, golden: list[float]) -> None:
+    """`diversified_betting_mart` of confseq 0.0.11 (by the authors of the method) on (d + 1) / 2
+    with mean m = (bound + 1) / 2 and the bets share / m, after 5, 10, 15 and 20 units."""
+    path = log_evidence_path(np.array(GAINS) - bound, bound)
     assert path[[4, 9, 14, 19]] == pytest.approx(golden, abs=1e-11)
 
 

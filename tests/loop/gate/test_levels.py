@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from loop.gate.evidence import GateRule, log_evidence_path
+from loop.gate.evidence import GateRule, Goal, log_evidence_path
 from loop.gate.levels import LevelKind, attempt_level, log_threshold
 
 RULE = GateRule()
@@ -26,8 +26,9 @@ def within(count: int, total: int, chance: float) -> bool:
 
 def passes(gains: np.ndarray, level: float, looks: int = 0) -> np.ndarray:
     """Which streams [R, N] ever cross: stopped at the best moment for the candidate."""
-    path = log_evidence_path(gains - RULE.bound, RULE.bound, RULE.prior_second_moment)
-    return (path >= log_threshold(level, looks)).any(axis=1)
+    goal = Goal(log_threshold(level, looks), gains.shape[1])
+    path = log_evidence_path(gains - RULE.bound, RULE.bound, goal)
+    return (path >= goal.log_threshold).any(axis=1)
 
 
 def units(rng: np.random.Generator, mean: np.ndarray, spread: float = 0.5) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from infra.errors import UserError
-from loop.gate.evidence import GateRule, log_evidence_path
+from loop.gate.evidence import GateRule, Goal, log_evidence_path
 from loop.gate.power import POWER, units_needed
 from loop.recipe.recipe import load_recipe
 
@@ -19,7 +19,7 @@ def test_a_planned_number_of_units_suffices_for_nine_runs_of_ten() -> None:
     assert need.usually is not None
     assert need.at_least < need.usually
     fresh = np.random.default_rng(9).normal(0.1, 0.2, (4000, need.usually))
-    path = log_evidence_path(np.clip(fresh / 0.2, -1, 1), 0.0, 0.1)
+    path = log_evidence_path(np.clip(fresh / 0.2, -1, 1), 0.0, Goal(FIRST, need.usually))
     share = float((path >= FIRST).any(axis=1).mean())
     assert share == pytest.approx(POWER, abs=0.03)
 
@@ -34,6 +34,15 @@ def test_smaller_gains_more_noise_and_later_attempts_need_more() -> None:
     assert usual(0.05, 0.2, FIRST) > base
     assert usual(0.1, 0.3, FIRST) > base
     assert usual(0.1, 0.2, 2 * FIRST) > base
+
+
+def test_no_bets_do_with_fewer_units_than_are_needed_without_noise() -> None:
+    for gain in (0.02, 0.1, 0.2):
+        at_least = units_needed(gain, 0.0, GateRule(), FIRST).at_least
+        assert at_least is not None
+        x = np.full(at_least + 10, gain / 0.2)
+        assert np.sum(np.log1p(x[: at_least - 1])) < FIRST <= np.sum(np.log1p(x[:at_least]))
+        assert log_evidence_path(x, 0.0, Goal(FIRST, at_least + 10))[at_least - 2] < FIRST
 
 
 def test_no_gain_is_never_shown() -> None:

@@ -71,7 +71,7 @@ def add_model(run: Run, generation: int, outcome: str | None) -> Checkpoint:
         ]
     )
     gains = unit_means(clipped_gains(-own, -other, 0.2), [f"u{i // 2}" for i in range(12)])
-    path = tuple(float(v) for v in log_evidence_path(gains, 0.0, 0.1))
+    path = tuple(float(v) for v in log_evidence_path(gains, 0.0))
     run.store.gate.add_gate_tests(
         [
             GateTest(

@@ -1,6 +1,38 @@
 from __future__ import annotations
 
-from loop.stages.decide import gpu_shares
+from infra.records import Checkpoint, Decision, now
+from infra.store import Store
+from loop.stages.decide import gate_rivals, gpu_shares
+
+
+def model(generation: int) -> Checkpoint:
+    return Checkpoint(f"digest-{generation}", "/nowhere", "", generation, "", "", 0, now())
+
+
+def promote(store: Store, generation: int) -> Decision:
+    digest = f"digest-{generation}"
+    decision = Decision(
+        generation, generation, "promote", "", digest, "", 0.05, 4.0, 3.7, 9, 0.1, False, now()
+    )
+    store.gate.add_decisions([decision], ["champion", "best:bits_per_byte"])
+    return decision
+
+
+def test_an_attempt_resumed_after_its_decision_has_the_rivals_that_it_had_before(
+    store: Store,
+) -> None:
+    """A promotion has moved the aliases to the candidate; its reports compare with the others."""
+    for generation in range(3):
+        store.training.add_checkpoint(model(generation))
+    suites = ("bits_per_byte", "answers")
+    promote(store, 1)
+    before = gate_rivals(store.registry, model(0), suites, None)
+    decision = promote(store, 2)
+    after = gate_rivals(store.registry, model(0), suites, decision)
+    assert after.champion == before.champion
+    assert after.best == before.best
+    assert after.champion.generation == after.best["bits_per_byte"].generation == 1
+    assert gate_rivals(store.registry, model(0), suites, None).champion.generation == 2
 
 
 def test_gpus_are_shared_between_scorers_and_judges() -> None:

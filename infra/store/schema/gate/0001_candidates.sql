@@ -10,6 +10,11 @@ CREATE TABLE burned (
     attempt BIGINT, suite TEXT, position BIGINT, item_id TEXT, unit TEXT
 );
 
+-- The number of units that an attempt may draw from a suite, fixed before it draws the first.
+CREATE TABLE planned_units (
+    attempt BIGINT, suite TEXT, units BIGINT
+);
+
 CREATE TABLE item_score (
     attempt BIGINT, suite TEXT, item_id TEXT, position BIGINT, model_digest TEXT, value DOUBLE,
     size BIGINT, detail TEXT, unit TEXT

@@ -20,7 +20,7 @@ from judges.labelers.actors import VerifierWorker
 from judges.labelers.scripted import ScriptedJudge
 from loop.gate.config import GateConfig, SuiteConfig
 from loop.gate.suites.answers import CheckedAnswers, JudgedAnswers, Referee, measure_referee
-from loop.gate.suites.item_files import suite_items
+from loop.gate.suites.items.sources import suite_items
 from loop.recipe.recipe import load_recipe
 from tests.infra.support.store_rows import candidate
 from tests.loop.gate.trial.test_trial import ANCHOR, KnownScorer, Rivals, checkpoint, trial

@@ -11,12 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.errors import UserError
 from infra.models.folders import load_model, load_tokenizer
 from infra.store import Store
-from loop.gate.config import SuiteConfig
+from loop.gate.config import GateConfig, SuiteConfig
 from loop.gate.estimates import clustered_mean_and_error, mean_and_error
-from loop.gate.suites.item_files import RightTextSuite, read_suite_items
+from loop.gate.suites.item_files import GoldBits, RightTextSuite
 from loop.gate.suites.scorer import ModelScorer
 from tests.infra.support.store_rows import candidate
 
@@ -27,50 +26,6 @@ def written(tmp_path: Path, *lines: object) -> Path:
         "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
     )
     return file
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("{", "line 2': it is not valid JSON"),
-        ({"prompt": "p", "choices": ["a"], "answer": 0}, "give `choices` (two or more)"),
-        ({"prompt": "p", "choices": ["a", "b"], "answer": 2}, "give `choices` (two or more)"),
-        ({"good": "a"}, "give `choices` (two or more)"),
-        (
-            {"prompt": "p", "choices": ["a", "b"], "answer": 0, "color": 1},
-            "line 2': it is not a valid item",
-        ),
-        ({"good": "a", "bad": "b"}, "line 2': it is not an item of kind choice"),
-        (["no object"], "line 2': the line is not a JSON object."),
-        ({"prompt": 5}, "prompt: Input should be a valid string"),
-        ({"good": "a"}, "(give `choices`"),
-        ({"prompt": "p", "check": "magic"}, "there is no such check"),
-    ],
-)
-def test_lines_that_are_not_valid_items_are_named(tmp_path: Path, line: object, words: str) -> None:
-    file = written(tmp_path, {"prompt": "p", "choices": ["a", "b"], "answer": 1}, line)
-    with pytest.raises(UserError) as caught:
-        read_suite_items("gate.suites.x.file", file, "choice")
-    assert words in str(caught.value)
-    assert "gate.suites.x.file" in str(caught.value)
-
-
-def test_missing_and_empty_files_are_named(tmp_path: Path) -> None:
-    for file in (tmp_path / "nowhere.jsonl", written(tmp_path, "")):
-        with pytest.raises(UserError, match=r"gate\.suites"):
-            read_suite_items("gate.suites.x.file", file, "choice")
-
-
-def test_items_keep_their_ids_or_get_the_key_of_their_content(tmp_path: Path) -> None:
-    file = written(
-        tmp_path,
-        {"id": "one", "good": "a", "bad": "b"},
-        {"good": "c", "bad": "d"},
-        {"good": "c", "bad": "d"},
-    )
-    items = read_suite_items("k", file, "pairs")
-    assert len(items) == 2, "the same line twice is one item"
-    assert "one" in items
 
 
 def plain_logp(folder: Path, context: str, text: str) -> float:
@@ -103,6 +58,65 @@ def test_models_are_scored_as_by_plain_transformers(
     per_byte = [plain_logp(tiny_folder, "p", t) / len(t.encode()) for t in (" one", " another one")]
     best = int(per_byte[1] > per_byte[0])
     assert own == [float(item.content.answer == best) for item in items]
+
+
+BORDERS = [
+    {"prompt": "The capital of France is", "gold": " Paris."},
+    {"prompt": "The capital of France is ", "gold": "Paris."},  # the space is the prompt's
+    {"prompt": "The capital of France is ", "gold": " Paris."},
+    {"prompt": "work", "gold": "ing"},  # one token if both were cut together
+    {"prompt": "", "gold": "Paris."},
+    {"prompt": "e", "gold": "\u0301 is an accent"},  # a mark that belongs to the letter before
+    {"prompt": "Emoji:\n", "gold": "\U0001f600"},
+    {"prompt": "2 + 2 =", "choices": [" 5", " 4", " four"], "answer": 2},
+    {"prompt": "What is 2 + 2?", "check": "math", "reference": "4"},
+    {"prompt": "Say", "reference": " yes"},
+]
+
+
+def test_bits_of_gold_answers_are_those_of_plain_transformers(
+    tiny_folder: Path, store: Store, tmp_path: Path
+) -> None:
+    lines = [item | {"id": str(i)} for i, item in enumerate(BORDERS)]
+    config = SuiteConfig(file=str(written(tmp_path, *lines)), kind="bits")
+    suite = GoldBits(store, "x", config, "salt", GateConfig())
+    items = suite.draw(store.gate.register_attempt(1, "a", "b"), 0)
+    own, _ = suite.score(ModelScorer([str(tiny_folder)] * 2, 2), items)
+    golds = ["." for _ in BORDERS]
+    for item in items:
+        line = BORDERS[int(item.item_id)]
+        choices = line.get("choices", [])
+        golds[int(item.item_id)] = str(
+            choices[line["answer"]] if choices else line.get("gold") or line["reference"]
+        )
+    expected = []
+    for item in items:
+        gold = golds[int(item.item_id)]
+        assert item.size == len(gold.encode())
+        logp = plain_logp(tiny_folder, str(BORDERS[int(item.item_id)]["prompt"]), gold)
+        expected.append(-logp / math.log(2) / len(gold.encode()))
+    assert own == pytest.approx(expected, abs=1e-5)
+    assert len(set(golds)) > 6
+
+
+def test_of_a_long_gold_answer_whole_characters_of_the_beginning_count(
+    store: Store, tmp_path: Path
+) -> None:
+    file = written(tmp_path, {"prompt": "p", "gold": "x" + "\u00e9" * 1500})
+    suite = GoldBits(store, "x", SuiteConfig(file=str(file), kind="bits"), "salt", GateConfig())
+    (item,) = suite.all_items()
+    assert item.size == 1999, "the next character would be its 2000th and 2001st byte"
+
+
+def test_clip_and_margin_of_bits_are_those_of_held_out_text(store: Store, tmp_path: Path) -> None:
+    file = str(written(tmp_path, {"prompt": "p", "gold": " x"}))
+    gate = GateConfig(clip_bits=0.3, margin_bits=0.07)
+    suite = GoldBits(store, "x", SuiteConfig(file=file, kind="bits"), "salt", gate)
+    assert (suite.clip, suite.margin, suite.higher_is_better) == (0.3, 0.07, False)
+    own = SuiteConfig(file=file, kind="bits", margin=0.01)
+    assert GoldBits(store, "x", own, "salt", gate).margin == 0.01
+    pairs = str(written(tmp_path, {"good": "a", "bad": "b"}))
+    assert RightTextSuite(store, "x", SuiteConfig(file=pairs, kind="pairs"), "salt").margin == 0.2
 
 
 def test_what_does_not_load_is_said(tmp_path: Path, tiny_folder: Path) -> None:

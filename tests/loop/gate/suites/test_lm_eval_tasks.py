@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from infra.errors import UserError
 from infra.models.folders import load_model, load_tokenizer
 from infra.store import Store
 from loop.gate.config import SuiteConfig
-from loop.gate.suites.lm_eval_tasks import LmEvalTask, task_size
+from loop.gate.suites.lm_eval_tasks import LmEvalTask
 from loop.gate.suites.scorer import ModelScorer
 from tests.infra.support.store_rows import candidate
 
@@ -77,22 +76,3 @@ def test_documents_are_drawn_and_marked_by_the_harness(
     assert rows[0] == [
         float(best == item.content % 2) for best, item in zip(likeliest, items, strict=True)
     ]
-
-
-@pytest.mark.nightly
-def test_tasks_that_there_are_not_are_named(tmp_path: Path) -> None:
-    pytest.importorskip("lm_eval")
-    (tmp_path / "empty.yaml").write_text("a: 1")
-    for task in (
-        "no_such_task_at_all",
-        str(tmp_path / "nowhere.yaml"),
-        str(tmp_path / "empty.yaml"),
-    ):
-        with pytest.raises(UserError, match=r"gate\.suites\.x\.file"):
-            task_size("gate.suites.x.file", task)
-
-
-def test_without_the_harness_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "lm_eval.tasks", None)
-    with pytest.raises(UserError, match=r"ratchet-loop\[lm-eval\]"):
-        task_size("gate.suites.x.file", "arc_easy")

@@ -128,6 +128,8 @@ def test_a_candidate_that_only_the_labeler_prefers_is_rejected(
     object.__setattr__(one, "suites", [*one.suites, suite])
     decision = one.run()
     assert decision.outcome == outcome
+    is_measured = bool(store.gate.item_scores(1, "labeler"))
+    assert is_measured == (outcome == "reject"), "before the decision only where a veto reads it"
     assert ("the labeler prefers it to the champion" in decision.reason) == (outcome == "reject")
     drawn = {s.item_id for s in store.gate.item_scores(1, "labeler")}
     assert len(drawn) == 12

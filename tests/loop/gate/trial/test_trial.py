@@ -9,14 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from infra.records import Checkpoint, Decision, Document, Sample, TrainStep, now, unit_hash
 from infra.store import Store
 from judges.verifying.checks import Claim
 from judges.verifying.verifier import VerifiedDocument
+from loop.audit.verify import recompute_evidence
+from loop.gate.aim import AimConfig, ExamConfig
 from loop.gate.config import GateConfig, SuiteConfig
-from loop.gate.suites.recipe_suites import SuiteMaker, recipe_suites
+from loop.gate.evidence import log_evidence_path
+from loop.gate.suites.items.exam import exam_parts
+from loop.gate.suites.recipe_suites import SuiteMaker, recipe_suites, sealed_part
 from loop.gate.trial.context import GateContext, Rivals
 from loop.gate.trial.sealed_exam import SealedExam
 from loop.gate.trial.suite_tests import SuiteTest
@@ -103,6 +108,8 @@ def checkpoint(name: str, generation: int) -> Checkpoint:
     return Checkpoint(name, "/none", "", generation, "", "", 0, now())
 
 
+ALL_TEXT = AimConfig(policy="lenient-1")
+"""These documents have no page and no signals."""
 ANCHOR = checkpoint("anchor", 0)
 
 
@@ -142,9 +149,9 @@ def trial(store: Store, scorer: KnownScorer, gate_tokens: int = 20_000, **option
         config=config,
         scorer=scorer,
         suites=recipe_suites(
-            config,
+            options.pop("aim", ALL_TEXT),
             gate_tokens,
-            SuiteMaker(store, "s", KnownVerifier(), options.pop("judges", {})),
+            SuiteMaker(store, config, "s", KnownVerifier(), options.pop("judges", {})),
         ),
         verifier=KnownVerifier(),
         generation=generation,
@@ -259,7 +266,8 @@ def test_reports_are_written_for_a_rejected_candidate_too(store: Store, tmp_path
         suites={"choices": suite_file(tmp_path).model_copy(update={"role": "report"})}
     )
     marks = [[False] * 300, [True] * 300, [True] * 300]
-    assert trial(store, KnownScorer(-0.3, marks=marks), config=config).run().outcome == "reject"
+    one = trial(store, KnownScorer(-0.3, marks=marks), config=config)
+    assert one.run().outcome == "reject"
     values = {
         e.model_digest: e.value
         for e in store.gate.evaluations()
@@ -269,7 +277,8 @@ def test_reports_are_written_for_a_rejected_candidate_too(store: Store, tmp_path
 
 
 def test_continuations_are_stored_text_by_text_with_errors(store: Store) -> None:
-    trial(store, KnownScorer(0.3)).run()
+    one = trial(store, KnownScorer(0.3))
+    one.run()
     for name in ("distinct_2", "self_bleu", "word_entropy", "length", "kl_to_anchor"):
         scores = store.gate.item_scores(1, f"continuations/{name}")
         assert len(scores) == 8 * 2
@@ -519,7 +528,8 @@ def test_a_suite_that_is_only_reported_decides_nothing(store: Store, tmp_path: P
         suites={"choices": suite_file(tmp_path).model_copy(update={"role": "report"})}
     )
     marks = [[False] * 300, [True] * 300, [True] * 300]
-    decision = trial(store, KnownScorer(0.3, marks=marks), config=config).run()
+    one = trial(store, KnownScorer(0.3, marks=marks), config=config)
+    decision = one.run()
     assert decision.outcome == "promote"
     assert not decision.is_weak
     values = {
@@ -530,10 +540,20 @@ def test_a_suite_that_is_only_reported_decides_nothing(store: Store, tmp_path: P
     assert values == {"candidate1": 0.0, "anchor": 1.0}
 
 
-def exam(one: Attempt) -> SealedExam:
+def exam(one: Attempt, aim: AimConfig = ALL_TEXT) -> SealedExam:
     decision = one.store.gate.decision(one.generation)
     assert decision is not None
-    return SealedExam(one.store, one.config, one.scorer, decision, ANCHOR, "s")
+    maker = SuiteMaker(one.store, one.config, "s", KnownVerifier(), {})
+    return SealedExam(
+        store=one.store,
+        config=one.config,
+        aim=aim,
+        scorer=one.scorer,
+        decision=decision,
+        anchor=ANCHOR,
+        salt="s",
+        part=sealed_part(aim, maker),
+    )
 
 
 def test_the_sealed_exam_is_scored_once_and_read_by_no_decision(store: Store) -> None:
@@ -713,3 +733,166 @@ def test_an_attempt_that_is_resumed_has_the_same_candidates(store: Store) -> Non
     assert store.gate.register_attempt(pair, "c") == store.gate.register_attempt(pair[::-1], "c")
     with pytest.raises(AssertionError):
         store.gate.register_attempt(pair[:1], "c")
+
+
+def report_config(tmp_path: Path, **options: Any) -> GateConfig:
+    """Two suites that are only reported, with 300 items each."""
+    suite = suite_file(tmp_path).model_copy(update={"role": "report"})
+    return GateConfig(suites={"one": suite, "two": suite}, **options)
+
+
+RIGHT = [[True] * 300] * 3
+
+
+def test_what_is_only_reported_is_measured_after_the_decision_within_its_budget(
+    store: Store, tmp_path: Path
+) -> None:
+    config, scorer = report_config(tmp_path), KnownScorer(0.3, marks=RIGHT)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(trial(store, scorer, config=config), "one").run()
+    decision = store.gate.decision(1)
+    assert decision is not None
+    assert not store.gate.item_scores(1, "one")
+    assert not store.gate.item_scores(1, "continuations/self_bleu")
+    assert trial(store, scorer, config=config).run() == decision
+    counts = [len({s.item_id for s in store.gate.item_scores(1, name)}) for name in ("one", "two")]
+    assert counts == [32, 32], "they share the 64 items of gate.report_items"
+    assert store.gate.item_scores(1, "continuations/self_bleu")
+
+
+def test_reports_that_a_kill_has_cut_off_are_completed_and_nothing_is_drawn_twice(
+    store: Store, tmp_path: Path
+) -> None:
+    config, scorer = report_config(tmp_path), KnownScorer(0.3, marks=RIGHT)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(trial(store, scorer, config=config), "two").run()
+    first = {s.item_id for s in store.gate.item_scores(1, "one")}
+    assert len(first) == 32
+    assert not store.gate.item_scores(1, "two")
+    decision = store.gate.decision(1)
+    resumed = trial(store, scorer, config=config)
+    assert resumed.run() == resumed.run() == decision
+    assert {s.item_id for s in store.gate.item_scores(1, "one")} == first
+    assert len({s.item_id for s in store.gate.item_scores(1, "two")}) == 32
+    reported = [e for e in store.gate.evaluations() if (e.suite, e.metric) == ("two", "accuracy")]
+    assert len(reported) == 2
+
+
+def interrupted(one: Attempt, name: str) -> Attempt:
+    """The trial, stopped where it would score the first item of a suite."""
+
+    def stop(*_: Any) -> list[list[float]]:
+        raise KeyboardInterrupt
+
+    (suite,) = [suite for suite in one.suites if suite.name == name]
+    suite.score = stop  # type: ignore[method-assign]
+    return one
+
+
+def test_a_candidate_that_was_never_tested_is_not_reported_on(store: Store, tmp_path: Path) -> None:
+    one = trial(store, KnownScorer(0.3, repeats=True, marks=RIGHT), config=report_config(tmp_path))
+    assert one.run().outcome == "reject"
+    assert not store.gate.item_scores(1, "one")
+
+
+def test_a_report_with_scores_that_are_no_numbers_changes_nothing(
+    store: Store, tmp_path: Path
+) -> None:
+    one = trial(store, KnownScorer(0.3, marks=RIGHT), config=report_config(tmp_path))
+    for suite in one.suites[1:]:
+        suite.score = lambda _, items: [[math.nan] * len(items), *[[1.0] * len(items)] * 2]  # type: ignore[method-assign]
+    assert one.run().outcome == "promote"
+    assert not store.gate.item_scores(1, "one")
+    assert store.registry.champion().digest == "candidate1"
+
+
+def test_the_planned_units_are_fixed_before_the_first_draw_and_verify_reads_them(
+    store: Store,
+) -> None:
+    """Documents that come while an attempt is stopped do not move its goal."""
+    config = GateConfig(chunk_documents=4)
+    first = trial(store, KnownScorer(0.02), gate_tokens=20_000, config=config)
+    SuiteTest(first, first.suites[0], first.candidate).begin()
+    assert store.gate.planned_units(1, "bits_per_byte") == 79 == first.suites[0].limit
+    add_documents(
+        store,
+        [
+            Document(f"n{i}", f"m{i}", f"w{i}", "t", f"new {i}", "en", "x", "gate", 1)
+            for i in range(50)
+        ],
+    )
+    resumed = trial(store, KnownScorer(0.02), gate_tokens=40_000, config=config)
+    resumed.run()
+    assert store.gate.planned_units(1, "bits_per_byte") == 79
+    (test,) = store.gate.gate_tests(1)
+    path = recompute_evidence(store, config, test)
+    assert path == pytest.approx(test.path)
+    assert path != pytest.approx(log_evidence_path(np.full(len(path), 0.1), 0.0))
+
+
+class ExamScorer(KnownScorer):
+    """A candidate that needs `exam_gain` bits a byte less on gold answers, `gain` less on text."""
+
+    def __init__(self, gain: float, exam_gain: float) -> None:
+        super().__init__(gain)
+        self.exam_gain = exam_gain
+        self.prompts: set[str] = set()
+
+    def logps(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
+        self.prompts |= {prompt for prompt, _ in pairs}
+        bits = (1.0 - self.exam_gain, 1.0, *self.others)
+        return [[-b * math.log(2) * len(text.encode()) for _, text in pairs] for b in bits]
+
+
+def exam_aim(tmp_path: Path, **options: Any) -> AimConfig:
+    lines = [{"id": str(i), "prompt": f"{i} + 1 =", "gold": f" {i + 1}"} for i in range(200)]
+    file = tmp_path / "exam.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    return AimConfig(kind="exam", policy="lenient-1", exam=ExamConfig(file=str(file), **options))
+
+
+def test_the_exam_decides_and_held_out_text_is_a_guard(store: Store, tmp_path: Path) -> None:
+    aim = exam_aim(tmp_path)
+    parts = exam_parts(aim.exam)
+    scorer = ExamScorer(gain=0.0, exam_gain=0.3)
+    one = trial(store, scorer, aim=aim)
+    decision = one.run()
+    assert (decision.outcome, decision.is_weak) == ("promote", True)
+    assert decision.mean_gain == pytest.approx(0.3)
+    tests = {(test.suite, test.role) for test in store.gate.gate_tests(1)}
+    assert tests == {("exam", "primary"), ("bits_per_byte", "guard")}
+    assert scorer.prompts <= {item.prompt for item in parts.gate.values()}
+    values = {(e.suite, e.metric): e.value for e in store.gate.evaluations() if e.suite == "exam"}
+    assert values[("exam", "gain")] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("gain", "exam_gain", "outcome"), [(0.3, 0.0, "hold"), (-0.3, 0.3, "reject")]
+)
+def test_text_alone_promotes_nobody_and_forbids_a_loss(
+    store: Store, tmp_path: Path, gain: float, exam_gain: float, outcome: str
+) -> None:
+    scorer = ExamScorer(gain, exam_gain)
+    assert trial(store, scorer, aim=exam_aim(tmp_path)).run().outcome == outcome
+
+
+def test_the_sealed_part_of_the_exam_is_scored_for_a_promoted_candidate_only(
+    store: Store, tmp_path: Path
+) -> None:
+    aim = exam_aim(tmp_path)
+    sealed = {item.prompt for item in exam_parts(aim.exam).sealed.values()}
+    scorer = ExamScorer(0.0, 0.3)
+    one = trial(store, scorer, aim=aim)
+    assert one.run().outcome == "promote"
+    assert not scorer.prompts & sealed
+    assert exam(one, aim).is_due()
+    exam(one, aim).run()
+    assert sealed <= scorer.prompts
+    assert not exam(one, aim).is_due()
+    values = {
+        (e.metric, e.model_digest): e.value
+        for e in store.gate.evaluations()
+        if e.suite == "sealed_items"
+    }
+    assert values[("gain", "candidate1")] == pytest.approx(0.3)
+    assert values[("bits_sealed", "anchor")] == pytest.approx(1.0)

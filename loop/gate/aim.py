@@ -1,0 +1,60 @@
+"""The `[aim]` section of a recipe: what the model should become better at."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from infra.config import Section
+from loop.gate.config import BITS, SuiteConfig
+
+AimKind = Literal["text", "exam"]
+ExamKind = Literal["bits", "choice", "pairs", "executed"]
+
+
+class ExamConfig(Section):
+    """The user's exam, for `aim.kind = "exam"`. A hash of each item decides which part it is in."""
+
+    file: str = ""
+    """The exam: JSON lines as in `gate.suites.NAME.file`; for `bits` also `olmo:TASK` or
+    `lm_eval:TASK`."""
+    kind: ExamKind = "bits"
+    """How an item is scored, as in `gate.suites.NAME.kind`. `bits` is far less noisy than shares of
+    right answers."""
+    development_share: float = Field(default=0.3, ge=0, lt=1)
+    """Share of the items that selection may learn from. They are never trained on."""
+    sealed_share: float = Field(default=0.2, ge=0, lt=1)
+    """Share of the items that no decision reads: they are scored for promoted champions. The gate
+    has what is left."""
+    items: int = Field(default=200, gt=0)
+    """Largest number of items of the gate part per attempt, and of the sealed part."""
+    reuse: bool = True
+    """Use the same items in every attempt; promotions are then marked as weak. Otherwise each item
+    is used once."""
+
+    def suite(self) -> SuiteConfig:
+        """The gate part as a primary suite."""
+        return SuiteConfig(
+            file=self.file, kind=self.kind, role="primary", items=self.items, reuse=self.reuse
+        )
+
+
+class AimConfig(Section):
+    """What the model should become better at; the gate's first primary test measures it."""
+
+    kind: AimKind = "text"
+    """`text`: predict text like the good documents of this crawl. `exam`: the items of
+    `aim.exam.file`; held-out text is then a guard."""
+    policy: Literal["web-1", "lenient-1"] = "web-1"
+    """Quality rules that a held-out document must pass to be scored, whatever was crawled:
+    `crawl.policy` has their meaning."""
+    balanced: bool = True
+    """Score fewer documents of the domains, and of the sections of a domain, that have more of them
+    than the average one."""
+    exam: ExamConfig = ExamConfig()
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the aim is measured as a share of right answers, and not in bits per byte."""
+        return self.kind == "exam" and self.exam.kind != BITS

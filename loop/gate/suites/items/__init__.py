@@ -1,0 +1,1 @@
+"""Where the items of suites come from: files, and the tasks of two packages."""

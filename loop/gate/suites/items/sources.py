@@ -1,0 +1,74 @@
+"""What the items of a suite are, whatever they come from, and the key of them all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from infra.records import content_key
+from loop.gate.config import BITS, SuiteConfig
+from loop.gate.suites.items.file_items import FileItem, read_suite_items
+from loop.gate.suites.items.harness import LM_EVAL, gold_items, task_size
+from loop.gate.suites.items.olmo_requests import read_requests
+
+OLMO_PREFIX = "olmo:"
+LM_EVAL_PREFIX = "lm_eval:"
+
+
+def is_file(config: SuiteConfig) -> bool:
+    """Whether the items come from a file of the user, and not from a package."""
+    prefixes = (OLMO_PREFIX, LM_EVAL_PREFIX)
+    return config.kind != LM_EVAL and not (config.kind == BITS and config.file.startswith(prefixes))
+
+
+def suite_items(name: str, config: SuiteConfig) -> dict[str, FileItem]:
+    """The items of a suite by id.
+
+    Raises:
+        UserError: if they cannot be read, or one is not valid.
+    """
+    return items_from(f"gate.suites.{name}.file", config.file, config.kind)
+
+
+def items_from(key: str, source: str, kind: str) -> dict[str, FileItem]:
+    """The items by id of a file; for kind `bits` also of `olmo:TASK` or `lm_eval:TASK`.
+
+    Raises:
+        UserError: about `key`, if they cannot be read, or one is not valid.
+    """
+    if kind == BITS and source.startswith(OLMO_PREFIX):
+        return read_requests(key, source.removeprefix(OLMO_PREFIX))
+    if kind == BITS and source.startswith(LM_EVAL_PREFIX):
+        return gold_items(key, source.removeprefix(LM_EVAL_PREFIX))
+    return read_suite_items(key, Path(source), kind)
+
+
+def check_task(name: str, config: SuiteConfig) -> None:
+    """Load the task of lm-evaluation-harness that a suite names, if it names one.
+
+    Raises:
+        UserError: if it cannot be loaded.
+    """
+    if _is_task(config):
+        task_size(f"gate.suites.{name}.file", _task(config))
+
+
+def suite_digest(name: str, config: SuiteConfig) -> str:
+    """The key of a suite's items; of a task of lm-evaluation-harness that of its name or file.
+
+    It is part of the identity of a run.
+    """
+    if _is_task(config):
+        path = Path(_task(config))
+        return content_key(path.read_text(encoding="utf-8") if path.is_file() else config.file)
+    items = suite_items(name, config)
+    return content_key(*(f"{key} {items[key].model_dump_json()}" for key in sorted(items)))
+
+
+def _is_task(config: SuiteConfig) -> bool:
+    return config.kind == LM_EVAL or (
+        config.kind == BITS and config.file.startswith(LM_EVAL_PREFIX)
+    )
+
+
+def _task(config: SuiteConfig) -> str:
+    return config.file.removeprefix(LM_EVAL_PREFIX) if config.kind == BITS else config.file

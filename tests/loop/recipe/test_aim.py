@@ -1,0 +1,97 @@
+"""The section `[aim]` of a recipe, as a whole recipe is checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from infra.errors import UserError
+from loop.recipe.recipe import (
+    Recipe,
+    development_items,
+    gate_units,
+    load_recipe,
+    stored_recipe,
+)
+
+
+def written(folder: Path, count: int = 120) -> Path:
+    file = folder / "exam.jsonl"
+    lines = [{"prompt": f"{i} + 1 =", "gold": f" {i + 1}"} for i in range(count)]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    return file
+
+
+def loaded(file: Path, *overrides: str) -> Recipe:
+    options = ['aim.kind="exam"', f'aim.exam.file="{file}"', *overrides]
+    return load_recipe("quickstart", options)
+
+
+def test_without_the_section_the_aim_is_text() -> None:
+    recipe = load_recipe("quickstart", [])
+    assert recipe.aim.kind == "text"
+    assert recipe.gate_config() == recipe.gate
+    assert development_items(recipe) == {}
+    assert recipe.crawl_config().held_out_files == []
+
+
+def test_an_exam_is_held_out_from_training_and_part_of_what_a_run_is(tmp_path: Path) -> None:
+    file = written(tmp_path)
+    recipe = loaded(file)
+    assert recipe.crawl_config().held_out_files == [str(file)]
+    assert list(recipe.gate_config().suites) == ["exam"]
+    assert recipe.gate_config().higher_is_better("exam") is False
+    assert stored_recipe(json.dumps(recipe.identity())).gate_config() == recipe.gate_config()
+    before = recipe.digest
+    written(tmp_path, 121)
+    assert loaded(file).digest != before
+
+
+def test_selection_gets_the_development_part_and_no_other(tmp_path: Path) -> None:
+    recipe = loaded(written(tmp_path))
+    items = development_items(recipe)
+    assert 20 < len(items) < 55, "about 0.3 of 120"
+    without = loaded(written(tmp_path), "aim.exam.development_share=0.0")
+    assert development_items(without) == {}
+    assert gate_units(without) > gate_units(recipe)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([], r"aim\.exam\.file: the aim is an exam, and there is none"),
+        (['aim.exam.file="nowhere.jsonl"'], r"aim\.exam\.file = 'nowhere.jsonl'.*cannot be read"),
+        (['aim.exam.kind="answers"'], r"aim\.exam\.kind"),
+        (["aim.exam.sealed_share=1.0"], r"aim\.exam\.sealed_share"),
+        (["aim.exam.fil=1"], r"Did you mean 'aim\.exam\.file'"),
+    ],
+)
+def test_bad_values_name_key_and_value(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_recipe("quickstart", ['aim.kind="exam"', *overrides])
+
+
+def test_an_exam_that_the_aim_does_not_use_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"aim\.exam\.file.*aim\.kind is text"):
+        load_recipe("quickstart", [f'aim.exam.file="{written(tmp_path)}"'])
+
+
+def test_shares_that_leave_the_gate_nothing_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"aim\.exam\.development_share = '0.8'.*too little"):
+        loaded(written(tmp_path), "aim.exam.development_share=0.8")
+
+
+def test_an_exam_too_small_to_ever_show_the_gain_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"aim\.exam\.file.*at least \d+ independent items"):
+        loaded(written(tmp_path, 12))
+    with pytest.raises(UserError, match=r"the gate part of the exam has 3\."):
+        loaded(written(tmp_path), "aim.exam.items=3")
+    with pytest.raises(UserError, match=r"raise aim\.exam\.items or gate\.aim_bits"):
+        loaded(written(tmp_path), "gate.aim_bits=0.001")
+
+
+def test_items_of_the_wrong_kind_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"aim\.exam\.file.*line 1.*not an item of kind pairs"):
+        loaded(written(tmp_path), 'aim.exam.kind="pairs"')
