@@ -72,11 +72,11 @@ def ratchet(*arguments: str, environment: dict[str, str] | None = None) -> str:
 
 
 def assert_complete(run: Path) -> None:
-    """Two decided generations, no row stored twice, a report, and a champion that plain
-    transformers loads."""
+    """Two decided generations with a control each, no row stored twice, a report, and a champion
+    that plain transformers loads."""
     with open_database(str(run / "ratchet.duckdb"), read_only=True) as store:
         decisions = store.sql(
-            "SELECT generation, outcome FROM decision ORDER BY generation"
+            "SELECT generation, outcome FROM decision WHERE is_lead ORDER BY generation"
         ).fetchall()
         assert [generation for generation, _ in decisions] == [1, 2]
         unfinished = store.sql("SELECT * FROM stage WHERE finished_at IS NULL").fetchall()
@@ -91,7 +91,7 @@ def assert_complete(run: Path) -> None:
             ("preference", "preference_id"),
             ("request", "request_id"),
             ("burned", "item_id"),
-            ("checkpoint", "generation"),
+            ("checkpoint", "digest"),
         ):
             rows, keys = store.sql(
                 f"SELECT count(*), count(DISTINCT {key}) FROM {table}"
@@ -100,6 +100,9 @@ def assert_complete(run: Path) -> None:
             assert rows > 0 or table in ("completion", "preference"), (
                 table
             )  # a small crawl may hold no example
+        candidates = store.sql("SELECT generation, arm FROM decision ORDER BY ALL").fetchall()
+        assert candidates == [(g, arm) for g in (1, 2) for arm in ("picked", "random")]
+        assert store.sql("SELECT count(*) FROM label_test").fetchall() == [(2,)]
         pools = store.sql(
             "SELECT DISTINCT d.pool FROM manifest m JOIN sample s ON s.sample_id = m.item_id"
             " JOIN document d ON d.document_id = s.document_id"
@@ -198,5 +201,7 @@ def assert_replays(run: Path, environment: dict[str, str]) -> None:
     step = ["replay", "1", str(last_steps[kinds[-1]]), "--kind", kinds[-1]]
     assert "the same" in ratchet(*step, "--run", str(run))
     assert "0 wrong" in ratchet("verify", "--run", str(run))
-    again = ratchet("reproduce", "2", "--run", str(run), environment=environment)
-    assert "the same model, bit for bit" in again
+    for arm in ("picked", "random"):
+        options = ["--arm", arm, "--run", str(run)]
+        again = ratchet("reproduce", "2", *options, environment=environment)
+        assert "the same model, bit for bit" in again

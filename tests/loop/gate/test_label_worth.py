@@ -8,6 +8,7 @@ from scipy.stats import binomtest
 
 from infra.records import PICKED, RANDOM, ItemScore, LabelTest
 from infra.store import Store
+from loop.gate.aim import AimConfig
 from loop.gate.config import GateConfig
 from loop.gate.label_worth import label_test, labels_pay, last_verdict
 from loop.gate.suites.held_out_text import HeldOutBits
@@ -17,7 +18,7 @@ CONFIG = GateConfig()
 
 
 def suite(store: Store, config: GateConfig = CONFIG) -> HeldOutBits:
-    return HeldOutBits(store, config, 10_000, "salt")
+    return HeldOutBits(store, config, AimConfig(), 10_000, "salt")
 
 
 def add_generation(store: Store, generation: int, gains: list[float]) -> None:

@@ -20,7 +20,7 @@ from loop.gate.config import GateConfig
 from loop.gate.evidence import GateRule, judge_gains
 from loop.gate.suites.good_text import balanced_weights, good_documents
 from loop.gate.suites.held_out_text import HeldOutBits
-from tests.infra.support.store_rows import add_documents, page_row
+from tests.infra.support.store_rows import add_documents, candidate, page_row
 
 NUM_RUNS = 1500
 
@@ -92,7 +92,7 @@ def test_a_run_without_a_good_document_is_told_so(
 ) -> None:
     stored(store, {"list": ("a", "", LISTING)})
     suite = HeldOutBits(store, GateConfig(), AimConfig(), 10**6, "s")
-    assert suite.draw(store.gate.register_attempt(1, "a", "b"), 0) == []
+    assert suite.draw(store.gate.register_attempt([candidate("a", 1)], "b"), 0) == []
     shown = capsys.readouterr()
     assert "0 of 1 held-out documents may be scored" in " ".join((shown.out + shown.err).split())
 
@@ -108,7 +108,7 @@ def test_a_section_with_most_pages_does_not_dominate_what_is_scored(store: Store
     assert chosen == good_documents(store, AimConfig(), "gate", "s")
     assert chosen != good_documents(store, AimConfig(), "gate", "another")
     suite = HeldOutBits(store, GateConfig(chunk_documents=300), AimConfig(), 10**6, "s")
-    drawn = suite.draw(store.gate.register_attempt(1, "a", "b"), 0)
+    drawn = suite.draw(store.gate.register_attempt([candidate("a", 1)], "b"), 0)
     assert {item.item_id for item in drawn} == set(chosen)
 
 

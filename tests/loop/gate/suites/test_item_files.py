@@ -80,8 +80,8 @@ def test_bits_of_gold_answers_are_those_of_plain_transformers(
     lines = [item | {"id": str(i)} for i, item in enumerate(BORDERS)]
     config = SuiteConfig(file=str(written(tmp_path, *lines)), kind="bits")
     suite = GoldBits(store, "x", config, "salt", GateConfig())
-    items = suite.draw(store.gate.register_attempt(1, "a", "b"), 0)
-    own, _ = suite.score(ModelScorer([str(tiny_folder)] * 2, 2), items)
+    items = suite.draw(store.gate.register_attempt([candidate("a", 1)], "b"), 0)
+    own, _ = suite.score(ModelScorer([str(tiny_folder)] * 2, 1, 2), items)
     golds = ["." for _ in BORDERS]
     for item in items:
         line = BORDERS[int(item.item_id)]

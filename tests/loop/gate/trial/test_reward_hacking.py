@@ -13,6 +13,7 @@ from infra.records import Evaluation, GateTest, Sample, TrainStep
 from infra.store import Store
 from loop.gate.config import GateConfig
 from loop.gate.suites.answers import labeler_prompts, labeler_suite
+from loop.gate.suites.base import Item, Scorer
 from loop.gate.trial.reward_hacking import hacking_reason, reward_rise
 from tests.loop.gate.suites.test_answers import Answers, referee
 from tests.loop.gate.trial.test_trial import trial
@@ -125,11 +126,17 @@ def test_a_candidate_that_only_the_labeler_prefers_is_rejected(
     suite = labeler_suite(
         store, config, labeler_prompts(store, 1, config.labeler_prompts), referee(store), "s"
     )
+    was_undecided, score = list[bool](), suite.score
+
+    def noted_score(scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
+        was_undecided.append(store.gate.decision(1) is None)
+        return score(scorer, items)
+
+    suite.score = noted_score  # type: ignore[method-assign]
     object.__setattr__(one, "suites", [*one.suites, suite])
     decision = one.run()
     assert decision.outcome == outcome
-    is_measured = bool(store.gate.item_scores(1, "labeler"))
-    assert is_measured == (outcome == "reject"), "before the decision only where a veto reads it"
+    assert was_undecided[0] == (outcome == "reject"), "a veto reads it, or it comes after"
     assert ("the labeler prefers it to the champion" in decision.reason) == (outcome == "reject")
     drawn = {s.item_id for s in store.gate.item_scores(1, "labeler")}
     assert len(drawn) == 12
