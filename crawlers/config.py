@@ -129,10 +129,21 @@ class CrawlConfig(Section):
     """Unit that goes to one pool as a whole. `auto` is `domain` if the crawl may leave the seeds'
     hosts or the seeds have at least 20 domains, else `page`."""
     gate_share: float = Field(default=0.35, gt=0, lt=1)
-    """Share of the pages (or domains) held out for the gate before labeling. With `sealed_share` it
-    must stay below 0.9."""
+    """Share of the pages (or domains) held out for the gate before labeling. With `sealed_share`
+    and `development_share` it must stay below 0.9."""
     sealed_share: float = Field(default=0.05, ge=0, lt=1)
     """Share of the pages (or domains) for the sealed exam, which no decision reads."""
+    development_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the pages (or domains) by which the value of passages is measured. They are neither
+    trained on nor scored at the gate."""
+
+    def held_out_shares(self) -> dict[str, float]:
+        """The share of each pool that is not trained on."""
+        return {
+            "gate": self.gate_share,
+            "sealed": self.sealed_share,
+            "development": self.development_share,
+        }
 
     @property
     def product(self) -> str:

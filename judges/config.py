@@ -58,6 +58,10 @@ class EndpointConfig(Section):
 class SelectionConfig(Section):
     """How passages for training are sampled."""
 
+    by: Literal["value", "labels"] = "value"
+    """What ranks the passages. `value`: how much better the champion predicts a passage once it has
+    learned the development texts (`crawl.development_share`, or the development part of an exam);
+    without such texts as `labels`. `labels`: the mean rank over the labeler's rubrics."""
     keep_share: float = Field(default=0.8, gt=0, le=1)
     """Share of the scored passages that may be used for training."""
     temperature: float = Field(default=0.2, gt=0)
@@ -77,8 +81,8 @@ class JudgeConfig(Section):
     model: str = "packaged:smollm2-135m-instruct"
     """Model of a `local` labeler: `packaged:NAME`, `tiny:NAME`, `hub:ORG/NAME` or a folder."""
     passage_rubrics: list[str] = Field(default=["coherence", "informative"], min_length=1)
-    """Rubrics for passages, by name or path. A passage's score is its mean rank over those to which
-    the labeler is admitted."""
+    """Rubrics for passages, by name or path. A passage's rank by labels is its mean rank over those
+    to which the labeler is admitted."""
     answer_rubric: str = "relevance"
     """Rubric for answers and for questions about passages, by name or path."""
     correctness_rubric: str = "correctness"
@@ -105,9 +109,9 @@ class JudgeConfig(Section):
     max_held_out_share: float = Field(default=0.2, ge=0, le=1)
     """Share of the 10-word n-grams of a passage or executed example that may occur in held-out
     text; above it, the text is left out."""
-    head_factor: float = Field(default=3.0, ge=0)
-    """Number of additional passages per judged passage that a distilled head scores; 0 trains no
-    head."""
+    unjudged_factor: float = Field(default=3.0, ge=0)
+    """Number of additional passages per judged passage whose value is measured although the labeler
+    does not judge them."""
     prompts: str = ""
     """JSON Lines file with your own prompts that can be checked (`prompt`, `check`, `answer`);
     empty for none."""

@@ -27,7 +27,6 @@ TESTED_ELSEWHERE = (
     "infra/cluster",  # needs Ray, so it is tested by what starts Ray
     "infra/store/queries",  # tested through the commands and the tables that show their rows
     "infra/store/tables",  # tested through the store in tests/infra/store
-    "loop/show",  # its tables, plots and report are tested through the commands
     "trainers/models",  # tested on packs in tests/trainers/batches, and through the steps
 )
 """Folders with more than two modules and no test file at the same path, each with the reason."""

@@ -75,10 +75,11 @@ def _contaminated(
         pool: [i for i, p in pools.items() if p == pool and marks[i].status == "kept"]
         for pool in set(pools.values())
     }
-    new_held_out = new.get("gate", []) + new.get("sealed", [])
+    pools_held_out = tuple(config.held_out_shares())
+    new_held_out = [i for pool in pools_held_out for i in new.get(pool, [])]
     contaminated = overlapping(store, config.max_overlap, new_held_out, old.get("train", []))
     held_out = [i for i in new_held_out if i not in contaminated]
-    for pool in ("gate", "sealed", "file"):
+    for pool in (*pools_held_out, "file"):
         held_out += old.get(pool, [])
     return contaminated | overlapping(store, config.max_overlap, new.get("train", []), held_out)
 

@@ -1,4 +1,4 @@
-"""Assigns each text to a pool (train, gate or sealed) by a salted hash, before anybody reads it."""
+"""Assigns each text to a pool by a salted hash, before anybody reads it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from infra.records import unit_hash
 
 
 def choose_pool(url: str, domain: str, salt: str, config: CrawlConfig, by_domain: bool) -> str:
-    """The pool of a page's text: `train`, `gate` or `sealed`.
+    """The pool of a page's text: `train`, `gate`, `sealed` or `development`.
 
     It depends on the page's registrable domain (or its URL) and never on the text.
     """
     number = unit_hash(salt, "pool", domain if by_domain else url)
-    if number < config.gate_share:
-        return "gate"
-    return "sealed" if number < config.gate_share + config.sealed_share else "train"
+    for pool, share in config.held_out_shares().items():
+        if number < share:
+            return pool
+        number -= share
+    return "train"
 
 
 def pools_by_domain(config: CrawlConfig, seeds: Sequence[str]) -> bool:

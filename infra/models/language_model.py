@@ -297,31 +297,6 @@ class LanguageModel:
             -s.logp / math.log(2) / n if n else math.nan for s, n in zip(scores, sizes, strict=True)
         ]
 
-    @torch.inference_mode()
-    def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """Mean of the last hidden states over a text's tokens, [H] a text."""
-        rows = [
-            self.encode(text)[: self.max_tokens] or [start_token(self.tokenizer)] for text in texts
-        ]
-        vectors: list[list[float]] = [[] for _ in rows]
-        for batch in length_batches([len(row) for row in rows], MAX_BATCH_TOKENS):
-            width = max(len(rows[i]) for i in batch)
-            pad = self.tokenizer.pad_token_id
-            ids_BT = torch.tensor(
-                [rows[i] + [pad] * (width - len(rows[i])) for i in batch], device=self.device
-            )
-            mask_BT = torch.tensor(
-                [[1] * len(rows[i]) + [0] * (width - len(rows[i])) for i in batch],
-                device=self.device,
-            )
-            hidden_BTH = self.model.get_decoder()(
-                input_ids=ids_BT, attention_mask=mask_BT, use_cache=False
-            ).last_hidden_state.float()
-            mean_BH = (hidden_BTH * mask_BT.unsqueeze(-1)).sum(1) / mask_BT.sum(1, keepdim=True)
-            for i, vector in zip(batch, mean_BH.tolist(), strict=True):
-                vectors[i] = vector
-        return vectors
-
     def prompt_ids(self, prompt: str, max_new_tokens: int) -> list[int]:
         """Token ids of a prompt, cut off on the left where so many new ones would not fit the
         window.

@@ -82,9 +82,9 @@ class Request:
 class Document:
     """The text extracted from a page.
 
-    `pool` is train, gate or sealed, chosen before any labeler sees the text. `status` is new until
-    the crawl of the generation is curated, then kept, filtered, duplicate, contaminated, denied or
-    forgotten (the text is removed).
+    `pool` is train, gate, sealed or development, chosen before any labeler sees the text. `status`
+    is new until the crawl of the generation is curated, then kept, filtered, duplicate,
+    contaminated, denied or forgotten (the text is removed).
     """
 
     document_id: str

@@ -1,6 +1,4 @@
-"""What is known of labelers: how they did where the truth is known, what they may do, what was
-distilled.
-"""
+"""What is known of labelers: how they did where the truth is known, what they may do."""
 
 from __future__ import annotations
 
@@ -167,29 +165,6 @@ class GoldItem:
     judgment_id: str
     length_a: int
     length_b: int
-
-
-@dataclass(frozen=True)
-class Head:
-    """A linear map from an encoder's vectors to a labeler's ranks, and its out-of-fold quality.
-
-    `correlation` is Spearman's, with its 95% interval; `by_length` is that of text length alone.
-    `drift_correlation` and `drift_bias` are those of the last generation's head on the passages
-    judged in this one; NaN if there was none.
-    """
-
-    generation: int
-    encoder: str
-    weights: tuple[float, ...]
-    intercept: float
-    num_passages: int
-    correlation: float
-    correlation_low: float
-    correlation_high: float
-    by_length: float
-    admitted: bool
-    drift_correlation: float
-    drift_bias: float
 
 
 @dataclass(frozen=True)

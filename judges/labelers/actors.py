@@ -143,7 +143,7 @@ class VerifierWorker:
 
 
 class ChampionWorker:
-    """A model that completes prompts, measures the surprise of texts and embeds texts."""
+    """A model that completes prompts and measures the surprise of texts."""
 
     def __init__(self, folder: str, num_threads: int) -> None:
         _use_threads(num_threads)
@@ -163,7 +163,3 @@ class ChampionWorker:
     def surprise(self, texts: Sequence[str]) -> list[float]:
         """Return the bits per byte of each text."""
         return self._model.bits_per_byte([self._model.neutralise(text) for text in texts])
-
-    def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """Return one vector per text."""
-        return self._model.embed([self._model.neutralise(text) for text in texts])

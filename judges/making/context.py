@@ -54,16 +54,6 @@ class Champion(Protocol):
         ...
 
 
-class Encoder(Protocol):
-    """A frozen model that embeds texts; the same one in all generations."""
-
-    digest: str
-
-    def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """Return one vector per text."""
-        ...
-
-
 class HeldOut(Protocol):
     """Knows the held-out texts, which nothing may be learned from."""
 
@@ -93,9 +83,10 @@ class LabelingContext:
     judge: Judge
     verifier: Verifier
     champion: Champion
-    encoder: Encoder
     held_out: HeldOut
     older: Champion | None = None
+    tuned: Champion | None = None
+    """The champion after it has learned the development texts; None if there are none."""
     judges_passages: bool = True
     """Whether passages are judged; else they are only chosen."""
 

@@ -40,7 +40,6 @@ class Labeling(LabelingContext):
         passage_steps.settle_extractions(watched, admissions)
         passage_steps.judge_passages(watched, admissions)
         passage_steps.measure_surprise(watched)
-        passage_steps.distil(watched)
         demonstration_steps.execute_documents(watched)
         demonstration_steps.write_instructions(watched, admissions)
         demonstration_steps.write_extractive_questions(watched, admissions)

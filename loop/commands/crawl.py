@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from loop.record.run_folder import Run
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
-POOLS = ("train", "gate", "sealed")
+POOLS = ("train", "gate", "sealed", "development")
 MAX_VIOLATIONS_SHOWN = 20
 
 

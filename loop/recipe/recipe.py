@@ -61,7 +61,7 @@ class BudgetConfig(Section):
 
 
 MAX_HELD_OUT = 0.9
-"""The shares of the gate and of the sealed exam must stay below this together."""
+"""What is held out from training must stay below this share."""
 PER_SCALE = {
     "pages": 120,
     "label_tokens": 8_000,
@@ -177,9 +177,9 @@ def load_recipe(name: str, overrides: list[str]) -> Recipe:
         recipe.changed(name)
     _check_labels(recipe.judge)
     _check_gate(recipe)
-    held_out = recipe.crawl.gate_share + recipe.crawl.sealed_share
+    held_out = sum(recipe.crawl.held_out_shares().values())
     if held_out >= MAX_HELD_OUT:
-        problem = "with crawl.sealed_share, too little is left to train on."
+        problem = "with crawl.sealed_share and crawl.development_share, too little is left."
         raise UserError("crawl.gate_share", held_out, problem, f"Lower it below {MAX_HELD_OUT}.")
     return recipe
 

@@ -13,6 +13,7 @@ from infra.store.queries import labels as label_queries
 from infra.store.queries import training as training_queries
 from infra.store.reader import QueryRow, Reader
 from loop.show import views
+from loop.show.value_features import value_features
 
 INTERVAL = 1.96
 """Standard errors of a 95% interval."""
@@ -106,6 +107,8 @@ def generation_tables(reader: Reader, generation: int) -> Iterator[Table]:
     yield _candidates_table(reader, generation)
     yield _stages_table(reader, generation)
     yield _labels_table(reader, generation)
+    if features := value_features(reader, generation):
+        yield _features_table(features)
     yield _data_table(reader, generation)
     yield _tests_table(reader, generation)
     yield _measures_table(reader, generation)
@@ -157,6 +160,12 @@ def _labels_table(reader: Reader, generation: int) -> Table:
     ]
     columns = ["rubric", "labeler", "method", "scored", "unscored", "mean"]
     return table("Labels", columns, lines)
+
+
+def _features_table(features: Sequence[QueryRow]) -> Table:
+    lines = [[f["name"], str(f["passages"]), with_error(f["slope"], f["error"])] for f in features]
+    columns = ["feature", "passages", "slope (bits per byte)"]
+    return table("Value of passages over the rank of", columns, lines)
 
 
 def _data_table(reader: Reader, generation: int) -> Table:

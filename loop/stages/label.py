@@ -8,14 +8,15 @@ from typing import Any, cast
 from infra.cluster.connection import Cluster, actors
 from infra.cluster.proxy import remote_proxy
 from infra.console import note
-from infra.records import Checkpoint
+from infra.records import Checkpoint, content_key
 from judges.labelers.actors import ChampionWorker, JudgeWorker, RemoteJudge, VerifierWorker
-from judges.making.context import Champion, Encoder, LabelBudget, Verifier
+from judges.making.context import Champion, LabelBudget, Verifier
 from judges.making.labeling import Labeling
 from loop.data.held_out import HeldOutNgrams
 from loop.gate.label_worth import labels_pay
 from loop.record.run_folder import Run, StageSummary
 from loop.training.arms import judges_passages
+from loop.training.development import TUNED_ARM, remove_tuned, tuned_champion
 
 JUDGE_GPUS = 0.7
 """Share of a GPU for each judge; the rest is for the champion."""
@@ -25,14 +26,17 @@ def label(cluster: Cluster, run: Run, generation: int) -> StageSummary:
     """Measure the labeler, judge passages, execute examples, rank the champion's completions."""
 
     def work() -> StageSummary:
-        _run_labeling(cluster, run, generation)
+        tuned = tuned_champion(cluster, run, generation)
+        _run_labeling(cluster, run, generation, tuned)
+        remove_tuned(run, generation)
         _note_judgments(run, generation)
         return run.store.labels.sample_counts(generation)
 
     return run.stage(generation, "label", work)
 
 
-def _run_labeling(cluster: Cluster, run: Run, generation: int) -> None:
+def _run_labeling(cluster: Cluster, run: Run, generation: int, tuned: str) -> None:
+    """`tuned` is the folder of the tuned champion; empty if there is none."""
     config, seed, threads = run.recipe.judge, run.recipe.seed, cluster.threads()
     champion, parent = run.store.registry.champion(), _champion_parent(run)
     previous = [parent] if parent else []
@@ -44,7 +48,7 @@ def _run_labeling(cluster: Cluster, run: Run, generation: int) -> None:
         actors(
             ChampionWorker, len(previous), parent.path if parent else "", threads, num_cpus=0
         ) as previous_champions,
-        actors(ChampionWorker, 1, run.anchor.path, threads, num_cpus=0) as encoders,
+        actors(ChampionWorker, 1 if tuned else 0, tuned, threads, num_cpus=0) as tuned_champions,
     ):
         completing = [
             cast(Champion, remote_proxy(actor, digest=model.digest))
@@ -52,7 +56,9 @@ def _run_labeling(cluster: Cluster, run: Run, generation: int) -> None:
                 [*champions, *previous_champions], [champion, *previous], strict=True
             )
         ]
-        _labeling(run, generation, judges, verifiers[0], completing, encoders[0]).run()
+        digest = content_key(champion.digest, TUNED_ARM, generation)
+        valuing = [cast(Champion, remote_proxy(one, digest=digest)) for one in tuned_champions]
+        _labeling(run, generation, judges, verifiers[0], completing, valuing).run()
 
 
 def _note_judgments(run: Run, generation: int) -> None:
@@ -76,9 +82,11 @@ def _labeling(
     judges: list[Any],
     verifier: Any,
     completing: list[Champion],
-    encoder: Any,
+    valuing: list[Champion],
 ) -> Labeling:
-    """`completing` holds the champion and, if there is one, the champion before it."""
+    """`completing` holds the champion and, if there is one, the champion before it; `valuing` the
+    tuned champion, if there is one.
+    """
     budgets = run.budgets
     return Labeling(
         store=run.store,
@@ -90,7 +98,7 @@ def _labeling(
         verifier=cast(Verifier, remote_proxy(verifier)),
         champion=completing[0],
         older=completing[1] if len(completing) > 1 else None,
-        encoder=cast(Encoder, remote_proxy(encoder, digest=run.anchor.digest)),
+        tuned=valuing[0] if valuing else None,
         held_out=HeldOutNgrams(run.store, generation),
         judges_passages=judges_passages(run.recipe, labels_pay(run.store, generation)),
     )

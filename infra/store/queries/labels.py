@@ -57,7 +57,28 @@ def clashes(reader: Reader, generation: int) -> list[QueryRow]:
     )
 
 
-def heads(reader: Reader, generation: int) -> list[QueryRow]:
-    """The distilled head of a generation: its agreement with the labeler, and its drift."""
-    query = "SELECT * EXCLUDE (weights) FROM head WHERE generation = ?"
+def valued_passages(reader: Reader, generation: int) -> list[QueryRow]:
+    """The passages whose value was measured: sample_id, document_id, text, bits, value."""
+    query = """
+        SELECT s.sample_id, s.document_id, s.completion AS text, b.bits_per_byte AS bits,
+               b.bits_per_byte - t.bits_per_byte AS value
+        FROM sample s
+        JOIN surprise b
+          ON b.sample_id = s.sample_id AND b.generation = s.generation AND NOT b.is_tuned
+        JOIN surprise t ON t.sample_id = s.sample_id AND t.generation = s.generation AND t.is_tuned
+        WHERE s.generation = ? AND s.kind = 'passage'
+          AND isfinite(b.bits_per_byte - t.bits_per_byte)
+        ORDER BY s.sample_id
+    """
+    return reader.rows(query, [generation])
+
+
+def passage_judgments(reader: Reader, generation: int) -> list[QueryRow]:
+    """The labeler's scored judgments on passages: subject_id, rubric, value."""
+    query = """
+        SELECT j.subject_id, j.rubric, j.value FROM judgment j
+        JOIN sample s ON s.sample_id = j.subject_id AND s.kind = 'passage'
+        WHERE j.generation = ? AND j.status = 'scored' AND j.mode = 'pointwise'
+        ORDER BY j.rubric, j.subject_id
+    """
     return reader.rows(query, [generation])

@@ -1,4 +1,4 @@
-"""Tables about labelers: probes, admissions, datasheets, win rates, surprise, heads."""
+"""Tables about labelers: probes, admissions, datasheets, win rates, surprise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from infra.records import Judgment
 from infra.records.arrow import rows_table
-from infra.records.labeler import Admission, Datasheet, GoldItem, Head, ProbeResult, WinRate
+from infra.records.labeler import Admission, Datasheet, GoldItem, ProbeResult, WinRate
 from infra.store.database import TableGroup
 
 _SURPRISE = pa.schema(
@@ -17,6 +17,7 @@ _SURPRISE = pa.schema(
         ("model_digest", pa.string()),
         ("sample_id", pa.string()),
         ("bits_per_byte", pa.float64()),
+        ("is_tuned", pa.bool_()),
     ]
 )
 
@@ -98,33 +99,38 @@ class LabelerTables(TableGroup):
     def completing_champion(self, generation: int) -> str | None:
         """The digest of the champion that completed a generation's prompts, if recorded."""
         rows = self._db.rows(
-            "SELECT DISTINCT model_digest FROM surprise WHERE generation = ?", [generation]
+            "SELECT DISTINCT model_digest FROM surprise WHERE generation = ? AND NOT is_tuned",
+            [generation],
         )
         return str(rows[0][0]) if rows else None
 
     def add_surprise(
-        self, generation: int, model_digest: str, bits: Sequence[tuple[str, float]]
+        self,
+        generation: int,
+        model_digest: str,
+        bits: Sequence[tuple[str, float]],
+        is_tuned: bool = False,
     ) -> None:
-        """Store a model's surprise at samples, (sample_id, bits per byte)."""
+        """Store a model's surprise at samples, (sample_id, bits per byte).
+
+        `is_tuned` says that the model is the champion after it has learned the development texts.
+        """
         if bits:
-            rows = [(generation, model_digest, sample_id, value) for sample_id, value in bits]
-            self._db.insert_new(
-                "surprise", rows_table(_SURPRISE, rows), ["generation", "sample_id"]
-            )
+            rows = [(generation, model_digest, key, value, is_tuned) for key, value in bits]
+            keys = ["generation", "sample_id", "is_tuned"]
+            self._db.insert_new("surprise", rows_table(_SURPRISE, rows), keys)
 
     def surprise(self, generation: int) -> dict[str, float]:
         """Sample to its bits per byte under the champion of a generation."""
-        sql = "SELECT sample_id, bits_per_byte FROM surprise WHERE generation = ?"
-        return dict(self._db.rows(sql, [generation]))
+        return self._bits(generation, is_tuned=False)
 
-    def add_head(self, head: Head) -> None:
-        """Store a generation's head."""
-        self._db.add("head", Head, [head], ["generation"])
+    def tuned_bits(self, generation: int) -> dict[str, float]:
+        """Sample to its bits per byte under the champion that has learned the development texts."""
+        return self._bits(generation, is_tuned=True)
 
-    def head(self, generation: int) -> Head | None:
-        """A generation's head, if one was fitted."""
-        heads = self._db.records(Head, "SELECT * FROM head WHERE generation = ?", [generation])
-        return heads[0] if heads else None
+    def _bits(self, generation: int, is_tuned: bool) -> dict[str, float]:
+        sql = "SELECT sample_id, bits_per_byte FROM surprise WHERE generation = ? AND is_tuned = ?"
+        return dict(self._db.rows(sql, [generation, is_tuned]))
 
     def add_win_rate(self, rate: WinRate) -> None:
         """Store the win rate of a generation's champion against the one before it."""

@@ -1,1 +1,1 @@
-"""Passages: cut from documents, judged, scored by a distilled head and selected for training."""
+"""Passages: cut from documents, judged, valued and selected for training."""

@@ -1,32 +1,22 @@
-"""The labeling steps for passages: choose, judge, measure surprise, and score by a distilled
-head.
-"""
+"""The labeling steps for passages: choose, judge, and measure what learning them is worth."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-from infra.console import note, progress, warn
+from infra.console import note, progress
 from infra.models.text_size import estimated_tokens
-from infra.records import Judgment, Sample, content_key, unit_hash
-from infra.records.labeler import Head
+from infra.records import Sample, unit_hash
 from infra.store import Store
 from judges.config import JudgeConfig
 from judges.judgment.elicitation import Subject
-from judges.making.context import Admissions, LabelingContext
+from judges.making.context import Admissions, Champion, LabelingContext
 from judges.making.passages.cutting import choose_passages, mean_ranks, within_budget
 from judges.making.passages.extractions import EXTRACTION_RUBRIC, WORSE_TEXT, compare_extractions
-from judges.making.passages.head import MIN_PASSAGES, fit_head, head_drift, head_values, stratified
 from judges.making.passages.selection import Candidate, sample_passages
+from judges.making.passages.value import passage_values, share_ranks
 from judges.rubrics import load_rubric
-
-DISTILLED = "distilled"
-"""The rubric name under which the head's scores are stored; they estimate the mean rank over all
-rubrics."""
 
 
 def settle_extractions(context: LabelingContext, admissions: Admissions) -> None:
@@ -59,11 +49,11 @@ def settle_extractions(context: LabelingContext, admissions: Admissions) -> None
 
 
 def judge_passages(context: LabelingContext, admissions: Admissions) -> None:
-    """Choose passages of documents that have none yet, and judge them by every admitted rubric.
+    """Choose passages of documents that have none yet, and judge some by every admitted rubric.
 
     Passages are only chosen if their labels were shown not to pay (`context.judges_passages`).
     """
-    samples = _passages_to_judge(context)
+    samples = _judged(context, _chosen_passages(context))
     if not context.judges_passages:
         note("passages are not judged: the control has shown that their labels do not pay")
         return
@@ -84,156 +74,51 @@ def judge_passages(context: LabelingContext, admissions: Admissions) -> None:
                 advance(part.num_items)
 
 
-def _passage_pool(context: LabelingContext) -> list[Sample]:
-    """Return all passages that this generation may use; a resumed run gets the same ones.
+def _chosen_passages(context: LabelingContext) -> list[Sample]:
+    """Return all passages that this generation may use; they are stored before any is judged.
 
-    A page may overlap a little with a held-out one (`crawl.max_overlap`), and the whole overlap may
-    be in one passage, so passages are tested again.
+    If values are measured, there are more than the labeler judges. A page may overlap a little with
+    a held-out one (`crawl.max_overlap`), and the whole overlap may be in one passage, so passages
+    are tested again.
     """
-    tokens = int(context.budget.label_tokens * (1 + context.config.head_factor))
+    if samples := context.store.labels.samples(context.generation, "passage"):
+        return samples
+    factor = context.config.unjudged_factor if context.tuned else 0.0
+    tokens = int(context.budget.label_tokens * (1 + factor))
     documents = context.store.labels.documents_without_samples(
         "train", tokens * 3 // context.config.passage_chars + 1, context.generation
     )
     passages = choose_passages(
         documents, context.config.passage_chars, tokens, context.generation, str(context.seed)
     )
-    return context.learnable(passages)
+    context.store.labels.add_samples(context.learnable(passages))
+    return context.store.labels.samples(context.generation, "passage")
 
 
-def _passages_to_judge(context: LabelingContext) -> list[Sample]:
-    """Return the passages for the labeler: the first ones of the pool, or with a head of the last
-    generation some of each stratum of its scores.
-    """
-    samples = context.store.labels.samples(context.generation, "passage")
-    if samples:
-        distilled = context.store.labels.judgments(context.generation, DISTILLED)
-        by_head = {j.subject_id for j in distilled}
-        return [s for s in samples if s.sample_id not in by_head]
-    pool = _passage_pool(context)
-    head = context.store.labelers.head(context.generation - 1)
-    if head is not None and head.admitted and head.encoder == context.encoder.digest:
-        pool = stratified(pool, head_values(head, _embedded(context, pool)), context.seed)
-    chosen, spent = [], 0
-    for sample in pool:
-        spent += estimated_tokens(sample.completion)
-        if spent > context.budget.label_tokens:
-            break
-        chosen.append(sample)
-    context.store.labels.add_samples(chosen)
-    return chosen
-
-
-def _embedded(context: LabelingContext, samples: Sequence[Sample]) -> np.ndarray:
-    """Return the encoder's vectors, shape (passages, features)."""
-    vectors: list[list[float]] = []
-    with progress("embedding passages", total=len(samples)) as advance:
-        for chunk in context.chunks(samples):
-            vectors += context.encoder.embed([s.completion for s in chunk])
-            advance(len(chunk))
-    return np.array(vectors, dtype=np.float64).reshape(len(samples), -1)
+def _judged(context: LabelingContext, samples: Sequence[Sample]) -> list[Sample]:
+    """Return the passages that the labeler judges: as many as its budget pays for, by hash."""
+    order = sorted(samples, key=lambda s: unit_hash(context.seed, "judged", s.sample_id))
+    return within_budget(order, context.budget.label_tokens)
 
 
 def measure_surprise(context: LabelingContext) -> None:
-    """Measure the champion's bits per byte on each passage."""
-    done = context.store.labelers.surprise(context.generation)
-    todo = [
-        s
-        for s in context.store.labels.samples(context.generation, "passage")
-        if s.sample_id not in done
-    ]
-    with progress("reading passages", total=len(todo)) as advance:
+    """Measure the bits per byte of each passage, by the champion and by the tuned champion."""
+    for model in (context.champion, *([context.tuned] if context.tuned else [])):
+        _measure_bits(context, model, is_tuned=model is context.tuned)
+
+
+def _measure_bits(context: LabelingContext, model: Champion, is_tuned: bool) -> None:
+    table = context.store.labelers
+    done = table.tuned_bits(context.generation) if is_tuned else table.surprise(context.generation)
+    samples = context.store.labels.samples(context.generation, "passage")
+    todo = [s for s in samples if s.sample_id not in done]
+    words = "reading passages again, tuned" if is_tuned else "reading passages"
+    with progress(words, total=len(todo)) as advance:
         for chunk in context.chunks(todo):
-            bits = context.champion.surprise([s.completion for s in chunk])
-            context.store.labelers.add_surprise(
-                context.generation,
-                context.champion.digest,
-                [(s.sample_id, value) for s, value in zip(chunk, bits, strict=True)],
-            )
+            bits = model.surprise([s.completion for s in chunk])
+            rows = [(s.sample_id, value) for s, value in zip(chunk, bits, strict=True)]
+            table.add_surprise(context.generation, model.digest, rows, is_tuned)
             advance(len(chunk))
-
-
-def distil(context: LabelingContext) -> None:
-    """Fit a head to the labeler's ranks, measure the last head's drift, and score the unjudged
-    passages.
-    """
-    ranks = judged_ranks(context.store, context.config, context.generation)
-    judged = [
-        s
-        for s in context.store.labels.samples(context.generation, "passage")
-        if s.sample_id in ranks
-    ]
-    if context.config.head_factor == 0 or len(judged) < MIN_PASSAGES:
-        return
-    head = context.store.labelers.head(context.generation)
-    if head is None:
-        head = _new_head(context, judged, np.array([ranks[s.sample_id] for s in judged]))
-        context.store.labelers.add_head(head)
-    correlation = (
-        f"{head.correlation:.2f} [{head.correlation_low:.2f}, {head.correlation_high:.2f}]"
-    )
-    if not head.admitted:
-        warn(
-            "a head on the encoder does NOT predict the labeler's ranks"
-            f" (correlation {correlation}, by length {head.by_length:.2f}); it is not used"
-        )
-        return
-    note(
-        f"a head on the encoder predicts the labeler's ranks (correlation {correlation});"
-        " it scores the passages that were not judged"
-    )
-    _score_by_head(context)
-
-
-def _new_head(
-    context: LabelingContext, judged: Sequence[Sample], ranks: NDArray[np.float64]
-) -> Head:
-    """Fit a head, with the drift of the last generation's head."""
-    vectors = _embedded(context, judged)
-    last = context.store.labelers.head(context.generation - 1)
-    drift = (math.nan, math.nan)
-    if last and last.encoder == context.encoder.digest:
-        drift = head_drift(last, vectors, ranks)
-    texts = [s.completion for s in judged]
-    return fit_head(vectors, ranks, texts, context.encoder.digest, context.generation, drift)
-
-
-def _score_by_head(context: LabelingContext) -> None:
-    """Store the head's scores of all passages that were not judged."""
-    head = context.store.labelers.head(context.generation)
-    assert head is not None, "the head was stored before"
-    known = {s.sample_id for s in context.store.labels.samples(context.generation, "passage")}
-    rest = [s for s in _passage_pool(context) if s.sample_id not in known]
-    with progress("scoring by the head", total=len(rest)) as advance:
-        for chunk in context.chunks(rest):
-            vectors = np.array(context.encoder.embed([s.completion for s in chunk]))
-            values = head_values(head, vectors)
-            context.store.labels.add_judgments(
-                [
-                    _head_judgment(head, sample, float(value), context.generation)
-                    for sample, value in zip(chunk, values, strict=True)
-                ]
-            )
-            context.store.labels.add_samples(chunk)
-            advance(len(chunk))
-    measure_surprise(context)
-
-
-def _head_judgment(head: Head, sample: Sample, value: float, generation: int) -> Judgment:
-    return Judgment(
-        judgment_id=content_key(sample.sample_id, DISTILLED, head.encoder, head.generation),
-        subject_id=sample.sample_id,
-        labeler=f"head@{head.encoder[:12]}/{head.generation}",
-        rubric=DISTILLED,
-        method=DISTILLED,
-        status="scored",
-        reason="",
-        value=value,
-        detail="",
-        num_tokens=0,
-        generation=generation,
-        mode="pointwise",
-        subject_hashes=(content_key(sample.completion),),
-    )
 
 
 def judged_ranks(store: Store, config: JudgeConfig, generation: int) -> dict[str, float]:
@@ -271,9 +156,9 @@ def random_passages(
 
 
 def _candidates(store: Store, config: JudgeConfig, generation: int) -> list[Candidate]:
-    """The passages of a generation that have a rank."""
-    ranks = {j.subject_id: j.value for j in store.labels.judgments(generation, DISTILLED)}
-    ranks |= judged_ranks(store, config, generation)
+    """The passages of a generation that have a rank: by value if it was measured, else by label."""
+    values = passage_values(store, generation) if config.selection.by == "value" else {}
+    ranks = share_ranks(values) if values else judged_ranks(store, config, generation)
     samples = store.labels.samples(generation, "passage")
     domains, bits = (
         store.labels.sample_domains([s.sample_id for s in samples]),

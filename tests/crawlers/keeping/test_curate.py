@@ -253,13 +253,15 @@ def test_diversity_is_the_effective_number(store: Store) -> None:
 
 
 def test_pools_depend_on_salt_and_place_alone_and_keep_their_shares() -> None:
-    config = CrawlConfig(gate_share=0.3, sealed_share=0.1)
+    config = CrawlConfig(gate_share=0.3, sealed_share=0.1, development_share=0.2)
     urls = [f"http://h{i}.org/x" for i in range(5000)]
     pools = [choose_pool(u, "d", "salt", config, by_domain=False) for u in urls]
     assert pools == [choose_pool(u, "e", "salt", config, by_domain=False) for u in urls]
     assert pools != [choose_pool(u, "d", "other", config, by_domain=False) for u in urls]
     assert abs(pools.count("gate") / 5000 - 0.3) < 0.03
     assert abs(pools.count("sealed") / 5000 - 0.1) < 0.02
+    assert abs(pools.count("development") / 5000 - 0.2) < 0.02
+    assert set(pools) == {"gate", "sealed", "development", "train"}
     assert len({choose_pool(u, "one.org", "salt", config, by_domain=True) for u in urls}) == 1
 
 

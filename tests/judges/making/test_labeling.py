@@ -12,10 +12,11 @@ import pytest
 
 from crawlers.config import CrawlConfig
 from infra.models.language_model import CompletedText, LanguageModel
+from infra.models.text_size import estimated_tokens
 from infra.records import Document
 from infra.store import Store
 from infra.store.tables.crawl import CrawlRows
-from judges.config import JudgeConfig, ScriptedConfig
+from judges.config import JudgeConfig, ScriptedConfig, SelectionConfig
 from judges.judgment.answers import LabelerAnswer
 from judges.labelers.scripted import ScriptedJudge
 from judges.making.context import HELD_OUT_REASON, LabelBudget
@@ -28,7 +29,11 @@ from judges.making.demonstrations.instructions import (
 )
 from judges.making.labeling import Labeling
 from judges.making.passages.extractions import WORSE_TEXT
-from judges.making.passages.passage_steps import selected_passages, settle_extractions
+from judges.making.passages.passage_steps import (
+    random_passages,
+    selected_passages,
+    settle_extractions,
+)
 from judges.rubrics import load_rubric
 from judges.verifying.checks import Claim, verify_claims
 from judges.verifying.sandbox import Sandbox
@@ -68,9 +73,6 @@ class TinyChampion:
 
     def surprise(self, texts: Sequence[str]) -> list[float]:
         return self.model.bits_per_byte(texts)
-
-    def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        return self.model.embed(texts)
 
 
 class Nothing:
@@ -117,8 +119,7 @@ def labeling(store: Store, tiny_folder: Path) -> Labeling:
         seed=0,
         judge=Interrupted(config.scripted),
         verifier=SandboxVerifier(),
-        champion=(tiny := TinyChampion(LanguageModel(tiny_folder))),
-        encoder=tiny,
+        champion=TinyChampion(LanguageModel(tiny_folder)),
         held_out=Nothing(),
     )
 
@@ -186,6 +187,89 @@ def test_a_labeler_that_is_not_admitted_labels_nothing(labeling: Labeling) -> No
     assert all(p.labeler.startswith("verifier") for p in blind.store.labels.preferences(1)), (
         "executed labels remain"
     )
+
+
+@dataclass
+class Tuned(TinyChampion):
+    """Predicts pages with an even number better than the champion does."""
+
+    digest: str = "tuned"
+    calls_left: int = 10**9
+
+    def surprise(self, texts: Sequence[str]) -> list[float]:
+        if self.calls_left == 0:
+            raise KeyboardInterrupt
+        self.calls_left -= 1
+        bits = self.model.bits_per_byte(texts)
+        return [b - 0.5 * is_even(text) for b, text in zip(bits, texts, strict=True)]
+
+
+def is_even(text: str) -> bool:
+    return text[:1] in ("0", "2", "4")
+
+
+def valued(labeling: Labeling, **options: object) -> Labeling:
+    """The labeling with a tuned champion, and passages that begin with their page's number."""
+    champion = labeling.champion
+    assert isinstance(champion, TinyChampion)
+    selection = SelectionConfig(temperature=0.01, keep_share=1.0, max_domain_share=1.0)
+    config = labeling.config.model_copy(update={"selection": selection, "passage_chars": 1000})
+    return replace(labeling, tuned=Tuned(champion.model), config=config, **options)
+
+
+def test_passages_are_picked_by_their_value_also_those_that_were_not_judged(
+    labeling: Labeling,
+) -> None:
+    one = valued(labeling, budget=LabelBudget(500, 3, 0))
+    one.run()
+    store = one.store
+    passages = store.labels.samples(1, "passage")
+    judged = {j.subject_id for j in store.labels.judgments(1, "coherence")}
+    assert len(judged) < len(passages) == 6
+    budget = 3 * max(estimated_tokens(s.completion) for s in passages)
+    picked = selected_passages(store, one.config, 1, budget, 0)
+    assert sorted(s.completion[0] for s in picked) == ["0", "2", "4"]
+    assert {s.sample_id for s in picked} - judged, "some of them were not judged"
+    by_labels = SelectionConfig(by="labels", keep_share=1.0)
+    config = one.config.model_copy(update={"selection": by_labels})
+    assert {s.sample_id for s in selected_passages(store, config, 1, 10_000, 0)} <= judged
+
+
+def test_the_control_is_drawn_from_all_passages_with_a_value(labeling: Labeling) -> None:
+    one = valued(labeling)
+    one.run()
+    drawn = {
+        s.sample_id
+        for seed in range(20)
+        for s in random_passages(one.store, one.config, 1, 10_000, seed)
+    }
+    assert drawn == {s.sample_id for s in one.store.labels.samples(1, "passage")}
+
+
+def test_killed_while_passages_are_valued_it_goes_on_and_ends_the_same(labeling: Labeling) -> None:
+    other = Store(":memory:")
+    add_documents(other, labeling.store.crawl.documents("train"))
+    whole = valued(labeling, store=other)
+    whole.run()
+    one = valued(labeling)
+    assert isinstance(one.tuned, Tuned)
+    one.tuned.calls_left = 1
+    with pytest.raises(KeyboardInterrupt):
+        one.run()
+    assert 0 < len(one.store.labelers.tuned_bits(1)) < 6
+    one.tuned.calls_left = 10**9
+    one.run()
+    assert one.store.labelers.tuned_bits(1) == other.labelers.tuned_bits(1)
+    assert contents(one.store) == contents(other)
+    other.close()
+
+
+def test_without_development_texts_passages_are_ranked_by_labels(labeling: Labeling) -> None:
+    labeling.run()
+    store = labeling.store
+    judged = {j.subject_id for j in store.labels.judgments(1, "coherence")}
+    assert {s.sample_id for s in store.labels.samples(1, "passage")} == judged
+    assert selected_passages(store, labeling.config, 1, 10_000, 0)
 
 
 def test_text_like_held_out_text_becomes_no_question_and_no_preference(labeling: Labeling) -> None:

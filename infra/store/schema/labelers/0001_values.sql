@@ -30,15 +30,10 @@ CREATE TABLE gold_item (
     length_b BIGINT
 );
 
--- A model's bits per byte of a passage. A model learns least from passages that it predicts well.
+-- The bits per byte of a passage under the champion, and (is_tuned) under the champion that has
+-- learned the development texts. The difference is the value of the passage.
 CREATE TABLE surprise (
-    generation BIGINT, model_digest TEXT, sample_id TEXT, bits_per_byte DOUBLE
-);
-
-CREATE TABLE head (
-    generation BIGINT, encoder TEXT, weights DOUBLE[], intercept DOUBLE, num_passages BIGINT,
-    correlation DOUBLE, correlation_low DOUBLE, correlation_high DOUBLE, by_length DOUBLE,
-    admitted BOOLEAN, drift_correlation DOUBLE, drift_bias DOUBLE
+    generation BIGINT, model_digest TEXT, sample_id TEXT, bits_per_byte DOUBLE, is_tuned BOOLEAN
 );
 
 CREATE TABLE win_rate (

@@ -1,0 +1,75 @@
+"""What the value of passages goes with: the labeler's rubrics, and plain properties of the text."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+
+from infra.store.queries import labels as label_queries
+from infra.store.reader import QueryRow, Reader
+from judges.making.passages.value import share_ranks
+
+MIN_PASSAGES = 10
+"""Fewer passages with a value and a feature say nothing."""
+
+
+def value_features(reader: Reader, generation: int) -> list[QueryRow]:
+    """One row for each feature of passages: the largest slope first.
+
+    `slope` is the slope of the value (bits per byte) over the rank of the feature (0 to 1), with
+    its standard error, clustered by document: how much more value the passages have that are ranked
+    highest than those that are ranked lowest. A rubric whose slope is about 0 says nothing of what
+    the model learns; below 0 it prefers what teaches less.
+    """
+    passages = {row["sample_id"]: row for row in label_queries.valued_passages(reader, generation)}
+    if not passages:
+        return []
+    features: dict[str, dict[str, float]] = {
+        "surprise": {key: row["bits"] for key, row in passages.items()},
+        "length": {key: float(len(row["text"])) for key, row in passages.items()},
+        "compression ratio": {key: _ratio(row["text"]) for key, row in passages.items()},
+    }
+    for row in label_queries.passage_judgments(reader, generation):
+        if row["subject_id"] in passages:
+            features.setdefault(f"rubric {row['rubric']}", {})[row["subject_id"]] = row["value"]
+    rows = [_row(name, values, passages) for name, values in features.items()]
+    return sorted(rows, key=lambda r: -r["slope"] if math.isfinite(r["slope"]) else math.inf)
+
+
+def _ratio(text: str) -> float:
+    """Compressed size over size; small for text that repeats itself."""
+    raw = text.encode()
+    return len(zlib.compress(raw, 9)) / max(len(raw), 1)
+
+
+def _row(name: str, feature: Mapping[str, float], passages: Mapping[str, QueryRow]) -> QueryRow:
+    ranks = share_ranks(feature)
+    values = [passages[key]["value"] for key in ranks]
+    documents = [passages[key]["document_id"] for key in ranks]
+    slope, error = clustered_slope(list(ranks.values()), values, documents)
+    return {"name": name, "passages": len(ranks), "slope": slope, "error": error}
+
+
+def clustered_slope(
+    x: Sequence[float], y: Sequence[float], clusters: Sequence[Hashable]
+) -> tuple[float, float]:
+    """The least-squares slope of y over x, and its standard error clustered (Liang and Zeger 1986).
+
+    NaN for fewer than `MIN_PASSAGES` points, or if all x are the same.
+    """
+    deviations = np.asarray(x, dtype=np.float64) - np.mean(x) if x else np.zeros(0)
+    squares = float(np.sum(deviations**2))
+    if len(x) < MIN_PASSAGES or squares < 1e-12:
+        return math.nan, math.nan
+    centred = np.asarray(y, dtype=np.float64) - np.mean(y)
+    slope = float(np.sum(deviations * centred)) / squares
+    first: dict[Hashable, int] = {}
+    indices = [first.setdefault(cluster, len(first)) for cluster in clusters]
+    sums = np.bincount(indices, weights=deviations * (centred - slope * deviations))
+    count = len(first)
+    if count < 2:
+        return slope, math.nan
+    return slope, math.sqrt(count / (count - 1) * float(np.sum(sums**2))) / squares
