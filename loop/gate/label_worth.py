@@ -1,4 +1,4 @@
-"""Do labels pay? The candidate of picked passages against that of random ones, on the same units.
+"""Does picking pay? The candidate of picked passages against that of random ones, unit by unit.
 
 Unit i of the gate gives d_i in [-1, 1], the clipped gain of the picked candidate over the control.
 The units of all generations follow each other, and each is used once. Three sequential tests run on
@@ -6,7 +6,7 @@ them at once, each as in `loop.gate.evidence`:
 
     pay      the null is E[d_i | past] <= 0
     cost     the null is E[d_i | past] >= 0
-    useless  the null is E[d_i | past] >= worth, the smallest gain that labels are worth
+    useless  the null is E[d_i | past] >= worth, the smallest gain that picking is worth
 
 The verdict is that of the first to cross 1 / alpha. (If the second crosses, so does the third; then
 the verdict is the stronger one.) After a verdict all three begin anew, on the units that follow. So

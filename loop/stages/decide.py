@@ -32,11 +32,11 @@ from loop.training.rewarders import answer_admission
 JUDGES_SHARE = 0.4
 """Share of each GPU for the judges of the gate that run on this cluster."""
 VERDICT_WORDS = {
-    COST: "LABELS COST MORE THAN THEY BRING. Passages are drawn at random from now on",
-    USELESS: "LABELS BRING LESS THAN gate.label_worth_bits. Passages are drawn at random from now"
-    " on",
+    COST: "PICKED PASSAGES ARE WORSE THAN RANDOM ONES. Passages are drawn at random from now on",
+    USELESS: "PICKING PASSAGES BRINGS LESS THAN gate.label_worth_bits. They are drawn at random"
+    " from now on",
 }
-"""What is printed when the control has shown that labels do not pay."""
+"""What is printed when the control has shown that picking passages does not pay."""
 
 
 def decide(
