@@ -26,13 +26,18 @@ def label(cluster: Cluster, run: Run, generation: int) -> StageSummary:
     """Measure the labeler, judge passages, execute examples, rank the champion's completions."""
 
     def work() -> StageSummary:
-        tuned = tuned_champion(cluster, run, generation)
+        tuned = tuned_champion(cluster, run, generation) if _picks(run, generation) else ""
         _run_labeling(cluster, run, generation, tuned)
         remove_tuned(run, generation)
         _note_judgments(run, generation)
         return run.store.labels.sample_counts(generation)
 
     return run.stage(generation, "label", work)
+
+
+def _picks(run: Run, generation: int) -> bool:
+    """Whether a candidate of the generation is trained on picked passages."""
+    return judges_passages(run.recipe, labels_pay(run.store, generation))
 
 
 def _run_labeling(cluster: Cluster, run: Run, generation: int, tuned: str) -> None:
@@ -100,5 +105,5 @@ def _labeling(
         older=completing[1] if len(completing) > 1 else None,
         tuned=valuing[0] if valuing else None,
         held_out=HeldOutNgrams(run.store, generation),
-        judges_passages=judges_passages(run.recipe, labels_pay(run.store, generation)),
+        judges_passages=_picks(run, generation),
     )
