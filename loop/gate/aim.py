@@ -7,9 +7,10 @@ from typing import Literal
 from pydantic import Field
 
 from infra.config import Section
+from judges.config import JudgeConfig
 from loop.gate.config import BITS, SuiteConfig
 
-AimKind = Literal["text", "exam"]
+AimKind = Literal["text", "answers", "exam"]
 ExamKind = Literal["bits", "choice", "pairs", "executed"]
 
 
@@ -40,12 +41,30 @@ class ExamConfig(Section):
         )
 
 
+class AnswersConfig(Section):
+    """Questions about held-out pages, for `aim.kind = "answers"`. Each is used in one attempt."""
+
+    passages_per_page: int = Field(default=0, ge=0)
+    """Number of passages of a held-out page about which the asker writes questions with short
+    answers; 0 asks only what the executed examples of the pages print."""
+    asker: JudgeConfig = JudgeConfig()
+    """Model that writes the questions; it must not be the labeler. A question is kept if the asker
+    itself finds the answer again."""
+    items: int = Field(default=200, gt=0)
+    """Largest number of questions per attempt, and of sealed ones."""
+
+    def suite(self) -> SuiteConfig:
+        """The questions about pages of the gate as a primary suite."""
+        return SuiteConfig(file="", kind="bits", role="primary", items=self.items, reuse=False)
+
+
 class AimConfig(Section):
     """What the model should become better at; the gate's first primary test measures it."""
 
     kind: AimKind = "text"
-    """`text`: predict text like the good documents of this crawl. `exam`: the items of
-    `aim.exam.file`; held-out text is then a guard."""
+    """`text`: predict text like the good documents of this crawl. `answers`: answer questions about
+    its held-out pages. `exam`: the items of `aim.exam.file`. Held-out text is a guard for the last
+    two."""
     policy: Literal["web-1", "lenient-1"] = "web-1"
     """Quality rules that a held-out document must pass to be scored, whatever was crawled:
     `crawl.policy` has their meaning."""
@@ -53,6 +72,7 @@ class AimConfig(Section):
     """Score fewer documents of the domains, and of the sections of a domain, that have more of them
     than the average one."""
     exam: ExamConfig = ExamConfig()
+    answers: AnswersConfig = AnswersConfig()
 
     @property
     def is_share(self) -> bool:

@@ -17,7 +17,9 @@ VarietyKind = Literal["distinct_2", "self_bleu", "word_entropy", "length", "kl_t
 Kind = Literal["bits", "choice", "pairs", "executed", "judged", "lm_eval", VarietyKind]
 BITS = "bits"
 """Kind of a suite: bits of a gold answer given its prompt, per byte of the answer."""
-LOWER_IS_BETTER = ("bits_per_byte", BITS, "self_bleu", "length", "kl_to_anchor")
+ANSWERS = "answers"
+"""The suite of questions about held-out pages, for the aim `answers`."""
+LOWER_IS_BETTER = ("bits_per_byte", BITS, ANSWERS, "self_bleu", "length", "kl_to_anchor")
 """Measures of which less is better, text that is longer for no reason among them."""
 DEFAULT_MARGIN = 0.2
 """Margin of suites whose score is a share."""
@@ -32,6 +34,8 @@ RESERVED = (
     "sealed_exam",
     "sealed_items",
     EXAM,
+    ANSWERS,
+    "right_answers",
     LABELER_SUITE,
 )
 """Names under which the gate stores what every recipe has."""

@@ -119,7 +119,7 @@ class Recipe(Section):
 
     def gate_config(self) -> GateConfig:
         """The `[gate]` section, with the user's exam as its first suite if that is the aim."""
-        if self.aim.kind == "text":
+        if self.aim.kind != "exam":
             return self.gate
         suites: dict[str, SuiteConfig] = {EXAM: self.aim.exam.suite()}
         return self.gate.model_copy(update={"suites": suites | self.gate.suites})
@@ -196,16 +196,28 @@ def _check_gate(recipe: Recipe) -> None:
             raise UserError(f"{key}.judge", suite.judge.kind, problem, remedy)
     if recipe.aim.kind == "text":
         _check_gate_budget(recipe)
-    else:
+    elif recipe.aim.kind == "exam":
         _check_exam_size(recipe)
+    else:
+        _check_asker(recipe)
+
+
+def _check_asker(recipe: Recipe) -> None:
+    """Raises `UserError` if the model that asks is the one that labels."""
+    answers = recipe.aim.answers
+    is_labeler = _judge_identity(answers.asker) == _judge_identity(recipe.judge)
+    if answers.passages_per_page and is_labeler:
+        problem = "it also labels the training data."
+        remedy = "Name another model, or set aim.answers.passages_per_page = 0."
+        raise UserError("aim.answers.asker", answers.asker.kind, problem, remedy)
 
 
 def _check_aim(aim: AimConfig) -> None:
     """Raises `UserError` for an exam that is missing or not valid, or that the aim does not use."""
     exam = aim.exam
-    if aim.kind == "text":
+    if aim.kind != "exam":
         if exam.file:
-            problem = "an exam is given, and aim.kind is text."
+            problem = f"an exam is given, and aim.kind is {aim.kind}."
             remedy = 'Set aim.kind = "exam", or leave the exam out.'
             raise UserError("aim.exam.file", exam.file, problem, remedy)
         return
@@ -252,10 +264,13 @@ def _check_gate_budget(recipe: Recipe) -> None:
 def gate_units(recipe: Recipe) -> int:
     """The largest number of units on which one attempt can test the aim.
 
-    Held-out documents that the budget pays for, or independent items of the exam's gate part.
+    Held-out documents that the budget pays for, independent items of the exam's gate part, or
+    questions about held-out pages.
     """
     if recipe.aim.kind == "text":
         return max_documents(recipe.gate, recipe.budgets()["gate_tokens"])
+    if recipe.aim.kind == "answers":
+        return recipe.aim.answers.items
     part = exam_parts(recipe.aim.exam).gate
     return min(recipe.aim.exam.items, len({item.unit or key for key, item in part.items()}))
 

@@ -10,7 +10,7 @@ from infra.store.queries import generations as generation_queries
 from infra.store.queries import training as training_queries
 from infra.store.reader import QueryRow, Reader
 from infra.store.tables.registry import CHAMPION_ALIAS
-from loop.gate.config import BITS, LABELER_SUITE
+from loop.gate.config import ANSWERS, BITS, LABELER_SUITE
 from loop.gate.estimates import clustered_mean_and_error
 from loop.gate.suites.base import BITS_PER_BYTE
 from loop.gate.trial.reward_hacking import reward_rise
@@ -65,6 +65,8 @@ def aim_words(rows: Sequence[QueryRow]) -> str:
     metric = next((row["aim_metric"] for row in rows if row["aim_metric"]), "")
     if not rows or rows[0]["aim_suite"] == BITS_PER_BYTE:
         return "bits per byte of held-out text"
+    if rows[0]["aim_suite"] == ANSWERS:
+        return "bits per byte of answers about held-out pages"
     words = {"": "exam", BITS: "bits per byte of the exam's answers"}
     return words.get(metric, "share of the exam that is right")
 

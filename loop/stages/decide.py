@@ -17,6 +17,7 @@ from judges.labelers.actors import JudgeWorker, RemoteJudge, VerifierWorker
 from judges.making.context import Verifier
 from judges.making.preferences.judged import tested_errors
 from judges.rubrics import load_rubric
+from loop.gate.config import ANSWERS
 from loop.gate.label_worth import COST, USELESS, label_test
 from loop.gate.suites.answers import Referee, labeler_prompts, labeler_suite, measure_referee
 from loop.gate.suites.base import BITS_PER_BYTE, Suite
@@ -106,7 +107,7 @@ def run_gate(cluster: Cluster, run: Run, candidates: Sequence[Checkpoint]) -> De
     decision gets the reports that are missing.
     """
     config, store, generation = run.recipe.gate, run.store, candidates[0].generation
-    names = (BITS_PER_BYTE, *run.recipe.gate_config().suites)
+    names = (BITS_PER_BYTE, ANSWERS, *run.recipe.gate_config().suites)
     decision = store.gate.decision(generation)
     rivals = gate_rivals(store.registry, run.anchor, names, decision)
     number = store.gate.register_attempt(candidates, rivals.champion.digest)

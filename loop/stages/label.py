@@ -13,6 +13,7 @@ from judges.labelers.actors import ChampionWorker, JudgeWorker, RemoteJudge, Ver
 from judges.making.context import Champion, LabelBudget, Verifier
 from judges.making.labeling import Labeling
 from loop.data.held_out import HeldOutNgrams
+from loop.data.questions import HeldOutAsker
 from loop.gate.label_worth import labels_pay
 from loop.record.run_folder import Run, StageSummary
 from loop.training.arms import judges_passages
@@ -26,6 +27,8 @@ def label(cluster: Cluster, run: Run, generation: int) -> StageSummary:
     """Measure the labeler, judge passages, execute examples, rank the champion's completions."""
 
     def work() -> StageSummary:
+        if run.recipe.aim.kind == "answers":
+            _write_questions(cluster, run, generation)
         tuned = tuned_champion(cluster, run, generation) if _picks(run, generation) else ""
         _run_labeling(cluster, run, generation, tuned)
         remove_tuned(run, generation)
@@ -33,6 +36,26 @@ def label(cluster: Cluster, run: Run, generation: int) -> StageSummary:
         return run.store.labels.sample_counts(generation)
 
     return run.stage(generation, "label", work)
+
+
+def _write_questions(cluster: Cluster, run: Run, generation: int) -> None:
+    """Make the questions about held-out pages that measure the aim; the labeler has no part."""
+    aim, recipe, threads = run.recipe.aim.answers, run.recipe, cluster.threads()
+    gpus = JUDGE_GPUS if cluster.num_gpus else 0.0
+    count = 1 if aim.passages_per_page else 0
+    with (
+        actors(JudgeWorker, count, aim.asker, recipe.seed, threads, num_gpus=gpus) as askers,
+        actors(VerifierWorker, 1, num_cpus=0) as verifiers,
+    ):
+        HeldOutAsker(
+            store=run.store,
+            verifier=cast(Verifier, remote_proxy(verifiers[0])),
+            asker=RemoteJudge(askers) if askers else None,
+            passages_per_page=aim.passages_per_page,
+            passage_chars=recipe.judge.passage_chars,
+            generation=generation,
+            seed=recipe.seed,
+        ).run()
 
 
 def _picks(run: Run, generation: int) -> bool:

@@ -21,6 +21,7 @@ from infra.records import Checkpoint, Document
 from infra.store import Store
 from judges.making.passages.cutting import choose_passages
 from loop.gate.suites.good_text import good_documents
+from loop.gate.suites.items.held_out_questions import question_items
 from loop.recipe.recipe import Recipe, development_items
 from loop.record.run_folder import Run
 from trainers.config import PretrainConfig, TrainConfig
@@ -80,6 +81,9 @@ def development_rows(
         items = development_items(recipe)
         texts = {key: item.prompt + item.gold_text for key, item in items.items() if item.gold_text}
         return [_row(key, text) for key, text in texts.items()]
+    if recipe.aim.kind == "answers":
+        items = question_items(store, recipe.aim, "development", salt)
+        return [_row(key, item.prompt + item.gold) for key, item in items.items()]
     budget, chars = recipe.budgets()["label_tokens"], recipe.judge.passage_chars
     documents = _development_documents(store, recipe, generation, salt)
     passages = choose_passages(documents, chars, budget, generation, salt)

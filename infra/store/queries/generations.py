@@ -123,9 +123,10 @@ def run_facts(reader: Reader) -> dict[str, str]:
 
 
 def _aim_suite(reader: Reader) -> str:
-    """The suite that measures the aim: the user's exam, or held-out text."""
+    """The suite that measures the aim: `exam`, `answers`, or that of held-out text."""
     recipe = json.loads(run_facts(reader).get("recipe", "{}"))
-    return "exam" if recipe.get("aim", {}).get("kind") == "exam" else "bits_per_byte"
+    kind = recipe.get("aim", {}).get("kind", "text")
+    return "bits_per_byte" if kind == "text" else str(kind)
 
 
 def generations(reader: Reader) -> list[QueryRow]:

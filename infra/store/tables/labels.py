@@ -98,6 +98,15 @@ class LabelTables(TableGroup):
             [generation, kind],
         )
 
+    def pool_samples(self, kind: str, pool: str) -> list[Sample]:
+        """All samples of a kind that were made from kept documents of a pool, in a fixed order."""
+        return self._db.records(
+            Sample,
+            "SELECT s.* FROM sample s JOIN document d USING (document_id)"
+            " WHERE s.kind = ? AND d.pool = ? AND d.status = 'kept' ORDER BY s.sample_id",
+            [kind, pool],
+        )
+
     def judgments(self, generation: int, rubric: str) -> list[Judgment]:
         """A generation's judgments by one rubric, in a fixed order."""
         return self._db.records(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from infra.store import Store
 from judges.making.context import Verifier
 from loop.gate.aim import AimConfig
-from loop.gate.config import BITS, EXAM, GateConfig, SuiteConfig
+from loop.gate.config import ANSWERS, BITS, EXAM, GateConfig, SuiteConfig
 from loop.gate.suites.answers import CheckedAnswers, JudgedAnswers, Referee
 from loop.gate.suites.base import Suite
 from loop.gate.suites.held_out_text import HeldOutBits
@@ -16,11 +16,12 @@ from loop.gate.suites.item_files import FileSuite, GoldBits, RightTextSuite
 from loop.gate.suites.items.exam import exam_parts
 from loop.gate.suites.items.file_items import FileItem
 from loop.gate.suites.items.harness import LM_EVAL
+from loop.gate.suites.items.held_out_questions import checked_items, question_items
 from loop.gate.suites.items.sources import suite_items
 from loop.gate.suites.lm_eval_tasks import LmEvalTask
 from loop.gate.suites.variety import VARIETY_MEASURES, SampledAnswers
 
-SEALED_ITEMS = "sealed_items"
+SEALED_ITEMS, RIGHT_ANSWERS = "sealed_items", "right_answers"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ def recipe_suites(aim: AimConfig, gate_tokens: int, maker: SuiteMaker) -> list[S
     text = HeldOutBits(maker.store, maker.config, aim, gate_tokens, maker.salt)
     if aim.kind == "text":
         return [text, *named]
+    if aim.kind == "answers":
+        return [*_answer_suites(aim, maker), text, *named]
     return [
         maker.right_answers(EXAM, aim.exam.suite(), exam_parts(aim.exam).gate),
         text,
@@ -70,8 +73,23 @@ def recipe_suites(aim: AimConfig, gate_tokens: int, maker: SuiteMaker) -> list[S
     ]
 
 
+def _answer_suites(aim: AimConfig, maker: SuiteMaker) -> list[Suite]:
+    """The questions about held-out pages: bits of the answers, and reported, which are right."""
+    config = aim.answers.suite()
+    gold = question_items(maker.store, aim, "gate", maker.salt)
+    checked = checked_items(maker.store, aim, "gate", maker.salt)
+    reported = config.model_copy(update={"kind": "executed", "role": "report"})
+    return [
+        maker.right_answers(ANSWERS, config, gold),
+        maker.right_answers(RIGHT_ANSWERS, reported, checked),
+    ]
+
+
 def sealed_part(aim: AimConfig, maker: SuiteMaker) -> FileSuite | None:
-    """The sealed part of the exam as a suite, if there is one."""
+    """What is sealed of the exam, or of the questions about pages, as a suite, if there is any."""
+    if aim.kind == "answers":
+        items = question_items(maker.store, aim, "sealed", maker.salt)
+        return maker.right_answers(SEALED_ITEMS, aim.answers.suite(), items) if items else None
     if aim.kind == "text" or not aim.exam.sealed_share:
         return None
     return maker.right_answers(SEALED_ITEMS, aim.exam.suite(), exam_parts(aim.exam).sealed)

@@ -95,3 +95,24 @@ def test_an_exam_too_small_to_ever_show_the_gain_is_refused(tmp_path: Path) -> N
 def test_items_of_the_wrong_kind_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"aim\.exam\.file.*line 1.*not an item of kind pairs"):
         loaded(written(tmp_path), 'aim.exam.kind="pairs"')
+
+
+ANSWERS = 'aim.kind="answers"'
+
+
+def test_the_labeler_does_not_ask_the_questions_that_measure_the_aim() -> None:
+    assert load_recipe("quickstart", [ANSWERS]).gate_config().suites == {}
+    asks = "aim.answers.passages_per_page=1"
+    with pytest.raises(UserError, match=r"aim\.answers\.asker"):
+        load_recipe("quickstart", [ANSWERS, asks])
+    other = 'aim.answers.asker.model="tiny:llama"'
+    recipe = load_recipe("quickstart", [ANSWERS, asks, other])
+    assert gate_units(recipe) == recipe.aim.answers.items
+    assert stored_recipe(json.dumps(recipe.identity())) == recipe.model_copy(
+        update={"generations": stored_recipe(json.dumps(recipe.identity())).generations}
+    )
+
+
+def test_an_exam_is_refused_where_the_aim_is_answers(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"aim\.kind is answers"):
+        load_recipe("quickstart", [ANSWERS, f'aim.exam.file="{written(tmp_path)}"'])

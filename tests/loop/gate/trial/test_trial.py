@@ -844,6 +844,50 @@ class ExamScorer(KnownScorer):
         return [[-b * math.log(2) * len(text.encode()) for _, text in pairs] for b in bits]
 
 
+class AnsweringScorer(ExamScorer):
+    """All of its models answer 7."""
+
+    def all_answers(self, prompts: Sequence[str]) -> list[list[str]]:
+        return [["7"] * len(prompts)] * (2 + len(self.others))
+
+
+def with_questions(store: Store) -> AimConfig:
+    """A store whose held-out documents have a question each, and the aim of answering them."""
+    trial(store, KnownScorer(0.0), generation=9)  # adds the documents
+    pools = [("gate", d) for d in store.crawl.documents("gate")]
+    sealed = [
+        Document(f"s{i}", f"ps{i}", f"us{i}", "t", f"sealed {i}", "en", "x", "sealed", 1)
+        for i in range(20)
+    ]
+    add_documents(store, sealed)
+    for _, document in [*pools, *(("sealed", d) for d in sealed)]:
+        key = document.document_id
+        question = Sample(f"q{key}", key, "question", f"What is {key}?", "7", "web", 1, 0, 0)
+        store.labels.add_samples([replace(question, check="output")])
+    return AimConfig(kind="answers", policy="lenient-1", balanced=False)
+
+
+def test_answers_about_held_out_pages_decide_and_right_ones_are_reported(store: Store) -> None:
+    aim = with_questions(store)
+    scorer = AnsweringScorer(gain=0.0, exam_gain=0.3)
+    one = trial(store, scorer, aim=aim)
+    assert one.run().outcome == "promote"
+    number = one.number
+    tests = {(test.suite, test.role) for test in store.gate.gate_tests(number)}
+    assert tests == {("answers", "primary"), ("bits_per_byte", "guard")}
+    values = {e.metric: e.value for e in store.gate.evaluations() if e.suite == "right_answers"}
+    assert values["accuracy"] == 1.0, "the known scorer answers 7"
+    asked = {s.item_id for s in store.gate.item_scores(number, "answers")}
+    assert exam(one, aim).is_due()
+    exam(one, aim).run()
+    sealed = {s.item_id for s in store.gate.item_scores(number, "sealed_items")}
+    assert sealed == {f"qs{i}" for i in range(20)}
+    assert not sealed & asked
+    again = trial(store, scorer, aim=aim, generation=2)
+    again.run()
+    assert not asked & {s.item_id for s in store.gate.item_scores(again.number, "answers")}
+
+
 def exam_aim(tmp_path: Path, **options: Any) -> AimConfig:
     lines = [{"id": str(i), "prompt": f"{i} + 1 =", "gold": f" {i + 1}"} for i in range(200)]
     file = tmp_path / "exam.jsonl"
