@@ -5,7 +5,7 @@ has learned the development texts. To first order this is what a training step o
 for the development texts: both are the product of the two gradients. Text that the model knows and
 text that nobody can predict (shuffled words) both have little value. CoLoR-Filter (Brandfonbrener
 et al. 2024, arXiv:2406.10670) selects by this difference, as do Moore and Lewis (2010) with two
-n-gram models. Measured in benchmarks/worth.py.
+n-gram models. `benchmarks/worth.py` compares it with random draws.
 """
 
 from __future__ import annotations
