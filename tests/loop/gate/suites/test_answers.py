@@ -167,11 +167,11 @@ def test_a_judge_that_guesses_decides_nothing(store: Store, tmp_path: Path) -> N
 def test_who_labels_may_not_judge_at_the_gate(tmp_path: Path) -> None:
     file = tmp_path / "prompts.jsonl"
     file.write_text('{"prompt": "What is DNS?"}')
-    options = [f'gate.suites.answers.file="{file}"', 'gate.suites.answers.kind="judged"']
-    with pytest.raises(UserError, match=r"gate\.suites\.answers\.judge") as caught:
+    options = [f'gate.suites.tasks.file="{file}"', 'gate.suites.answers.kind="judged"']
+    with pytest.raises(UserError, match=r"gate\.suites\.tasks\.judge") as caught:
         load_recipe("quickstart", options)
     assert "the labeler must not decide" in str(caught.value)
-    load_recipe("quickstart", [*options, 'gate.suites.answers.judge.model="hub:org/other"'])
+    load_recipe("quickstart", [*options, 'gate.suites.tasks.judge.model="hub:org/other"'])
 
 
 def test_answers_are_checked_by_the_verifier(store: Store, tmp_path: Path) -> None:
