@@ -167,7 +167,7 @@ def test_a_judge_that_guesses_decides_nothing(store: Store, tmp_path: Path) -> N
 def test_who_labels_may_not_judge_at_the_gate(tmp_path: Path) -> None:
     file = tmp_path / "prompts.jsonl"
     file.write_text('{"prompt": "What is DNS?"}')
-    options = [f'gate.suites.tasks.file="{file}"', 'gate.suites.answers.kind="judged"']
+    options = [f'gate.suites.tasks.file="{file}"', 'gate.suites.tasks.kind="judged"']
     with pytest.raises(UserError, match=r"gate\.suites\.tasks\.judge") as caught:
         load_recipe("quickstart", options)
     assert "the labeler must not decide" in str(caught.value)
