@@ -179,7 +179,8 @@ def assert_scores(run: Path) -> None:
             "SELECT s.item_id, s.value, d.text, c.path FROM item_score s"
             " JOIN attempt a USING (attempt) JOIN checkpoint c ON c.digest = a.candidate"
             " JOIN document d ON d.document_id = s.item_id"
-            " WHERE s.attempt = 1 AND s.suite = 'bits_per_byte' AND s.model_digest = a.candidate"
+            " WHERE s.attempt = 1 AND s.suite = 'bits_per_byte' AND a.arm = 'picked'"
+            " AND s.model_digest = a.candidate"
             " ORDER BY s.position"
         ).fetchall()
     assert len(rows) >= 8
