@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 PICKED, RANDOM = "picked", "random"
-"""The arms that every recipe may have: a candidate is trained on passages picked by their labels,
+"""The arms that every recipe may have: a candidate is trained on passages that were picked,
 and a control on as many tokens drawn at random. The other data are the same."""
 ANCHOR_ARM = ""
 """The anchor was not trained in the run."""

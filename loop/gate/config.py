@@ -17,8 +17,9 @@ VarietyKind = Literal["distinct_2", "self_bleu", "word_entropy", "length", "kl_t
 Kind = Literal["bits", "choice", "pairs", "executed", "judged", "lm_eval", VarietyKind]
 BITS = "bits"
 """Kind of a suite: bits of a gold answer given its prompt, per byte of the answer."""
-ANSWERS = "answers"
-"""The suite of questions about held-out pages, for the aim `answers`."""
+ANSWERS, RIGHT_ANSWERS = "answers", "right_answers"
+"""The suites of questions about held-out pages, for the aim `answers`: bits of the gold
+answers and, reported, whether generated answers are right."""
 LOWER_IS_BETTER = ("bits_per_byte", BITS, ANSWERS, "self_bleu", "length", "kl_to_anchor")
 """Measures of which less is better, text that is longer for no reason among them."""
 DEFAULT_MARGIN = 0.2
@@ -35,7 +36,7 @@ RESERVED = (
     "sealed_items",
     EXAM,
     ANSWERS,
-    "right_answers",
+    RIGHT_ANSWERS,
     LABELER_SUITE,
 )
 """Names under which the gate stores what every recipe has."""

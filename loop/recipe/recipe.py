@@ -189,27 +189,22 @@ def _check_gate(recipe: Recipe) -> None:
     for name, suite in recipe.gate.suites.items():
         key = f"gate.suites.{name}"
         check_task(name, suite)
-        is_labeler = _judge_identity(suite.judge) == _judge_identity(recipe.judge)
-        if suite.kind == "judged" and is_labeler:
-            problem = "it also labels the training data."
+        if suite.kind == "judged":
             remedy = "Name another judge: the labeler must not decide at the gate."
-            raise UserError(f"{key}.judge", suite.judge.kind, problem, remedy)
+            _check_not_labeler(recipe, f"{key}.judge", suite.judge, remedy)
     if recipe.aim.kind == "text":
         _check_gate_budget(recipe)
     elif recipe.aim.kind == "exam":
         _check_exam_size(recipe)
-    else:
-        _check_asker(recipe)
-
-
-def _check_asker(recipe: Recipe) -> None:
-    """Raises `UserError` if the model that asks is the one that labels."""
-    answers = recipe.aim.answers
-    is_labeler = _judge_identity(answers.asker) == _judge_identity(recipe.judge)
-    if answers.passages_per_page and is_labeler:
-        problem = "it also labels the training data."
+    elif recipe.aim.answers.passages_per_page:
         remedy = "Name another model, or set aim.answers.passages_per_page = 0."
-        raise UserError("aim.answers.asker", answers.asker.kind, problem, remedy)
+        _check_not_labeler(recipe, "aim.answers.asker", recipe.aim.answers.asker, remedy)
+
+
+def _check_not_labeler(recipe: Recipe, key: str, judge: JudgeConfig, remedy: str) -> None:
+    """Raises `UserError` if a model that judges or asks at the gate is the one that labels."""
+    if _judge_identity(judge) == _judge_identity(recipe.judge):
+        raise UserError(key, judge.kind, "it also labels the training data.", remedy)
 
 
 def _check_aim(aim: AimConfig) -> None:

@@ -71,7 +71,7 @@ learned from them. A gain in bits per byte on pages like these says nothing abou
 
 
 _DRAWN = {
-    PICKED: "passages picked by their labels",
+    PICKED: "picked passages",
     RANDOM: "passages drawn at random (control)",
 }
 

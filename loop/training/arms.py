@@ -18,7 +18,7 @@ class Arm:
     name: str
     recipe: Recipe
     is_random: bool
-    """Whether passages are drawn at random and not picked by their labels."""
+    """Whether passages are drawn at random and not picked."""
 
 
 def generation_arms(recipe: Recipe, generation: int, labels_pay: bool) -> list[Arm]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from infra.store import Store
 from judges.making.context import Verifier
 from loop.gate.aim import AimConfig
-from loop.gate.config import ANSWERS, BITS, EXAM, GateConfig, SuiteConfig
+from loop.gate.config import ANSWERS, BITS, EXAM, RIGHT_ANSWERS, GateConfig, SuiteConfig
 from loop.gate.suites.answers import CheckedAnswers, JudgedAnswers, Referee
 from loop.gate.suites.base import Suite
 from loop.gate.suites.held_out_text import HeldOutBits
@@ -21,7 +21,7 @@ from loop.gate.suites.items.sources import suite_items
 from loop.gate.suites.lm_eval_tasks import LmEvalTask
 from loop.gate.suites.variety import VARIETY_MEASURES, SampledAnswers
 
-SEALED_ITEMS, RIGHT_ANSWERS = "sealed_items", "right_answers"
+SEALED_ITEMS = "sealed_items"
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,20 @@ def question_items(store: Store, aim: AimConfig, pool: str, salt: str) -> dict[s
 
     The gold text is the answer; it is scored as the text that follows the question.
     """
+    return {s.sample_id: _gold_item(s) for s in _questions(store, aim, pool, salt)}
+
+
+def checked_items(store: Store, aim: AimConfig, pool: str, salt: str) -> dict[str, FileItem]:
+    """The same questions, whose answers are generated and checked."""
+    return {s.sample_id: _checked_item(s) for s in _questions(store, aim, pool, salt)}
+
+
+def _questions(store: Store, aim: AimConfig, pool: str, salt: str) -> list[Sample]:
     good = set(good_documents(store, aim, pool, salt))
-    samples = store.labels.pool_samples(QUESTION_KIND, pool)
-    return {s.sample_id: gold_item(s) for s in samples if s.document_id in good}
+    return [s for s in store.labels.pool_samples(QUESTION_KIND, pool) if s.document_id in good]
 
 
-def gold_item(sample: Sample) -> FileItem:
-    """A question with its answer as the text that follows it."""
+def _gold_item(sample: Sample) -> FileItem:
     if sample.check == "quote":
         prompt, gold = f"{sample.prompt}\nAnswer:", f" {sample.completion}"
     else:
@@ -29,13 +36,10 @@ def gold_item(sample: Sample) -> FileItem:
     return FileItem(prompt=prompt, gold=gold, unit=sample.document_id)
 
 
-def checked_items(store: Store, aim: AimConfig, pool: str, salt: str) -> dict[str, FileItem]:
-    """The same questions, whose answers are generated and checked."""
-    good = set(good_documents(store, aim, pool, salt))
-    return {
-        s.sample_id: FileItem(
-            prompt=s.prompt, check=s.check, reference=s.completion, unit=s.document_id
-        )
-        for s in store.labels.pool_samples(QUESTION_KIND, pool)
-        if s.document_id in good
-    }
+def _checked_item(sample: Sample) -> FileItem:
+    return FileItem(
+        prompt=sample.prompt,
+        check=sample.check,
+        reference=sample.completion,
+        unit=sample.document_id,
+    )
