@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,13 +22,21 @@ def processor() -> str:
     return names[0] if names else platform.processor()
 
 
+def accelerator() -> str:
+    """The name of the GPU, if torch is loaded and sees one."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return ""
+    return f", {torch.cuda.get_device_name(0)}"
+
+
 def append(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """One section a measurement, newest last."""
     lines = [
         f"## {title}",
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, "
-        f"{os.cpu_count()} cores of {processor()}",
+        f"{os.cpu_count()} cores of {processor()}{accelerator()}",
         "",
     ]
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]

@@ -164,7 +164,8 @@ def benchmark_recipe(source: str, passages: int) -> Recipe:
         "budget.prompts=0",
         "budget.instructions=0",
         "budget.pages=260",
-        "judge.unjudged_factor=0",
+        "judge.valued_factor=1",
+        f"judge.sampled_passages={passages}",
     ]
     if source:
         overrides += ['crawl.source="files"', f'crawl.paths=["{Path(source).resolve()}"]']

@@ -109,9 +109,13 @@ class JudgeConfig(Section):
     max_held_out_share: float = Field(default=0.2, ge=0, le=1)
     """Share of the 10-word n-grams of a passage or executed example that may occur in held-out
     text; above it, the text is left out."""
-    unjudged_factor: float = Field(default=3.0, ge=0)
-    """Number of additional passages per judged passage whose value is measured although the labeler
-    does not judge them."""
+    valued_factor: float = Field(default=4.0, ge=1)
+    """With `selection.by = "value"`: tokens of the passages whose value is measured, as a multiple
+    of `budget.label_tokens`."""
+    sampled_passages: int = Field(default=32, ge=0)
+    """With `selection.by = "value"`: largest number of passages per generation that the labeler
+    judges, drawn at random. Their labels select nothing; they show what the rubrics say of the
+    value."""
     prompts: str = ""
     """JSON Lines file with your own prompts that can be checked (`prompt`, `check`, `answer`);
     empty for none."""

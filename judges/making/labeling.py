@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from infra.console import note, progress, warn
+from infra.models.text_size import estimated_tokens
 from infra.records.labeler import Admission
 from judges.judgment.protocol import Judge
 from judges.labelers.budget import BudgetedJudge
@@ -55,7 +56,7 @@ class Labeling(LabelingContext):
         """Print the maximum cost of this generation's labels before the labeler is asked."""
         budget = self.budget
         expenses = estimate_costs(
-            self.config, budget.label_tokens, budget.num_prompts, budget.num_instructions
+            self.config, self._judged_tokens(), budget.num_prompts, budget.num_instructions
         )
         if not self.store.labelers.admissions(self.judge.name):
             expenses.append(measuring_cost(self.config))
@@ -63,6 +64,13 @@ class Labeling(LabelingContext):
         price = prompt_price(self.config, total)
         words = f", {price:.4f} at the configured price" if price else ""
         note(f"labels will cost at most {total:,} tokens{words}")
+
+    def _judged_tokens(self) -> int:
+        """Return the largest number of tokens of passages that the labeler judges."""
+        if not self.tuned:
+            return self.budget.label_tokens
+        longest = estimated_tokens("x" * self.config.passage_chars)
+        return min(self.budget.label_tokens, self.config.sampled_passages * longest)
 
     def watched_judge(self, admissions: Admissions) -> Judge:
         """Return the labeler with sentinels, a token budget and a cache."""

@@ -48,7 +48,9 @@ class BudgetConfig(Section):
     pages: int | None = Field(default=None, gt=0)
     """Number of pages to fetch per generation; unset follows `scale`."""
     label_tokens: int | None = Field(default=None, gt=0)
-    """Tokens of passages that the labeler judges per generation; unset follows `scale`."""
+    """Tokens of passages that the labeler judges per generation; unset follows `scale`. Where
+    passages are valued, these are the tokens of development text, and `judge.valued_factor` times
+    as many are valued."""
     train_tokens: int | None = Field(default=None, gt=0)
     """Tokens of samples to train on per generation; unset follows `scale`."""
     gate_tokens: int | None = Field(default=None, gt=0)
@@ -64,8 +66,8 @@ MAX_HELD_OUT = 0.9
 """What is held out from training must stay below this share."""
 PER_SCALE = {
     "pages": 120,
-    "label_tokens": 8_000,
-    "train_tokens": 8_000,
+    "label_tokens": 6_000,
+    "train_tokens": 7_000,
     "gate_tokens": 10_000,
     "prompts": 12,
     "instructions": 6,

@@ -77,14 +77,14 @@ def judge_passages(context: LabelingContext, admissions: Admissions) -> None:
 def _chosen_passages(context: LabelingContext) -> list[Sample]:
     """Return all passages that this generation may use; they are stored before any is judged.
 
-    If values are measured, there are more than the labeler judges. A page may overlap a little with
-    a held-out one (`crawl.max_overlap`), and the whole overlap may be in one passage, so passages
-    are tested again.
+    If values are measured, there are more than the labeler could judge. A page may overlap a little
+    with a held-out one (`crawl.max_overlap`), and the whole overlap may be in one passage, so
+    passages are tested again.
     """
     if samples := context.store.labels.samples(context.generation, "passage"):
         return samples
-    factor = context.config.unjudged_factor if context.tuned else 0.0
-    tokens = int(context.budget.label_tokens * (1 + factor))
+    factor = context.config.valued_factor if context.tuned else 1.0
+    tokens = int(context.budget.label_tokens * factor)
     documents = context.store.labels.documents_without_samples(
         "train", tokens * 3 // context.config.passage_chars + 1, context.generation
     )
@@ -96,8 +96,13 @@ def _chosen_passages(context: LabelingContext) -> list[Sample]:
 
 
 def _judged(context: LabelingContext, samples: Sequence[Sample]) -> list[Sample]:
-    """Return the passages that the labeler judges: as many as its budget pays for, by hash."""
+    """Return the passages that the labeler judges: as many as its budget pays for, by hash.
+
+    If values are measured, a sample of them is enough, because the labels select nothing.
+    """
     order = sorted(samples, key=lambda s: unit_hash(context.seed, "judged", s.sample_id))
+    if context.tuned:
+        order = order[: context.config.sampled_passages]
     return within_budget(order, context.budget.label_tokens)
 
 
@@ -133,8 +138,13 @@ def judged_ranks(store: Store, config: JudgeConfig, generation: int) -> dict[str
 def selected_passages(
     store: Store, config: JudgeConfig, generation: int, budget_tokens: int, seed: int
 ) -> list[Sample]:
-    """Return a generation's passages to train on, in the order in which they were drawn."""
+    """Return a generation's passages to train on, in the order in which they were drawn.
+
+    Where no passage has a value or a label, they are those of the control.
+    """
     candidates = _candidates(store, config, generation)
+    if not candidates:
+        return random_passages(store, config, generation, budget_tokens, seed)
     return sample_passages(candidates, config.selection, budget_tokens, str(seed))
 
 
@@ -143,8 +153,8 @@ def random_passages(
 ) -> list[Sample]:
     """Return passages for the control: as many tokens as `selected_passages`, drawn at random.
 
-    They are drawn from those that selection could choose from. Where no passage has a label, they
-    are drawn from all, up to the budget.
+    They are drawn from those that selection could choose from. Where no passage has a value or a
+    label, they are drawn from all, up to the budget.
     """
     candidates = [c.sample for c in _candidates(store, config, generation)]
     if candidates:

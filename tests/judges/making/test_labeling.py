@@ -189,6 +189,17 @@ def test_a_labeler_that_is_not_admitted_labels_nothing(labeling: Labeling) -> No
     )
 
 
+def test_without_values_and_labels_passages_are_drawn_as_for_the_control(
+    labeling: Labeling,
+) -> None:
+    blind = replace(labeling, judge=ScriptedJudge(ScriptedConfig(accuracy=0.0)))
+    blind.run()
+    budget = 3 * estimated_tokens("x" * blind.config.passage_chars)
+    picked = selected_passages(blind.store, blind.config, 1, budget, 0)
+    assert picked
+    assert picked == random_passages(blind.store, blind.config, 1, budget, 0)
+
+
 @dataclass
 class Tuned(TinyChampion):
     """Predicts pages with an even number better than the champion does."""
@@ -221,11 +232,12 @@ def test_passages_are_picked_by_their_value_also_those_that_were_not_judged(
     labeling: Labeling,
 ) -> None:
     one = valued(labeling, budget=LabelBudget(500, 3, 0))
+    one = replace(one, config=one.config.model_copy(update={"sampled_passages": 2}))
     one.run()
     store = one.store
     passages = store.labels.samples(1, "passage")
     judged = {j.subject_id for j in store.labels.judgments(1, "coherence")}
-    assert len(judged) < len(passages) == 6
+    assert len(judged) == 2 < len(passages) == 6
     budget = 3 * max(estimated_tokens(s.completion) for s in passages)
     picked = selected_passages(store, one.config, 1, budget, 0)
     assert sorted(s.completion[0] for s in picked) == ["0", "2", "4"]
