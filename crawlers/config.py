@@ -9,6 +9,9 @@ from pydantic import Field
 from infra.config import Section
 from infra.store.frontier.records import Limits
 
+HELD_OUT_POOLS = ("gate", "sealed", "development")
+"""The pools of documents that are not trained on."""
+
 
 class CrawlConfig(Section):
     """What is crawled, how politely, which pages may be used, and how texts are filtered."""
@@ -139,11 +142,8 @@ class CrawlConfig(Section):
 
     def held_out_shares(self) -> dict[str, float]:
         """The share of each pool that is not trained on."""
-        return {
-            "gate": self.gate_share,
-            "sealed": self.sealed_share,
-            "development": self.development_share,
-        }
+        shares = (self.gate_share, self.sealed_share, self.development_share)
+        return dict(zip(HELD_OUT_POOLS, shares, strict=True))
 
     @property
     def product(self) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crawlers.config import HELD_OUT_POOLS
 from infra.artifacts import make_folder
 from infra.console import console, heading, note, plain, warn
 from infra.errors import UserError
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from loop.record.run_folder import Run
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
-POOLS = ("train", "gate", "sealed", "development")
 MAX_VIOLATIONS_SHOWN = 20
 
 
@@ -228,8 +228,9 @@ def export(
         if target.suffix not in (".parquet", ".jsonl", ".json"):
             remedy = "Let its name end in .parquet or .jsonl."
             raise UserError("target", target, "the format is not known.", remedy)
-        if pool not in POOLS:
-            raise UserError("--pool", pool, "no such pool.", f"Give one of {', '.join(POOLS)}.")
+        pools = ("train", *HELD_OUT_POOLS)
+        if pool not in pools:
+            raise UserError("--pool", pool, "no such pool.", f"Give one of {', '.join(pools)}.")
         if target.is_dir():
             raise UserError("target", target, "this is a folder.", "Give the name of a file.")
         with open_store(find_folder(run)) as store:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from crawlers.config import HELD_OUT_POOLS
 from infra.console import progress
 from infra.records import Document, Sample
 from infra.store import Store
@@ -20,7 +21,6 @@ from judges.making.passages.cutting import choose_passages
 
 QUESTION_KIND = "question"
 """The kind of these samples."""
-HELD_OUT_POOLS = ("gate", "sealed", "development")
 DOCUMENTS_AT_ONCE = 8
 
 

@@ -101,7 +101,10 @@ class GateConfig(Section):
     marked as weak, and later attempts need more evidence. Otherwise a candidate is held when fresh
     documents run out."""
     document_chars: int = Field(default=800, ge=50)
-    """Length of the part of a held-out document that is scored, in characters."""
+    """Length of the parts of a held-out document that are scored, in characters."""
+    document_windows: int = Field(default=2, gt=0, le=16)
+    """Number of parts of a held-out document that are scored, from as many equal stretches of it.
+    Several short parts say more of a document than a long one."""
     chunk_documents: int = Field(default=8, gt=0)
     """Number of units drawn and scored between two looks at the evidence."""
     suites: dict[str, SuiteConfig] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -38,6 +39,25 @@ def window(text: str, num_chars: int, key: str) -> str:
     start = int(unit_hash("window", key) * (len(text) - num_chars))
     line = text.rfind("\n", 0, start) + 1
     return text[line : line + num_chars]
+
+
+def windows(text: str, num_chars: int, count: int, key: str) -> tuple[str, ...]:
+    """Windows of a text, `num_chars` in all: one in each of `count` equal stretches of it.
+
+    A short text is its only window.
+    """
+    if len(text) <= num_chars:
+        return (text,)
+    edges = [len(text) * i // count for i in range(count + 1)]
+    stretches = [text[begin:end] for begin, end in pairwise(edges)]
+    return tuple(
+        window(stretch, num_chars // count, f"{key}/{i}") for i, stretch in enumerate(stretches)
+    )
+
+
+def num_bytes(parts: Sequence[str]) -> int:
+    """The bytes of texts in UTF-8."""
+    return sum(len(part.encode()) for part in parts)
 
 
 def bits_per_byte(logp_nats: float, num_bytes: int) -> float:

@@ -19,7 +19,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from infra.store.database import open_database
-from loop.gate.estimates import window
+from loop.gate.estimates import windows
 from loop.gate.suites.scorer import ModelScorer
 from loop.recipe.recipe import load_recipe
 from tests import ROOT
@@ -173,7 +173,8 @@ def test_whole_loop_through_ray_job_submit_with_its_driver_killed_twice(
 
 def assert_scores(run: Path) -> None:
     """What two processes scored between them is what one scores alone."""
-    chars = load_recipe("dry_run", []).gate.document_chars
+    config = load_recipe("dry_run", []).gate
+    chars, count = config.document_chars, config.document_windows
     with open_database(str(run / "ratchet.duckdb"), read_only=True) as store:
         rows = store.sql(
             "SELECT s.item_id, s.value, d.text, c.path FROM item_score s"
@@ -185,7 +186,7 @@ def assert_scores(run: Path) -> None:
         ).fetchall()
     assert len(rows) >= 8
     (alone,) = ModelScorer([rows[0][3]], 1, 2).bits(
-        [window(text, chars, item) for item, _, text, _ in rows]
+        [windows(text, chars, count, item) for item, _, text, _ in rows]
     )
     assert [value for _, value, _, _ in rows] == pytest.approx(alone, abs=1e-5)
 

@@ -41,8 +41,8 @@ class Scorer(Protocol):
         """Go on with these candidates only, by their indices."""
         ...
 
-    def bits(self, texts: Sequence[str]) -> list[list[float]]:
-        """Bits per byte of each text."""
+    def bits(self, documents: Sequence[Sequence[str]]) -> list[list[float]]:
+        """Bits per byte of each document, given as the parts of it that are scored."""
         ...
 
     def logps(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:

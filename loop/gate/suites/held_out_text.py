@@ -9,16 +9,17 @@ from typing_extensions import override
 
 from infra.console import note, warn
 from infra.models.text_size import estimated_tokens
+from infra.records import Document
 from infra.store import Store
 from loop.gate.aim import AimConfig
 from loop.gate.config import GateConfig, Role
-from loop.gate.estimates import window
+from loop.gate.estimates import num_bytes, windows
 from loop.gate.suites.base import BITS_PER_BYTE, Item, Metric, Scorer, Suite
 from loop.gate.suites.good_text import good_documents
 
 
 class HeldOutBits(Suite):
-    """A window of each good held-out document; by default of documents that no attempt has used.
+    """Windows of each good held-out document; by default of documents that no attempt has used.
 
     It is a guard if the aim is an exam.
     """
@@ -47,11 +48,7 @@ class HeldOutBits(Suite):
             self._among,
             config.reuse_documents,
         )
-        items = []
-        for document, unit, position in drawn:
-            text = window(document.text, config.document_chars, document.document_id)
-            items.append(Item(document.document_id, unit, position, len(text.encode()), text))
-        return items
+        return [document_item(config, *one) for one in drawn]
 
     @cached_property
     def _among(self) -> list[str]:
@@ -85,6 +82,13 @@ class HeldOutBits(Suite):
     def summarise(self, candidate: Sequence[float]) -> list[Metric]:
         del candidate
         return []
+
+
+def document_item(config: GateConfig, document: Document, unit: str, position: int) -> Item:
+    """A held-out document as an item: its content is the windows of it that are scored."""
+    key, chars = document.document_id, config.document_chars
+    parts = windows(document.text, chars, config.document_windows, key)
+    return Item(key, unit, position, num_bytes(parts), parts)
 
 
 def max_documents(config: GateConfig, gate_tokens: int) -> int:

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from infra.errors import UserError
 from infra.records import content_key
-from loop.gate.estimates import bits_per_byte
+from loop.gate.estimates import bits_per_byte, num_bytes
 from loop.gate.suites.base import Scorer
 
 if TYPE_CHECKING:
@@ -76,14 +76,16 @@ class ModelScorer(Scorer):
         self.num_candidates = len(candidates)
 
     @override
-    def bits(self, texts: Sequence[str]) -> list[list[float]]:
-        sizes = [len(text.encode()) for text in texts]
+    def bits(self, documents: Sequence[Sequence[str]]) -> list[list[float]]:
+        sizes = [num_bytes(parts) for parts in documents]
 
-        def text_bits(model: LanguageModel) -> list[float]:
-            scores = model.score([("", model.neutralise(text)) for text in texts])
-            return [bits_per_byte(s.logp, size) for s, size in zip(scores, sizes, strict=True)]
+        def document_bits(model: LanguageModel) -> list[float]:
+            texts = [model.neutralise(part) for parts in documents for part in parts]
+            scores = iter(model.score([("", text) for text in texts]))
+            logps = [sum(next(scores).logp for _ in parts) for parts in documents]
+            return [bits_per_byte(logp, size) for logp, size in zip(logps, sizes, strict=True)]
 
-        return self._each(text_bits)
+        return self._each(document_bits)
 
     @override
     def logps(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
@@ -197,8 +199,8 @@ class SharedScorer(Scorer):
         self.num_candidates = len(candidates)
 
     @override
-    def bits(self, texts: Sequence[str]) -> list[list[float]]:
-        return self._dealt("bits", texts)
+    def bits(self, documents: Sequence[Sequence[str]]) -> list[list[float]]:
+        return self._dealt("bits", documents)
 
     @override
     def logps(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:

@@ -13,9 +13,9 @@ from infra.records import Checkpoint, Decision, Document, unit_hash
 from infra.store import Store
 from loop.gate.aim import AimConfig
 from loop.gate.config import GateConfig
-from loop.gate.estimates import window
 from loop.gate.suites.base import BITS_PER_BYTE, Item, Scorer
 from loop.gate.suites.good_text import good_documents
+from loop.gate.suites.held_out_text import document_item
 from loop.gate.suites.item_files import FileSuite
 from loop.gate.suites.recipe_suites import SEALED_ITEMS
 from loop.gate.trial.score_records import ScoreRecords
@@ -71,12 +71,9 @@ class SealedExam:
         if not documents:
             note("sealed exam: there are no sealed documents (crawl.sealed_share)")
             return
-        texts = [window(d.text, self.config.document_chars, d.document_id) for d in documents]
-        items = [
-            Item(document.document_id, document.url, i, len(text.encode()), text)
-            for i, (document, text) in enumerate(zip(documents, texts, strict=True))
-        ]
-        self._store(EXAM_SUITE, BITS_PER_BYTE, items, self.scorer.bits(texts), -1.0)
+        items = [document_item(self.config, d, d.url, i) for i, d in enumerate(documents)]
+        rows = self.scorer.bits([item.content for item in items])
+        self._store(EXAM_SUITE, BITS_PER_BYTE, items, rows, -1.0)
 
     def _store(
         self,

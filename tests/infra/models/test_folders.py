@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from infra.errors import UserError
-from infra.models.folders import load_model, load_tokenizer, resolve_model
+from infra.models.folders import fast_bfloat16, load_model, load_tokenizer, resolve_model
 from infra.models.gguf import hugging_face_name, interleaved_to_halves
 from infra.models.tiny import ARCHITECTURES, build_tiny_model
 
@@ -86,3 +86,10 @@ def test_unknown_tensor_is_named() -> None:
     assert hugging_face_name("blk.7.ffn_gate.weight") == "model.layers.7.mlp.gate_proj.weight"
     with pytest.raises(ValueError, match="llama"):
         hugging_face_name("mm.0.ffn_gate.weight")
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="the kernel lists no CPU flags")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU decides")
+def test_bfloat16_is_fast_on_processors_that_the_kernel_says_multiply_it() -> None:
+    flags = set(Path("/proc/cpuinfo").read_text().split())
+    assert fast_bfloat16() == bool(flags & {"amx_bf16", "avx512_bf16"})

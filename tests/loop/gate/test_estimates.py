@@ -11,6 +11,7 @@ from loop.gate.estimates import (
     distinct_n,
     mean_and_error,
     window,
+    windows,
     word_entropy,
     worse_p_value,
 )
@@ -52,3 +53,23 @@ def test_window_is_a_piece_of_the_text_that_depends_on_the_key_alone(
     assert piece in text
     assert len(piece) <= size
     assert piece == window(text, size, key)
+
+
+@given(st.text(alphabet="ab\n", max_size=500), st.integers(8, 200), st.integers(1, 8), st.text())
+def test_windows_are_pieces_in_order_that_together_are_no_longer_than_asked(
+    text: str, size: int, count: int, key: str
+) -> None:
+    pieces = windows(text, size, count, key)
+    assert len(pieces) == (count if len(text) > size else 1)
+    assert all(pieces) or not text
+    assert sum(map(len, pieces)) <= size
+    place = 0
+    for piece in pieces:
+        place = text.index(piece, place) + len(piece)
+    assert pieces == windows(text, size, count, key)
+
+
+def test_a_window_lies_in_each_stretch_of_a_text() -> None:
+    text = "".join(letter * 100 for letter in "abcd")
+    assert windows(text, 40, 4, "key") == ("a" * 10, "b" * 10, "c" * 10, "d" * 10)
+    assert windows("short", 40, 4, "key") == ("short",)

@@ -53,9 +53,9 @@ class KnownScorer:
     def keep(self, candidates: Sequence[int]) -> None:
         self.num_candidates = len(candidates)
 
-    def bits(self, texts: Sequence[str]) -> list[list[float]]:
-        self.texts += texts
-        return [[value] * len(texts) for value in (1.0 - self.gain, 1.0, *self.others)]
+    def bits(self, documents: Sequence[Sequence[str]]) -> list[list[float]]:
+        self.texts += map("".join, documents)
+        return [[value] * len(documents) for value in (1.0 - self.gain, 1.0, *self.others)]
 
     def logps(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
         """The first of each two texts is likelier where a model's mark for that item says so."""
@@ -180,9 +180,9 @@ class PerText(KnownScorer):
         super().__init__(0.0, **options)
         self.gain_of = gain_of
 
-    def bits(self, texts: Sequence[str]) -> list[list[float]]:
-        rows = super().bits(texts)
-        return [[1.0 - self.gain_of(text) for text in texts], *rows[1:]]
+    def bits(self, documents: Sequence[Sequence[str]]) -> list[list[float]]:
+        rows = super().bits(documents)
+        return [[1.0 - self.gain_of("".join(parts)) for parts in documents], *rows[1:]]
 
 
 def lucky(text: str) -> float:
@@ -638,9 +638,10 @@ class SeveralScorer(KnownScorer):
         super().keep(candidates)
         self.gains = [self.gains[i] for i in candidates]
 
-    def bits(self, texts: Sequence[str]) -> list[list[float]]:
-        self.texts += texts
-        return [[1.0 - gain] * len(texts) for gain in self.gains] + [[1.0] * len(texts)] * 2
+    def bits(self, documents: Sequence[Sequence[str]]) -> list[list[float]]:
+        self.texts += map("".join, documents)
+        count = len(documents)
+        return [[1.0 - gain] * count for gain in self.gains] + [[1.0] * count] * 2
 
     def answers(self, prompts: Sequence[str]) -> list[list[str]]:
         return [["7"] * len(prompts)] * (len(self.gains) + 1)
