@@ -179,7 +179,7 @@ def prepare(folder: Path, name: str, source: str, junk: bool, passages: int) -> 
     with connect(recipe.cluster) as cluster, open_run(recipe, str(folder / name)) as run:
         crawl(cluster, run, 1)
         if junk:
-            add_junk(run.store, recipe)
+            add_junk(run.store, recipe, 1)
         label(cluster, run, 1)
         return read_site(run.store, recipe, name, run.salt)
 
@@ -207,17 +207,17 @@ def read_site(store: Store, recipe: Recipe, name: str, salt: str) -> Site:
     return Site(name, passages, ranks, texts, is_junk)
 
 
-def add_junk(store: Store, recipe: Recipe) -> None:
-    """Add junk documents to the training pool: `JUNK_SHARE` of its documents are junk then."""
-    documents = store.crawl.documents("train")
+def add_junk(store: Store, recipe: Recipe, generation: int) -> None:
+    """Add junk documents to a generation's training pool, of which `JUNK_SHARE` are junk then."""
+    documents = [d for d in store.crawl.documents("train") if d.generation == generation]
     if any(document.url.startswith(JUNK) for document in documents):
         return
-    rng, count = random.Random(0), round(len(documents) * JUNK_SHARE / (1 - JUNK_SHARE))
-    junk = [_junk(rng, number, documents) for number in range(count)]
-    store.crawl.commit(CrawlRows(1, recipe.crawl_config().limits(1), documents=junk))
+    rng, count = random.Random(generation), round(len(documents) * JUNK_SHARE / (1 - JUNK_SHARE))
+    junk = [_junk(rng, f"{generation}-{number}", documents) for number in range(count)]
+    store.crawl.commit(CrawlRows(generation, recipe.crawl_config().limits(1), documents=junk))
 
 
-def _junk(rng: random.Random, number: int, documents: Sequence[Document]) -> Document:
+def _junk(rng: random.Random, name: str, documents: Sequence[Document]) -> Document:
     """Shuffled words, boilerplate, a list of spam words or a near-copy, in turn."""
     source = rng.choice(documents)
     words, lines = source.text.split()[:300], source.text.splitlines()[:40]
@@ -228,9 +228,9 @@ def _junk(rng: random.Random, number: int, documents: Sequence[Document]) -> Doc
         ", ".join(rng.choice(spam) for _ in range(300)),
         "\n".join(line.replace("the ", "a ") for line in lines),
     )
-    key = content_key(JUNK, number)
-    url = f"{JUNK}{number}"
-    return Document(key, source.page_id, url, "", texts[number % len(texts)], "en", "x", "train", 1)
+    text = texts[int(name.rpartition("-")[2]) % len(texts)]
+    key, url, generation = content_key(JUNK, name), f"{JUNK}{name}", source.generation
+    return Document(key, source.page_id, url, "", text, "en", "x", "train", generation)
 
 
 def take(

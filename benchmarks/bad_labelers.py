@@ -1,0 +1,138 @@
+"""Does the control find out bad labelers? `python -m benchmarks.bad_labelers DIR`
+
+The whole loop with a tiny model on the built-in site, three generations, passages picked by labels.
+60% of the training documents are junk (`benchmarks.worth`). The labels of passages are replaced
+before training: by the truth (1 for a page, 0 for junk), by its inverse, and by coin tosses. The
+table has the control's test after each generation, what was promoted, and how well the last
+champion predicts the sealed documents.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmarks.results import append
+from benchmarks.worth import JUNK, add_junk
+from infra.cluster.connection import Cluster, connect
+from infra.records import unit_hash
+from infra.store import Store
+from loop.recipe.recipe import Recipe, load_recipe
+from loop.record.input_checks import check_inputs
+from loop.record.locations import DATABASE
+from loop.record.run_folder import open_run
+from loop.stages.crawl import crawl
+from loop.stages.decide import decide
+from loop.stages.label import label
+from loop.stages.train import train
+
+GENERATIONS = 3
+LABELERS = {"the truth": (0.0, 0.5), "inverted": (0.5, 0.0), "coin tosses": (0.0, 0.0)}
+"""What a labeler adds to the label, a random number up to 0.5, of junk and of a page."""
+
+
+def benchmark_recipe() -> Recipe:
+    """The dry run's model and site, with enough pages and documents for the control's test."""
+    overrides = [
+        f"generations={GENERATIONS}",
+        "crawl.gate_share=0.4",
+        "crawl.sealed_share=0.1",
+        "crawl.development_share=0",
+        "budget.pages=105",
+        "budget.label_tokens=40000",
+        "budget.train_tokens=12000",
+        "budget.gate_tokens=20000",
+        "budget.prompts=0",
+        "budget.instructions=0",
+        'judge.selection.by="labels"',
+        "judge.selection.max_domain_share=1.0",
+        "judge.selection.temperature=0.05",
+        "judge.stop_when_useless=false",
+        'gate.level="discovery"',
+        "gate.labeler_prompts=0",
+        "gate.num_workers=1",
+        'train.steps=["pretrain"]',
+        "train.num_workers=1",
+        "train.zero_stage=1",
+        "train.save_steps=0",
+    ]
+    return load_recipe("dry_run", overrides)
+
+
+def run_loop(cluster: Cluster, recipe: Recipe, folder: Path, labeler: str) -> None:
+    """The loop of `loop/run.py`, with other labels."""
+    check_inputs(recipe, str(folder))
+    for generation in range(1, GENERATIONS + 1):
+        with open_run(recipe, str(folder)) as run:
+            crawl(cluster, run, generation)
+            add_junk(run.store, recipe, generation)
+            label(cluster, run, generation)
+        replace_labels(folder, generation, labeler)
+        with open_run(recipe, str(folder)) as run:
+            decide(cluster, run, generation, train(cluster, run, generation))
+
+
+def replace_labels(folder: Path, generation: int, labeler: str) -> None:
+    """Give every passage of a generation another label."""
+    store, (junk, page) = Store(str(folder / DATABASE)), LABELERS[labeler]
+    urls = {d.document_id: d.url for d in store.crawl.documents("train")}
+    rows = [
+        [
+            unit_hash("label", s.sample_id) / 2
+            + (junk if urls[s.document_id].startswith(JUNK) else page),
+            s.sample_id,
+        ]
+        for s in store.labels.samples(generation, "passage")
+    ]
+    sql = "UPDATE judgment SET value = ? WHERE subject_id = ?"
+    store.database.connection.executemany(sql, rows)
+    store.close()
+
+
+def table(folder: Path, labeler: str) -> list[list[str]]:
+    """One line for each generation."""
+    store = Store(str(folder / DATABASE))
+    tests = {test.generation: test for test in store.gate.label_tests()}
+    sealed = {
+        e.generation: e
+        for e in store.gate.evaluations()
+        if e.suite == "sealed_exam" and e.metric == "bits_per_byte_sealed"
+    }
+    lines = []
+    for generation in range(1, GENERATIONS + 1):
+        decision = store.gate.decision(generation)
+        assert decision is not None
+        test, exam = tests.get(generation), sealed.get(generation)
+        lines.append(
+            [
+                labeler,
+                str(generation),
+                f"{test.mean_gain:+.4f} ± {test.standard_error:.4f}" if test else "",
+                str(test.num_units) if test else "",
+                test.verdict if test else "",
+                f"{decision.outcome} {decision.arm}",
+                f"{exam.value:.3f} ± {exam.standard_error:.3f}" if exam else "",
+            ]
+        )
+    store.close()
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="where the runs are kept; a killed one goes on")
+    folder, recipe, lines = parser.parse_args().folder, benchmark_recipe(), list[list[str]]()
+    with connect(recipe.cluster) as cluster:
+        for labeler in LABELERS:
+            own = folder / labeler.replace(" ", "-")
+            run_loop(cluster, recipe, own, labeler)
+            lines += table(own, labeler)
+    columns = ["labels", "generation", "picked over random (bits per byte)", "documents"]
+    columns += ["verdict", "decision", "champion on sealed documents (bits per byte)"]
+    append("Labelers that are worth nothing, whole loop, tiny model", columns, lines)
+
+
+if __name__ == "__main__":
+    main()
