@@ -1,10 +1,11 @@
 """Does the control find out bad labelers? `python -m benchmarks.bad_labelers DIR`
 
-The whole loop with a tiny model on the built-in site, three generations, passages picked by labels.
-60% of the training documents are junk (`benchmarks.worth`). The labels of passages are replaced
-before training: by the truth (1 for a page, 0 for junk), by its inverse, and by coin tosses. The
-table has the control's test after each generation, what was promoted, and how well the last
-champion predicts the sealed documents.
+The whole loop with SmolLM2-135M on the built-in site, three generations, passages picked by labels
+and a control in each. 60% of the training documents are junk (`benchmarks.worth`). The labels of
+passages are replaced before training: by the inverted truth (high for junk), by coin tosses, and by
+the truth. The gate scores 39 documents at once, so that the control's test gets as many in each
+generation. The table has that test, what was promoted, and how well it predicts the sealed
+documents.
 """
 
 from __future__ import annotations
@@ -27,36 +28,34 @@ from loop.stages.label import label
 from loop.stages.train import train
 
 GENERATIONS = 3
-LABELERS = {"the truth": (0.0, 0.5), "inverted": (0.5, 0.0), "coin tosses": (0.0, 0.0)}
+LABELERS = {"inverted": (0.5, 0.0), "coin tosses": (0.0, 0.0), "the truth": (0.0, 0.5)}
 """What a labeler adds to the label, a random number up to 0.5, of junk and of a page."""
 
 
 def benchmark_recipe() -> Recipe:
-    """The dry run's model and site, with enough pages and documents for the control's test."""
+    """The quickstart's model and site, with passages as the only data, and no report or veto."""
     overrides = [
         f"generations={GENERATIONS}",
-        "crawl.gate_share=0.4",
+        "crawl.gate_share=0.45",
         "crawl.sealed_share=0.1",
         "crawl.development_share=0",
-        "budget.pages=105",
-        "budget.label_tokens=40000",
-        "budget.train_tokens=12000",
-        "budget.gate_tokens=20000",
+        "budget.pages=100",
+        "budget.label_tokens=20000",
+        "budget.train_tokens=4000",
         "budget.prompts=0",
         "budget.instructions=0",
+        'judge.kind="scripted"',
         'judge.selection.by="labels"',
         "judge.selection.max_domain_share=1.0",
         "judge.selection.temperature=0.05",
-        "judge.stop_when_useless=false",
         'gate.level="discovery"',
-        "gate.labeler_prompts=0",
-        "gate.num_workers=1",
+        "gate.chunk_documents=39",
+        "gate.veto_texts=0",
+        "gate.veto_prompts=0",
         'train.steps=["pretrain"]',
-        "train.num_workers=1",
-        "train.zero_stage=1",
-        "train.save_steps=0",
+        "train.pretrain.learning_rate=2e-4",
     ]
-    return load_recipe("dry_run", overrides)
+    return load_recipe("quickstart", overrides)
 
 
 def run_loop(cluster: Cluster, recipe: Recipe, folder: Path, labeler: str) -> None:
@@ -130,8 +129,8 @@ def main() -> None:
             run_loop(cluster, recipe, own, labeler)
             lines += table(own, labeler)
     columns = ["labels", "generation", "picked over random (bits per byte)", "documents"]
-    columns += ["verdict", "decision", "champion on sealed documents (bits per byte)"]
-    append("Labelers that are worth nothing, whole loop, tiny model", columns, lines)
+    columns += ["verdict", "decision", "promoted, on sealed documents (bits per byte)"]
+    append("Bad labelers in the whole loop, SmolLM2-135M", columns, lines)
 
 
 if __name__ == "__main__":
