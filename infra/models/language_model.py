@@ -286,12 +286,12 @@ class LanguageModel:
                 results.append(logps_TV[0])
         return results
 
-    def bits_per_byte(self, texts: Sequence[str]) -> list[float]:
-        """Bits that each byte of a text (in UTF-8, what the window holds of it) costs this model;
-        nan for none.
+    def bits_per_byte(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> list[float]:
+        """Bits that each byte of a text (in UTF-8, what the window holds of it) costs this model
+        after its context, or at the start of a text; nan for none.
         """
         shown = [self.tokenizer.decode(self.encode(text)[: self.max_tokens - 1]) for text in texts]
-        scores = self.score([("", text) for text in shown])
+        scores = self.score(list(zip(contexts or [""] * len(texts), shown, strict=True)))
         sizes = [len(text.encode()) for text in shown]
         return [
             -s.logp / math.log(2) / n if n else math.nan for s, n in zip(scores, sizes, strict=True)

@@ -17,7 +17,7 @@ import ray
 from typing_extensions import override
 
 from infra.models.language_model import CompletedText, LanguageModel
-from infra.records import Document
+from infra.records import Document, Sample
 from judges.config import JudgeConfig
 from judges.judgment.answers import LabelerAnswer
 from judges.judgment.elicitation import Subject
@@ -160,6 +160,8 @@ class ChampionWorker:
         prompts = [self._model.chat_prompt(self._model.neutralise(text)) for text in instructions]
         return self._model.complete(prompts, max_new_tokens, temperature, seed)
 
-    def surprise(self, texts: Sequence[str]) -> list[float]:
-        """Return the bits per byte of each text."""
-        return self._model.bits_per_byte([self._model.neutralise(text) for text in texts])
+    def surprise(self, samples: Sequence[Sample]) -> list[float]:
+        """Return the bits per byte of each sample's completion, after its prompt if it has one."""
+        model, clean = self._model, self._model.neutralise
+        contexts = [model.chat_prompt(clean(s.prompt)) if s.prompt else "" for s in samples]
+        return model.bits_per_byte([clean(s.completion) for s in samples], contexts)

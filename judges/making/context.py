@@ -49,8 +49,8 @@ class Champion(Protocol):
         """Return one completion per instruction, in order."""
         ...
 
-    def surprise(self, texts: Sequence[str]) -> list[float]:
-        """Return the bits per byte of each text."""
+    def surprise(self, samples: Sequence[Sample]) -> list[float]:
+        """Return the bits per byte of each sample's completion, after its prompt if it has one."""
         ...
 
 

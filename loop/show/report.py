@@ -16,7 +16,7 @@ from infra.store.reader import QueryRow, Reader
 from loop.record.facts import recipe_text
 from loop.show import plots, tables, views
 from loop.show.judge_plots import sheets_figure
-from loop.show.value_features import value_features
+from loop.show.value_features import value_features, value_makers
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
 
@@ -84,6 +84,7 @@ def _generation(reader: Reader, row: QueryRow) -> dict[str, Any]:
         "win_rates": label_queries.win_rates(reader, number),
         "clashes": label_queries.clashes(reader, number),
         "value_features": value_features(reader, number),
+        "value_makers": value_makers(reader, number),
         "samples": training_queries.trained_samples(reader, number, row["arm"], 6),
         "preferences": training_queries.trained_preferences(reader, number, row["arm"], 4),
     }

@@ -13,7 +13,7 @@ from infra.store.queries import labels as label_queries
 from infra.store.queries import training as training_queries
 from infra.store.reader import QueryRow, Reader
 from loop.show import views
-from loop.show.value_features import value_features
+from loop.show.value_features import value_features, value_makers
 
 INTERVAL = 1.96
 """Standard errors of a 95% interval."""
@@ -109,6 +109,8 @@ def generation_tables(reader: Reader, generation: int) -> Iterator[Table]:
     yield _labels_table(reader, generation)
     if features := value_features(reader, generation):
         yield _features_table(features)
+    if makers := value_makers(reader, generation):
+        yield _makers_table(makers)
     yield _data_table(reader, generation)
     yield _tests_table(reader, generation)
     yield _measures_table(reader, generation)
@@ -166,6 +168,11 @@ def _features_table(features: Sequence[QueryRow]) -> Table:
     lines = [[f["name"], str(f["passages"]), with_error(f["slope"], f["error"])] for f in features]
     columns = ["feature", "passages", "slope (bits per byte)"]
     return table("Value of passages over the rank of", columns, lines)
+
+
+def _makers_table(makers: Sequence[QueryRow]) -> Table:
+    lines = [[m["name"], str(m["samples"]), with_error(m["mean"], m["error"])] for m in makers]
+    return table("Value by maker", ["maker", "samples", "value (bits per byte)"], lines)
 
 
 def _data_table(reader: Reader, generation: int) -> Table:

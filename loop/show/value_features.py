@@ -1,4 +1,4 @@
-"""What the value of passages goes with: the labeler's rubrics, and plain properties of the text."""
+"""What value goes with: the labeler's rubrics, plain properties of the text, and what made it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from infra.store.queries import labels as label_queries
 from infra.store.reader import QueryRow, Reader
 from judges.making.passages.value import share_ranks
+from loop.gate.estimates import clustered_mean_and_error
 
 MIN_PASSAGES = 10
 """Fewer passages with a value and a feature say nothing."""
@@ -24,7 +25,8 @@ def value_features(reader: Reader, generation: int) -> list[QueryRow]:
     highest than those that are ranked lowest. A rubric whose slope is about 0 says nothing of what
     the model learns; below 0 it prefers what teaches less.
     """
-    passages = {row["sample_id"]: row for row in label_queries.valued_passages(reader, generation)}
+    samples = label_queries.valued_samples(reader, generation)
+    passages = {row["sample_id"]: row for row in samples if row["kind"] == "passage"}
     if not passages:
         return []
     features: dict[str, dict[str, float]] = {
@@ -37,6 +39,32 @@ def value_features(reader: Reader, generation: int) -> list[QueryRow]:
             features.setdefault(f"rubric {row['rubric']}", {})[row["subject_id"]] = row["value"]
     rows = [_row(name, values, passages) for name, values in features.items()]
     return sorted(rows, key=lambda r: -r["slope"] if math.isfinite(r["slope"]) else math.inf)
+
+
+def value_makers(reader: Reader, generation: int) -> list[QueryRow]:
+    """One row for each maker of samples: the largest mean value first.
+
+    The value of a demonstration is that of its answer, given its question, in bits per byte. The
+    standard error is clustered by document.
+    """
+    by_maker: dict[str, list[QueryRow]] = {}
+    for row in label_queries.valued_samples(reader, generation):
+        by_maker.setdefault(_maker(row), []).append(row)
+    rows = []
+    for name, members in by_maker.items():
+        values = [member["value"] for member in members]
+        mean, error = clustered_mean_and_error(values, [m["document_id"] for m in members])
+        rows.append({"name": name, "samples": len(members), "mean": mean, "error": error})
+    return sorted(rows, key=lambda r: -r["mean"])
+
+
+def _maker(row: QueryRow) -> str:
+    """What made a sample, in words."""
+    if row["kind"] == "passage":
+        return "passages"
+    if row["origin"] == "web":
+        return "stated equations" if row["check"] == "math" else "executed examples"
+    return "questions with short answers" if row["check"] == "quote" else "questions"
 
 
 def _ratio(text: str) -> float:

@@ -57,17 +57,16 @@ def clashes(reader: Reader, generation: int) -> list[QueryRow]:
     )
 
 
-def valued_passages(reader: Reader, generation: int) -> list[QueryRow]:
-    """The passages whose value was measured: sample_id, document_id, text, bits, value."""
+def valued_samples(reader: Reader, generation: int) -> list[QueryRow]:
+    """The samples whose value was measured, with text (the completion), bits and value."""
     query = """
-        SELECT s.sample_id, s.document_id, s.completion AS text, b.bits_per_byte AS bits,
-               b.bits_per_byte - t.bits_per_byte AS value
+        SELECT s.sample_id, s.kind, s.origin, s.check, s.document_id, s.completion AS text,
+               b.bits_per_byte AS bits, b.bits_per_byte - t.bits_per_byte AS value
         FROM sample s
         JOIN surprise b
           ON b.sample_id = s.sample_id AND b.generation = s.generation AND NOT b.is_tuned
         JOIN surprise t ON t.sample_id = s.sample_id AND t.generation = s.generation AND t.is_tuned
-        WHERE s.generation = ? AND s.kind = 'passage'
-          AND isfinite(b.bits_per_byte - t.bits_per_byte)
+        WHERE s.generation = ? AND isfinite(b.bits_per_byte - t.bits_per_byte)
         ORDER BY s.sample_id
     """
     return reader.rows(query, [generation])

@@ -120,17 +120,24 @@ class LabelerTables(TableGroup):
             keys = ["generation", "sample_id", "is_tuned"]
             self._db.insert_new("surprise", rows_table(_SURPRISE, rows), keys)
 
-    def surprise(self, generation: int) -> dict[str, float]:
-        """Sample to its bits per byte under the champion of a generation."""
-        return self._bits(generation, is_tuned=False)
+    def surprise(self, generation: int, kind: str = "passage") -> dict[str, float]:
+        """Sample of a kind to its bits per byte under the champion of a generation."""
+        return self._bits(generation, kind, is_tuned=False)
 
-    def tuned_bits(self, generation: int) -> dict[str, float]:
-        """Sample to its bits per byte under the champion that has learned the development texts."""
-        return self._bits(generation, is_tuned=True)
+    def tuned_bits(self, generation: int, kind: str = "passage") -> dict[str, float]:
+        """Sample of a kind to its bits per byte under the champion that has learned the development
+        texts.
+        """
+        return self._bits(generation, kind, is_tuned=True)
 
-    def _bits(self, generation: int, is_tuned: bool) -> dict[str, float]:
-        sql = "SELECT sample_id, bits_per_byte FROM surprise WHERE generation = ? AND is_tuned = ?"
-        return dict(self._db.rows(sql, [generation, is_tuned]))
+    def _bits(self, generation: int, kind: str, is_tuned: bool) -> dict[str, float]:
+        sql = """
+            SELECT b.sample_id, b.bits_per_byte FROM surprise b
+            SEMI JOIN sample s ON s.sample_id = b.sample_id AND s.kind = ?
+            WHERE b.generation = ? AND b.is_tuned = ?
+            ORDER BY b.sample_id
+        """
+        return dict(self._db.rows(sql, [kind, generation, is_tuned]))
 
     def add_win_rate(self, rate: WinRate) -> None:
         """Store the win rate of a generation's champion against the one before it."""

@@ -106,21 +106,35 @@ def _judged(context: LabelingContext, samples: Sequence[Sample]) -> list[Sample]
     return within_budget(order, context.budget.label_tokens)
 
 
-def measure_surprise(context: LabelingContext) -> None:
+def measure_passages(context: LabelingContext) -> None:
     """Measure the bits per byte of each passage, by the champion and by the tuned champion."""
+    _measure_kind(context, "passage")
+
+
+def measure_demonstrations(context: LabelingContext) -> None:
+    """Measure the same of demonstrations, if there is a tuned champion: what is their value?
+
+    Nothing is selected by it; it shows what each maker of samples brings.
+    """
+    if context.tuned:
+        _measure_kind(context, "demonstration")
+
+
+def _measure_kind(context: LabelingContext, kind: str) -> None:
     for model in (context.champion, *([context.tuned] if context.tuned else [])):
-        _measure_bits(context, model, is_tuned=model is context.tuned)
+        _measure_bits(context, kind, model, is_tuned=model is context.tuned)
 
 
-def _measure_bits(context: LabelingContext, model: Champion, is_tuned: bool) -> None:
+def _measure_bits(context: LabelingContext, kind: str, model: Champion, is_tuned: bool) -> None:
     table = context.store.labelers
-    done = table.tuned_bits(context.generation) if is_tuned else table.surprise(context.generation)
-    samples = context.store.labels.samples(context.generation, "passage")
+    read = table.tuned_bits if is_tuned else table.surprise
+    done = read(context.generation, kind)
+    samples = context.store.labels.samples(context.generation, kind)
     todo = [s for s in samples if s.sample_id not in done]
-    words = "reading passages again, tuned" if is_tuned else "reading passages"
+    words = f"reading {kind}s again, tuned" if is_tuned else f"reading {kind}s"
     with progress(words, total=len(todo)) as advance:
         for chunk in context.chunks(todo):
-            bits = model.surprise([s.completion for s in chunk])
+            bits = model.surprise(chunk)
             rows = [(s.sample_id, value) for s, value in zip(chunk, bits, strict=True)]
             table.add_surprise(context.generation, model.digest, rows, is_tuned)
             advance(len(chunk))

@@ -34,6 +34,19 @@ def test_scores_equal_a_plain_forward_pass(tiny: LanguageModel) -> None:
     assert math.isclose(score.logp, expected, abs_tol=1e-4)
 
 
+def test_bits_per_byte_after_a_context_equal_a_plain_forward_pass(tiny: LanguageModel) -> None:
+    contexts, texts = ["what is it?", ""], ["größe", "plain"]
+    for context, text, bits in zip(
+        contexts, texts, tiny.bits_per_byte(texts, contexts), strict=True
+    ):
+        before = tiny.encode(context) or [tiny.tokenizer.bos_token_id]
+        ids = torch.tensor([before + tiny.encode(text)])
+        with torch.no_grad():
+            nats = tiny.model(ids).logits[0, len(before) - 1 : -1].log_softmax(-1)
+        logp = nats.gather(1, ids[0, len(before) :, None]).sum()
+        assert bits == pytest.approx(-float(logp) / math.log(2) / len(text.encode()), abs=1e-4)
+
+
 def test_scores_do_not_depend_on_the_batch(tiny: LanguageModel) -> None:
     pairs = [("", "short"), ("a longer context", "text"), ("x", "y"), ("q" * 50, "z" * 40)]
     together = tiny.score(pairs)

@@ -13,7 +13,7 @@ import pytest
 from crawlers.config import CrawlConfig
 from infra.models.language_model import CompletedText, LanguageModel
 from infra.models.text_size import estimated_tokens
-from infra.records import Document
+from infra.records import Document, Sample
 from infra.store import Store
 from infra.store.tables.crawl import CrawlRows
 from judges.config import JudgeConfig, ScriptedConfig, SelectionConfig
@@ -71,8 +71,8 @@ class TinyChampion:
     ) -> list[CompletedText]:
         return self.model.complete(instructions, max_new_tokens, temperature, seed)
 
-    def surprise(self, texts: Sequence[str]) -> list[float]:
-        return self.model.bits_per_byte(texts)
+    def surprise(self, samples: Sequence[Sample]) -> list[float]:
+        return self.model.bits_per_byte([s.completion for s in samples])
 
 
 class Nothing:
@@ -207,12 +207,12 @@ class Tuned(TinyChampion):
     digest: str = "tuned"
     calls_left: int = 10**9
 
-    def surprise(self, texts: Sequence[str]) -> list[float]:
+    def surprise(self, samples: Sequence[Sample]) -> list[float]:
         if self.calls_left == 0:
             raise KeyboardInterrupt
         self.calls_left -= 1
-        bits = self.model.bits_per_byte(texts)
-        return [b - 0.5 * is_even(text) for b, text in zip(bits, texts, strict=True)]
+        bits = super().surprise(samples)
+        return [b - 0.5 * is_even(s.completion) for b, s in zip(bits, samples, strict=True)]
 
 
 def is_even(text: str) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from infra.records import Judgment, Sample
 from infra.store import Store
 from infra.store.reader import open_reader
-from loop.show.value_features import clustered_slope, value_features
+from loop.show.value_features import clustered_slope, value_features, value_makers
 
 
 def test_the_slope_is_that_of_least_squares() -> None:
@@ -92,3 +92,36 @@ def test_a_rubric_that_predicts_value_is_told_from_a_coin_and_from_its_inverse(
     assert abs(coin_row["slope"]) < 3 * coin_row["error"] < 0.5
     assert rows["rubric good"]["passages"] == 120
     assert math.isnan(rows["surprise"]["slope"]), "it is the same for all"
+
+
+def test_makers_are_ranked_by_the_mean_value_of_their_samples(tmp_path: Path) -> None:
+    made = [
+        ("passage", "web", ""),
+        ("demonstration", "web", "output"),
+        ("demonstration", "web", "math"),
+        ("demonstration", "model", "quote"),
+        ("demonstration", "model", ""),
+    ]
+    store = Store(str(tmp_path / "ratchet.duckdb"))
+    for rank, (kind, origin, check) in enumerate(made):
+        names = [f"{rank}/{i}" for i in range(4)]
+        store.labels.add_samples(
+            [Sample(n, f"d{n}", kind, "", "text", origin, 1, 0, 0, check) for n in names]
+        )
+        store.labelers.add_surprise(1, "c", [(n, 2.0) for n in names])
+        tuned = [(n, 2.0 - rank + 0.1 * (-1) ** i) for i, n in enumerate(names)]
+        store.labelers.add_surprise(1, "t", tuned, is_tuned=True)
+    store.close()
+    with open_reader(tmp_path) as reader:
+        rows = value_makers(reader, 1)
+        assert value_makers(reader, 2) == []
+        assert sum(row["passages"] for row in value_features(reader, 1)) == 3 * 4
+    assert [row["name"] for row in rows] == [
+        "questions",
+        "questions with short answers",
+        "stated equations",
+        "executed examples",
+        "passages",
+    ]
+    assert [row["mean"] for row in rows] == pytest.approx([4, 3, 2, 1, 0], abs=1e-9)
+    assert all(row["error"] == pytest.approx(0.1 / 3**0.5) for row in rows)

@@ -11,15 +11,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
+from infra.records import Sample
 from infra.store import Store
 from judges.making.passages.value import passage_values, share_ranks
 
 
-def test_a_value_is_what_the_tuned_champion_saves(store: Store) -> None:
-    store.labelers.add_surprise(1, "champion", [("a", 1.5), ("b", 1.0), ("c", 2.0), ("d", 1.0)])
-    store.labelers.add_surprise(
-        1, "tuned", [("a", 1.0), ("b", 1.25), ("d", math.nan), ("e", 1.0)], is_tuned=True
+@pytest.fixture(autouse=True)
+def passages(store: Store) -> None:
+    """Passages a to e, and a demonstration f."""
+    kinds = dict.fromkeys("abcde", "passage") | {"f": "demonstration"}
+    store.labels.add_samples(
+        [Sample(name, "d", kind, "", name, "web", 1, 0, 1) for name, kind in kinds.items()]
     )
+
+
+def test_a_value_is_what_the_tuned_champion_saves(store: Store) -> None:
+    before = {"a": 1.5, "b": 1.0, "c": 2.0, "d": 1.0, "f": 2.0}
+    after = {"a": 1.0, "b": 1.25, "d": math.nan, "e": 1.0, "f": 1.0}
+    store.labelers.add_surprise(1, "champion", list(before.items()))
+    store.labelers.add_surprise(1, "tuned", list(after.items()), is_tuned=True)
     assert passage_values(store, 1) == {"a": 0.5, "b": -0.25}
     assert passage_values(store, 2) == {}
 
