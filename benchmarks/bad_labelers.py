@@ -91,7 +91,7 @@ def replace_labels(folder: Path, generation: int, labeler: str) -> None:
 def table(folder: Path, labeler: str) -> list[list[str]]:
     """One line for each generation."""
     store = Store(str(folder / DATABASE))
-    tests = {test.generation: test for test in store.gate.label_tests()}
+    tests = {test.generation: test for test in store.gate.picking_tests()}
     sealed = {
         e.generation: e
         for e in store.gate.evaluations()

@@ -135,9 +135,9 @@ class JudgeConfig(Section):
     """Number of completions of each prompt by the previous champion; they can be rejected but never
     chosen."""
     stop_when_useless: bool | None = None
-    """Stop judging passages once the control has shown that their labels do not pay; passages are
-    then drawn at random for the rest of the run. Otherwise they are still judged for the picked
-    candidate, and picked again once they pay. Unset: true for `gate.level` strict."""
+    """Stop valuing and judging passages once the control has shown that picking does not pay;
+    passages are then drawn at random for the rest of the run. Otherwise they still are for the
+    picked candidate, and picked again once it pays. Unset: true for `gate.level` strict."""
     chunk_size: int = Field(default=16, gt=0)
     """Number of items judged between two commits to the store."""
     selection: SelectionConfig = SelectionConfig()

@@ -10,7 +10,7 @@ the pages it was trained on, and a page to the generations that were trained on 
 from __future__ import annotations
 
 from infra.records.crawl import Document, Page, Permission, Request
-from infra.records.gate import AliasEvent, Decision, Evaluation, GateTest, ItemScore, LabelTest
+from infra.records.gate import AliasEvent, Decision, Evaluation, GateTest, ItemScore, PickingTest
 from infra.records.keys import content_key, now, unit_hash
 from infra.records.labels import Completion, Judgment, Preference, Sample
 from infra.records.training import ANCHOR_ARM, PICKED, RANDOM, Checkpoint, DataFact, TrainStep
@@ -29,9 +29,9 @@ __all__ = [
     "GateTest",
     "ItemScore",
     "Judgment",
-    "LabelTest",
     "Page",
     "Permission",
+    "PickingTest",
     "Preference",
     "Request",
     "Sample",

@@ -92,8 +92,8 @@ class GateTest:
 
 
 @dataclass(frozen=True)
-class LabelTest:
-    """Whether labels pay, after a generation with both a picked and a random candidate.
+class PickingTest:
+    """Whether picking pays, after a generation with both a picked and a random candidate.
 
     `verdict` is pay, cost, useless or open. `mean_gain` is picked over random since the last
     verdict, in the unit of the primary suite. The paths are log E after each unit since then.

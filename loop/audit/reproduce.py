@@ -13,7 +13,7 @@ from infra.errors import UserError
 from infra.records import Checkpoint
 from infra.store import Store
 from loop.data.curriculum import Curriculum
-from loop.gate.label_worth import labels_pay
+from loop.gate.picking_worth import picking_pays
 from loop.recipe.recipe import stored_recipe
 from loop.record.facts import recipe_text
 from loop.training.arms import Arm, find_arm
@@ -56,7 +56,7 @@ def past_training(store: Store, generation: int, arm: str | None) -> PastTrainin
     steps = store.training.train_steps(generation, made.arm)
     # The plan of the steps depends on how many workers there could have been.
     workers = int(json.loads(steps[0].metrics)["min_items"])
-    named = find_arm(recipe, generation, made.arm, labels_pay(store, generation))
+    named = find_arm(recipe, generation, made.arm, picking_pays(store, generation))
     train = named.recipe.train.model_copy(update={"num_workers": workers})
     own = replace(named, recipe=named.recipe.model_copy(update={"train": train}))
     champion = _existing(store.training.checkpoint_by_digest(made.parent), generation)

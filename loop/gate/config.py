@@ -113,7 +113,7 @@ class GateConfig(Section):
     """Number of prompts on which the labeler compares the candidate with the champion; 0 skips it.
     The result is reported. If the labeler prefers the candidate and no primary measure rose, the
     candidate is rejected."""
-    label_worth_bits: float = Field(default=0.01, ge=0)
+    picking_worth_bits: float = Field(default=0.01, ge=0)
     """Smallest gain of picked over random passages that picking is worth, in the unit of the
     primary suite (bits per byte). On evidence that it is less, passages are drawn at random."""
     report_items: int = Field(default=64, ge=0)

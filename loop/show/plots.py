@@ -100,18 +100,18 @@ def plot_evidence(reader: Reader) -> str | None:
     return png(figure)
 
 
-def plot_label_worth(reader: Reader) -> str | None:
-    """The evidence that labels pay, and that they do not, after each unit since the last verdict.
+def plot_picking_worth(reader: Reader) -> str | None:
+    """The evidence that picking pays, and that it does not, after each unit since the last verdict.
 
     The tests of one stretch of units share a panel; a verdict ends it.
     """
-    rows = generation_queries.label_tests(reader)
+    rows = generation_queries.picking_tests(reader)
     last = [row for row in rows if row["verdict"] != "open" or row is rows[-1]]
     if not last:
         return None
     figure, panels = _panels(len(last), 3, (4.2, 3.2), share_y=True)
     series = (
-        ("pay_path", "labels pay", _GREEN),
+        ("pay_path", "picking pays", _GREEN),
         ("useless_path", "they bring too little", "#9a6700"),
         ("cost_path", "they cost", "#cf222e"),
     )

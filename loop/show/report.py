@@ -49,7 +49,7 @@ def _contents(reader: Reader) -> dict[str, Any]:
         "details": [_generation(reader, row) for row in generations if row["generation"] > 0],
         "datasheet": label_queries.probe_results(reader),
         "gold_sheets": label_queries.gold_sheets(reader),
-        "label_tests": generation_queries.label_tests(reader),
+        "picking_tests": generation_queries.picking_tests(reader),
         "plots": _plots(reader),
     }
 
@@ -59,7 +59,7 @@ def _plots(reader: Reader) -> dict[str, str | None]:
     return {
         "aim": plots.plot_aim(reader),
         "evidence": plots.plot_evidence(reader),
-        "label_worth": plots.plot_label_worth(reader),
+        "picking_worth": plots.plot_picking_worth(reader),
         "exam": plots.plot_exam(reader),
         "gap": plots.plot_gap(reader),
         "training": plots.plot_training(reader),

@@ -18,7 +18,7 @@ from judges.making.context import Verifier
 from judges.making.preferences.judged import tested_errors
 from judges.rubrics import load_rubric
 from loop.gate.config import ANSWERS
-from loop.gate.label_worth import COST, USELESS, label_test
+from loop.gate.picking_worth import COST, USELESS, picking_test
 from loop.gate.suites.answers import Referee, labeler_prompts, labeler_suite, measure_referee
 from loop.gate.suites.base import BITS_PER_BYTE, Suite
 from loop.gate.suites.recipe_suites import SuiteMaker, recipe_suites, sealed_part
@@ -34,7 +34,7 @@ JUDGES_SHARE = 0.4
 """Share of each GPU for the judges of the gate that run on this cluster."""
 VERDICT_WORDS = {
     COST: "PICKED PASSAGES ARE WORSE THAN RANDOM ONES. Passages are drawn at random from now on",
-    USELESS: "PICKING PASSAGES BRINGS LESS THAN gate.label_worth_bits. They are drawn at random"
+    USELESS: "PICKING PASSAGES BRINGS LESS THAN gate.picking_worth_bits. They are drawn at random"
     " from now on",
 }
 """What is printed when the control has shown that picking passages does not pay."""
@@ -70,17 +70,17 @@ def decide(
     return decision
 
 
-def _store_label_test(run: Run, generation: int, suite: Suite) -> None:
-    """Test whether labels pay, if the generation had a control; say so loudly if they do not.
+def _store_picking_test(run: Run, generation: int, suite: Suite) -> None:
+    """Test whether picking pays, if the generation had a control; say so loudly if it does not.
 
     `suite` measures the aim.
     """
-    if generation in {test.generation for test in run.store.gate.label_tests()}:
+    if generation in {test.generation for test in run.store.gate.picking_tests()}:
         return
-    test = label_test(run.store, run.recipe.gate, suite, generation)
+    test = picking_test(run.store, run.recipe.gate, suite, generation)
     if test is None:
         return
-    run.store.gate.add_label_test(test)
+    run.store.gate.add_picking_test(test)
     gain = f"{test.mean_gain:.4f} ± {test.standard_error:.4f}"
     words = f"picked over random passages: {gain} ({suite.metric}) over {test.num_units} units"
     if test.verdict in VERDICT_WORDS:
@@ -128,7 +128,7 @@ def run_gate(cluster: Cluster, run: Run, candidates: Sequence[Checkpoint]) -> De
             salt=run.salt,
         )
         decision = run_attempt(context)
-        _store_label_test(run, generation, suites[0])
+        _store_picking_test(run, generation, suites[0])
     return decision
 
 

@@ -14,7 +14,7 @@ from judges.making.context import Champion, LabelBudget, Verifier
 from judges.making.labeling import Labeling
 from loop.data.held_out import HeldOutNgrams
 from loop.data.questions import HeldOutAsker
-from loop.gate.label_worth import labels_pay
+from loop.gate.picking_worth import picking_pays
 from loop.record.run_folder import Run, StageSummary
 from loop.training.arms import judges_passages
 from loop.training.development import TUNED_ARM, remove_tuned, tuned_champion
@@ -60,7 +60,7 @@ def _write_questions(cluster: Cluster, run: Run, generation: int) -> None:
 
 def _picks(run: Run, generation: int) -> bool:
     """Whether a candidate of the generation is trained on picked passages."""
-    return judges_passages(run.recipe, labels_pay(run.store, generation))
+    return judges_passages(run.recipe, picking_pays(run.store, generation))
 
 
 def _run_labeling(cluster: Cluster, run: Run, generation: int, tuned: str) -> None:

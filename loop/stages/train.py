@@ -14,7 +14,7 @@ from infra.errors import StageError
 from infra.records import Checkpoint, Decision, TrainStep, now
 from loop.data.curriculum import Curriculum, summary
 from loop.data.policy import breaches, measure_data
-from loop.gate.label_worth import labels_pay
+from loop.gate.picking_worth import picking_pays
 from loop.record.model_folders import environment, file_model
 from loop.record.run_folder import Run, StageSummary
 from loop.training.arms import Arm, generation_arms
@@ -69,7 +69,7 @@ def _plans(cluster: Cluster, run: Run, generation: int) -> list[_Plan]:
         StageError: if no candidate has enough data.
     """
     plans, aborts, lacks = list[_Plan](), list[Decision](), list[StageError]()
-    for arm in generation_arms(run.recipe, generation, labels_pay(run.store, generation)):
+    for arm in generation_arms(run.recipe, generation, picking_pays(run.store, generation)):
         try:
             plan = _plan(cluster, run, generation, arm)
         except StageError as error:

@@ -21,29 +21,29 @@ class Arm:
     """Whether passages are drawn at random and not picked."""
 
 
-def generation_arms(recipe: Recipe, generation: int, labels_pay: bool) -> list[Arm]:
+def generation_arms(recipe: Recipe, generation: int, picking_pays: bool) -> list[Arm]:
     """The arms of a generation, the one that stands for it first.
 
-    If labels were shown not to pay, the first arm draws at random, and so do further candidates.
-    The picked arm is then trained beside it as often as the control otherwise: labels may pay
-    again. It is left out if passages are not judged any more.
+    If picking was shown not to pay, the first arm draws at random, and so do further candidates.
+    The picked arm is then trained beside it as often as the control otherwise: picking may
+    pay again. It is left out if passages are not judged any more.
     """
     picked, drawn = Arm(PICKED, recipe, False), Arm(RANDOM, recipe, True)
-    first, second = (picked, drawn) if labels_pay else (drawn, picked)
+    first, second = (picked, drawn) if picking_pays else (drawn, picked)
     is_due = recipe.control == "random" and generation % recipe.control_every == 0
-    has_second = is_due and judges_passages(recipe, labels_pay)
-    further = [Arm(name, recipe.changed(name), not labels_pay) for name in recipe.candidates]
+    has_second = is_due and judges_passages(recipe, picking_pays)
+    further = [Arm(name, recipe.changed(name), not picking_pays) for name in recipe.candidates]
     return [first, *([second] if has_second else []), *further]
 
 
-def judges_passages(recipe: Recipe, labels_pay: bool) -> bool:
-    """Whether the labeler still judges passages (`judge.stop_when_useless`)."""
+def judges_passages(recipe: Recipe, picking_pays: bool) -> bool:
+    """Whether passages are still valued and judged (`judge.stop_when_useless`)."""
     stops = recipe.judge.stop_when_useless
     stops = recipe.gate.level == "strict" if stops is None else stops
-    return labels_pay or not stops
+    return picking_pays or not stops
 
 
-def find_arm(recipe: Recipe, generation: int, name: str, labels_pay: bool) -> Arm:
+def find_arm(recipe: Recipe, generation: int, name: str, picking_pays: bool) -> Arm:
     """The arm of this name, as the generation was trained with it."""
-    arms = {arm.name: arm for arm in generation_arms(recipe, generation, labels_pay)}
+    arms = {arm.name: arm for arm in generation_arms(recipe, generation, picking_pays)}
     return arms[name]

@@ -102,7 +102,7 @@ def assert_complete(run: Path) -> None:
             )  # a small crawl may hold no example
         candidates = store.sql("SELECT generation, arm FROM decision ORDER BY ALL").fetchall()
         assert candidates == [(g, arm) for g in (1, 2) for arm in ("picked", "random")]
-        assert store.sql("SELECT count(*) FROM label_test").fetchall() == [(2,)]
+        assert store.sql("SELECT count(*) FROM picking_test").fetchall() == [(2,)]
         pools = store.sql(
             "SELECT DISTINCT d.pool FROM manifest m JOIN sample s ON s.sample_id = m.item_id"
             " JOIN document d ON d.document_id = s.document_id"

@@ -146,9 +146,9 @@ def candidates(reader: Reader, generation: int) -> list[QueryRow]:
     return reader.rows(_CANDIDATES, [_aim_suite(reader), generation])
 
 
-def label_tests(reader: Reader) -> list[QueryRow]:
-    """Whether labels pay: one row after each generation that had a control."""
-    return reader.rows("SELECT * FROM label_test ORDER BY generation")
+def picking_tests(reader: Reader) -> list[QueryRow]:
+    """Whether picking pays: one row after each generation that had a control."""
+    return reader.rows("SELECT * FROM picking_test ORDER BY generation")
 
 
 def alias_events(reader: Reader) -> list[QueryRow]:

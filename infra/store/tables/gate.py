@@ -14,7 +14,7 @@ from infra.records import (
     Evaluation,
     GateTest,
     ItemScore,
-    LabelTest,
+    PickingTest,
     now,
 )
 from infra.store.database import Database, TableGroup
@@ -360,13 +360,13 @@ class GateTables(TableGroup):
             [generation],
         )
 
-    def add_label_test(self, test: LabelTest) -> None:
-        """Store whether labels pay after a generation; a stored result stays unchanged."""
-        self._db.add("label_test", LabelTest, [test], ["generation"])
+    def add_picking_test(self, test: PickingTest) -> None:
+        """Store whether picking pays after a generation; a stored result stays unchanged."""
+        self._db.add("picking_test", PickingTest, [test], ["generation"])
 
-    def label_tests(self) -> list[LabelTest]:
-        """Whether labels pay, after each generation that had a control."""
-        return self._db.records(LabelTest, "SELECT * FROM label_test ORDER BY generation")
+    def picking_tests(self) -> list[PickingTest]:
+        """Whether picking pays, after each generation that had a control."""
+        return self._db.records(PickingTest, "SELECT * FROM picking_test ORDER BY generation")
 
     def num_promoted(self, before: int) -> int:
         """Number of promotions in the attempts before this number."""

@@ -55,7 +55,7 @@ def judge_passages(context: LabelingContext, admissions: Admissions) -> None:
     """
     samples = _judged(context, _chosen_passages(context))
     if not context.judges_passages:
-        note("passages are not judged: the control has shown that their labels do not pay")
+        note("passages are not judged: the control has shown that picking does not pay")
         return
     for name in context.config.passage_rubrics:
         rubric = load_rubric(name)

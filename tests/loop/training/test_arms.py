@@ -28,31 +28,33 @@ def recipe(*overrides: str) -> Recipe:
 
 def test_a_generation_has_a_control_unless_the_recipe_has_none() -> None:
     both = [("picked", False), ("random", True)]
-    assert names(generation_arms(recipe(), 1, labels_pay=True)) == both
-    assert names(generation_arms(recipe("control=none"), 1, labels_pay=True)) == both[:1]
+    assert names(generation_arms(recipe(), 1, picking_pays=True)) == both
+    assert names(generation_arms(recipe("control=none"), 1, picking_pays=True)) == both[:1]
 
 
 def test_a_control_may_come_in_every_third_generation() -> None:
     third = recipe("control_every=3")
-    assert [len(generation_arms(third, k, labels_pay=True)) for k in range(1, 7)] == [1, 1, 2] * 2
+    assert [len(generation_arms(third, k, picking_pays=True)) for k in range(1, 7)] == [1, 1, 2] * 2
 
 
-def test_labels_that_do_not_pay_are_used_by_no_arm_but_the_one_that_may_show_that_they_do() -> None:
+def test_picking_that_does_not_pay_is_left_to_the_arm_that_may_show_that_it_does() -> None:
     keeps = recipe("judge.stop_when_useless=false", SLOW)
     expected = [("random", True), ("picked", False), ("slow", True)]
-    assert names(generation_arms(keeps, 1, labels_pay=False)) == expected
+    assert names(generation_arms(keeps, 1, picking_pays=False)) == expected
     stops = recipe("judge.stop_when_useless=true")
-    assert names(generation_arms(stops, 1, labels_pay=False)) == [("random", True)]
+    assert names(generation_arms(stops, 1, picking_pays=False)) == [("random", True)]
 
 
 @pytest.mark.parametrize(("level", "count"), [("strict", 1), ("discovery", 2)])
-def test_strict_spends_no_labels_that_were_shown_to_be_useless(level: str, count: int) -> None:
+def test_strict_spends_no_labels_once_picking_is_known_to_be_useless(
+    level: str, count: int
+) -> None:
     own = recipe(f"gate.level={level}")
-    assert len(generation_arms(own, 1, labels_pay=False)) == count
+    assert len(generation_arms(own, 1, picking_pays=False)) == count
 
 
 def test_a_further_candidate_has_the_recipe_with_its_own_keys() -> None:
-    slow = find_arm(recipe(SLOW), 1, "slow", labels_pay=True)
+    slow = find_arm(recipe(SLOW), 1, "slow", picking_pays=True)
     assert slow.recipe.train.sft.learning_rate == 1e-5
     assert slow.recipe.train.sft.epochs == recipe().train.sft.epochs
     assert slow.recipe.data == recipe().data
@@ -121,7 +123,7 @@ def test_two_arms_have_the_same_data_but_for_their_passages(store: Store) -> Non
     judged(store)
     shown = Sample("q", "d", "demonstration", "1 + 1?", "2", "web", 1, 0, 1, "math")
     store.labels.add_samples([shown])
-    arms = generation_arms(recipe("budget.train_tokens=600"), 1, labels_pay=True)
+    arms = generation_arms(recipe("budget.train_tokens=600"), 1, picking_pays=True)
     picked, drawn = (arm_curriculum(store, arm, 1) for arm in arms)
     assert picked.digest != drawn.digest
     others = [[s for s in one.samples if s.kind != "passage"] for one in (picked, drawn)]

@@ -44,7 +44,7 @@ CREATE TABLE gate_test (
 
 -- Do labels pay? The candidate of picked passages against that of random ones, over the run's life.
 -- One row after each generation that had both.
-CREATE TABLE label_test (
+CREATE TABLE picking_test (
     generation BIGINT, num_units BIGINT, mean_gain DOUBLE, standard_error DOUBLE, log_pay DOUBLE,
     log_cost DOUBLE, log_useless DOUBLE, log_threshold DOUBLE, verdict TEXT, pay_path DOUBLE[],
     cost_path DOUBLE[], useless_path DOUBLE[]

@@ -20,7 +20,7 @@ import math
 
 import numpy as np
 
-from infra.records import PICKED, RANDOM, LabelTest
+from infra.records import PICKED, RANDOM, PickingTest
 from infra.store import Store
 from loop.gate.config import GateConfig
 from loop.gate.estimates import by_position, clustered_mean_and_error, with_scores
@@ -31,18 +31,20 @@ PAY, COST, USELESS, OPEN = "pay", "cost", "useless", "open"
 
 
 def last_verdict(store: Store, generation: int) -> str:
-    """The last verdict on labels before a generation; `open` if there is none."""
-    verdicts = [t.verdict for t in store.gate.label_tests() if t.generation < generation]
+    """The last verdict on picking before a generation; `open` if there is none."""
+    verdicts = [t.verdict for t in store.gate.picking_tests() if t.generation < generation]
     return next((one for one in reversed(verdicts) if one != OPEN), OPEN)
 
 
-def labels_pay(store: Store, generation: int) -> bool:
-    """Whether a generation picks its passages by labels: nothing has shown that they do not pay."""
+def picking_pays(store: Store, generation: int) -> bool:
+    """Whether a generation picks its passages: nothing has shown that it does not pay."""
     return last_verdict(store, generation) in (PAY, OPEN)
 
 
-def label_test(store: Store, config: GateConfig, suite: Suite, generation: int) -> LabelTest | None:
-    """Test whether labels pay, with the units of a generation and of those since the last verdict.
+def picking_test(
+    store: Store, config: GateConfig, suite: Suite, generation: int
+) -> PickingTest | None:
+    """Test whether picking pays, with the units of all generations since the last verdict.
 
     None if the generation had no two such candidates, or if the suite uses its items again: then
     the units of two generations are not independent.
@@ -62,22 +64,22 @@ def label_test(store: Store, config: GateConfig, suite: Suite, generation: int) 
     return _test(generation, np.array(gains), units, suite.clip, config)
 
 
-def _verdicts(store: Store, generation: int) -> list[LabelTest]:
-    tests = store.gate.label_tests()
+def _verdicts(store: Store, generation: int) -> list[PickingTest]:
+    tests = store.gate.picking_tests()
     return [t for t in tests if t.generation < generation and t.verdict != OPEN]
 
 
 def _test(
     generation: int, gains: Array, units: list[str], clip: float, config: GateConfig
-) -> LabelTest:
+) -> PickingTest:
     means = unit_means(clipped_gains(gains, np.zeros_like(gains), clip), units)
-    worth = config.label_worth_bits / clip
+    worth = config.picking_worth_bits / clip
     pay = log_evidence_path(means, 0.0)
     cost = log_evidence_path(-means, 0.0)
     useless = log_evidence_path(worth - means, -worth)
     threshold = -math.log(config.alpha)
     mean, error = clustered_mean_and_error(gains.tolist(), units)
-    return LabelTest(
+    return PickingTest(
         generation=generation,
         num_units=len(means),
         mean_gain=0.0 if len(means) == 0 else mean,

@@ -1,4 +1,4 @@
-"""Do labels pay: verdicts on known gains, and how often they are wrong without a difference."""
+"""Does picking pay: verdicts on known gains, and how often they are wrong without a difference."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from infra.records import PICKED, RANDOM, ItemScore, LabelTest
+from infra.records import PICKED, RANDOM, ItemScore, PickingTest
 from infra.store import Store
 from loop.gate.aim import AimConfig
 from loop.gate.config import GateConfig
-from loop.gate.label_worth import label_test, labels_pay, last_verdict
+from loop.gate.picking_worth import last_verdict, picking_pays, picking_test
 from loop.gate.suites.held_out_text import HeldOutBits
 from tests.infra.support.store_rows import candidate
 
@@ -42,9 +42,9 @@ def verdicts(store: Store, generations: list[list[float]]) -> list[str]:
     results = []
     for generation, gains in enumerate(generations, start=1):
         add_generation(store, generation, gains)
-        test = label_test(store, CONFIG, suite(store), generation)
+        test = picking_test(store, CONFIG, suite(store), generation)
         assert test is not None
-        store.gate.add_label_test(test)
+        store.gate.add_picking_test(test)
         results.append(test.verdict)
     return results
 
@@ -60,33 +60,33 @@ def test_the_verdict_follows_the_gain(store: Store, gain: float, verdict: str) -
 def test_evidence_of_several_generations_adds_up(store: Store) -> None:
     few = [0.05, 0.03, 0.04, 0.06, 0.05] * 2
     assert verdicts(store, [few, few, few]) == ["open", "open", "pay"]
-    assert [test.num_units for test in store.gate.label_tests()] == [10, 20, 30]
+    assert [test.num_units for test in store.gate.picking_tests()] == [10, 20, 30]
 
 
-def test_labels_pay_until_a_verdict_says_otherwise_and_again_after_the_next(store: Store) -> None:
+def test_picking_pays_until_a_verdict_says_otherwise_and_again_after_the_next(store: Store) -> None:
     bad, good = [-0.15] * 40, [0.15] * 40
-    assert labels_pay(store, 1), "innocent until shown otherwise"
+    assert picking_pays(store, 1), "innocent until shown otherwise"
     assert verdicts(store, [bad, [0.0] * 5, good, [0.0] * 5]) == ["cost", "open", "pay", "open"]
-    assert [labels_pay(store, k) for k in range(1, 6)] == [True, False, False, True, True]
+    assert [picking_pays(store, k) for k in range(1, 6)] == [True, False, False, True, True]
     assert last_verdict(store, 2) == "cost"
 
 
 def test_the_tests_begin_anew_after_a_verdict(store: Store) -> None:
     verdicts(store, [[-0.15] * 40, [0.15] * 6])
-    second = store.gate.label_tests()[1]
+    second = store.gate.picking_tests()[1]
     assert second.num_units == 6
     assert second.mean_gain == pytest.approx(0.15)
 
 
 def test_a_generation_without_a_control_has_no_test(store: Store) -> None:
     store.gate.register_attempt([candidate("alone", 1)], "champion")
-    assert label_test(store, CONFIG, suite(store), 1) is None
+    assert picking_test(store, CONFIG, suite(store), 1) is None
 
 
 def test_items_that_are_used_again_make_no_test(store: Store) -> None:
     add_generation(store, 1, [0.1] * 30)
     reused = GateConfig(reuse_documents=True)
-    assert label_test(store, reused, suite(store, reused), 1) is None
+    assert picking_test(store, reused, suite(store, reused), 1) is None
 
 
 def test_labels_of_coin_tosses_are_rarely_blamed_or_praised_by_mistake() -> None:
@@ -102,7 +102,7 @@ def test_labels_of_coin_tosses_are_rarely_blamed_or_praised_by_mistake() -> None
 
 
 def test_a_stored_result_stays_as_it_is(store: Store) -> None:
-    first = LabelTest(1, 3, 0.1, 0.01, 1.0, 0.0, 0.0, 3.0, "open", (1.0,), (0.0,), (0.0,))
-    store.gate.add_label_test(first)
-    store.gate.add_label_test(LabelTest(1, 9, 0, 0, 0, 0, 0, 3.0, "cost", (), (), ()))
-    assert store.gate.label_tests() == [first]
+    first = PickingTest(1, 3, 0.1, 0.01, 1.0, 0.0, 0.0, 3.0, "open", (1.0,), (0.0,), (0.0,))
+    store.gate.add_picking_test(first)
+    store.gate.add_picking_test(PickingTest(1, 9, 0, 0, 0, 0, 0, 3.0, "cost", (), (), ()))
+    assert store.gate.picking_tests() == [first]
