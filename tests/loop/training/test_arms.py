@@ -111,12 +111,16 @@ def test_the_control_has_as_many_tokens_of_other_passages(store: Store) -> None:
     assert drawn == random_passages(store, config, 1, 900, 0), "a resumed run draws the same"
 
 
-def test_without_labels_the_control_draws_from_all_passages(store: Store) -> None:
+def test_without_values_and_labels_both_arms_draw_the_same_from_all_passages(store: Store) -> None:
     judged(store)
     store.database.connection.execute("DELETE FROM judgment")
     config = recipe().judge
-    assert selected_passages(store, config, 1, 900, 0) == []
-    assert 0 < num_tokens(random_passages(store, config, 1, 900, 0)) <= 900
+    drawn = random_passages(store, config, 1, 900, 0)
+    assert selected_passages(store, config, 1, 900, 0) == drawn
+    assert 0 < num_tokens(drawn) <= 900
+    arms = generation_arms(recipe("budget.train_tokens=600"), 1, picking_pays=True)
+    one, other = (arm_curriculum(store, arm, 1) for arm in arms)
+    assert one.digest == other.digest, "a second candidate would be the same"
 
 
 def test_two_arms_have_the_same_data_but_for_their_passages(store: Store) -> None:
