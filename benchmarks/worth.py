@@ -207,18 +207,24 @@ def read_site(store: Store, recipe: Recipe, name: str, salt: str) -> Site:
     return Site(name, passages, ranks, texts, is_junk)
 
 
-def add_junk(store: Store, recipe: Recipe, generation: int) -> None:
-    """Add junk documents to a generation's training pool, of which `JUNK_SHARE` are junk then."""
+def add_junk(store: Store, recipe: Recipe, generation: int, num_kinds: int = 4) -> None:
+    """Add junk documents to a generation's training pool, of which `JUNK_SHARE` are junk then.
+
+    The kinds are shuffled words, boilerplate, lists of spam words and near-copies; with fewer than
+    four, the first ones.
+    """
     documents = [d for d in store.crawl.documents("train") if d.generation == generation]
     if any(document.url.startswith(JUNK) for document in documents):
         return
     rng, count = random.Random(generation), round(len(documents) * JUNK_SHARE / (1 - JUNK_SHARE))
-    junk = [_junk(rng, f"{generation}-{number}", documents) for number in range(count)]
+    junk = [
+        _junk(rng, number % num_kinds, f"{generation}-{number}", documents)
+        for number in range(count)
+    ]
     store.crawl.commit(CrawlRows(generation, recipe.crawl_config().limits(1), documents=junk))
 
 
-def _junk(rng: random.Random, name: str, documents: Sequence[Document]) -> Document:
-    """Shuffled words, boilerplate, a list of spam words or a near-copy, in turn."""
+def _junk(rng: random.Random, kind: int, name: str, documents: Sequence[Document]) -> Document:
     source = rng.choice(documents)
     words, lines = source.text.split()[:300], source.text.splitlines()[:40]
     spam = ["cheap", "buy", "casino", "loan", "pills", "best price", "free"]
@@ -228,9 +234,8 @@ def _junk(rng: random.Random, name: str, documents: Sequence[Document]) -> Docum
         ", ".join(rng.choice(spam) for _ in range(300)),
         "\n".join(line.replace("the ", "a ") for line in lines),
     )
-    text = texts[int(name.rpartition("-")[2]) % len(texts)]
     key, url, generation = content_key(JUNK, name), f"{JUNK}{name}", source.generation
-    return Document(key, source.page_id, url, "", text, "en", "x", "train", generation)
+    return Document(key, source.page_id, url, "", texts[kind], "en", "x", "train", generation)
 
 
 def take(
