@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from crawlers.config import HELD_OUT_POOLS
-from infra.console import progress
+from infra.console import note, progress, warn
 from infra.records import Document, Sample
 from infra.store import Store
 from judges.judgment.protocol import Judge
@@ -39,7 +39,7 @@ class HeldOutAsker:
     def run(self) -> None:
         """Write and store the questions of all pages that have none yet."""
         for pool in HELD_OUT_POOLS:
-            asked = {s.document_id for s in self.store.labels.pool_samples(QUESTION_KIND, pool)}
+            asked = {s.document_id for s in self._stored(pool)}
             documents = [
                 document
                 for document in self.store.crawl.documents(pool, self.generation)
@@ -50,6 +50,22 @@ class HeldOutAsker:
                     chunk = documents[start : start + DOCUMENTS_AT_ONCE]
                     self.store.labels.add_samples(self._questions(chunk))
                     advance(len(chunk))
+            self._report(pool)
+
+    def _stored(self, pool: str) -> list[Sample]:
+        return self.store.labels.pool_samples(QUESTION_KIND, pool)
+
+    def _report(self, pool: str) -> None:
+        """Say how many questions there are; without any, nothing can be promoted."""
+        questions = self._stored(pool)
+        num_pages = len({s.document_id for s in questions})
+        all_pages = self.store.crawl.pool_counts().get(pool, 0)
+        text = f"{len(questions):,} questions about {num_pages:,} of {all_pages:,} pages ({pool})"
+        if pool == "gate" and not questions:
+            remedy = "set aim.answers.passages_per_page and aim.answers.asker"
+            warn(f"{text}: nothing can be promoted; {remedy}")
+        else:
+            note(text)
 
     def _questions(self, documents: Sequence[Document]) -> list[Sample]:
         with_examples = [d for d in documents if ">>>" in d.text]

@@ -123,3 +123,24 @@ def test_what_is_checked_is_right_where_the_answer_is_the_gold_one(store: Store)
     items = checked_items(store, ALL_PAGES, "gate", "salt")
     claims = [Claim(item.check, item.reference, item.reference) for item in items.values()]
     assert all(verify_claims(claims, sandbox()))
+
+
+def test_it_says_about_how_many_pages_there_are_questions(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pages(store)
+    writer(store, asker=None).run()
+    assert "2 questions about 2 of 2 pages (gate)" in flat(capsys)
+    plain = Document("plain", "p", "u", "t", "No example at all.", "en", "x", "gate", 1)
+    other = Store(":memory:")
+    add_documents(other, [plain])
+    writer(other, asker=None).run()
+    warning = flat(capsys)
+    assert "0 questions about 0 of 1 pages (gate): nothing can be promoted" in warning
+    assert "aim.answers.passages_per_page" in warning
+    other.close()
+
+
+def flat(capsys: pytest.CaptureFixture[str]) -> str:
+    shown = capsys.readouterr()
+    return " ".join((shown.out + shown.err).split())
