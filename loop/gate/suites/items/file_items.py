@@ -55,7 +55,8 @@ class FileItem(BaseModel):
             )
         if self.check:
             validate_check(self.check, "check")
-        if not _is_unicode(self.prompt, *self.choices, self.gold, self.good, self.bad):
+        texts = (self.id, self.unit, self.prompt, self.gold, self.good, self.bad, self.reference)
+        if not _is_unicode(*texts, *self.choices):
             raise ValueError("a text has half of a surrogate pair, which is no character")
         return self
 
@@ -102,12 +103,21 @@ def read_suite_items(key: str, path: Path, kind: str) -> dict[str, FileItem]:
         where = f"{path}, line {line.number}"
         item = _parse_item(line.value, where, key)
         if not _is_of_kind(item, kind):
-            problem = f"it is not an item of kind {kind}."
-            raise UserError(key, where, problem, "Set `kind` to the kind of the items in the file.")
-        items.setdefault(item.id or content_key(line.text), item)
+            raise _wrong_kind(key, where, kind)
+        name = item.id or content_key(line.text)
+        if items.setdefault(name, item) != item:
+            problem = f"another item has the id {name!r} too."
+            raise UserError(key, where, problem, "Give each item its own `id`, or none.")
     if not items:
         raise UserError(key, path, "it has no items.", "Give a file with one JSON object a line.")
     return items
+
+
+def _wrong_kind(key: str, where: str, kind: str) -> UserError:
+    remedy = "Set `kind` to the kind of the items in the file."
+    if kind == BITS:
+        remedy = "Give it a `gold` text, or `choices` with `answer`, or set `kind` to its kind."
+    return UserError(key, where, f"it is not an item of kind {kind}.", remedy)
 
 
 def _is_unicode(*texts: str) -> bool:

@@ -73,6 +73,10 @@ def test_items_keep_their_ids_or_get_the_key_of_their_content(tmp_path: Path) ->
         ({"prompt": "p", "check": "math", "gold": "4"}, "give `choices`"),
         ({"prompt": "p", "gold": "4", "choices": ["a", "b"], "answer": 0}, "give `choices`"),
         ('{"prompt": "p", "gold": " \\ud83d"}', "half of a surrogate pair"),
+        ('{"prompt": "p", "reference": "\\udc00"}', "half of a surrogate pair"),
+        ('{"id": "\\ud800", "prompt": "p", "gold": " g"}', "half of a surrogate pair"),
+        ('{"unit": "\\ud800", "prompt": "p", "gold": " g"}', "half of a surrogate pair"),
+        ('{"prompt": "p", "gold": ""}', "Give it a `gold` text"),
     ],
 )
 def test_an_item_of_bits_needs_one_gold_text(tmp_path: Path, line: object, words: str) -> None:
@@ -81,3 +85,12 @@ def test_an_item_of_bits_needs_one_gold_text(tmp_path: Path, line: object, words
         read_suite_items("gate.suites.x.file", file, "bits")
     assert words in str(caught.value)
     assert "line 2" in str(caught.value)
+
+
+def test_two_items_with_one_id_are_refused_unless_they_are_the_same(tmp_path: Path) -> None:
+    file, line = tmp_path / "items.jsonl", '{"id": "a", "prompt": "p", "gold": " g"}\n'
+    file.write_text(line + line)
+    assert list(read_suite_items("k", file, "bits")) == ["a"]
+    file.write_text(line + line.replace(" g", " other"))
+    with pytest.raises(UserError, match=r"line 2.*another item has the id 'a' too"):
+        read_suite_items("k", file, "bits")
