@@ -56,17 +56,17 @@ def test_window_is_a_piece_of_the_text_that_depends_on_the_key_alone(
 
 
 @given(st.text(alphabet="ab\n", max_size=500), st.integers(8, 200), st.integers(1, 8), st.text())
-def test_windows_are_pieces_in_order_that_together_are_no_longer_than_asked(
+def test_windows_are_parts_in_order_that_together_are_no_longer_than_asked(
     text: str, size: int, count: int, key: str
 ) -> None:
-    pieces = windows(text, size, count, key)
-    assert len(pieces) == (count if len(text) > size else 1)
-    assert all(pieces) or not text
-    assert sum(map(len, pieces)) <= size
-    place = 0
-    for piece in pieces:
-        place = text.index(piece, place) + len(piece)
-    assert pieces == windows(text, size, count, key)
+    parts = windows(text, size, count, key)
+    assert len(parts) == (count if len(text) > size else 1)
+    assert all(parts) or not text
+    assert sum(map(len, parts)) <= size
+    end = 0
+    for part in parts:
+        end = text.index(part, end) + len(part)
+    assert parts == windows(text, size, count, key)
 
 
 def test_a_window_lies_in_each_stretch_of_a_text() -> None:
