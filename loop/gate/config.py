@@ -113,6 +113,9 @@ class GateConfig(Section):
     """Number of prompts on which the labeler compares the candidate with the champion; 0 skips it.
     The result is reported. If the labeler prefers the candidate and no primary measure rose, the
     candidate is rejected."""
+    picking_alpha: float = Field(default=0.15, gt=0, lt=1)
+    """Largest probability that a verdict on picking is wrong. A generation can at most double the
+    evidence, so a verdict needs three generations at 0.15, and five at 0.05."""
     picking_worth_bits: float = Field(default=0.01, ge=0)
     """Smallest gain of picked over random passages that picking is worth, in the unit of the
     primary suite (bits per byte). On evidence that it is less, passages are drawn at random."""

@@ -1,22 +1,32 @@
-"""Does picking pay? The candidate of picked passages against that of random ones, unit by unit.
+"""Does picking pay? The candidate of picked passages against that of random ones, over a run.
 
-Unit i of the gate gives d_i in [-1, 1], the clipped gain of the picked candidate over the control.
-The units of all generations follow each other, and each is used once. Three sequential tests run on
-them at once, each as in `loop.gate.evidence`:
+Unit i of a generation gives d_i in [-1, 1], the clipped gain of the picked candidate over the
+control. On the units of a generation run four sequential tests, each as in `loop.gate.evidence`:
+that the mean of d is above 0 (log E+), below 0 (E-), below `worth` (W-) and above it (W+).
 
-    pay      the null is E[d_i | past] <= 0
-    cost     the null is E[d_i | past] >= 0
-    useless  the null is E[d_i | past] >= worth, the smallest gain that picking is worth
+These say which of the two candidates is better, beyond doubt where there are many units. But the
+candidates are one draw of passages each, and how lucky a draw is counts as much as how it was drawn
+(LOG.md). If picking says nothing, picked and random passages could be swapped, and so E+ and E-.
+Hence 2 E+ / (E+ + E-) has the mean 1 then, and at most 1 if picking costs: it is an e-value that no
+luck of a draw can make larger than 2. (The gate treats both alike, so the number of units does not
+depend on which is which.) A verdict needs a product over generations of at least 1 /
+`picking_alpha`:
 
-The verdict is that of the first to cross 1 / alpha. (If the second crosses, so does the third; then
-the verdict is the stronger one.) After a verdict all three begin anew, on the units that follow. So
-after each verdict the next one is wrong with probability 2 alpha at most, whatever the number of
-generations.
+    pay      the product of 2 E+ / (E+ + E-)
+    cost     the product of 2 E- / (E+ + E-)
+    useless  the product of 2 W- / (W+ + W-)
+
+The e-values are hedged (`BETS`), so that one unlucky generation does not end a test. By Ville's
+inequality each verdict is wrong with probability `picking_alpha` at most, for `useless`
+if the luck of draws is symmetric about a mean gain of `worth` or more. After a verdict all begin
+anew, with the generations that follow.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,6 +37,9 @@ from loop.gate.estimates import by_position, clustered_mean_and_error, with_scor
 from loop.gate.evidence import Array, clipped_gains, log_evidence_path, unit_means
 from loop.gate.suites.base import Suite
 
+BETS = ((0.75, 0.999), (0.25, 0.6))
+"""(Share of the capital, what it bets of itself on each generation.) The first reaches a verdict
+after three generations, the second recovers from one that speaks against it."""
 PAY, COST, USELESS, OPEN = "pay", "cost", "useless", "open"
 
 
@@ -41,6 +54,14 @@ def picking_pays(store: Store, generation: int) -> bool:
     return last_verdict(store, generation) in (PAY, OPEN)
 
 
+@dataclass(frozen=True)
+class _Round:
+    """A generation's gains of picked over random passages, with the unit of each."""
+
+    gains: list[float]
+    units: list[str]
+
+
 def picking_test(
     store: Store, config: GateConfig, suite: Suite, generation: int
 ) -> PickingTest | None:
@@ -53,15 +74,15 @@ def picking_test(
     pairs = [p for p in store.gate.attempts_with(PICKED, RANDOM) if begin < p[0] <= generation]
     if suite.reuse or generation not in {number for number, *_ in pairs}:
         return None
-    gains, units = list[float](), list[str]()
+    rounds = []
     for _, attempt, picked, drawn in pairs:
         rows = with_scores(
             by_position(store.gate.item_scores(attempt, suite.name)), [picked, drawn]
         )
         sign = 1.0 if suite.higher_is_better else -1.0
-        gains += [sign * (values[picked] - values[drawn]) for _, values in rows]
-        units += [unit for unit, _ in rows]
-    return _test(generation, np.array(gains), units, suite.clip, config)
+        gains = [sign * (values[picked] - values[drawn]) for _, values in rows]
+        rounds.append(_Round(gains, [unit for unit, _ in rows]))
+    return _test(generation, rounds, suite.clip, config)
 
 
 def _verdicts(store: Store, generation: int) -> list[PickingTest]:
@@ -70,40 +91,79 @@ def _verdicts(store: Store, generation: int) -> list[PickingTest]:
 
 
 def _test(
-    generation: int, gains: Array, units: list[str], clip: float, config: GateConfig
+    generation: int, rounds: Sequence[_Round], clip: float, config: GateConfig
 ) -> PickingTest:
-    means = unit_means(clipped_gains(gains, np.zeros_like(gains), clip), units)
     worth = config.picking_worth_bits / clip
-    pay = log_evidence_path(means, 0.0)
-    cost = log_evidence_path(-means, 0.0)
-    useless = log_evidence_path(worth - means, -worth)
-    threshold = -math.log(config.alpha)
-    mean, error = clustered_mean_and_error(gains.tolist(), units)
+    means = [_unit_gains(one, clip) for one in rounds]
+    pay, cost, useless = evidence_paths(means, worth)
+    threshold = -math.log(config.picking_alpha)
+    mean, error = clustered_mean_and_error(
+        [gain for one in rounds for gain in one.gains],
+        [unit for one in rounds for unit in one.units],
+    )
     return PickingTest(
         generation=generation,
-        num_units=len(means),
-        mean_gain=0.0 if len(means) == 0 else mean,
+        num_units=sum(map(len, means)),
+        mean_gain=0.0 if math.isnan(mean) else mean,
         standard_error=error,
         log_pay=_last(pay),
         log_cost=_last(cost),
         log_useless=_last(useless),
         log_threshold=threshold,
-        verdict=_verdict(pay, cost, useless, threshold),
+        verdict=_verdict(_last(pay), _last(cost), _last(useless), threshold),
         pay_path=tuple(pay.tolist()),
         cost_path=tuple(cost.tolist()),
         useless_path=tuple(useless.tolist()),
     )
 
 
+def _unit_gains(one: _Round, clip: float) -> Array:
+    gains = np.array(one.gains)
+    return unit_means(clipped_gains(gains, np.zeros_like(gains), clip), one.units)
+
+
+def evidence_paths(generations: Sequence[Array], worth: float) -> tuple[Array, Array, Array]:
+    """Log evidence that picking pays, costs and is useless, after each unit of all generations.
+
+    `generations` are the clipped gains of each one's units, `worth` is in the same unit.
+    """
+    signs = [evidence_shares(means, 0.0) for means in generations]
+    below_worth = [evidence_shares(means, worth)[1] for means in generations]
+    pay, cost = ([pair[k] for pair in signs] for k in (0, 1))
+    return _product_path(pay), _product_path(cost), _product_path(below_worth)
+
+
+def evidence_shares(means: Array, bound: float) -> tuple[Array, Array]:
+    """Log e-values after each unit that the mean is above and below a bound of at least 0.
+
+    They are twice the shares of the two sequential tests in their sum, so they add up to 2. Both
+    make the same bets, with opposite signs.
+    """
+    above = log_evidence_path(means - bound, bound)
+    below = log_evidence_path(bound - means, bound)
+    total = np.logaddexp(above, below)
+    return math.log(2) + above - total, math.log(2) + below - total
+
+
+def _product_path(paths: Sequence[Array]) -> Array:
+    """The log of the product over generations, as the units of each come in, by `BETS`."""
+    total = np.full(sum(map(len, paths)), -np.inf)
+    for capital, bet in BETS:
+        hedged = [np.log(1 - bet + bet * np.exp(path)) for path in paths]
+        ends = np.cumsum([0.0, *map(_last, hedged)])
+        whole = np.concatenate([end + path for end, path in zip(ends, hedged, strict=False)])
+        total = np.logaddexp(total, math.log(capital) + whole)
+    return total
+
+
 def _last(path: Array) -> float:
     return float(path[-1]) if path.size else 0.0
 
 
-def _verdict(pay: Array, cost: Array, useless: Array, threshold: float) -> str:
-    """The verdict of the first test that crosses; `open` if none does."""
-    paid, lost = (np.flatnonzero(path >= threshold) for path in (pay, np.maximum(cost, useless)))
-    if not paid.size and not lost.size:
-        return OPEN
-    if paid.size and (not lost.size or paid[0] < lost[0]):
-        return PAY
-    return COST if bool((cost >= threshold).any()) else USELESS
+def _verdict(pay: float, cost: float, useless: float, threshold: float) -> str:
+    """A gain that was shown, but to be smaller than what picking is worth, is useless."""
+    if cost >= threshold:
+        return COST
+    if useless >= threshold:
+        return USELESS
+    return PAY if pay >= threshold else OPEN

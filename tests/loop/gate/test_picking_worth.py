@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from infra.records import PICKED, RANDOM, ItemScore, PickingTest
 from infra.store import Store
 from loop.gate.aim import AimConfig
 from loop.gate.config import GateConfig
-from loop.gate.picking_worth import last_verdict, picking_pays, picking_test
+from loop.gate.picking_worth import (
+    BETS,
+    evidence_paths,
+    evidence_shares,
+    last_verdict,
+    picking_pays,
+    picking_test,
+)
 from loop.gate.suites.held_out_text import HeldOutBits
 from tests.infra.support.store_rows import candidate
 
 CONFIG = GateConfig()
+CLIP = CONFIG.clip_bits
 
 
 def suite(store: Store, config: GateConfig = CONFIG) -> HeldOutBits:
@@ -50,32 +62,67 @@ def verdicts(store: Store, generations: list[list[float]]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("gain", "verdict"), [(0.15, "pay"), (-0.15, "cost"), (0.0, "useless"), (0.009, "open")]
+    ("gain", "units", "verdict"),
+    [(0.15, 40, "pay"), (-0.15, 40, "cost"), (0.0, 300, "useless"), (0.005, 600, "useless")],
 )
-def test_the_verdict_follows_the_gain(store: Store, gain: float, verdict: str) -> None:
-    steady = [gain] * (600 if gain == 0.0 else 40)
-    assert verdicts(store, [steady]) == [verdict]
+def test_the_verdict_follows_the_gain_after_three_generations(
+    store: Store, gain: float, units: int, verdict: str
+) -> None:
+    assert verdicts(store, [[gain] * units] * 3) == ["open", "open", verdict]
 
 
-def test_evidence_of_several_generations_adds_up(store: Store) -> None:
-    few = [0.05, 0.03, 0.04, 0.06, 0.05] * 2
-    assert verdicts(store, [few, few, few]) == ["open", "open", "pay"]
-    assert [test.num_units for test in store.gate.picking_tests()] == [10, 20, 30]
+def test_a_few_units_of_a_small_gain_prove_nothing(store: Store) -> None:
+    assert verdicts(store, [[0.011] * 5] * 4) == ["open"] * 4
+
+
+def test_a_draw_that_was_very_lucky_counts_no_more_than_a_lucky_one(store: Store) -> None:
+    luck = [[0.2] * 200, [-0.02] * 60, [0.2] * 200, [-0.02] * 60]
+    assert verdicts(store, luck) == ["open"] * 4
+    assert [test.num_units for test in store.gate.picking_tests()] == [200, 260, 460, 520]
 
 
 def test_picking_pays_until_a_verdict_says_otherwise_and_again_after_the_next(store: Store) -> None:
     bad, good = [-0.15] * 40, [0.15] * 40
     assert picking_pays(store, 1), "innocent until shown otherwise"
-    assert verdicts(store, [bad, [0.0] * 5, good, [0.0] * 5]) == ["cost", "open", "pay", "open"]
-    assert [picking_pays(store, k) for k in range(1, 6)] == [True, False, False, True, True]
-    assert last_verdict(store, 2) == "cost"
+    expected = ["open", "open", "cost", "open", "open", "pay", "open"]
+    assert verdicts(store, [bad] * 3 + [good] * 3 + [[0.0] * 5]) == expected
+    assert [picking_pays(store, k) for k in range(1, 9)] == [True] * 3 + [False] * 3 + [True] * 2
+    assert last_verdict(store, 4) == "cost"
 
 
 def test_the_tests_begin_anew_after_a_verdict(store: Store) -> None:
-    verdicts(store, [[-0.15] * 40, [0.15] * 6])
-    second = store.gate.picking_tests()[1]
-    assert second.num_units == 6
-    assert second.mean_gain == pytest.approx(0.15)
+    verdicts(store, [[-0.15] * 40] * 3 + [[0.15] * 6])
+    last = store.gate.picking_tests()[-1]
+    assert last.num_units == 6
+    assert last.mean_gain == pytest.approx(0.15)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=40), st.floats(0, 0.5))
+def test_shares_of_the_evidence_add_up_to_two_and_change_places_with_the_arms(
+    gains: list[float], bound: float
+) -> None:
+    means = np.array(gains)
+    above, below = evidence_shares(means, bound)
+    assert np.exp(above) + np.exp(below) == pytest.approx(2.0)
+    if bound == 0.0:
+        np.testing.assert_allclose(evidence_shares(-means, 0.0), (below, above), atol=1e-9)
+
+
+def test_evidence_is_the_capital_of_bets_on_each_generation() -> None:
+    means = [np.array([0.1, 0.3, -0.1]), np.array([0.2, 0.2]), np.array([-0.4])]
+    values = [float(np.exp(evidence_shares(one, 0.0)[0][-1])) for one in means]
+    expected = sum(
+        share * math.prod(1 - bet + bet * value for value in values) for share, bet in BETS
+    )
+    pay, _, _ = evidence_paths(means, 0.05)
+    assert len(pay) == 6
+    assert math.exp(pay[-1]) == pytest.approx(expected)
+
+
+def test_one_unlucky_generation_does_not_end_the_test(store: Store) -> None:
+    given = verdicts(store, [[-0.1] * 40] + [[0.1] * 40] * 14)
+    assert set(given[:6]) == {"open"}
+    assert "pay" in given
 
 
 def test_a_generation_without_a_control_has_no_test(store: Store) -> None:
@@ -89,16 +136,35 @@ def test_items_that_are_used_again_make_no_test(store: Store) -> None:
     assert picking_test(store, reused, suite(store, reused), 1) is None
 
 
-def test_labels_of_coin_tosses_are_rarely_blamed_or_praised_by_mistake() -> None:
-    """Four generations of thirty units without a difference: pay or cost are wrong verdicts."""
+@pytest.mark.parametrize("luck", [0.0, 0.01, 0.05])
+def test_coin_tosses_are_rarely_blamed_or_praised_however_lucky_draws_are(luck: float) -> None:
+    """Eight generations of thirty units; `luck` is the deviation of a generation's true difference.
+
+    For draws of 3,000 tokens 0.01 to 0.014 bits per byte were measured (LOG.md).
+    """
     rng = np.random.default_rng(3)
-    wrong, runs = 0, 150
+    runs, wrong, threshold = 1500, np.zeros(2), 1 / CONFIG.picking_alpha
     for _ in range(runs):
-        store = Store(":memory:")
-        gains = [(0.1 * rng.standard_normal(30)).tolist() for _ in range(4)]
-        wrong += bool({"pay", "cost"} & set(verdicts(store, gains)))
-        store.close()
-    assert binomtest(wrong, runs, 2 * CONFIG.alpha, alternative="greater").pvalue > 1e-3
+        shifts = luck * rng.standard_normal(8)
+        gains = [np.clip((b + 0.03 * rng.standard_normal(30)) / CLIP, -1, 1) for b in shifts]
+        ends = np.cumsum([len(one) for one in gains]) - 1
+        pay, cost, _ = evidence_paths(gains, 0.0)
+        wrong += [np.exp(path[ends]).max() >= threshold for path in (pay, cost)]
+    for count in wrong:
+        test = binomtest(int(count), runs, CONFIG.picking_alpha, alternative="greater")
+        assert test.pvalue > 1e-3, "each verdict is wrong in at most its share of runs"
+
+
+def test_an_inverted_labeler_is_blamed_within_three_generations() -> None:
+    """As measured with junk: -0.05 to -0.1 bits per byte, and luck of draws."""
+    rng = np.random.default_rng(4)
+    blamed, runs = 0, 200
+    for _ in range(runs):
+        shifts = -0.06 + 0.014 * rng.standard_normal(3)
+        gains = [np.clip((b + 0.04 * rng.standard_normal(35)) / CLIP, -1, 1) for b in shifts]
+        _, cost, _ = evidence_paths(gains, 0.0)
+        blamed += np.exp(cost[-1]) >= 1 / CONFIG.picking_alpha
+    assert blamed >= 0.95 * runs
 
 
 def test_a_stored_result_stays_as_it_is(store: Store) -> None:
