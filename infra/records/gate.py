@@ -96,10 +96,13 @@ class PickingTest:
     """Whether picking pays, after a generation with both a picked and a random candidate.
 
     `verdict` is pay, cost, useless or open. `mean_gain` is picked over random since the last
-    verdict, in the unit of the primary suite. The paths are log E after each unit since then.
+    verdict, in the unit of the metric of `suite`, as is `clip`. The paths are log E after each unit
+    since then.
     """
 
     generation: int
+    suite: str
+    clip: float
     num_units: int
     mean_gain: float
     standard_error: float

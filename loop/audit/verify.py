@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from infra.artifacts import folder_digest
-from infra.records import Checkpoint, GateTest
+from infra.records import Checkpoint, GateTest, PickingTest
 from infra.store import Store
 from infra.store.tables.registry import CHAMPION_ALIAS, COLLECTED
 from loop.data.curriculum import manifest_digest
 from loop.gate.config import GateConfig
 from loop.gate.estimates import by_position, with_scores
 from loop.gate.evidence import Array, Goal, clipped_gains, log_evidence_path, unit_means
+from loop.gate.picking_worth import recompute_picking
 
 EVIDENCE_TOLERANCE = 1e-9
 
@@ -35,6 +36,7 @@ def verify(store: Store, config: GateConfig) -> list[Finding]:
         *(_check_model(store, model) for model in models),
         *(_check_manifest(store, model) for model in models if model.generation > 0),
         *(_check_test(store, config, test) for test in store.gate.all_gate_tests()),
+        *(_check_picking(store, config, test) for test in store.gate.picking_tests()),
     ]
 
 
@@ -58,6 +60,17 @@ def _check_manifest(store: Store, model: Checkpoint) -> Finding:
     digest = manifest_digest(store.training.manifest(model.generation, model.arm))
     is_same = digest == model.manifest_digest
     return Finding(subject, "" if is_same else "items were added or removed")
+
+
+def _check_picking(store: Store, config: GateConfig, test: PickingTest) -> Finding:
+    subject = f"evidence of generation {test.generation} on picking"
+    again = recompute_picking(store, config, test.generation, test.suite, test.clip)
+    is_same = again is not None and again.verdict == test.verdict
+    for name in ("pay_path", "cost_path", "useless_path"):
+        old, new = getattr(test, name), getattr(again, name, ())
+        is_same = is_same and len(old) == len(new)
+        is_same = is_same and bool(np.allclose(old, new, rtol=0, atol=EVIDENCE_TOLERANCE))
+    return Finding(subject, "" if is_same else "the stored scores give different evidence")
 
 
 def _check_test(store: Store, config: GateConfig, test: GateTest) -> Finding:

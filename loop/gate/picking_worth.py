@@ -70,19 +70,26 @@ def picking_test(
     None if the generation had no two such candidates, or if the suite uses its items again: then
     the units of two generations are not independent.
     """
+    if suite.reuse:
+        return None
+    return recompute_picking(store, config, generation, suite.name, suite.clip)
+
+
+def recompute_picking(
+    store: Store, config: GateConfig, generation: int, suite: str, clip: float
+) -> PickingTest | None:
+    """The test after a generation from the scores in the store; None if it had no control."""
     begin = max((t.generation for t in _verdicts(store, generation)), default=0)
     pairs = [p for p in store.gate.attempts_with(PICKED, RANDOM) if begin < p[0] <= generation]
-    if suite.reuse or generation not in {number for number, *_ in pairs}:
+    if generation not in {number for number, *_ in pairs}:
         return None
-    rounds = []
+    rounds, sign = list[_Round](), 1.0 if config.higher_is_better(suite) else -1.0
     for _, attempt, picked, drawn in pairs:
-        rows = with_scores(
-            by_position(store.gate.item_scores(attempt, suite.name)), [picked, drawn]
-        )
-        sign = 1.0 if suite.higher_is_better else -1.0
+        scores = by_position(store.gate.item_scores(attempt, suite))
+        rows = with_scores(scores, [picked, drawn])
         gains = [sign * (values[picked] - values[drawn]) for _, values in rows]
         rounds.append(_Round(gains, [unit for unit, _ in rows]))
-    return _test(generation, rounds, suite.clip, config)
+    return _test(generation, rounds, suite, clip, config)
 
 
 def _verdicts(store: Store, generation: int) -> list[PickingTest]:
@@ -91,7 +98,7 @@ def _verdicts(store: Store, generation: int) -> list[PickingTest]:
 
 
 def _test(
-    generation: int, rounds: Sequence[_Round], clip: float, config: GateConfig
+    generation: int, rounds: Sequence[_Round], suite: str, clip: float, config: GateConfig
 ) -> PickingTest:
     worth = config.picking_worth_bits / clip
     means = [_unit_gains(one, clip) for one in rounds]
@@ -103,6 +110,8 @@ def _test(
     )
     return PickingTest(
         generation=generation,
+        suite=suite,
+        clip=clip,
         num_units=sum(map(len, means)),
         mean_gain=0.0 if math.isnan(mean) else mean,
         standard_error=error,

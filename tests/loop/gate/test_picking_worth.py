@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 
 from infra.records import PICKED, RANDOM, ItemScore, PickingTest
 from infra.store import Store
+from loop.audit.verify import verify
 from loop.gate.aim import AimConfig
 from loop.gate.config import GateConfig
 from loop.gate.picking_worth import (
@@ -168,7 +169,27 @@ def test_an_inverted_labeler_is_blamed_within_three_generations() -> None:
 
 
 def test_a_stored_result_stays_as_it_is(store: Store) -> None:
-    first = PickingTest(1, 3, 0.1, 0.01, 1.0, 0.0, 0.0, 3.0, "open", (1.0,), (0.0,), (0.0,))
+    first = PickingTest(
+        1, "s", 0.2, 3, 0.1, 0.01, 1.0, 0.0, 0.0, 3.0, "open", (1.0,), (0.0,), (0.0,)
+    )
     store.gate.add_picking_test(first)
-    store.gate.add_picking_test(PickingTest(1, 9, 0, 0, 0, 0, 0, 3.0, "cost", (), (), ()))
+    store.gate.add_picking_test(PickingTest(1, "s", 0.2, 9, 0, 0, 0, 0, 0, 3.0, "cost", (), (), ()))
     assert store.gate.picking_tests() == [first]
+
+
+def wrong(store: Store) -> list[str]:
+    return [one.subject for one in verify(store, CONFIG) if one.problem]
+
+
+def test_verify_finds_changed_scores_and_a_changed_verdict(store: Store) -> None:
+    verdicts(store, [[-0.1] * 20] * 4)
+    assert len(verify(store, CONFIG)) == 4
+    assert wrong(store) == []
+    execute = store.database.connection.execute
+    execute("UPDATE picking_test SET verdict = 'pay' WHERE generation = 4")
+    assert wrong(store) == ["evidence of generation 4 on picking"]
+    execute("UPDATE picking_test SET verdict = 'open' WHERE generation = 4")
+    execute("UPDATE item_score SET value = value - 0.3 WHERE item_id = '2/7' AND value > 1")
+    assert wrong(store) == [f"evidence of generation {k} on picking" for k in (2, 3)], (
+        "generation 4 begins anew after the verdict of generation 3"
+    )

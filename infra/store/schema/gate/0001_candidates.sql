@@ -42,10 +42,10 @@ CREATE TABLE gate_test (
     log_evidence DOUBLE, log_threshold DOUBLE, path DOUBLE[]
 );
 
--- Do labels pay? The candidate of picked passages against that of random ones, over the run's life.
--- One row after each generation that had both.
+-- Does picking pay? The candidate of picked passages against that of random ones, over the life of
+-- the run. One row after each generation that had both.
 CREATE TABLE picking_test (
-    generation BIGINT, num_units BIGINT, mean_gain DOUBLE, standard_error DOUBLE, log_pay DOUBLE,
-    log_cost DOUBLE, log_useless DOUBLE, log_threshold DOUBLE, verdict TEXT, pay_path DOUBLE[],
-    cost_path DOUBLE[], useless_path DOUBLE[]
+    generation BIGINT, suite TEXT, clip DOUBLE, num_units BIGINT, mean_gain DOUBLE,
+    standard_error DOUBLE, log_pay DOUBLE, log_cost DOUBLE, log_useless DOUBLE,
+    log_threshold DOUBLE, verdict TEXT, pay_path DOUBLE[], cost_path DOUBLE[], useless_path DOUBLE[]
 );
