@@ -1,8 +1,12 @@
 """`>>>` examples in documents: parsed by doctest, executed in the sandbox and labeled.
 
-Labels: right (the output is as the page states; more text may follow it without an empty line),
-wrong (it is not), unverifiable (the example needs something that is missing in the sandbox or on
-the page, or its output differs between runs).
+Labels: right (the output is as the page states; more text may follow it without an empty line, and
+a fresh session gives it again), wrong (it is not), unverifiable (the example needs something that
+is missing in the sandbox or on the page, or its output differs between runs).
+
+All examples of a page run in one session first. What that session reports could be forged by the
+page's own code, so it only proposes: outputs are compared here, and an example is right only if a
+session of its own reproduces it (`judges/verifying/sessions.py`).
 """
 
 from __future__ import annotations
@@ -10,13 +14,21 @@ from __future__ import annotations
 import doctest
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from judges.verifying.sandbox import Sandbox
+from judges.verifying.sessions import (
+    MAX_ARGUMENT_BYTES,
+    NOT_REPRODUCED,
+    TRACEBACK,
+    Session,
+    find_session,
+    free_modules,
+    module_names,
+)
 
 MAX_EXAMPLES_PER_DOCUMENT = 60
-MAX_ARGUMENT_BYTES = 60_000
 _TITLE_WORD = re.compile(r"[A-Za-z_][\w.]*")
 _SANDBOX_ERRORS = (
     "NameError",
@@ -28,22 +40,19 @@ _SANDBOX_ERRORS = (
 )
 _UNSTABLE = re.compile(r" at 0x[0-9a-fA-F]+")
 
+_FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
 _PROGRAM = r"""
-import sys, json, io, doctest, contextlib, importlib, random
+import sys, json, io, contextlib, importlib, random
 task = json.loads(sys.argv[1])
 random.seed(task["seed"])
 space = {"__name__": "__main__", "__builtins__": __builtins__}
 for name in task["modules"]:
-    try:
-        module = importlib.import_module(name)
-    except BaseException:
-        continue
-    space.update({k: v for k, v in vars(module).items() if not k.startswith("__")})
+    module = importlib.import_module(name)
+    if name not in task["free"]:
+        space.update({k: v for k, v in vars(module).items() if not k.startswith("__")})
     space[name.split(".")[0]] = sys.modules[name.split(".")[0]]
-check = doctest.OutputChecker().check_output
-flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
 out = sys.stdout
-for number, (source, want, exc_msg) in enumerate(task["examples"]):
+for number, source in enumerate(task["examples"]):
     buffer, error = io.StringIO(), ""
     try:
         code = compile(source, "<example>", "single", dont_inherit=True)
@@ -51,14 +60,7 @@ for number, (source, want, exc_msg) in enumerate(task["examples"]):
             exec(code, space)
     except BaseException as exception:
         error = type(exception).__name__ + (": " + str(exception) if str(exception) else "")
-    got = buffer.getvalue()
-    if error:
-        ok = exc_msg is not None and check(exc_msg.split(":")[0], error.split(":")[0], flags)
-    else:
-        lines = want.splitlines(True)[: len(got.splitlines())]
-        is_beginning = bool(got) and check("".join(lines), got, flags)
-        ok = exc_msg is None and (check(want, got, flags) or is_beginning)
-    out.write(json.dumps([number, got[:2000], error[:300], bool(ok)]) + "\n")
+    out.write(json.dumps([number, buffer.getvalue()[:2000], error[:300]]) + "\n")
     out.flush()
 """
 
@@ -76,12 +78,15 @@ class Example:
 
 @dataclass(frozen=True)
 class VerifiedExample:
-    """The result of executing an example. `output` is its real output, or ""."""
+    """The result of executing an example. `output` is its real output, or "". `session` reproduces
+    a right one.
+    """
 
     example: Example
     label: str
     reason: str
     output: str
+    session: Session | None = None
 
 
 def find_examples(text: str) -> list[Example]:
@@ -113,39 +118,75 @@ def title_modules(title: str) -> list[str]:
     return [word.strip(".") for word in _TITLE_WORD.findall(title)][:8]
 
 
+@dataclass(frozen=True)
+class _Row:
+    """What the page's session reports of one example; it may be forged."""
+
+    output: str
+    error: str
+
+    @property
+    def printed(self) -> str:
+        """What an interpreter would show."""
+        return self.output + (f"{TRACEBACK}{self.error}\n" if self.error else "")
+
+
 def _execute(
-    examples: Sequence[Example], modules: Sequence[str], sandbox: Sandbox, seed: int
-) -> list[list[object]]:
+    examples: Sequence[Example],
+    modules: Mapping[str, Sequence[str]],
+    free: Sequence[str],
+    sandbox: Sandbox,
+    seed: int,
+) -> list[_Row]:
     task = {
-        "modules": modules,
+        "modules": list(modules),
+        "free": list(free),
         "seed": seed,
-        "examples": [[e.source, e.want, e.exception] for e in examples],
+        "examples": [e.source for e in examples],
     }
     argument = json.dumps(task)
     if len(argument) > MAX_ARGUMENT_BYTES:
         return []
-    rows: list[list[object]] = []
+    rows: list[_Row] = []
     for line in sandbox.run(_PROGRAM, argument).stdout.splitlines():
-        row = _read_row(line)
-        if row is not None and row[0] == len(rows):
-            rows.append(row)
+        numbered = _read_row(line)
+        if numbered is not None and numbered[0] == len(rows):
+            rows.append(numbered[1])
     return rows
 
 
-def _read_row(line: str) -> list[object] | None:
-    """Return the row that the program printed for one example, or None for other output."""
+def _read_row(line: str) -> tuple[int, _Row] | None:
+    """Return number and row that the program printed for one example, or None for other output."""
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, list) and len(row) == 4 else None
+    match row:
+        case [int(number), str(output), str(error)]:
+            return number, _Row(output, error)
+        case _:
+            return None
 
 
-def _label(example: Example, first: list[object], second: list[object]) -> VerifiedExample:
-    output, error, matches = str(first[1]), str(first[2]), first[3] is True
-    if first[1:] != second[1:]:
+def is_as_stated(example: Example, output: str, error: str) -> bool:
+    """Whether an output, and the error after it, are what the page states."""
+    check = doctest.OutputChecker().check_output
+    if error:
+        wanted = example.exception
+        return wanted is not None and check(wanted.split(":")[0], error.split(":")[0], _FLAGS)
+    if example.exception is not None:
+        return False
+    beginning = example.want.splitlines(keepends=True)[: len(output.splitlines())]
+    return check(example.want, output, _FLAGS) or (
+        bool(output) and check("".join(beginning), output, _FLAGS)
+    )
+
+
+def _label(example: Example, first: _Row, second: _Row) -> VerifiedExample:
+    output, error = first.output, first.error
+    if first != second:
         return VerifiedExample(example, "unverifiable", "output changes between runs", "")
-    if matches:
+    if is_as_stated(example, output, error):
         return VerifiedExample(example, "right", "", output)
     if error.startswith(_SANDBOX_ERRORS):
         return VerifiedExample(example, "unverifiable", error.split(":")[0], "")
@@ -157,19 +198,31 @@ def _label(example: Example, first: list[object], second: list[object]) -> Verif
 
 
 def verify_examples(text: str, title: str, sandbox: Sandbox) -> list[VerifiedExample]:
-    """Execute the examples of one page in one session, twice with different seeds, and return their
-    labels.
+    """Execute the examples of one page in one session, twice with different seeds, and each right
+    one in a session of its own; return their labels.
     """
     examples = find_examples(text)
     if not examples:
         return []
-    modules = title_modules(title)
-    first = _execute(examples, modules, sandbox, seed=1)
-    second = _execute(examples, modules, sandbox, seed=2) if first else []
+    sources = [e.source for e in examples]
+    free = free_modules(sources)
+    modules = module_names(list(dict.fromkeys([*title_modules(title), *free])), sandbox)
+    free = [name for name in free if name not in title_modules(title)]
+    first = _execute(examples, modules, free, sandbox, seed=1)
+    second = _execute(examples, modules, free, sandbox, seed=2) if first else []
     num_run = min(len(first), len(second))
-    return [
-        _label(example, first[i], second[i])
-        if i < num_run
-        else VerifiedExample(example, "unverifiable", "no result within fuel and memory", "")
-        for i, example in enumerate(examples)
-    ]
+    named = {module: () if module in free else names for module, names in modules.items()}
+
+    def verified(i: int) -> VerifiedExample:
+        if i >= num_run:
+            reason = "no result within fuel, memory and time"
+            return VerifiedExample(examples[i], "unverifiable", reason, "")
+        labeled = _label(examples[i], first[i], second[i])
+        if labeled.label != "right" or not first[i].printed:
+            return labeled
+        session = find_session(sources, i, first[i].printed, named, sandbox)
+        if session is None:
+            return VerifiedExample(examples[i], "unverifiable", NOT_REPRODUCED, "")
+        return replace(labeled, session=session)
+
+    return [verified(i) for i in range(len(examples))]

@@ -13,26 +13,26 @@ from infra.records import Document, Judgment, Sample, content_key
 from judges.verifying.arithmetic import Equation, evaluate, find_equations, is_stated_right
 from judges.verifying.examples import VerifiedExample, verify_examples
 from judges.verifying.sandbox import Sandbox
+from judges.verifying.sessions import NOT_REPRODUCED
 
 VERIFIER_NAME = "verifier/cpython-3.12-wasm"
 EXAMPLE_RUBRIC = "executed_example"
 DOCUMENT_RUBRIC = "executed_examples"
 EQUATION_RUBRIC = "stated_equation"
 MAX_OUTPUT_CHARS = 80
-MAX_CONTEXT = 3
-"""Maximum number of earlier statements that are shown with an example."""
-MAX_PROMPT_CHARS = 500
+NO_OUTPUT, LONG_OUTPUT = "example prints nothing", "example prints more than a short line"
 QUESTION = "What does the last statement of this Python session print?\n\n"
 
 
 @dataclass(frozen=True)
 class VerifiedDocument:
-    """Judgments on a document's examples and equations, and the demonstrations made from right
-    ones.
+    """Judgments on a document's examples and equations, the demonstrations made from right ones,
+    and (reason, subject) of those that ran and make none.
     """
 
     judgments: list[Judgment]
     demonstrations: list[Sample]
+    drops: tuple[tuple[str, str], ...] = ()
 
 
 def verifier_judgment(
@@ -72,6 +72,10 @@ def verifier_judgment(
     )
 
 
+def _example_id(document: Document, item: VerifiedExample) -> str:
+    return content_key(document.document_id, item.example.number)
+
+
 def _judgment(document: Document, generation: int, item: VerifiedExample) -> Judgment:
     detail = {
         "document": document.document_id,
@@ -79,7 +83,7 @@ def _judgment(document: Document, generation: int, item: VerifiedExample) -> Jud
         "source": item.example.source[:200],
     }
     return verifier_judgment(
-        content_key(document.document_id, item.example.number),
+        _example_id(document, item),
         EXAMPLE_RUBRIC,
         None if item.label == "unverifiable" else item.label == "right",
         (content_key(item.example.source), content_key(item.example.want)),
@@ -107,30 +111,15 @@ def _summary(document: Document, generation: int, items: Sequence[VerifiedExampl
     )
 
 
-def demonstration(
-    document: Document, items: Sequence[VerifiedExample], index: int, generation: int
-) -> Sample | None:
+def demonstration(document: Document, item: VerifiedExample, generation: int) -> Sample | None:
     """Return a sample that asks what an example prints, or None if the example is not suitable.
 
-    Statements just before it that print nothing (imports, assignments) are shown with it.
+    The prompt is a session that reproduces the output, with all that it needs.
     """
-    item = items[index]
     output = item.output.strip()
-    if item.label != "right" or not _is_short_line(output):
+    if item.session is None or not _is_short_line(output):
         return None
-    sources = [item.example.source]
-    for earlier in reversed(items[max(0, index - MAX_CONTEXT) : index]):
-        if earlier.label == "unverifiable" or earlier.output.strip():
-            break
-        sources.insert(0, earlier.example.source)
-    session = "".join(
-        (">>> " if i == 0 else "... ") + line + "\n"
-        for source in sources
-        for i, line in enumerate(source.splitlines())
-    )
-    prompt = QUESTION + session.rstrip("\n")
-    if len(prompt) > MAX_PROMPT_CHARS:
-        return None
+    prompt = QUESTION + item.session.shown()
     return Sample(
         sample_id=content_key(document.document_id, "demonstration", prompt),
         document_id=document.document_id,
@@ -203,7 +192,21 @@ def verify_document(document: Document, generation: int, sandbox: Sandbox) -> Ve
     items = verify_examples(document.text, document.title, sandbox)
     judgments = [_judgment(document, generation, item) for item in items]
     judgments.append(_summary(document, generation, items))
-    samples = [demonstration(document, items, i, generation) for i in range(len(items))]
+    samples = [demonstration(document, item, generation) for item in items]
     executed = [sample for sample in samples if sample is not None]
+    drops = [
+        (reason, _example_id(document, item))
+        for item, sample in zip(items, samples, strict=True)
+        if sample is None and (reason := _drop_reason(item))
+    ]
     equations = verify_equations(document, generation, sandbox)
-    return VerifiedDocument(judgments + equations.judgments, executed + equations.demonstrations)
+    return VerifiedDocument(
+        judgments + equations.judgments, executed + equations.demonstrations, tuple(drops)
+    )
+
+
+def _drop_reason(item: VerifiedExample) -> str:
+    """Return why an example that ran makes no demonstration; "" if it did not run."""
+    if item.label == "right":
+        return LONG_OUTPUT if item.output.strip() else NO_OUTPUT
+    return f"example {item.reason}" if item.reason == NOT_REPRODUCED else ""

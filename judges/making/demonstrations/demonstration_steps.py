@@ -30,6 +30,8 @@ def execute_documents(context: LabelingContext) -> None:
             context.store.labels.add_samples(
                 context.learnable([s for result in results for s in result.demonstrations])
             )
+            drops = [drop for result in results for drop in result.drops]
+            context.store.run.note_drops(context.generation, "label", drops)
             context.store.labels.add_judgments([j for result in results for j in result.judgments])
             advance(len(chunk))
 

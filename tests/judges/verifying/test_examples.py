@@ -89,7 +89,8 @@ def test_output_that_changes_between_runs_is_unverifiable(sandbox: Sandbox) -> N
 def test_modules_named_in_the_title_are_there(sandbox: Sandbox) -> None:
     text = ">>> mean([1, 3])\n2\n>>> statistics.mean([1, 3])\n2\n"
     assert labels(text, sandbox, "Python: module statistics") == ["right", "right"]
-    assert labels(text, sandbox, "another title") == ["unverifiable", "unverifiable"]
+    # A name of the standard library alone is imported; what to import `mean` from is not known.
+    assert labels(text, sandbox, "another title") == ["unverifiable", "right"]
 
 
 def test_endless_example_costs_only_those_after_it(sandbox: Sandbox) -> None:
@@ -133,7 +134,7 @@ def test_demonstrations_show_the_statements_before_and_answer_with_the_executed_
 
 def test_wrong_examples_make_no_demonstrations(sandbox: Sandbox) -> None:
     items = verify_examples(">>> 1 + 1\n3\n", "", sandbox)
-    assert demonstration(document(""), items, 0, 1) is None
+    assert demonstration(document(""), items[0], 1) is None
 
 
 def test_document_without_examples_is_unscored_with_a_reason(sandbox: Sandbox) -> None:
