@@ -22,10 +22,10 @@ from judges.verifying.sessions import (
     MAX_ARGUMENT_BYTES,
     NOT_REPRODUCED,
     TRACEBACK,
-    Session,
+    ShownSession,
     find_session,
     free_modules,
-    module_names,
+    names_by_module,
 )
 
 MAX_EXAMPLES_PER_DOCUMENT = 60
@@ -86,7 +86,7 @@ class VerifiedExample:
     label: str
     reason: str
     output: str
-    session: Session | None = None
+    session: ShownSession | None = None
 
 
 def find_examples(text: str) -> list[Example]:
@@ -206,7 +206,7 @@ def verify_examples(text: str, title: str, sandbox: Sandbox) -> list[VerifiedExa
         return []
     sources = [e.source for e in examples]
     free = free_modules(sources)
-    modules = module_names(list(dict.fromkeys([*title_modules(title), *free])), sandbox)
+    modules = names_by_module(list(dict.fromkeys([*title_modules(title), *free])), sandbox)
     free = [name for name in free if name not in title_modules(title)]
     first = _execute(examples, modules, free, sandbox, seed=1)
     second = _execute(examples, modules, free, sandbox, seed=2) if first else []

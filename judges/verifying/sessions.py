@@ -57,7 +57,7 @@ print(json.dumps(names))
 
 
 @dataclass(frozen=True)
-class Session:
+class ShownSession:
     """Statements with what each of them prints. The last one is the example."""
 
     statements: tuple[str, ...]
@@ -143,7 +143,7 @@ def free_modules(sources: Sequence[str]) -> list[str]:
     return sorted((free - _NOT_IMPORTED) & sys.stdlib_module_names)
 
 
-def module_names(modules: Sequence[str], sandbox: Sandbox) -> dict[str, list[str]]:
+def names_by_module(modules: Sequence[str], sandbox: Sandbox) -> dict[str, list[str]]:
     """Return module -> its names, for the modules that exist in the sandbox. No code of a page
     runs.
     """
@@ -216,7 +216,7 @@ def find_session(
     output: str,
     modules: Mapping[str, Sequence[str]],
     sandbox: Sandbox,
-) -> Session | None:
+) -> ShownSession | None:
     """Return a session whose last statement is `sources[index]` and prints `output`, or None.
 
     `modules` maps modules to their names, for names that a page uses without importing them.
@@ -232,7 +232,7 @@ def find_session(
     return None
 
 
-def _reproduced(statements: tuple[str, ...], output: str, sandbox: Sandbox) -> Session | None:
+def _reproduced(statements: tuple[str, ...], output: str, sandbox: Sandbox) -> ShownSession | None:
     """Return the session if a fresh interpreter prints the output for its last statement."""
     total = process_output(statements, sandbox)
     if total is None or not total.endswith(output):
@@ -241,7 +241,7 @@ def _reproduced(statements: tuple[str, ...], output: str, sandbox: Sandbox) -> S
     if before is None or total != before + output:
         return None
     outputs = _split_outputs(statements[:-1], before, sandbox)
-    return None if outputs is None else Session(statements, (*outputs, output))
+    return None if outputs is None else ShownSession(statements, (*outputs, output))
 
 
 def _split_outputs(
