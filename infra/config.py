@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from infra.errors import UserError
 
@@ -22,11 +22,25 @@ if TYPE_CHECKING:
 
 
 class Section(BaseModel):
-    """Base class of recipe sections: no unknown keys, no type conversions, no later changes."""
+    """Base class of recipe sections: no unknown keys, no type conversions, no later changes, no
+    infinite numbers.
+    """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_nul(cls, value: object) -> object:
+        """No text has a NUL: a path with one raises an error of its own in every call."""
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("the text contains a NUL character")
+        return value
 
 
 Config = TypeVar("Config", bound=BaseModel)

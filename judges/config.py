@@ -35,7 +35,8 @@ class EndpointConfig(Section):
     """Name of the environment variable that holds the API key."""
     method: Literal["best", "logprobs", "counts", "text"] = "best"
     """How labels are read: `logprobs` of the first token, `counts` over sampled answers, or the
-    last label in the `text`. `best` takes the first of these that the server supports."""
+    label that the `text` of one answer says. `best` takes the first of these that the server
+    supports."""
     num_samples: int = Field(default=5, ge=1)
     """Number of sampled answers per question for `counts`."""
     concurrency: int = Field(default=16, ge=1)

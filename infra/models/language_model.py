@@ -290,12 +290,18 @@ class LanguageModel:
         """Bits that each byte of a text (in UTF-8, what the window holds of it) costs this model
         after its context, or at the start of a text; nan for none.
         """
-        shown = [self.tokenizer.decode(self.encode(text)[: self.max_tokens - 1]) for text in texts]
+        shown = [self.held(text) for text in texts]
         scores = self.score(list(zip(contexts or [""] * len(texts), shown, strict=True)))
         sizes = [len(text.encode()) for text in shown]
         return [
             -s.logp / math.log(2) / n if n else math.nan for s, n in zip(scores, sizes, strict=True)
         ]
+
+    def held(self, text: str) -> str:
+        """The beginning of a text that the window holds; the text itself if it fits."""
+        ids = self.encode(text)
+        most = self.max_tokens - 1
+        return text if len(ids) <= most else str(self.tokenizer.decode(ids[:most]))
 
     def prompt_ids(self, prompt: str, max_new_tokens: int) -> list[int]:
         """Token ids of a prompt, cut off on the left where so many new ones would not fit the

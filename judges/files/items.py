@@ -111,7 +111,7 @@ def _add_item(items: Items, row: Any, where: str) -> None:
 
 def _claim(row: dict[str, Any]) -> Claim:
     check = text_at(row, "check")
-    validate_check(check, "items")
+    validate_check(check, "items", answer_at(row))
     return Claim(check, answer_at(row), text_at(row, "text"))
 
 

@@ -3,8 +3,11 @@ one.
 
 At the start the labeler tests what the server supports and then uses a single method, so that
 statistics never mix methods: `logprobs` of the first token if the server returns them, else
-`counts` of labels over several sampled answers if it has seeds, else `text`, the last allowed label
-in one answer.
+`counts` of labels over several sampled answers if it has seeds, else `text`, the label of one
+answer.
+
+Whatever a server sends for an item costs at most that item. Only a server that is away, refuses the
+key or wants money ends the stage.
 """
 
 from __future__ import annotations
@@ -34,10 +37,12 @@ from judges.judgment.listwise import CandidateList, Ranking
 from judges.judgment.pairs import Comparison, Pair
 from judges.judgment.questions import Question, visible
 from judges.labelers.endpoint_answers import (
-    first_alternatives,
+    ServerReply,
+    parse_reply,
     read_counts,
     read_logprobs,
     read_text,
+    server_words,
 )
 from judges.rubrics import Rubric
 
@@ -45,10 +50,19 @@ LOGPROBS, COUNTS, TEXT = "logprobs", "counts", "text"
 METHODS_BY_WORTH = (LOGPROBS, COUNTS, TEXT)
 LOGPROB_LIMITS = (20, 5)
 """Numbers of alternatives to ask for: the protocol's maximum, and the maximum of many servers."""
-MAX_LABEL_TOKENS = 8
+MAX_LABEL_TOKENS = 128
+"""Longest reply. A reply that is cut off is not read, so there is room for a sentence."""
+PROBE_TOKENS = 8
 MAX_SCHEMA_TOKENS = 24
 RETRY_INTERVAL_S = 2.0
+MAX_PAUSE_S = 60.0
+MAX_HANGS = 2
+"""Times that one item may run into the time limit."""
 _BUSY = frozenset({429, 502, 503, 504})
+_NO_CREDIT = ("insufficient_quota", "billing", "credit")
+_FLAGGED = ("moderation", "flagged", "content", "safety", "policy")
+_KEY = re.compile(r"\b(?:sk|key|pk|hf|gsk)[-_][A-Za-z0-9_-]{6,}")
+_PASSWORD = re.compile(r"(?<=//)[^/@\s]+(?=@)")
 _ROLES = re.compile(
     r"<(?=\||/?s>|(?:start|end)_of_turn>|(?:bos|eos|pad|unk)>|/?(?:system|user|assistant)>|<SYS>>|</SYS>>)"
     r"|\[(?=/?INST\])",
@@ -103,6 +117,21 @@ def neutralise_roles(text: str) -> str:
     return _ROLES.sub(lambda role: role.group() + " ", text)
 
 
+@dataclass(frozen=True)
+class FailedRequest:
+    """A request without a reply, with the server's words."""
+
+    words: str
+
+
+ReplyOrFailure = ServerReply | FailedRequest
+
+
+def masked_url(url: str) -> str:
+    """Return the URL without the user and the password in it."""
+    return _PASSWORD.sub("***", url)
+
+
 def _is_temporary(error: openai.APIError) -> bool:
     """Whether the server is unreachable, starting or overloaded, so that the same request may
     succeed later.
@@ -110,6 +139,13 @@ def _is_temporary(error: openai.APIError) -> bool:
     if isinstance(error, openai.APIStatusError):
         return error.status_code in _BUSY
     return isinstance(error, openai.APIConnectionError)
+
+
+def _may_pass(error: openai.APIError) -> bool:
+    """Whether the same request may succeed: the server failed, and did not find it wrong."""
+    if not isinstance(error, openai.APIStatusError):
+        return True
+    return error.status_code >= 500 or error.status_code in (408, 409, 429)
 
 
 class EndpointJudge(LabelQuestionJudge):
@@ -176,21 +212,19 @@ class EndpointJudge(LabelQuestionJudge):
 
         async def one(client: AsyncOpenAI, numbered: tuple[int, str]) -> CompletedText:
             number, prompt = numbered
-            answer = await self._request(
-                lambda: client.completions.create(
+            reply = await self._reply(
+                client,
+                lambda: client.completions.with_raw_response.create(
                     model=self.capabilities.model,
                     prompt=neutralise_roles(prompt),
                     max_tokens=max_new_tokens,
                     temperature=temperature,
                     seed=(seed + number) % 2**31,
-                )
+                ),
             )
-            if answer is None or not answer.choices:
+            if isinstance(reply, FailedRequest):
                 return CompletedText("", 0, finished=False)
-            tokens = answer.usage.completion_tokens if answer.usage else 0
-            return CompletedText(
-                answer.choices[0].text, tokens, answer.choices[0].finish_reason == "stop"
-            )
+            return CompletedText(reply.text, reply.usage.completion_tokens, not reply.is_cut)
 
         return self._map(one, list(enumerate(prompts)))
 
@@ -215,71 +249,140 @@ class EndpointJudge(LabelQuestionJudge):
             }
         seeds = range(self._config.num_samples if method == COUNTS else 1)
         numbers = [int(content_key(question.key, i)[:7], 16) for i in seeds]
-        answers = [
+        outcomes = [
             await self._chat(client, question.content, number, options) for number in numbers
         ]
-        if any(answer is None for answer in answers):
-            return LabelAnswer(None, "backend")
+        replies = [outcome for outcome in outcomes if isinstance(outcome, ServerReply)]
+        if len(replies) < len(outcomes):
+            words = [o.words for o in outcomes if isinstance(o, FailedRequest)]
+            return LabelAnswer(None, "backend", raw=json.dumps(words))
         read = {LOGPROBS: read_logprobs, COUNTS: read_counts, TEXT: read_text}[method]
-        return read(answers, question.labels)
+        return read(replies, question.labels)
 
     async def _chat(
         self, client: AsyncOpenAI, content: str, seed: int, options: dict[str, Any]
-    ) -> Any:
+    ) -> ReplyOrFailure:
         model = self.capabilities.model
-        return await self._request(
-            lambda: client.chat.completions.create(
+        return await self._reply(
+            client,
+            lambda: client.chat.completions.with_raw_response.create(
                 model=model, messages=[{"role": "user", "content": content}], seed=seed, **options
-            )
+            ),
         )
 
-    async def _request(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        """Return the server's answer, or None if it rejects this request. Waits while the server is
-        down.
+    async def _reply(
+        self, client: AsyncOpenAI, call: Callable[[], Awaitable[Any]]
+    ) -> ReplyOrFailure:
+        """Return the server's reply, or a failure with its words."""
+        body = await self._request(client, call)
+        if isinstance(body, FailedRequest):
+            return body
+        try:
+            reply = parse_reply(body)
+        except ValueError as error:
+            return self._failed(str(error))
+        self._count(reply)
+        return reply
+
+    async def _request(
+        self, client: AsyncOpenAI, call: Callable[[], Awaitable[Any]]
+    ) -> str | FailedRequest:
+        """Return the body of the server's response, or a failure if it rejects this request. Waits
+        while the server is down.
         """
         deadline = time.monotonic() + self._config.patience_s
+        num_tries = num_hangs = 0
+        num_before = self.usage.requests
         while True:
             try:
-                answer = await call()
-            except openai.AuthenticationError as error:
-                raise UserError(
-                    self._config.key_variable,
-                    "(not shown)",
-                    "the server rejects the API key in this environment variable.",
-                    "Set the variable to a valid key.",
-                ) from error
+                response = await call()
             except openai.APIError as error:
-                if not _is_temporary(error):
-                    self.usage.failures += 1
-                    return None
-                await self._wait(deadline, error)
+                self._end_if_refused(error)
+                num_tries += 1
+                num_hangs += isinstance(error, openai.APITimeoutError)
+                has_tried = num_tries > self._config.max_retries or not _may_pass(error)
+                if num_hangs >= MAX_HANGS or (has_tried and not _is_temporary(error)):
+                    return self._failed(self._words(error))
+                is_alone = isinstance(error, openai.APIConnectionError) and num_tries > 1
+                if is_alone and has_tried and await self._is_up(client, num_before):
+                    return self._failed(self._words(error))
+                await self._pause(deadline, error, num_tries)
             else:
-                self._count(answer)
-                return answer
+                self._is_waiting = False
+                return str(response.text)
 
-    async def _wait(self, deadline: float, error: openai.APIError) -> None:
+    async def _is_up(self, client: AsyncOpenAI, num_before: int) -> bool:
+        """Whether the server answers others while it does not answer this item."""
+        if self.usage.requests > num_before:
+            return True
+        try:
+            await client.models.list(timeout=RETRY_INTERVAL_S)
+        except openai.APIStatusError:
+            return True
+        except (openai.APIError, ValueError):
+            return False
+        return True
+
+    def _end_if_refused(self, error: openai.APIError) -> None:
+        """Raise if the server refuses every request: because of the key, or for want of money."""
+        if not isinstance(error, openai.APIStatusError):
+            return
+        if error.status_code == 401:
+            raise UserError(
+                self._config.key_variable,
+                "(not shown)",
+                "the server rejects the API key in this environment variable.",
+                "Set the variable to a valid key.",
+            ) from error
+        words = f"{error.code or ''} {self._words(error)}".casefold()
+        is_flagged = any(word in words for word in _FLAGGED)
+        is_out = error.status_code == 429 and any(word in words for word in _NO_CREDIT)
+        if is_out or error.status_code == 402 or (error.status_code == 403 and not is_flagged):
+            raise StageError(
+                "judge",
+                masked_url(self._config.url),
+                f"the server refuses: {self._words(error)};"
+                " give it credit or another key and run the same command again",
+            ) from error
+
+    def _words(self, error: openai.APIError) -> str:
+        words = server_words({"error": error.body or error.message})
+        return self._without_keys(words)
+
+    def _without_keys(self, words: str) -> str:
+        shown = words if self._key == "none" else words.replace(self._key, "(key)")
+        return masked_url(_KEY.sub("(key)", shown))
+
+    def _failed(self, words: str) -> FailedRequest:
+        self.usage.failures += 1
+        return FailedRequest(self._without_keys(words))
+
+    async def _pause(self, deadline: float, error: openai.APIError, num_tries: int) -> None:
+        """Wait before the next try. Raises `StageError` if the server is away for too long."""
+        if not _is_temporary(error):
+            await asyncio.sleep(min(0.25 * 2**num_tries, RETRY_INTERVAL_S))
+            return
+        url = masked_url(self._config.url)
         if time.monotonic() > deadline:
             raise StageError(
                 "judge",
-                self._config.url,
+                url,
                 f"no answer for {self._config.patience_s:.0f} s;"
                 " start the server and run the same command again",
             ) from error
         if not self._is_waiting:
-            warn(f"{self._config.url} does not answer; waiting for it")
+            warn(f"{url} does not answer; waiting for it")
         self._is_waiting = True
-        await asyncio.sleep(RETRY_INTERVAL_S)
+        await asyncio.sleep(_wanted_pause(error))
 
-    def _count(self, answer: Any) -> None:
-        self._is_waiting = False
+    def _count(self, reply: ServerReply) -> None:
         self.usage.requests += 1
-        if getattr(answer, "usage", None) is not None:
-            self.usage.prompt_tokens += answer.usage.prompt_tokens or 0
-            self.usage.completion_tokens += answer.usage.completion_tokens or 0
+        self.usage.prompt_tokens += reply.usage.prompt_tokens
+        self.usage.completion_tokens += reply.usage.completion_tokens
         if 0 < self._config.max_cost < self.usage.cost(self._config):
             raise StageError(
                 "judge",
-                self._config.url,
+                masked_url(self._config.url),
                 f"the limit judge.endpoint.max_cost = {self._config.max_cost:g} is reached;"
                 " raise it and run the same command again",
             )
@@ -315,7 +418,7 @@ class EndpointJudge(LabelQuestionJudge):
                 base_url=config.url,
                 api_key=self._key,
                 timeout=config.timeout_s,
-                max_retries=config.max_retries,
+                max_retries=0,  # `_request` tries again, and knows when it is no use
             ) as client:
                 return await work(client)
 
@@ -326,43 +429,73 @@ class EndpointJudge(LabelQuestionJudge):
 
     async def _probe(self, client: AsyncOpenAI) -> Capabilities:
         """Test what the server supports."""
-        models = await self._request(client.models.list)
-        names = [model.id for model in models.data] if models is not None else []
+        body = await self._request(client, client.models.with_raw_response.list)
+        names = [] if isinstance(body, FailedRequest) else _model_names(body)
         model = self._config.model or (names[0] if names else "")
-        if not model or (names and model not in names):
+        if not model:
             raise UserError(
                 "judge.endpoint.model",
                 model,
-                "the server does not have this model.",
-                f"Its models: {', '.join(names[:5]) or 'none'}.",
+                "the server lists no models.",
+                "Give the name of the model.",
             )
+        # A name that is not listed may be an alias, so the server is asked.
         self.capabilities = Capabilities(model)
         schema = {"max_tokens": MAX_SCHEMA_TOKENS, "response_format": menu_schema(("Yes", "No"))}
         chosen = await self._chat(client, "Is water wet?", 1, schema)
-        has_schema = chosen is not None and _follows_schema(chosen)
+        has_schema = isinstance(chosen, ServerReply) and _follows_schema(chosen)
         for number in LOGPROB_LIMITS:
-            answer = await self._chat(
+            reply = await self._chat(
                 client, "Say Yes.", 1, {"max_tokens": 1, "logprobs": True, "top_logprobs": number}
             )
-            if answer is not None and first_alternatives(answer):
-                return Capabilities(model, number, has_schema, await self._repeats(client))
-        return Capabilities(model, 0, has_schema, await self._repeats(client))
+            if isinstance(reply, ServerReply) and reply.alternatives:
+                return Capabilities(model, number, has_schema, await self._repeats(client, names))
+        return Capabilities(model, 0, has_schema, await self._repeats(client, names))
 
-    async def _repeats(self, client: AsyncOpenAI) -> bool:
+    async def _repeats(self, client: AsyncOpenAI, names: Sequence[str]) -> bool:
         """Whether two samples with the same seed are equal. Raises `UserError` if the server
         rejects chat completions.
         """
-        options = {"max_tokens": MAX_LABEL_TOKENS, "temperature": 1.0}
+        options = {"max_tokens": PROBE_TOKENS, "temperature": 1.0}
         both = [await self._chat(client, "Write three random words.", 7, options) for _ in range(2)]
-        if any(answer is None for answer in both):
+        texts = [outcome.text for outcome in both if isinstance(outcome, ServerReply)]
+        if len(texts) == len(both):
+            return texts[0] == texts[1]
+        words = next(o.words for o in both if isinstance(o, FailedRequest))
+        model = self.capabilities.model
+        if names and model not in names:
             raise UserError(
-                "judge.endpoint.url",
-                self._config.url,
-                "the server rejects chat completions.",
-                "Give the URL of an OpenAI-compatible API; it usually ends in /v1.",
+                "judge.endpoint.model",
+                model,
+                f"the server does not have this model ({words}).",
+                f"Its models: {', '.join(names[:5])}.",
             )
-        first, second = (answer.choices[0].message.content for answer in both)
-        return bool(first == second)
+        raise UserError(
+            "judge.endpoint.url",
+            masked_url(self._config.url),
+            f"the server rejects chat completions ({words}).",
+            "Give the URL of an OpenAI-compatible API; it usually ends in /v1.",
+        )
+
+
+def _wanted_pause(error: openai.APIError) -> float:
+    """Return the seconds that the server asks to wait, within bounds."""
+    headers = error.response.headers if isinstance(error, openai.APIStatusError) else {}
+    try:
+        return min(max(float(headers.get("retry-after", "")), 0.1), MAX_PAUSE_S)
+    except ValueError:
+        return RETRY_INTERVAL_S
+
+
+def _model_names(body: str) -> list[str]:
+    """Return the names in a list of models; what is not one is left out."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return []
+    models = value.get("data") if isinstance(value, dict) else None
+    rows = models if isinstance(models, list) else []
+    return [row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
 
 
 def menu_schema(labels: Sequence[str]) -> dict[str, Any]:
@@ -380,11 +513,8 @@ def menu_schema(labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _follows_schema(answer: Any) -> bool:
+def _follows_schema(reply: ServerReply) -> bool:
     try:
-        return json.loads(answer.choices[0].message.content or "") in (
-            {"label": "Yes"},
-            {"label": "No"},
-        )
-    except (ValueError, IndexError):
+        return json.loads(reply.text) in ({"label": "Yes"}, {"label": "No"})
+    except (ValueError, RecursionError):
         return False

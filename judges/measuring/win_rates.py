@@ -29,16 +29,18 @@ class CorrectedWinRate:
 
 
 def count_errors(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> LabelerErrors:
-    """Count a labeler's errors on gold pairs.
+    """Count a labeler's errors on the gold pairs that it decides.
 
-    Gold ties are left out. Unscored pairs and verdicts of a tie count as wrong.
+    Gold ties, unscored pairs and verdicts of a tie are left out, as they are in the win rate that
+    is corrected: a labeler that declines often and is else right needs no correction.
     """
     right = {"A": 0, "B": 0}
     number = {"A": 0, "B": 0}
     for pair, comparison in zip(pairs, comparisons, strict=True):
-        if pair.truth in ("A", "B"):
+        is_decided = comparison.is_scored and comparison.verdict() != "tie"
+        if pair.truth in ("A", "B") and is_decided:
             number[pair.truth] += 1
-            right[pair.truth] += comparison.is_scored and comparison.verdict() == pair.truth
+            right[pair.truth] += comparison.verdict() == pair.truth
     return LabelerErrors(number["A"], right["A"], number["B"], right["B"])
 
 

@@ -18,7 +18,18 @@ MAX_EXPRESSION_CHARS = 80
 MAX_EXPRESSIONS = 500
 """Expressions per run of the sandbox."""
 MAX_EQUATIONS_PER_DOCUMENT = 20
-_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,2})?")
+_NUMBER = re.compile(
+    r"[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d{1,3}(?:\.\d{3})+,\d+|\d+(?:[.,]\d+)?)"
+    r"(?:[eE][-+]?\d{1,2})?"
+)
+"""1,234.5 and 1.234,5 and 3,14: a comma before three digits separates thousands, another one is the
+decimal sign of German and many other languages."""
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_COMMA_DECIMAL = re.compile(r"(?<![\d,])(\d{1,3}(?:\.\d{3})+|\d+),(\d+)(?![\d,])")
+_DENIED = re.compile(
+    r"(?i)(?:\bnot|n['’]t(?:\s+be)?|\bnever|\bnicht|\bkein\w*|\bneither|\bnor|不是|不为|不等于|并非|≠|!=)"
+    r"[\s*:=$]*$"
+)
 _OPERAND = r"\(*\d[\d.,]*\)*"
 _EXPRESSION = re.compile(
     rf"(?<![\w.)\]])((?:[-+]?{_OPERAND}\s*(?:[-+*/×÷·^]|\*\*)\s*)+{_OPERAND})\s*$"
@@ -79,11 +90,18 @@ def number_in(text: str) -> Fraction | None:
     parts = [above, below] if slash else [above]
     if not all(_NUMBER.fullmatch(part.strip()) for part in parts):
         return None
-    numbers = [Fraction(part.strip().replace(",", "")) for part in parts]
+    numbers = [Fraction(_with_points(part.strip())) for part in parts]
     if len(numbers) == 2 and numbers[1] == 0:
         return None
     value = numbers[0] / numbers[1] if len(numbers) == 2 else numbers[0]
     return value / 100 if percent else value
+
+
+def _with_points(text: str) -> str:
+    """Return the text with its numbers written with a decimal point and no separators."""
+    if _THOUSANDS.search(text) and not re.search(r"\d\.\d{3},\d", text):
+        return _THOUSANDS.sub("", text)
+    return _COMMA_DECIMAL.sub(lambda m: f"{m.group(1).replace('.', '')}.{m.group(2)}", text)
 
 
 def final_answer(text: str) -> str:
@@ -114,8 +132,11 @@ def _is_answer(line: str) -> bool:
 
 
 def _last_number(text: str) -> str:
-    numbers = [match.group() for match in _NUMBER.finditer(text)]
-    return numbers[-1] if numbers else ""
+    """Return the last number of a text, or "" if the text denies it ("not 42")."""
+    numbers = list(_NUMBER.finditer(text))
+    if not numbers or _DENIED.search(text[max(0, numbers[-1].start() - 20) : numbers[-1].start()]):
+        return ""
+    return numbers[-1].group()
 
 
 def _is_expression(text: str) -> bool:
@@ -162,7 +183,8 @@ def evaluate(texts: Sequence[str], sandbox: Sandbox) -> list[Fraction | None]:
 
 
 def _as_python(text: str) -> str:
-    return text.replace("\\cdot", "*").replace("\\times", "*").replace(",", "").translate(_SYMBOLS)
+    plain = text.replace("\\cdot", "*").replace("\\times", "*")
+    return _with_points(plain).translate(_SYMBOLS)
 
 
 def is_stated_right(stated: str, value: Fraction) -> bool:

@@ -6,7 +6,7 @@ A sample's `check` has the form `NAME` or `NAME:ARGUMENT`:
 - `math`: the final answer is the same number as the reference
 - `json:SCHEMA`: the text is JSON that is valid under a JSON Schema
 - `regex:PATTERN`: the whole text matches
-- `quote`: the text is the reference, ignoring case, punctuation and articles
+- `quote`: the text is the reference, ignoring case, width, punctuation and articles
 
 No text is executed except arithmetic, which runs in the sandbox.
 """
@@ -14,13 +14,16 @@ No text is executed except arithmetic, which runs in the sandbox.
 from __future__ import annotations
 
 import json
-import string
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jsonschema
 import regex
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
 
 from infra.errors import UserError
 from judges.verifying.arithmetic import evaluate, final_answer, number_in
@@ -30,6 +33,10 @@ REGEX_SECONDS = 1.0
 MAX_CHARS = 20_000
 """Longer texts are wrong without being checked."""
 _ARTICLES = regex.compile(r"\b(?:a|an|the)\b")
+_PUNCTUATION = regex.compile(r"(?![-−+](?=\d)|(?<=\d)[.,/:](?=\d)|%)[\p{P}`^~|]")
+_SPACED = r"[[\p{L}\p{N}]--[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]]"
+"""A letter or digit of a script that writes spaces between words."""
+_QUOTES = str.maketrans(dict.fromkeys("“”„‟«»〝〞＂", '"') | dict.fromkeys("‘’‚‛‹›´`", "'"))
 
 
 @dataclass(frozen=True)
@@ -50,26 +57,49 @@ def is_output(reference: str, text: str) -> bool:
 
 def normalised_answer(text: str) -> str:
     """Return the text in lower case without punctuation and articles, as in SQuAD (Rajpurkar et al.
-    2016).
+    2016), in any script; the signs within numbers stay.
     """
-    plain = "".join(" " if c in string.punctuation else c for c in text.lower())
+    plain = _PUNCTUATION.sub(" ", unicodedata.normalize("NFKC", text).casefold())
     return " ".join(_ARTICLES.sub(" ", plain).split())
 
 
 def is_quoted_in(quote: str, source: str) -> bool:
-    """Whether a quote occurs in its source, ignoring differences in whitespace."""
-    words = quote.split()
-    return bool(words) and " ".join(words) in " ".join(source.split())
+    """Whether whole words of the source are the quote, ignoring differences in whitespace, width
+    and quotation marks.
+    """
+    words, whole = (_folded(text) for text in (quote, source))
+    if not words:
+        return False
+    start = rf"(?<!{_SPACED})" if regex.match(_SPACED, words, regex.V1) else ""
+    end = rf"(?!{_SPACED})" if regex.match(_SPACED, words[-1], regex.V1) else ""
+    return regex.search(start + regex.escape(words) + end, whole, regex.V1) is not None
+
+
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).translate(_QUOTES).split())
 
 
 def is_json(schema: str, text: str) -> bool:
-    """Whether a text (without its code fence) is JSON that is valid under the schema."""
+    """Whether a text (without its code fence) is JSON that is valid under the schema. Numbers that
+    are none (NaN) and keys that repeat are no JSON (RFC 8259).
+    """
     body = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
     try:
-        value = json.loads(body)
+        value = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_number)
         return bool(jsonschema.Draft202012Validator(json.loads(schema)).is_valid(value))
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, Unresolvable):
         return False
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return value
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def matches(pattern: str, text: str) -> bool:
@@ -91,25 +121,56 @@ _PLAIN: dict[str, Callable[[str, str, str], bool]] = {
     "regex": lambda pattern, _, text: matches(pattern, text),
 }
 CHECKS = (*_PLAIN, "math")
+_WITH_ARGUMENT = ("json", "regex")
 
 
-def validate_check(check: str, where: str) -> None:
-    """Raise `UserError` for an unknown check or an invalid argument."""
-    name, _, argument = check.partition(":")
+def validate_check(check: str, where: str, answer: str | None = None) -> None:
+    """Raise `UserError` for an unknown check, an invalid argument, or an answer that the check
+    cannot use; None does not check the answer.
+    """
+    name, colon, argument = check.partition(":")
     if name not in CHECKS:
         raise UserError(
             where, check, "there is no such check.", f"Known checks: {', '.join(sorted(CHECKS))}."
         )
     try:
+        if bool(colon and argument) != (name in _WITH_ARGUMENT) or bool(colon) != bool(argument):
+            raise ValueError("an argument is missing, or not allowed")
         if name == "json":
-            jsonschema.Draft202012Validator.check_schema(json.loads(argument))
+            _validate_schema(json.loads(argument))
         elif name == "regex":
             regex.compile(argument, flags=regex.V1)
-    except (ValueError, jsonschema.SchemaError, regex.error) as error:
+    except (ValueError, RecursionError, jsonschema.SchemaError, Unresolvable, regex.error) as error:
         problem = f"its argument is invalid ({str(error).splitlines()[0]})."
-        raise UserError(
-            where, check, problem, "Give a valid JSON Schema or regular expression."
-        ) from None
+        remedy = "Give a valid JSON Schema or regular expression to json and regex, else nothing."
+        raise UserError(where, check, problem, remedy) from None
+    if answer is not None and not _is_usable(name, answer):
+        remedy = "Give a number for math, a text for quote and output."
+        raise UserError(where, check, f"the answer {answer!r} cannot be checked by it.", remedy)
+
+
+def _is_usable(name: str, answer: str) -> bool:
+    if name == "math":
+        return number_in(answer) is not None
+    return name in _WITH_ARGUMENT or bool(normalised_answer(answer))
+
+
+def _validate_schema(schema: Any) -> None:
+    """Raise an error if a value is no JSON Schema, or refers to what is not in it."""
+    jsonschema.Draft202012Validator.check_schema(schema)
+    resource = DRAFT202012.create_resource(schema)
+    resolver = Registry().with_resource("", resource).crawl().resolver("")
+    for reference in _references(schema):
+        resolver.lookup(reference)
+
+
+def _references(value: Any) -> list[str]:
+    if isinstance(value, list):
+        return [reference for item in value for reference in _references(item)]
+    if not isinstance(value, dict):
+        return []
+    own = [v for k, v in value.items() if k in ("$ref", "$dynamicRef") and isinstance(v, str)]
+    return own + [reference for item in value.values() for reference in _references(item)]
 
 
 def answer_at(row: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from infra.config import Section
 from judges.config import JudgeConfig
@@ -80,7 +80,7 @@ class GateConfig(Section):
     reject_alpha: float = Field(default=0.05, gt=0, lt=1)
     """Probability, per test, of rejecting a candidate although its true gain is not below the bound
     of the test."""
-    clip_bits: float = Field(default=0.2, gt=0)
+    clip_bits: float = Field(default=0.2, gt=0, le=64)
     """B, in bits per byte: gains and losses are clipped at this. About twice `aim_bits` gives the
     most power."""
     delta0: float = Field(default=0.0, ge=0, lt=1)
@@ -100,7 +100,7 @@ class GateConfig(Section):
     """Start every attempt with the same documents, for sites without new ones. Promotions are then
     marked as weak, and later attempts need more evidence. Otherwise a candidate is held when fresh
     documents run out."""
-    document_chars: int = Field(default=800, ge=50)
+    document_chars: int = Field(default=800, ge=50, le=1_000_000)
     """Length of the parts of a held-out document that are scored, in characters."""
     document_windows: int = Field(default=2, gt=0, le=16)
     """Number of parts of a held-out document that are scored, from as many equal stretches of it.
@@ -113,7 +113,7 @@ class GateConfig(Section):
     """Number of prompts on which the labeler compares the candidate with the champion; 0 skips it.
     The result is reported. If the labeler prefers the candidate and no primary measure rose, the
     candidate is rejected."""
-    picking_alpha: float = Field(default=0.15, gt=0, lt=1)
+    picking_alpha: float = Field(default=0.15, ge=1e-9, lt=1)
     """Largest probability that a verdict on picking is wrong. A generation can at most double the
     evidence, so a verdict needs three generations at 0.15, and five at 0.05."""
     picking_worth_bits: float = Field(default=0.01, ge=0)
@@ -138,6 +138,19 @@ class GateConfig(Section):
     max_kl: float = Field(default=3.0, gt=0)
     """Largest KL divergence to the anchor on the candidate's own continuations, in nats per token;
     above it is a veto."""
+
+    @model_validator(mode="after")
+    def _thresholds_are_below_the_clip(self) -> GateConfig:
+        """Gains are clipped, so none can reach a threshold at the clip: a guard would refuse
+        nothing, and picking could never be worth it.
+        """
+        for key in ("margin_bits", "picking_worth_bits"):
+            if getattr(self, key) >= self.clip_bits:
+                raise ValueError(
+                    f"{key} = {getattr(self, key):g} is not below clip_bits = {self.clip_bits:g},"
+                    " at which gains are clipped"
+                )
+        return self
 
     @field_validator("suites")
     @classmethod

@@ -72,13 +72,17 @@ def picking_test(
     """
     if suite.reuse:
         return None
+    assert suite.higher_is_better == config.higher_is_better(suite.name), "the recipe's own suite"
     return recompute_picking(store, config, generation, suite.name, suite.clip)
 
 
 def recompute_picking(
     store: Store, config: GateConfig, generation: int, suite: str, clip: float
 ) -> PickingTest | None:
-    """The test after a generation from the scores in the store; None if it had no control."""
+    """The test after a generation from the scores in the store; None if it had no control.
+
+    `config` has the suites of the aim too (`Recipe.gate_config`).
+    """
     begin = max((t.generation for t in _verdicts(store, generation)), default=0)
     pairs = [p for p in store.gate.attempts_with(PICKED, RANDOM) if begin < p[0] <= generation]
     if generation not in {number for number, *_ in pairs}:

@@ -85,7 +85,7 @@ class Recipe(Section):
     run draws."""
     generations: int = Field(ge=1)
     """Number of generations to run."""
-    scale: float = Field(default=1.0, gt=0)
+    scale: float = Field(default=1.0, gt=0, le=1e6)
     """Factor on every budget that is not set."""
     model: ModelConfig = ModelConfig()
     aim: AimConfig = AimConfig()

@@ -77,7 +77,7 @@ def _store_picking_test(run: Run, generation: int, suite: Suite) -> None:
     """
     if generation in {test.generation for test in run.store.gate.picking_tests()}:
         return
-    test = picking_test(run.store, run.recipe.gate, suite, generation)
+    test = picking_test(run.store, run.recipe.gate_config(), suite, generation)
     if test is None:
         return
     run.store.gate.add_picking_test(test)

@@ -52,8 +52,7 @@ def _checked_row(row: Any, where: str) -> dict[str, Any]:
         if not isinstance(row, dict):
             raise ValueError("the line is not a JSON object")
         text_at(row, "prompt")
-        answer_at(row)
-        validate_check(text_at(row, "check"), _PROMPTS_KEY)
+        validate_check(text_at(row, "check"), _PROMPTS_KEY, answer_at(row))
     except UserError as error:  # of the check
         problem = f"{error.problem} ({error.value})"
         raise UserError(_PROMPTS_KEY, where, problem, error.remedy) from None

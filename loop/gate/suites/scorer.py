@@ -30,6 +30,13 @@ ANCHOR_INDEX = -1
 """Index of the anchor in a scorer."""
 
 
+def _held(model: LanguageModel, text: str) -> tuple[str, int]:
+    """Return what the window holds of a text, and its bytes: only these are scored."""
+    clean = model.neutralise(text)
+    held = model.held(clean)
+    return held, num_bytes([text if held == clean else held])
+
+
 class ModelScorer(Scorer):
     """Models loaded side by side in one process: candidates, champion, others, anchor last."""
 
@@ -77,19 +84,22 @@ class ModelScorer(Scorer):
 
     @override
     def bits(self, documents: Sequence[Sequence[str]]) -> list[list[float]]:
-        sizes = [num_bytes(parts) for parts in documents]
-
         def document_bits(model: LanguageModel) -> list[float]:
-            texts = [model.neutralise(part) for parts in documents for part in parts]
-            scores = iter(model.score([("", text) for text in texts]))
-            logps = [sum(next(scores).logp for _ in parts) for parts in documents]
+            held = [[_held(model, part) for part in parts] for parts in documents]
+            scores = iter(model.score([("", text) for parts in held for text, _ in parts]))
+            logps = [sum(next(scores).logp for _ in parts) for parts in held]
+            sizes = [sum(size for _, size in parts) for parts in held]
             return [bits_per_byte(logp, size) for logp, size in zip(logps, sizes, strict=True)]
 
         return self._each(document_bits)
 
     @override
     def logps(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
-        return self._each(lambda model: [s.logp for s in model.score(list(pairs))])
+        def each(model: LanguageModel) -> list[float]:
+            clean = [(model.neutralise(a), model.neutralise(b)) for a, b in pairs]
+            return [score.logp for score in model.score(clean)]
+
+        return self._each(each)
 
     @override
     def answers(self, prompts: Sequence[str]) -> list[list[str]]:

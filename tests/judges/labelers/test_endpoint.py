@@ -124,7 +124,7 @@ class TestRealServer:
         assert all(c.is_scored for c in comparisons)
 
 
-Reply = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
+Reply = Callable[[dict[str, Any]], tuple[int, dict[str, Any] | str]]
 
 
 def message(text: str, finish: str = "stop", logprobs: Any = None) -> tuple[int, dict[str, Any]]:
@@ -164,10 +164,12 @@ class Server:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def _send(self, status: int, body: dict[str, Any]) -> None:
-                data = json.dumps(body).encode()
+            def _send(self, status: int, body: dict[str, Any] | str) -> None:
+                """A string is sent as it is, as HTML."""
+                is_json = isinstance(body, dict)
+                data = (json.dumps(body) if is_json else str(body)).encode()
                 self.send_response(status)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", "application/json" if is_json else "text/html")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
@@ -263,7 +265,7 @@ def test_without_logprobs_labels_are_counted_or_read(
 ) -> None:
     numbers = iter(range(1000))
     judge = judge_at(
-        served(lambda _: message("Well: yes" if repeats else f"no {next(numbers)} or yes")),
+        served(lambda _: message("Yes." if repeats else f"Word {next(numbers)}.\nAnswer: yes")),
         num_samples=4,
     )
     assert judge.methods == (method,)
@@ -288,7 +290,7 @@ def test_answers_without_a_label_say_why(served: Any, text: str, finish: str, re
     assert (answer.value, answer.reason) == (None, reason)
 
 
-def test_the_last_allowed_label_is_the_verdict(served: Any) -> None:
+def test_the_final_answer_is_the_verdict(served: Any) -> None:
     judge = judge_at(served(lambda _: message("Reply B is fine. Final answer: A")), method="text")
     (comparison,) = judge.compare(RUBRIC, "text", [PAIR])
     assert (comparison.shown_first or 0) > 0 > (comparison.shown_second or 0), (
@@ -361,9 +363,16 @@ def test_a_budget_ends_the_stage(served: Any) -> None:
 
 
 def test_an_unknown_model_and_an_unsupported_method_are_named(served: Any) -> None:
-    server = served(lambda _: message("yes"))
-    with pytest.raises(UserError, match="does not have this model"):
+    def reply(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if body["model"] == "other":
+            return 404, {"error": {"message": "no model of this name"}}
+        return message("yes")
+
+    server = served(reply)
+    with pytest.raises(UserError, match="does not have this model") as caught:
         judge_at(server, model="other")
+    assert "no model of this name" in str(caught.value)
+    assert judge_at(server, model="an-alias").capabilities.model == "an-alias"
     with pytest.raises(UserError, match=r"judge\.endpoint\.method"):
         judge_at(server, method="logprobs")
 
@@ -387,3 +396,128 @@ def test_the_recipe_names_it() -> None:
         {"kind": "endpoint", "endpoint": {"url": "http://h/v1", "concurrency": 3}}
     )
     assert config.endpoint.concurrency == 3
+
+
+def with_choice(**choice: Any) -> dict[str, Any]:
+    return {"id": "x", "object": "chat.completion", "model": "m", "choices": [choice]}
+
+
+HOSTILE: dict[str, tuple[int, dict[str, Any] | str]] = {
+    "HTML": (200, "<!doctype html><title>Bad gateway</title>"),
+    "cut JSON": (200, '{"choices": [{"message": {"content": "A"'),
+    "deep JSON": (200, "[" * 50_000),
+    "empty": (200, ""),
+    "a list": (200, "[1]"),
+    "no choices": (200, {"choices": []}),
+    "choices null": (200, {"choices": None}),
+    "a choice that is a word": (200, {"choices": ["A"]}),
+    "message null": (200, with_choice(message=None)),
+    "content null": (200, with_choice(message={"content": None})),
+    "content a number": (200, with_choice(message={"content": 5})),
+    "error with status 200": (200, {"error": {"message": "overloaded sk-abcdefgh1234"}}),
+    "error that is a word": (200, {"error": "overloaded"}),
+    "logprobs null": (200, with_choice(message={"content": "?"}, logprobs=None)),
+    "logprobs of nulls": (
+        200,
+        with_choice(
+            message={"content": "?"},
+            logprobs={"content": [{"top_logprobs": [{"token": "A", "logprob": None}]}]},
+        ),
+    ),
+    "half a surrogate": (200, '{"choices": [{"message": {"content": "\\ud83d"}}]}'),
+    "usage of words": (200, with_choice(message={"content": "?"}) | {"usage": "many"}),
+    "400": (400, {"error": {"message": "too long"}}),
+    "400 in HTML": (400, "<html>"),
+    "418 null": (418, {"error": None}),
+    "403 for this text": (403, {"error": {"message": "flagged by moderation"}}),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("method", ["logprobs", "counts", "text"])
+def test_any_reply_costs_its_own_item_alone(served: Any, name: str, method: str) -> None:
+    def reply(body: dict[str, Any]) -> tuple[int, dict[str, Any] | str]:
+        if "poison" in body["messages"][0]["content"]:
+            return HOSTILE[name]
+        return message("A", logprobs=tops(A=0.7, B=0.3))
+
+    judge = judge_at(served(reply), method=method, num_samples=2)
+    comparisons = judge.compare(RUBRIC, method, [PAIR, Pair("q", "poison", "a", "b"), PAIR])
+    assert [c.is_scored for c in comparisons] == [True, False, True]
+    assert comparisons[1].reason in ("backend", "off_menu", "parse")
+    assert "abcdefgh" not in comparisons[1].raw
+
+
+def test_log_probabilities_that_stand_for_none_are_left_out(served: Any) -> None:
+    logprobs = tops(A=0.7, B=0.3)
+    logprobs["content"][0]["top_logprobs"] += [
+        {"token": "Tie", "logprob": -9999.0},
+        {"token": "C", "logprob": None},
+        {"token": "D", "logprob": "-1"},
+    ]
+    judge = judge_at(served(by_logprobs(logprobs)))
+    (comparison,) = judge.compare(RUBRIC, "logprobs", [PAIR])
+    assert comparison.shown_first == pytest.approx(math.log(7 / 3))
+
+
+def test_a_server_that_only_streams_is_read(served: Any) -> None:
+    def reply(_: dict[str, Any]) -> tuple[int, str]:
+        parts = [{"choices": [{"delta": {"content": c}}]} for c in ("**", "A", "**")]
+        end = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+        return 200, "".join(f"data: {json.dumps(p)}\n\n" for p in [*parts, end]) + "data: [DONE]\n"
+
+    (comparison,) = judge_at(served(reply), method="text").compare(RUBRIC, "text", [PAIR])
+    assert comparison.is_scored
+
+
+def test_content_in_parts_is_read(served: Any) -> None:
+    parts = [{"type": "text", "text": "Answer: "}, {"type": "text", "text": "A"}]
+    server = served(lambda _: (200, with_choice(message={"content": parts}, finish_reason="stop")))
+    (comparison,) = judge_at(server, method="text").compare(RUBRIC, "text", [PAIR])
+    assert comparison.is_scored
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (402, {"message": "pay first"}),
+        (403, {"message": "this key may not use the model"}),
+        (429, {"message": "You exceeded your current quota", "code": "insufficient_quota"}),
+    ],
+)
+def test_a_server_that_wants_money_ends_the_stage_at_once(
+    served: Any, status: int, error: dict[str, Any]
+) -> None:
+    server = served(lambda _: (status, {"error": error}))
+    with pytest.raises(StageError, match="credit"):
+        EndpointJudge(EndpointConfig(url=server.url, max_retries=9))
+    assert len(server.asked) == 1
+
+
+def test_an_item_that_always_hangs_costs_itself_alone(served: Any) -> None:
+    def reply(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if "poison" in body["messages"][0]["content"]:
+            time.sleep(3)
+        return message("", logprobs=tops(A=0.7, B=0.3))
+
+    judge = judge_at(served(reply), timeout_s=1.0)
+    comparisons = judge.compare(RUBRIC, "logprobs", [PAIR, Pair("q", "poison", "a", "b"), PAIR])
+    assert [c.is_scored for c in comparisons] == [True, False, True]
+
+
+def test_an_item_at_which_the_server_hangs_up_costs_itself_alone(served: Any) -> None:
+    def reply(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if "poison" in body["messages"][0]["content"]:
+            raise ConnectionAbortedError
+        return message("", logprobs=tops(A=0.7, B=0.3))
+
+    judge = judge_at(served(reply))
+    comparisons = judge.compare(RUBRIC, "logprobs", [PAIR, Pair("q", "poison", "a", "b"), PAIR])
+    assert [c.is_scored for c in comparisons] == [True, False, True]
+
+
+def test_passwords_in_addresses_are_not_shown() -> None:
+    url = f"http://me:hidden-word@127.0.0.1:{free_port()}/v1"
+    with pytest.raises(StageError) as caught:
+        EndpointJudge(EndpointConfig(url=url, max_retries=0, patience_s=0.0))
+    assert "hidden-word" not in str(caught.value)

@@ -74,7 +74,7 @@ def test_a_rate_is_a_rate_and_lies_in_its_interval_or_beyond_its_ends(
     assert 0 <= win_rate.corrected.value <= 1
 
 
-def test_errors_are_counted_for_each_side_and_failures_are_errors() -> None:
+def test_errors_are_counted_for_each_side_of_the_pairs_that_are_decided() -> None:
     pairs = [
         Pair(str(i), "", "a", "b", truth) for i, truth in enumerate(("A", "A", "B", "B", "tie"))
     ]
@@ -85,4 +85,16 @@ def test_errors_are_counted_for_each_side_and_failures_are_errors() -> None:
         Comparison(1, 1),
         Comparison(1, 1),
     ]
-    assert count_errors(pairs, comparisons) == LabelerErrors(2, 1, 2, 1)
+    assert count_errors(pairs, comparisons) == LabelerErrors(1, 1, 2, 1)
+
+
+def test_a_labeler_that_declines_and_is_else_right_gives_the_true_rate() -> None:
+    """It declines 40% of pairs; of those that it decides, A wins 70%."""
+    declined = Comparison(None, None, "refusal")
+    pairs = [Pair(str(i), "", "a", "b", "A" if i % 2 else "B") for i in range(200)]
+    right = [Comparison(1.0, 1.0) if p.truth == "A" else Comparison(-1.0, -1.0) for p in pairs]
+    comparisons = [declined if i % 5 < 2 else c for i, c in enumerate(right)]
+    win_rate = corrected_win_rate(84, 120, count_errors(pairs, comparisons))
+    assert win_rate.corrected is not None
+    assert win_rate.corrected.value == pytest.approx(0.7)
+    assert 0.55 < win_rate.corrected.low < win_rate.corrected.high < 0.85

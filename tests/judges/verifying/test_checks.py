@@ -117,7 +117,23 @@ def test_outputs_may_be_followed_by_words() -> None:
     assert right("output", "42", "42", "`42`\nbecause", "43", "") == [True, True, False, False]
 
 
-@pytest.mark.parametrize("check", ["magic", "json:{", "regex:(", 'json:{"type": 5}'])
+@pytest.mark.parametrize(
+    "check",
+    [
+        "magic",
+        "json:{",
+        "json",
+        "json:",
+        "regex:(",
+        "regex:",
+        "math:x",
+        "quote:x",
+        "output:",
+        'json:{"type": 5}',
+        'json:{"$ref": "#/$defs/missing"}',
+        'json:{"properties": {"a": {"$ref": "http://elsewhere/schema"}}}',
+    ],
+)
 def test_a_check_that_cannot_be_made_is_named(check: str) -> None:
     with pytest.raises(UserError, match="prompts"):
         validate_check(check, "judge.prompts")
@@ -165,3 +181,48 @@ def test_equations_of_a_page_are_found_and_executed() -> None:
 def test_any_text_can_be_searched_for_equations(text: str) -> None:
     assert len(find_equations(text)) <= 20
     assert isinstance(final_answer(text), str)
+
+
+@pytest.mark.parametrize(
+    ("check", "answer"),
+    [("math", ""), ("math", "forty-two"), ("quote", ""), ("quote", "…"), ("output", " \n")],
+)
+def test_an_answer_that_no_check_can_use_is_named(check: str, answer: str) -> None:
+    with pytest.raises(UserError, match="cannot be checked"):
+        validate_check(check, "judge.prompts", answer)
+
+
+def test_references_within_a_schema_are_followed() -> None:
+    schema = {"$defs": {"n": {"type": "integer"}}, "items": {"$ref": "#/$defs/n"}}
+    validate_check(f"json:{json.dumps(schema)}", "x")
+    assert right(f"json:{json.dumps(schema)}", "", "[1]", '["a"]') == [True, False]
+
+
+def test_json_with_keys_that_repeat_or_numbers_that_are_none_is_wrong() -> None:
+    texts = ['{"a": 1, "a": 2}', "NaN", "[Infinity]", "[-Infinity]", '{"b": {"c": 1, "c": 1}}']
+    assert right("json:{}", "", *texts) == [False] * len(texts)
+
+
+def test_what_is_denied_is_not_the_answer() -> None:
+    texts = ["It is not 42", "not 42", "Das ist nicht 42.", "答案不是42", "It isn't 42", "≠ 42"]
+    assert right("math", "42", *texts) == [False] * len(texts)
+
+
+def test_a_comma_is_read_as_its_place_says() -> None:
+    assert right("math", "314", "3,14") == [False]
+    assert right("math", "3.14", "3,14", "Die Antwort: 3,14", "x = 3,14") == [True] * 3
+    assert right("math", "1234.5", "1,234.5", "1.234,5", "1234,5") == [True] * 3
+    assert right("math", "1234567", "1,234,567") == [True]
+    assert right("math", "3.1415", "3,1415") == [True]
+
+
+def test_quotes_are_whole_words_in_any_writing() -> None:
+    assert not is_quoted_in("art", "the cart")
+    assert not is_quoted_in("the car", "the cart")
+    assert is_quoted_in("\u201cyes\u201d", 'he said "yes" to it')
+    assert is_quoted_in("Ｗｉｄｅ", "Wide letters")
+    assert is_quoted_in("月亮", "看月亮的时候")
+    assert is_quoted_in("größer als", "Er ist größer  als ich")
+    assert right("quote", "月亮", "月亮。", "「月亮」", "太阳") == [True, True, False]
+    assert right("quote", "5", "-5") == [False]
+    assert right("quote", "3.14", "314") == [False]

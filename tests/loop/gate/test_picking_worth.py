@@ -193,3 +193,34 @@ def test_verify_finds_changed_scores_and_a_changed_verdict(store: Store) -> None
     assert wrong(store) == [f"evidence of generation {k} on picking" for k in (2, 3)], (
         "generation 4 begins anew after the verdict of generation 3"
     )
+
+
+def test_the_sign_of_a_suite_comes_from_the_recipe_that_has_it(store: Store) -> None:
+    """An exam of kind `bits` is in `Recipe.gate_config` alone; elsewhere its sign is wrong."""
+    exam = suite(store)
+    exam.name = "exam"
+    add_generation(store, 1, [0.1] * 5)
+    with pytest.raises(AssertionError, match="the recipe's own suite"):
+        picking_test(store, CONFIG, exam, 1)
+
+
+@pytest.mark.parametrize("key", ["margin_bits", "picking_worth_bits"])
+def test_threshold_that_no_clipped_gain_can_reach_is_refused(key: str) -> None:
+    with pytest.raises(ValueError, match=f"{key}.*clip_bits"):
+        GateConfig.model_validate({key: 0.3})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("clip_bits", 1e308),
+        ("clip_bits", float("inf")),
+        ("aim_bits", float("inf")),
+        ("document_chars", 2**63),
+        ("picking_alpha", 1e-320),
+        ("max_kl", float("inf")),
+    ],
+)
+def test_number_without_sense_is_refused(key: str, value: float) -> None:
+    with pytest.raises(ValueError, match=key):
+        GateConfig.model_validate({key: value})

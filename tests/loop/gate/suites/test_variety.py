@@ -74,6 +74,28 @@ def test_samples_are_repeatable_and_the_same_for_equal_models(tiny_folder: Path)
         assert [len(row) for row in rows] == [2, 2]
 
 
+def test_bits_count_the_bytes_that_the_window_holds(tiny_folder: Path) -> None:
+    """A longer text has the bits per byte of what is scored of it, as one window has them."""
+    scorer = ModelScorer([str(tiny_folder)] * 2, 1, 2)
+    model = scorer._model(0)
+    text = "Some words to read, größer und 更长。 " * 2000
+    (whole,), _ = scorer.bits([[text]])
+    (held,), _ = scorer.bits([[model.held(text)]])
+    assert len(model.held(text)) < len(text) / 2
+    assert whole == pytest.approx(held)
+    assert whole == pytest.approx(model.bits_per_byte([text])[0])
+
+
+def test_special_tokens_in_items_are_text(tiny_folder: Path) -> None:
+    scorer = ModelScorer([str(tiny_folder)] * 2, 1, 2)
+    model = scorer._model(0)
+    special = next(iter(model.special_tokens))
+    (logp, _), *_ = scorer.logps([("A question", f" yes{special}"), ("x", " y")])
+    clean = model.neutralise(f" yes{special}")
+    assert clean != f" yes{special}"
+    assert logp == pytest.approx(model.score([("A question", clean)])[0].logp, abs=1e-4)
+
+
 def changed(tiny_folder: Path, folder: Path) -> Path:
     """The tiny model with its output scaled: another distribution over the same tokens."""
     model = load_model(tiny_folder)
