@@ -36,10 +36,12 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _without_nul(cls, value: object) -> object:
-        """No text has a NUL: a path with one raises an error of its own in every call."""
+    def _can_be_used(cls, value: object) -> object:
+        """Refuse what no later call can use: a path with a NUL, a number of more than 64 bits."""
         if isinstance(value, str) and "\0" in value:
             raise ValueError("the text contains a NUL character")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise ValueError("the number has more than 64 bits")
         return value
 
 

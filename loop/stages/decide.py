@@ -9,7 +9,7 @@ from typing import cast
 from infra.cluster.connection import Cluster, actors
 from infra.cluster.proxy import remote_proxy
 from infra.console import note, warn
-from infra.records import Checkpoint, Decision
+from infra.records import PICKED, RANDOM, Checkpoint, Decision
 from infra.store.tables.registry import RegistryTables
 from judges.config import JudgeConfig
 from judges.judgment.protocol import Judge
@@ -79,6 +79,9 @@ def _store_picking_test(run: Run, generation: int, suite: Suite) -> None:
         return
     test = picking_test(run.store, run.recipe.gate_config(), suite, generation)
     if test is None:
+        controlled = {number for number, *_ in run.store.gate.attempts_with(PICKED, RANDOM)}
+        if suite.reuse and generation in controlled:
+            note(f"whether picking pays is not tested: the items of {suite.name} are used again")
         return
     run.store.gate.add_picking_test(test)
     gain = f"{test.mean_gain:.4f} ± {test.standard_error:.4f}"

@@ -141,3 +141,17 @@ def test_toml_errors_name_the_key_that_gave_the_file(tmp_path: Path) -> None:
 def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbfa = 1")
     assert read_toml(tmp_path / "a.toml") == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"inner": {"learning_rate": float("inf")}}, "inner.learning_rate"),
+        ({"inner": {"learning_rate": float("nan")}}, "inner.learning_rate"),
+        ({"seed": 2**63}, "more than 64 bits"),
+        ({"suites": {"x": {"kind": "a\0b"}}}, "NUL"),
+    ],
+)
+def test_values_that_no_call_can_use_are_refused(data: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        validate(Outer, data, source="recipe")
