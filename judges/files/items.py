@@ -110,9 +110,9 @@ def _add_item(items: Items, row: Any, where: str) -> None:
 
 
 def _claim(row: dict[str, Any]) -> Claim:
-    check = text_at(row, "check")
-    validate_check(check, "items", answer_at(row))
-    return Claim(check, answer_at(row), text_at(row, "text"))
+    check, text, answer = text_at(row, "check"), text_at(row, "text"), answer_at(row)
+    validate_check(check, "items", answer)
+    return Claim(check, answer, text)
 
 
 def _subject(row: dict[str, Any]) -> Subject:
