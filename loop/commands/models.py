@@ -273,19 +273,19 @@ def _plan_line(
     config: Recipe, attempt: int, gain: float, deviation: float, available: int
 ) -> list[str]:
     """A row of the plan: the units that an attempt needs, and those that its budget pays for."""
-    from loop.gate.levels import attempt_level, log_threshold
     from loop.gate.power import units_needed
+    from loop.recipe.recipe import aim_threshold
 
-    level = attempt_level(config.gate.level, config.gate.alpha, attempt, 0)
+    threshold = aim_threshold(config, attempt)
     rule = config.gate.primary_rule(config.aim_clip())
-    need = units_needed(gain, deviation, rule, log_threshold(level))
+    need = units_needed(gain, deviation, rule, threshold)
     verdict = "too few"
     if need.usually is not None and need.usually <= available:
         verdict = "enough"
     elif need.at_least is not None and need.at_least <= available:
         verdict = "enough with luck"
     counts = [_count(need.at_least), _count(need.usually), str(available)]
-    return [str(attempt), f"{level:.5f}", *counts, verdict]
+    return [str(attempt), f"{math.exp(-threshold):.5f}", *counts, verdict]
 
 
 def _count(number: int | None) -> str:

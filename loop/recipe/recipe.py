@@ -194,11 +194,8 @@ def _check_gate(recipe: Recipe) -> None:
         if suite.kind == "judged":
             remedy = "Name another judge: the labeler must not decide at the gate."
             _check_not_labeler(recipe, f"{key}.judge", suite.judge, remedy)
-    if recipe.aim.kind == "text":
-        _check_gate_budget(recipe)
-    elif recipe.aim.kind == "exam":
-        _check_exam_size(recipe)
-    elif recipe.aim.answers.passages_per_page:
+    _check_power(recipe)
+    if recipe.aim.kind == "answers" and recipe.aim.answers.passages_per_page:
         remedy = "Name another model, or set aim.answers.passages_per_page = 0."
         _check_not_labeler(recipe, "aim.answers.asker", recipe.aim.answers.asker, remedy)
 
@@ -228,34 +225,33 @@ def _check_aim(aim: AimConfig) -> None:
     exam_parts(exam)
 
 
-def _check_exam_size(recipe: Recipe) -> None:
-    """Raises `UserError` if the gate part could not show the largest gain that it may have.
+def _check_power(recipe: Recipe) -> None:
+    """Raises `UserError` if the first attempt could not show the gain that the recipe aims for.
 
-    For `bits` that is the gain aimed for, for shares of right answers all wrong and then all right.
+    For shares of right answers that is the largest gain: all wrong, and then all right.
     """
-    gate, is_share = recipe.gate, recipe.aim.is_share
-    gain = 1.0 if is_share else gate.aim_bits
-    needed, available = _units_at_least(gate, gain, recipe.aim_clip()), gate_units(recipe)
-    if needed is None or needed > available:
-        problem = (
-            f"the first attempt needs {_at_least(needed)} independent items to show a gain of "
-            f"{gain:g}, and the gate part of the exam has {available}."
-        )
-        or_bits = "" if is_share else " or gate.aim_bits"
-        remedy = f"Give more items, or raise aim.exam.items{or_bits}."
-        raise UserError("aim.exam.file", recipe.aim.exam.file, problem, remedy)
-
-
-def _check_gate_budget(recipe: Recipe) -> None:
-    gate = recipe.gate
-    needed, available = _units_at_least(gate, gate.aim_bits, gate.clip_bits), gate_units(recipe)
-    if needed is None or needed > available:
-        problem = (
-            f"the first attempt needs {_at_least(needed)} held-out documents "
-            f"and budget.gate_tokens pays for {available}."
-        )
+    gain = 1.0 if recipe.aim.is_share else recipe.gate.aim_bits
+    rule, threshold = recipe.gate.primary_rule(recipe.aim_clip()), aim_threshold(recipe, 1)
+    needed = units_needed(gain, 0.0, rule, threshold).at_least
+    available = gate_units(recipe)
+    if needed is not None and needed <= available:
+        return
+    least = "more than any number of" if needed is None else f"at least {needed}"
+    needs = f"the first attempt needs {least}"
+    if recipe.aim.kind == "text":
+        problem = f"{needs} held-out documents and budget.gate_tokens pays for {available}."
         remedy = "Raise gate.aim_bits, budget.gate_tokens or scale; see 'ratchet plan'."
-        raise UserError("gate.aim_bits", gate.aim_bits, problem, remedy)
+        raise UserError("gate.aim_bits", gain, problem, remedy)
+    if recipe.aim.kind == "answers":
+        problem = f"{needs} questions to show a gain of {gain:g}."
+        raise UserError("aim.answers.items", available, problem, "Raise it, or gate.aim_bits.")
+    problem = (
+        f"{needs} independent items to show a gain of {gain:g}, and the gate part of the exam"
+        f" has {available}."
+    )
+    or_bits = "" if recipe.aim.is_share else " or gate.aim_bits"
+    remedy = f"Give more items, or raise aim.exam.items{or_bits}."
+    raise UserError("aim.exam.file", recipe.aim.exam.file, problem, remedy)
 
 
 def gate_units(recipe: Recipe) -> int:
@@ -272,14 +268,30 @@ def gate_units(recipe: Recipe) -> int:
     return min(recipe.aim.exam.items, len({item.unit or key for key, item in part.items()}))
 
 
-def _units_at_least(gate: GateConfig, gain: float, clip: float) -> int | None:
-    """Units that the first attempt needs for a gain without noise; None if no number is enough."""
-    threshold = log_threshold(attempt_level(gate.level, gate.alpha, 1, 0))
-    return units_needed(gain, 0.0, gate.primary_rule(clip), threshold).at_least
+def num_candidates(recipe: Recipe, attempt: int) -> int:
+    """The number of candidates that share the level of an attempt, if all can be trained."""
+    has_control = recipe.control == "random" and attempt % recipe.control_every == 0
+    return 1 + has_control + len(recipe.candidates)
 
 
-def _at_least(needed: int | None) -> str:
-    return "more than any number of" if needed is None else f"at least {needed}"
+def aim_threshold(recipe: Recipe, attempt: int) -> float:
+    """The log evidence that the test of the aim needs in an attempt, before any promotion.
+
+    The candidates share the level, and items that earlier attempts used cost more evidence
+    (docs/gate.md).
+    """
+    gate, count = recipe.gate, num_candidates(recipe, attempt)
+    level = attempt_level(gate.level, gate.alpha, attempt, 0) / count
+    named = sum(one.reuse and one.role != "report" for one in recipe.gate_config().suites.values())
+    num_reused = gate.reuse_documents + named
+    return log_threshold(level, (attempt - 1) * _reuses(recipe), 1 + count * 2**num_reused)
+
+
+def _reuses(recipe: Recipe) -> bool:
+    """Whether the test of the aim uses the same items in every attempt."""
+    kind = recipe.aim.kind
+    reuses = {"text": recipe.gate.reuse_documents, "exam": recipe.aim.exam.reuse}
+    return reuses.get(kind, False)
 
 
 def development_items(recipe: Recipe) -> dict[str, FileItem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from infra.errors import UserError
 from loop.recipe.recipe import (
     Recipe,
+    aim_threshold,
     development_items,
     gate_units,
     load_recipe,
@@ -116,3 +118,28 @@ def test_the_labeler_does_not_ask_the_questions_that_measure_the_aim() -> None:
 def test_an_exam_is_refused_where_the_aim_is_answers(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"aim\.kind is answers"):
         load_recipe("quickstart", [ANSWERS, f'aim.exam.file="{written(tmp_path)}"'])
+
+
+def test_questions_too_few_to_ever_show_the_gain_are_refused() -> None:
+    with pytest.raises(UserError, match=r"aim\.answers\.items = '1'.*at least \d+ questions"):
+        load_recipe("quickstart", [ANSWERS, "aim.answers.items=1"])
+    with pytest.raises(UserError, match=r"aim\.answers\.items.*gate\.aim_bits"):
+        load_recipe("quickstart", [ANSWERS, "gate.aim_bits=1e-4"])
+
+
+def test_candidates_share_the_level_and_used_items_have_their_price(tmp_path: Path) -> None:
+    """By hand: ln(m k (k + 1) / alpha), and ln(1 + 2 m) for each earlier use of the exam."""
+    text = load_recipe("quickstart", [])
+    assert aim_threshold(text, 1) == pytest.approx(math.log(2 * 2 / 0.05))
+    alone = load_recipe("quickstart", ['control="none"'])
+    assert aim_threshold(alone, 2) == pytest.approx(math.log(6 / 0.05))
+    exam = loaded(written(tmp_path))
+    thresholds = [aim_threshold(exam, attempt) for attempt in (1, 2, 3, 5)]
+    assert thresholds == pytest.approx([4.382, 7.090, 9.393, 13.528], abs=0.001)
+
+
+def test_a_budget_that_pays_for_one_candidate_but_not_for_its_control_is_refused() -> None:
+    ten_units = "budget.gate_tokens=2600"
+    assert gate_units(load_recipe("quickstart", [ten_units, 'control="none"'])) == 10
+    with pytest.raises(UserError, match=r"at least 11 held-out documents.*pays for 10"):
+        load_recipe("quickstart", [ten_units])
