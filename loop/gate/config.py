@@ -152,6 +152,17 @@ class GateConfig(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _margins_are_below_the_clip(self) -> GateConfig:
+        """What is cut to the clip can never be worse by more than it."""
+        for name, suite in self.suites.items():
+            if suite.kind == BITS and suite.margin is not None and suite.margin >= self.clip_bits:
+                raise ValueError(
+                    f"suites.{name}.margin = {suite.margin:g} is not below clip_bits ="
+                    f" {self.clip_bits:g}, at which gains are clipped"
+                )
+        return self
+
     @field_validator("suites")
     @classmethod
     def _names_are_free(cls, suites: dict[str, SuiteConfig]) -> dict[str, SuiteConfig]:

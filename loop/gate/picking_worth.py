@@ -7,18 +7,18 @@ that the mean of d is above 0 (log E+), below 0 (E-), below `worth` (W-) and abo
 These say which of the two candidates is better, beyond doubt where there are many units. But the
 candidates are one draw of passages each, and how lucky a draw is counts as much as how it was drawn
 (LOG.md). If picking says nothing, picked and random passages could be swapped, and so E+ and E-.
-Hence 2 E+ / (E+ + E-) has the mean 1 then, and at most 1 if picking costs: it is an e-value that no
-luck of a draw can make larger than 2. (The gate treats both alike, so the number of units does not
-depend on which is which.) A verdict needs a product over generations of at least 1 /
-`picking_alpha`:
+Hence 2 E+ / (E+ + E-) has the mean 1 then, and at most 1 if picking costs and the luck of draws is
+symmetric: it is an e-value that no luck of one draw can make larger than 2. (The gate treats both
+alike, so the number of units does not depend on which is which.) A verdict needs a product over
+generations of at least 1 / `picking_alpha`:
 
     pay      the product of 2 E+ / (E+ + E-)
     cost     the product of 2 E- / (E+ + E-)
     useless  the product of 2 W- / (W+ + W-)
 
 The e-values are hedged (`BETS`), so that one unlucky generation does not end a test. By Ville's
-inequality each verdict is wrong with probability `picking_alpha` at most, for `useless`
-if the luck of draws is symmetric about a mean gain of `worth` or more. After a verdict all begin
+inequality each verdict is wrong with probability `picking_alpha` at most, if the luck of draws is
+symmetric: for `useless` about a mean gain of `worth` or more. After a verdict all begin
 anew, with the generations that follow.
 """
 

@@ -191,6 +191,9 @@ def _check_gate(recipe: Recipe) -> None:
     for name, suite in recipe.gate.suites.items():
         key = f"gate.suites.{name}"
         check_task(name, suite)
+        if recipe.aim.kind == "exam" and _same_source(suite.file, recipe.aim.exam.file):
+            problem = "it is the exam, and would show the gate its other parts."
+            raise UserError(f"{key}.file", suite.file, problem, "Leave the suite out.")
         if suite.kind == "judged":
             remedy = "Name another judge: the labeler must not decide at the gate."
             _check_not_labeler(recipe, f"{key}.judge", suite.judge, remedy)
@@ -198,6 +201,11 @@ def _check_gate(recipe: Recipe) -> None:
     if recipe.aim.kind == "answers" and recipe.aim.answers.passages_per_page:
         remedy = "Name another model, or set aim.answers.passages_per_page = 0."
         _check_not_labeler(recipe, "aim.answers.asker", recipe.aim.answers.asker, remedy)
+
+
+def _same_source(one: str, other: str) -> bool:
+    """Whether two sources of items are one file or one task."""
+    return one == other or Path(one).resolve() == Path(other).resolve()
 
 
 def _check_not_labeler(recipe: Recipe, key: str, judge: JudgeConfig, remedy: str) -> None:

@@ -6,7 +6,7 @@ and torch only for the last check, which loads the base model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from infra.artifacts import folder_size, require_free_space
@@ -52,6 +52,9 @@ def _models(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for name, suite in recipe.gate.suites.items():
         if suite.kind == "judged" and suite.judge.kind == "local":
             yield f"gate.suites.{name}.judge.model", suite.judge.model
+    answers = recipe.aim.answers
+    if recipe.aim.kind == "answers" and answers.passages_per_page and answers.asker.kind == "local":
+        yield "aim.answers.asker.model", answers.asker.model
 
 
 def _check_database(recipe: Recipe, path: Path) -> None:
@@ -64,13 +67,18 @@ def _check_database(recipe: Recipe, path: Path) -> None:
 
 
 def _check_own_classes(recipe: Recipe) -> None:
-    """Import the user's own training steps and rewarders."""
-    names = {
-        "train.steps": [name for name in recipe.train.steps if ":" in name],
-        "train.rl.rewards": [name for name in recipe.train.rl.rewards if ":" in name],
+    """Import the user's own training steps and rewarders, those of further candidates too."""
+    sections = {"train": recipe.train} | {
+        f"candidates.{name}.train": recipe.changed(name).train for name in recipe.candidates
     }
-    for key, own in names.items():
-        for name in own:
+    for section, train in sections.items():
+        _check_classes(f"{section}.steps", train.steps)
+        _check_classes(f"{section}.rl.rewards", train.rl.rewards)
+
+
+def _check_classes(key: str, names: Iterable[str]) -> None:
+    for name in names:
+        if ":" in name:
             module, _, attribute = name.partition(":")
             remedy = "Write it as module:Class, with the module on the path."
             find_class(module, attribute, key, name, "it cannot be imported", remedy)

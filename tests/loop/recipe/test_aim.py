@@ -17,6 +17,7 @@ from loop.recipe.recipe import (
     load_recipe,
     stored_recipe,
 )
+from loop.record.input_checks import check_inputs
 
 
 def written(folder: Path, count: int = 120) -> Path:
@@ -143,3 +144,36 @@ def test_a_budget_that_pays_for_one_candidate_but_not_for_its_control_is_refused
     assert gate_units(load_recipe("quickstart", [ten_units, 'control="none"'])) == 10
     with pytest.raises(UserError, match=r"at least 11 held-out documents.*pays for 10"):
         load_recipe("quickstart", [ten_units])
+
+
+def test_the_exam_is_no_further_suite(tmp_path: Path) -> None:
+    """Such a suite would bring the items for development and the sealed ones to the gate."""
+    file = written(tmp_path)
+    (tmp_path / "folder").mkdir()
+    same = f"{tmp_path}/folder/../exam.jsonl"
+    with pytest.raises(UserError, match=r"gate\.suites\.again\.file.*it is the exam"):
+        loaded(file, f'gate.suites.again={{file="{same}", kind="bits"}}')
+
+
+def test_a_margin_at_which_gains_are_clipped_is_refused(tmp_path: Path) -> None:
+    suite = f'gate.suites.more={{file="{written(tmp_path)}", kind="bits", margin=0.2}}'
+    with pytest.raises(UserError, match=r"suites\.more\.margin = 0\.2 is not below clip_bits"):
+        load_recipe("quickstart", [suite])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (
+            [ANSWERS, "aim.answers.passages_per_page=1", 'aim.answers.asker.model="/nowhere"'],
+            r"aim\.answers\.asker\.model",
+        ),
+        (['candidates.own.train.steps=["nowhere:Step"]'], r"candidates\.own\.train\.steps"),
+    ],
+)
+def test_what_only_a_part_of_the_run_loads_is_checked_before_it(
+    overrides: list[str], key: str, tmp_path: Path
+) -> None:
+    recipe = load_recipe("dry_run", overrides)
+    with pytest.raises(UserError, match=key):
+        check_inputs(recipe, str(tmp_path / "run"))

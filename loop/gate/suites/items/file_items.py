@@ -95,19 +95,27 @@ class FileItem(BaseModel):
 def read_suite_items(key: str, path: Path, kind: str) -> dict[str, FileItem]:
     """The items of a file by id; an item without an id gets the key of its content.
 
+    Of items with the same content the first is kept, whatever their ids and units: two of them
+    could land in two parts of an exam.
+
     Raises:
         UserError: if the file cannot be read or is empty, or a line is not a valid item of `kind`.
     """
     items: dict[str, FileItem] = {}
+    contents: set[str] = set()
     for line in read_json_lines(path, key, "Give a file of JSON lines."):
         where = f"{path}, line {line.number}"
         item = _parse_item(line.value, where, key)
         if not _is_of_kind(item, kind):
             raise _wrong_kind(key, where, kind)
-        name = item.id or content_key(line.text)
-        if items.setdefault(name, item) != item:
+        content = content_key(item.model_dump_json(exclude={"id", "unit"}))
+        name = item.id or content
+        if items.get(name, item) != item:
             problem = f"another item has the id {name!r} too."
             raise UserError(key, where, problem, "Give each item its own `id`, or none.")
+        if content not in contents:
+            contents.add(content)
+            items[name] = item
     if not items:
         raise UserError(key, path, "it has no items.", "Give a file with one JSON object a line.")
     return items

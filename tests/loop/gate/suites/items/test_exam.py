@@ -56,3 +56,17 @@ def test_a_part_without_items_is_named(tmp_path: Path) -> None:
         exam_parts(config)
     alone = ExamConfig(file=config.file, development_share=0.0, sealed_share=0.0)
     assert len(exam_parts(alone).gate) == 6
+
+
+def test_no_content_is_in_two_parts(tmp_path: Path) -> None:
+    file = exam_file(tmp_path, 100)
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    copies = [line | {"id": f"copy of {line['id']}", "unit": line["id"]} for line in lines]
+    file.write_text("\n".join(map(json.dumps, lines + copies)))
+    parts = exam_parts(ExamConfig(file=str(file)))
+    prompts = [
+        item.prompt
+        for part in (parts.development, parts.gate, parts.sealed)
+        for item in part.values()
+    ]
+    assert len(prompts) == len(set(prompts)) == 100

@@ -94,3 +94,15 @@ def test_two_items_with_one_id_are_refused_unless_they_are_the_same(tmp_path: Pa
     file.write_text(line + line.replace(" g", " other"))
     with pytest.raises(UserError, match=r"line 2.*another item has the id 'a' too"):
         read_suite_items("k", file, "bits")
+
+
+def test_items_are_the_same_by_content_and_not_by_how_they_are_written(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        '{"prompt": "p", "gold": " g"}',
+        '{"prompt":"p",  "gold":" g"}',
+        '{"gold": " \\u0067", "prompt": "p"}',
+        {"id": "other", "unit": "elsewhere", "prompt": "p", "gold": " g"},
+        {"id": "new", "prompt": "p", "gold": " h"},
+    )
+    assert len(read_suite_items("k", file, "bits")) == 2
