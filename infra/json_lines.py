@@ -17,7 +17,6 @@ class JsonLine(NamedTuple):
     """One line of a file; the first line has number 1."""
 
     number: int
-    text: str
     value: Any
 
 
@@ -37,14 +36,12 @@ def read_json_lines(path: Path, key: str, remedy: str) -> Iterator[JsonLine]:
         raise UserError(key, path, problem, remedy) from None
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if line.strip():
-            text, value = _parse(line, f"{path}, line {number}", key, remedy)
-            yield JsonLine(number, text, value)
+            yield JsonLine(number, _parse(line, f"{path}, line {number}", key, remedy))
 
 
-def _parse(line: bytes, where: str, key: str, remedy: str) -> tuple[str, Any]:
+def _parse(line: bytes, where: str, key: str, remedy: str) -> Any:
     try:
-        text = line.removesuffix(b"\r").decode("utf-8")
-        return text, json.loads(text)
+        return json.loads(line.removesuffix(b"\r").decode("utf-8"))
     except UnicodeDecodeError as error:
         problem = f"it is not valid UTF-8 (byte {error.start + 1} of the line)."
     except (ValueError, RecursionError) as error:  # too deeply nested, or numbers too long

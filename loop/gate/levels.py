@@ -31,12 +31,21 @@ def attempt_level(kind: LevelKind, alpha: float, attempt: int, num_promoted: int
     return min(level * (num_promoted + 1), alpha) if kind == "discovery" else level
 
 
-def log_threshold(level: float, num_looks_before: int = 0, num_outcomes: int = 2) -> float:
+def num_outcomes(num_candidates: int, num_reused: int) -> int:
+    """The number of results that an attempt can show to later ones that use its items again.
+
+    It shows which candidate it promoted, if any, and for each of the `num_reused` deciding suites
+    that reuse their items whether that candidate was the new best on it.
+    """
+    return 1 + num_candidates * (1 << num_reused)
+
+
+def log_threshold(level: float, num_looks_before: int = 0, outcomes: int = 2) -> float:
     """The threshold that log E must reach at a level.
 
     If the same units were used for `num_looks_before` earlier decisions, and each of these showed
-    one of `num_outcomes` results, then the candidate of now is one of outcomes^looks candidates
+    one of `outcomes` results, then the candidate of now is one of outcomes^looks candidates
     that the run could have made. The union bound over them adds ln(outcomes) for each look (Dwork
     et al. 2015, Science 349:636; Blum and Hardt 2015, the ladder).
     """
-    return num_looks_before * math.log(num_outcomes) - math.log(level)
+    return num_looks_before * math.log(outcomes) - math.log(level)

@@ -20,7 +20,7 @@ from judges.rubrics import Rubric, load_rubric
 from loop.data.config import DataConfig
 from loop.gate.aim import AimConfig
 from loop.gate.config import EXAM, GateConfig, SuiteConfig
-from loop.gate.levels import attempt_level, log_threshold
+from loop.gate.levels import attempt_level, log_threshold, num_outcomes
 from loop.gate.power import units_needed
 from loop.gate.suites.held_out_text import max_documents
 from loop.gate.suites.items.exam import exam_parts
@@ -140,6 +140,10 @@ class Recipe(Section):
             },
         }
 
+    def has_control(self, generation: int) -> bool:
+        """Whether the recipe asks for a control in a generation."""
+        return self.control == "random" and generation % self.control_every == 0
+
     def changed(self, candidate: str) -> Recipe:
         """The recipe of a further candidate. Raises `UserError` for keys that are wrong."""
         changes = self.candidates[candidate]
@@ -205,7 +209,7 @@ def _check_gate(recipe: Recipe) -> None:
 
 def _same_source(one: str, other: str) -> bool:
     """Whether two sources of items are one file or one task."""
-    return one == other or Path(one).resolve() == Path(other).resolve()
+    return Path(one).resolve() == Path(other).resolve()
 
 
 def _check_not_labeler(recipe: Recipe, key: str, judge: JudgeConfig, remedy: str) -> None:
@@ -278,8 +282,7 @@ def gate_units(recipe: Recipe) -> int:
 
 def num_candidates(recipe: Recipe, attempt: int) -> int:
     """The number of candidates that share the level of an attempt, if all can be trained."""
-    has_control = recipe.control == "random" and attempt % recipe.control_every == 0
-    return 1 + has_control + len(recipe.candidates)
+    return 1 + recipe.has_control(attempt) + len(recipe.candidates)
 
 
 def aim_threshold(recipe: Recipe, attempt: int) -> float:
@@ -292,7 +295,7 @@ def aim_threshold(recipe: Recipe, attempt: int) -> float:
     level = attempt_level(gate.level, gate.alpha, attempt, 0) / count
     named = sum(one.reuse and one.role != "report" for one in recipe.gate_config().suites.values())
     num_reused = gate.reuse_documents + named
-    return log_threshold(level, (attempt - 1) * _reuses(recipe), 1 + count * 2**num_reused)
+    return log_threshold(level, (attempt - 1) * _reuses(recipe), num_outcomes(count, num_reused))
 
 
 def _reuses(recipe: Recipe) -> bool:

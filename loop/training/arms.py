@@ -30,8 +30,7 @@ def generation_arms(recipe: Recipe, generation: int, picking_pays: bool) -> list
     """
     picked, drawn = Arm(PICKED, recipe, False), Arm(RANDOM, recipe, True)
     first, second = (picked, drawn) if picking_pays else (drawn, picked)
-    is_due = recipe.control == "random" and generation % recipe.control_every == 0
-    has_second = is_due and judges_passages(recipe, picking_pays)
+    has_second = recipe.has_control(generation) and judges_passages(recipe, picking_pays)
     further = [Arm(name, recipe.changed(name), not picking_pays) for name in recipe.candidates]
     return [first, *([second] if has_second else []), *further]
 

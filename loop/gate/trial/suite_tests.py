@@ -12,7 +12,7 @@ from infra.console import progress
 from infra.records import Checkpoint, GateTest
 from loop.gate.estimates import ScoredItem, by_position, clustered_mean_and_error, with_scores
 from loop.gate.evidence import Array, GateRule, clipped_gains, judge_gains, unit_means
-from loop.gate.levels import log_threshold
+from loop.gate.levels import log_threshold, num_outcomes
 from loop.gate.suites.base import Item, Suite
 from loop.gate.trial.context import GateContext
 from loop.gate.trial.score_records import ScoreRecords
@@ -51,10 +51,8 @@ class SuiteTest:
         self._context, self.suite, self._store = context, suite, context.store
         self._candidate = candidate
         looks = context.number - 1 if suite.reuse else 0
-        # Each earlier attempt has shown which candidate it promoted, if any, and for each reused
-        # suite whether that candidate was the new best on it.
         num_reused = sum(one.reuse and one.role != "report" for one in context.suites)
-        outcomes = 1 + len(context.candidates) * 2**num_reused
+        outcomes = num_outcomes(len(context.candidates), num_reused)
         self._threshold = log_threshold(context.level, looks, outcomes)
         self._planned_units = 0 if suite.role == "report" else suite.plan(context.number)
         self._records = ScoreRecords(context.number, context.generation, suite.name)
