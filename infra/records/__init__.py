@@ -10,7 +10,15 @@ the pages it was trained on, and a page to the generations that were trained on 
 from __future__ import annotations
 
 from infra.records.crawl import Document, Page, Permission, Request
-from infra.records.gate import AliasEvent, Decision, Evaluation, GateTest, ItemScore, PickingTest
+from infra.records.gate import (
+    AliasEvent,
+    AttemptRow,
+    Decision,
+    Evaluation,
+    GateTest,
+    ItemScore,
+    PickingTest,
+)
 from infra.records.keys import content_key, now, unit_hash
 from infra.records.labels import Completion, Judgment, Preference, Sample
 from infra.records.training import ANCHOR_ARM, PICKED, RANDOM, Checkpoint, DataFact, TrainStep
@@ -20,6 +28,7 @@ __all__ = [
     "PICKED",
     "RANDOM",
     "AliasEvent",
+    "AttemptRow",
     "Checkpoint",
     "Completion",
     "DataFact",

@@ -9,6 +9,19 @@ from infra.records.training import PICKED
 
 
 @dataclass(frozen=True)
+class AttemptRow:
+    """A candidate that was registered for an attempt before any item was drawn for it."""
+
+    attempt: int
+    generation: int
+    arm: str
+    candidate: str
+    """The digest of its model, as is `champion`."""
+    champion: str
+    registered_at: datetime
+
+
+@dataclass(frozen=True)
 class ItemScore:
     """A model's raw score on an item of a suite.
 

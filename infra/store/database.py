@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import duckdb
 import pyarrow as pa
 
+from infra.artifacts import file_digest
 from infra.errors import UserError
 from infra.records.arrow import from_table, to_table
 
@@ -68,18 +69,24 @@ def check_layout(connection: duckdb.DuckDBPyConnection, path: str) -> None:
     Raises:
         UserError: if the file was written by another program or an earlier version.
     """
-    columns = "SELECT column_name FROM duckdb_columns() WHERE table_name = 'migration'"
-    if connection.execute(columns).fetchall() != [("name",)]:
+    sql = "SELECT column_name FROM duckdb_columns() WHERE table_name = 'migration'"
+    columns = [str(name) for (name,) in connection.execute(sql).fetchall()]
+    if columns not in (["name"], ["name", "digest"]):
         if connection.execute("SELECT 1 FROM duckdb_tables() LIMIT 1").fetchall():
             problem = "this database was not made by Ratchet."
             remedy = "Give the folder that a run printed at its start."
             raise UserError("--run", path, problem, remedy)
         return
-    names = {str(name) for (name,) in connection.execute("SELECT name FROM migration").fetchall()}
-    files = STORE_SCHEMA_FOLDER.glob("*/*.sql")
-    if names - {f"{file.parent.name}/{file.name}" for file in files}:
+    applied = connection.execute("SELECT * FROM migration").fetchall()
+    if not {tuple(row) for row in applied} <= _schema_files():
         problem = "this run was made by another version of Ratchet, with other tables."
         raise UserError("--run", path, problem, "Start a new run with another --run.")
+
+
+def _schema_files() -> set[tuple[str, str]]:
+    """(name, digest) of each of our schema files."""
+    files = STORE_SCHEMA_FOLDER.glob("*/*.sql")
+    return {(f"{file.parent.name}/{file.name}", file_digest(file)) for file in files}
 
 
 class Database:
@@ -92,7 +99,7 @@ class Database:
         self._snapshots = Path(snapshot_folder) if snapshot_folder else None
         self.connection = open_database(path)
         check_layout(self.connection, path)
-        self.connection.execute("CREATE TABLE IF NOT EXISTS migration (name TEXT)")
+        self.connection.execute("CREATE TABLE IF NOT EXISTS migration (name TEXT, digest TEXT)")
 
     def migrate(self, group: str) -> None:
         """Apply the numbered files of a group's schema folder that were not applied before.
@@ -103,11 +110,11 @@ class Database:
         files = sorted((STORE_SCHEMA_FOLDER / group).glob("*.sql"))
         assert files, f"the schema files of {group} are not installed"
         for file in files:
-            name = f"{group}/{file.name}"
+            name, digest = f"{group}/{file.name}", file_digest(file)
             if name not in applied:
                 with self.transaction():
                     self.connection.execute(file.read_text(encoding="utf-8"))
-                    self.connection.execute("INSERT INTO migration VALUES (?)", [name])
+                    self.connection.execute("INSERT INTO migration VALUES (?, ?)", [name, digest])
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -1,42 +1,35 @@
-"""Checking stored models and evidence again, and finding models that may be deleted."""
+"""Checking stored models, data lists, evidence, decisions and aliases again."""
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from infra.artifacts import folder_digest
-from infra.records import Checkpoint, GateTest, PickingTest
+from infra.records import PICKED, RANDOM, Checkpoint
 from infra.store import Store
-from infra.store.tables.registry import CHAMPION_ALIAS, COLLECTED
+from loop.audit.alias_checks import check_aliases
+from loop.audit.attempt_checks import check_attempts
+from loop.audit.findings import Finding, StoredScores, changed_fields
+from loop.audit.mean_checks import check_means
 from loop.data.curriculum import manifest_digest
-from loop.gate.config import GateConfig
-from loop.gate.estimates import by_position, with_scores
-from loop.gate.evidence import Array, Goal, clipped_gains, log_evidence_path, unit_means
-from loop.gate.picking_worth import recompute_picking
-
-EVIDENCE_TOLERANCE = 1e-9
+from loop.gate.picking_worth import picking_test
+from loop.recipe.recipe import Recipe
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check; `problem` is empty if nothing has changed."""
-
-    subject: str
-    problem: str
-
-
-def verify(store: Store, config: GateConfig) -> list[Finding]:
-    """Hash every model and manifest again; compute every test's evidence again from its scores."""
-    models = store.training.checkpoints()
+def verify(store: Store, recipe: Recipe) -> list[Finding]:
+    """Hash every model and manifest again; make every test and decision again from its scores."""
+    repeated = store.gate.repeated_rows()
+    models, scores = store.training.checkpoints(), StoredScores(store)
     return [
         *(_check_model(store, model) for model in models),
         *(_check_manifest(store, model) for model in models if model.generation > 0),
-        *(_check_test(store, config, test) for test in store.gate.all_gate_tests()),
-        *(_check_picking(store, config, test) for test in store.gate.picking_tests()),
+        *_check_generations(store),
+        *(Finding(f"rows of {table}", "some are there twice") for table in repeated),
+        *check_attempts(store, recipe, scores),
+        *check_aliases(store),
+        *check_means(store, recipe, scores),
+        *check_picking(store, recipe),
     ]
 
 
@@ -62,67 +55,33 @@ def _check_manifest(store: Store, model: Checkpoint) -> Finding:
     return Finding(subject, "" if is_same else "items were added or removed")
 
 
-def _check_picking(store: Store, config: GateConfig, test: PickingTest) -> Finding:
-    subject = f"evidence of generation {test.generation} on picking"
-    again = recompute_picking(store, config, test.generation, test.suite, test.clip)
-    is_same = again is not None and again.verdict == test.verdict
-    for name in ("pay_path", "cost_path", "useless_path"):
-        old, new = getattr(test, name), getattr(again, name, ())
-        is_same = is_same and len(old) == len(new)
-        is_same = is_same and bool(np.allclose(old, new, rtol=0, atol=EVIDENCE_TOLERANCE))
-    return Finding(subject, "" if is_same else "the stored scores give different evidence")
+def _check_generations(store: Store) -> Iterator[Finding]:
+    """Every generation whose gate has finished has a decision, and a model or the reason why not.
 
-
-def _check_test(store: Store, config: GateConfig, test: GateTest) -> Finding:
-    suite = f"{test.suite} against the {test.against}"
-    subject = f"evidence of attempt {test.attempt} for {test.arm} on {suite}"
-    path = recompute_evidence(store, config, test)
-    is_same = len(path) == len(test.path) and bool(
-        np.allclose(path, test.path, rtol=0, atol=EVIDENCE_TOLERANCE)
-    )
-    return Finding(subject, "" if is_same else "the stored scores give different evidence")
-
-
-def recompute_evidence(store: Store, config: GateConfig, test: GateTest) -> Array:
-    """Log E of a test after each unit, from the scores in the store."""
-    candidate = store.gate.candidate_digests(test.attempt)[test.arm]
-    scores = by_position(store.gate.item_scores(test.attempt, test.suite))
-    items = with_scores(scores, [candidate, test.other])[: test.num_items]
-    own = np.array([values[candidate] for _, values in items], dtype=np.float64)
-    other = np.array([values[test.other] for _, values in items], dtype=np.float64)
-    sign = 1.0 if config.higher_is_better(test.suite) else -1.0
-    gains = clipped_gains(sign * own, sign * other, test.clip)
-    means = unit_means(gains, [unit for unit, _ in items])
-    bound = test.bound / test.clip
-    goal = Goal(test.log_threshold, store.gate.planned_units(test.attempt, test.suite))
-    return log_evidence_path(means - bound, bound, goal)
-
-
-def collectable(store: Store, folder: Path, keep: int) -> list[Checkpoint]:
-    """The models in the run's own folder that are no longer needed.
-
-    Needed are the anchor, the last `keep` champions, the models of all aliases, and a candidate
-    without a decision.
+    These come from the log of the stages, so a generation that was removed from all other tables
+    is missed.
     """
-    events = store.registry.alias_history()
-    champions = [event.digest for event in events if event.alias == CHAMPION_ALIAS]
-    last_champions = list(dict.fromkeys(reversed(champions)))[:keep]
-    aliases = {event.digest for event in store.registry.aliases() if event.alias != COLLECTED}
-    needed = {store.registry.champion().digest, *last_champions, *aliases}
-    models = (folder / "models").resolve()
-    return [
-        model
-        for model in store.training.checkpoints()
-        if model.generation > 0
-        and model.digest not in needed
-        and models in Path(model.path).resolve().parents
-        and store.gate.decision(model.generation) is not None
-        and Path(model.path).is_dir()
-        and not store.registry.is_collected(model.digest)
-    ]
+    for generation in store.run.finished_generations("gate"):
+        decision = store.gate.decision(generation)
+        problem = "" if decision else "it has no decision"
+        if decision and decision.attempt and not store.training.candidates(generation):
+            problem = "it has a decision and no model"
+        yield Finding(f"generation {generation}", problem)
 
 
-def collect(store: Store, model: Checkpoint) -> None:
-    """Note that a model was deleted, then delete its folder."""
-    store.registry.move_alias(COLLECTED, model, "nothing points to it")
-    shutil.rmtree(model.path, ignore_errors=True)
+def check_picking(store: Store, recipe: Recipe) -> Iterator[Finding]:
+    """Make every test of whether picking pays again; one for each generation with a control."""
+    aim = recipe.gate_rules()[0]
+    stored = {test.generation: test for test in store.gate.picking_tests()}
+    finished = set(store.run.finished_generations("gate"))
+    controlled = {number for number, *_ in store.gate.attempts_with(PICKED, RANDOM)}
+    for generation in sorted(stored.keys() | (finished & controlled)):
+        again = picking_test(store, recipe.gate, aim, generation)
+        test, problem = stored.get(generation), ""
+        if test is None:
+            problem = "it is missing" if again else ""
+        elif again is None:
+            problem = "the generation had no control, or its items are used again"
+        else:
+            problem = "; ".join(changed_fields(test, again))
+        yield Finding(f"evidence of generation {generation} on picking", problem)

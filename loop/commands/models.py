@@ -127,7 +127,7 @@ def rollback(
 
 @app.command("verify", epilog="Example:  ratchet verify --run runs/quickstart")
 def verify_run(run: RunOption = None) -> None:
-    """Hash every model and manifest again, and compute all evidence again from the scores.
+    """Hash models and data lists again, and make every test and decision again from the scores.
 
     Exits with 1 if anything differs from what was stored.
     """
@@ -137,8 +137,7 @@ def verify_run(run: RunOption = None) -> None:
             from loop.recipe.recipe import stored_recipe
             from loop.show import tables
 
-            config = stored_recipe(recipe_text(store.run.facts())).gate_config()
-            findings = verify(store, config)
+            findings = verify(store, stored_recipe(recipe_text(store.run.facts())))
         lines = [[one.subject, one.problem or "unchanged"] for one in findings]
         console.print(tables.table("Verified", ["", ""], lines))
         wrong = sum(bool(one.problem) for one in findings)
@@ -165,7 +164,7 @@ def gc(
         folder = find_folder(run)
         with open_store(folder) as store:
             from infra.artifacts import folder_size
-            from loop.audit.verify import collect, collectable
+            from loop.audit.collecting import collect, collectable
             from loop.show import tables
 
             _require_model(store)
@@ -277,7 +276,7 @@ def _plan_line(
     from loop.recipe.recipe import aim_threshold
 
     threshold = aim_threshold(config, attempt)
-    rule = config.gate.primary_rule(config.aim_clip())
+    rule = config.gate.primary_rule(config.gate_rules()[0].clip)
     need = units_needed(gain, deviation, rule, threshold)
     verdict = "too few"
     if need.usually is not None and need.usually <= available:

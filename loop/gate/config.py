@@ -20,10 +20,6 @@ BITS = "bits"
 ANSWERS, RIGHT_ANSWERS = "answers", "right_answers"
 """The suites of questions about held-out pages, for the aim `answers`: bits of the gold
 answers and, reported, whether generated answers are right."""
-LOWER_IS_BETTER = ("bits_per_byte", BITS, ANSWERS, "self_bleu", "length", "kl_to_anchor")
-"""Measures of which less is better, text that is longer for no reason among them."""
-DEFAULT_MARGIN = 0.2
-"""Margin of suites whose score is a share."""
 LABELER_SUITE = "labeler"
 """The suite in which the labeler compares a candidate's answers with the champion's."""
 EXAM = "exam"
@@ -173,11 +169,6 @@ class GateConfig(Section):
                     f"and none of {', '.join(RESERVED)}"
                 )
         return suites
-
-    def higher_is_better(self, suite: str) -> bool:
-        """Whether more is better of what a suite measures."""
-        kind = self.suites[suite].kind if suite in self.suites else suite
-        return kind not in LOWER_IS_BETTER
 
     def primary_rule(self, clip: float) -> GateRule:
         """The test that a candidate is better than the champion."""

@@ -35,7 +35,7 @@ from infra.store import Store
 from loop.gate.config import GateConfig
 from loop.gate.estimates import by_position, clustered_mean_and_error, with_scores
 from loop.gate.evidence import Array, clipped_gains, log_evidence_path, unit_means
-from loop.gate.suites.base import Suite
+from loop.gate.rules import SuiteRule
 
 BETS = ((0.75, 0.999), (0.25, 0.6))
 """(Share of the capital, what it bets of itself on each generation.) The first reaches a verdict
@@ -63,7 +63,7 @@ class _Round:
 
 
 def picking_test(
-    store: Store, config: GateConfig, suite: Suite, generation: int
+    store: Store, config: GateConfig, suite: SuiteRule, generation: int
 ) -> PickingTest | None:
     """Test whether picking pays, with the units of all generations since the last verdict.
 
@@ -72,28 +72,17 @@ def picking_test(
     """
     if suite.reuse:
         return None
-    assert suite.higher_is_better == config.higher_is_better(suite.name), "the recipe's own suite"
-    return recompute_picking(store, config, generation, suite.name, suite.clip)
-
-
-def recompute_picking(
-    store: Store, config: GateConfig, generation: int, suite: str, clip: float
-) -> PickingTest | None:
-    """The test after a generation from the scores in the store; None if it had no control.
-
-    `config` has the suites of the aim too (`Recipe.gate_config`).
-    """
     begin = max((t.generation for t in _verdicts(store, generation)), default=0)
     pairs = [p for p in store.gate.attempts_with(PICKED, RANDOM) if begin < p[0] <= generation]
     if generation not in {number for number, *_ in pairs}:
         return None
-    rounds, sign = list[_Round](), 1.0 if config.higher_is_better(suite) else -1.0
+    rounds = list[_Round]()
     for _, attempt, picked, drawn in pairs:
-        scores = by_position(store.gate.item_scores(attempt, suite))
+        scores = by_position(store.gate.item_scores(attempt, suite.name))
         rows = with_scores(scores, [picked, drawn])
-        gains = [sign * (values[picked] - values[drawn]) for _, values in rows]
+        gains = [suite.sign * (values[picked] - values[drawn]) for _, values in rows]
         rounds.append(_Round(gains, [unit for unit, _ in rows]))
-    return _test(generation, rounds, suite, clip, config)
+    return _test(generation, rounds, suite, config)
 
 
 def _verdicts(store: Store, generation: int) -> list[PickingTest]:
@@ -102,8 +91,9 @@ def _verdicts(store: Store, generation: int) -> list[PickingTest]:
 
 
 def _test(
-    generation: int, rounds: Sequence[_Round], suite: str, clip: float, config: GateConfig
+    generation: int, rounds: Sequence[_Round], suite: SuiteRule, config: GateConfig
 ) -> PickingTest:
+    clip = suite.clip
     worth = config.picking_worth_bits / clip
     means = [_unit_gains(one, clip) for one in rounds]
     pay, cost, useless = evidence_paths(means, worth)
@@ -114,7 +104,7 @@ def _test(
     )
     return PickingTest(
         generation=generation,
-        suite=suite,
+        suite=suite.name,
         clip=clip,
         num_units=sum(map(len, means)),
         mean_gain=0.0 if math.isnan(mean) else mean,

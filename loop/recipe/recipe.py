@@ -20,8 +20,8 @@ from judges.rubrics import Rubric, load_rubric
 from loop.data.config import DataConfig
 from loop.gate.aim import AimConfig
 from loop.gate.config import EXAM, GateConfig, SuiteConfig
-from loop.gate.levels import attempt_level, log_threshold, num_outcomes
 from loop.gate.power import units_needed
+from loop.gate.rules import AttemptRule, SuiteRule, recipe_rules
 from loop.gate.suites.held_out_text import max_documents
 from loop.gate.suites.items.exam import exam_parts
 from loop.gate.suites.items.file_items import FileItem
@@ -126,9 +126,9 @@ class Recipe(Section):
         suites: dict[str, SuiteConfig] = {EXAM: self.aim.exam.suite()}
         return self.gate.model_copy(update={"suites": suites | self.gate.suites})
 
-    def aim_clip(self) -> float:
-        """The largest gain that counts in the test of the aim: bits per byte, or 1 for a share."""
-        return 1.0 if self.aim.is_share else self.gate.clip_bits
+    def gate_rules(self) -> list[SuiteRule]:
+        """The rules of the gate's suites; the first one is that of the aim."""
+        return recipe_rules(self.aim, self.gate)
 
     def identity(self) -> dict[str, Any]:
         """Everything that a resumed run must have in common with its start, as plain data."""
@@ -243,7 +243,10 @@ def _check_power(recipe: Recipe) -> None:
     For shares of right answers that is the largest gain: all wrong, and then all right.
     """
     gain = 1.0 if recipe.aim.is_share else recipe.gate.aim_bits
-    rule, threshold = recipe.gate.primary_rule(recipe.aim_clip()), aim_threshold(recipe, 1)
+    rule, threshold = (
+        recipe.gate.primary_rule(recipe.gate_rules()[0].clip),
+        aim_threshold(recipe, 1),
+    )
     needed = units_needed(gain, 0.0, rule, threshold).at_least
     available = gate_units(recipe)
     if needed is not None and needed <= available:
@@ -291,18 +294,8 @@ def aim_threshold(recipe: Recipe, attempt: int) -> float:
     The candidates share the level, and items that earlier attempts used cost more evidence
     (docs/gate.md).
     """
-    gate, count = recipe.gate, num_candidates(recipe, attempt)
-    level = attempt_level(gate.level, gate.alpha, attempt, 0) / count
-    named = sum(one.reuse and one.role != "report" for one in recipe.gate_config().suites.values())
-    num_reused = gate.reuse_documents + named
-    return log_threshold(level, (attempt - 1) * _reuses(recipe), num_outcomes(count, num_reused))
-
-
-def _reuses(recipe: Recipe) -> bool:
-    """Whether the test of the aim uses the same items in every attempt."""
-    kind = recipe.aim.kind
-    reuses = {"text": recipe.gate.reuse_documents, "exam": recipe.aim.exam.reuse}
-    return reuses.get(kind, False)
+    rules, count = recipe.gate_rules(), num_candidates(recipe, attempt)
+    return AttemptRule(recipe.gate, attempt, 0, count, rules).threshold(rules[0])
 
 
 def development_items(recipe: Recipe) -> dict[str, FileItem]:

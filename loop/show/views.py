@@ -12,7 +12,7 @@ from infra.store.reader import QueryRow, Reader
 from infra.store.tables.registry import CHAMPION_ALIAS
 from loop.gate.config import ANSWERS, BITS, LABELER_SUITE
 from loop.gate.estimates import clustered_mean_and_error
-from loop.gate.suites.base import BITS_PER_BYTE
+from loop.gate.rules import BITS_PER_BYTE
 from loop.gate.trial.reward_hacking import reward_rise
 from loop.record.facts import NO_MODEL_REMEDY, recipe_text
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import cast
 
@@ -10,17 +10,15 @@ from infra.cluster.connection import Cluster, actors
 from infra.cluster.proxy import remote_proxy
 from infra.console import note, warn
 from infra.records import PICKED, RANDOM, Checkpoint, Decision
-from infra.store.tables.registry import RegistryTables
 from judges.config import JudgeConfig
 from judges.judgment.protocol import Judge
 from judges.labelers.actors import JudgeWorker, RemoteJudge, VerifierWorker
 from judges.making.context import Verifier
 from judges.making.preferences.judged import tested_errors
 from judges.rubrics import load_rubric
-from loop.gate.config import ANSWERS
 from loop.gate.picking_worth import COST, USELESS, picking_test
 from loop.gate.suites.answers import Referee, labeler_prompts, labeler_suite, measure_referee
-from loop.gate.suites.base import BITS_PER_BYTE, Suite
+from loop.gate.suites.base import Suite
 from loop.gate.suites.recipe_suites import SuiteMaker, recipe_suites, sealed_part
 from loop.gate.suites.scorer import ModelScorer, SharedScorer
 from loop.gate.trial.context import GateContext, Rivals
@@ -77,10 +75,10 @@ def _store_picking_test(run: Run, generation: int, suite: Suite) -> None:
     """
     if generation in {test.generation for test in run.store.gate.picking_tests()}:
         return
-    test = picking_test(run.store, run.recipe.gate_config(), suite, generation)
+    test = picking_test(run.store, run.recipe.gate, suite.rule, generation)
     if test is None:
         controlled = {number for number, *_ in run.store.gate.attempts_with(PICKED, RANDOM)}
-        if suite.reuse and generation in controlled:
+        if suite.rule.reuse and generation in controlled:
             note(f"whether picking pays is not tested: the items of {suite.name} are used again")
         return
     run.store.gate.add_picking_test(test)
@@ -110,9 +108,9 @@ def run_gate(cluster: Cluster, run: Run, candidates: Sequence[Checkpoint]) -> De
     decision gets the reports that are missing.
     """
     config, store, generation = run.recipe.gate, run.store, candidates[0].generation
-    names = (BITS_PER_BYTE, ANSWERS, *run.recipe.gate_config().suites)
+    names = [rule.name for rule in run.recipe.gate_rules()]
     decision = store.gate.decision(generation)
-    rivals = gate_rivals(store.registry, run.anchor, names, decision)
+    rivals = Rivals.at(store.registry, run.anchor, names, decision)
     number = store.gate.register_attempt(candidates, rivals.champion.digest)
     with ExitStack() as stack:
         gate = _GateActors(cluster, run, stack, generation)
@@ -133,16 +131,6 @@ def run_gate(cluster: Cluster, run: Run, candidates: Sequence[Checkpoint]) -> De
         decision = run_attempt(context)
         _store_picking_test(run, generation, suites[0])
     return decision
-
-
-def gate_rivals(
-    registry: RegistryTables, anchor: Checkpoint, suites: Iterable[str], decision: Decision | None
-) -> Rivals:
-    """The models to compare with: those of now, or those just before a decision that is stored."""
-    at = decision.decided_at if decision else None
-    best = {name: registry.alias(f"best:{name}", at) for name in suites}
-    best_models = {name: model for name, model in best.items() if model}
-    return Rivals(registry.champion(at), anchor, best_models)
 
 
 def run_sealed_exam(cluster: Cluster, run: Run, candidate: Checkpoint, decision: Decision) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
 
 from infra.records import (
+    AttemptRow,
     Checkpoint,
     Decision,
     Document,
@@ -28,6 +29,19 @@ _UNITS = {
     )""",
 }
 _DOCUMENTS = "bits_per_byte"
+
+_KEYS = {
+    "attempt": ["attempt", "arm"],
+    "planned_units": ["attempt", "suite"],
+    "burned": ["attempt", "suite", "position"],
+    "item_score": ["attempt", "suite", "item_id", "model_digest"],
+    "evaluation": ["attempt", "suite", "metric", "model_digest"],
+    "gate_test": ["attempt", "arm", "suite", "against"],
+    "decision": ["generation", "arm"],
+    "picking_test": ["generation"],
+    "alias_event": ["number"],
+}
+"""What no two rows of a table have in common."""
 
 # Draws whole units in an order that the salt decides, and at most `per_unit` items of each, also in
 # an order that the salt decides.
@@ -267,9 +281,7 @@ class GateTables(TableGroup):
 
     def add_item_scores(self, scores: Sequence[ItemScore]) -> None:
         """Store raw scores; an item that has a score keeps it."""
-        self._db.add(
-            "item_score", ItemScore, scores, ["attempt", "suite", "item_id", "model_digest"]
-        )
+        self._db.add("item_score", ItemScore, scores, _KEYS["item_score"])
 
     def item_scores(self, attempt: int, suite: str) -> list[ItemScore]:
         """Raw scores of one suite, in the order in which the items were drawn."""
@@ -282,9 +294,7 @@ class GateTables(TableGroup):
 
     def add_evaluations(self, evaluations: Sequence[Evaluation]) -> None:
         """Store metrics of an attempt."""
-        self._db.add(
-            "evaluation", Evaluation, evaluations, ["attempt", "suite", "metric", "model_digest"]
-        )
+        self._db.add("evaluation", Evaluation, evaluations, _KEYS["evaluation"])
 
     def evaluations(self) -> list[Evaluation]:
         """All metrics of the run."""
@@ -294,7 +304,7 @@ class GateTables(TableGroup):
 
     def add_gate_tests(self, tests: Sequence[GateTest]) -> None:
         """Store the tests of an attempt; a test that is stored already stays unchanged."""
-        self._db.add("gate_test", GateTest, tests, ["attempt", "arm", "suite", "against"])
+        self._db.add("gate_test", GateTest, tests, _KEYS["gate_test"])
 
     def gate_tests(self, attempt: int, arm: str | None = None) -> list[GateTest]:
         """The tests of an attempt, of all candidates or of one."""
@@ -305,11 +315,46 @@ class GateTables(TableGroup):
             [attempt, arm, arm],
         )
 
-    def all_gate_tests(self) -> list[GateTest]:
-        """The tests of all attempts."""
-        return self._db.records(
-            GateTest, "SELECT * FROM gate_test ORDER BY attempt, arm, role DESC, suite, against"
-        )
+    def attempts(self) -> list[AttemptRow]:
+        """All candidates of all attempts."""
+        return self._db.records(AttemptRow, "SELECT * FROM attempt ORDER BY attempt, arm")
+
+    def attempts_with_results(self) -> set[int]:
+        """The attempts that have drawn items, tests or decisions, registered or not."""
+        sql = """
+            SELECT attempt FROM burned UNION SELECT attempt FROM gate_test
+            UNION SELECT attempt FROM item_score UNION SELECT attempt FROM decision
+        """
+        return {int(attempt) for (attempt,) in self._db.rows(sql) if attempt}
+
+    def drawn_items(self, attempt: int, suite: str) -> set[tuple[int, str, str]]:
+        """(position, item_id, unit) of what an attempt has drawn of a suite."""
+        sql = "SELECT position, item_id, unit FROM burned WHERE attempt = ? AND suite = ?"
+        return {(int(p), str(i), str(u)) for p, i, u in self._db.rows(sql, [attempt, suite])}
+
+    def without_forgotten(self, items: Iterable[tuple[int, str, str]]) -> list[str]:
+        """The ids of these items but for documents that are not kept any more."""
+        ids = [item_id for _, item_id, _ in items]
+        sql = "SELECT document_id FROM document WHERE status <> 'kept'"
+        gone = {str(document) for (document,) in self._db.rows(sql)} if ids else set()
+        return [item_id for item_id in ids if item_id not in gone]
+
+    def repeated_rows(self) -> list[str]:
+        """The tables in which two rows have the same key."""
+        sql = "SELECT 1 FROM {0} GROUP BY {1} HAVING count(*) > 1 LIMIT 1"
+        return [
+            table
+            for table, key in _KEYS.items()
+            if self._db.rows(sql.format(table, ", ".join(key)))
+        ]
+
+    def units_drawn_twice(self, attempt: int, suite: str) -> int:
+        """The number of units of an attempt that an earlier attempt had drawn."""
+        sql = """
+            SELECT count(DISTINCT b.unit) FROM burned b JOIN burned e USING (suite, unit)
+            WHERE b.attempt = ? AND b.suite = ? AND e.attempt < b.attempt
+        """
+        return int(self._db.value(sql, [attempt, suite]))
 
     def candidate_digests(self, attempt: int) -> dict[str, str]:
         """The digest of each candidate of an attempt, by arm."""
@@ -335,7 +380,7 @@ class GateTables(TableGroup):
         with self._db.transaction():
             if lead and self.decision(lead.generation):
                 return
-            self._db.add("decision", Decision, decisions, ["generation", "arm"])
+            self._db.add("decision", Decision, decisions, _KEYS["decision"])
             if lead:
                 self._move_aliases(aliases, lead)
 
@@ -362,7 +407,7 @@ class GateTables(TableGroup):
 
     def add_picking_test(self, test: PickingTest) -> None:
         """Store whether picking pays after a generation; a stored result stays unchanged."""
-        self._db.add("picking_test", PickingTest, [test], ["generation"])
+        self._db.add("picking_test", PickingTest, [test], _KEYS["picking_test"])
 
     def picking_tests(self) -> list[PickingTest]:
         """Whether picking pays, after each generation that had a control."""

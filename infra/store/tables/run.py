@@ -57,6 +57,11 @@ class RunTables(TableGroup):
         )
         return None if value is None else dict(json.loads(value))
 
+    def finished_generations(self, name: str) -> list[int]:
+        """The generations whose stage of this name has finished, in order."""
+        sql = "SELECT generation FROM stage WHERE name = ? AND finished_at IS NOT NULL ORDER BY 1"
+        return [int(generation) for (generation,) in self._db.rows(sql, [name])]
+
     def note_drops(self, generation: int, stage: str, drops: Sequence[tuple[str, str]]) -> None:
         """Record the (reason, subject) pairs that a stage dropped; equal pairs count once."""
         rows = pa.table(

@@ -24,6 +24,7 @@ from judges.measuring.win_rates import corrected_win_rate
 from judges.rubrics import Rubric, load_rubric
 from judges.verifying.checks import Claim
 from loop.gate.config import LABELER_SUITE, GateConfig, SuiteConfig
+from loop.gate.rules import SuiteRule, suite_rule
 from loop.gate.suites.base import Item, Metric, Scorer
 from loop.gate.suites.item_files import FileSuite, NamedSuite, with_units
 from loop.gate.suites.items.file_items import FileItem
@@ -68,13 +69,13 @@ class CheckedAnswers(FileSuite):
     def __init__(
         self,
         store: Store,
-        name: str,
+        rule: SuiteRule,
         config: SuiteConfig,
         verifier: Verifier,
         salt: str,
         items: Mapping[str, FileItem] | None = None,
     ) -> None:
-        super().__init__(store, name, config, salt, items)
+        super().__init__(store, rule, config, salt, items)
         self._verifier = verifier
 
     @override
@@ -99,24 +100,25 @@ class JudgedAnswers(NamedSuite):
     """
 
     metric = "win_rate"
-    clip = 0.5
     chunk = 16
 
     def __init__(
         self,
         store: Store,
-        name: str,
+        rule: SuiteRule,
         config: SuiteConfig,
         referee: Referee,
         salt: str,
         items: Mapping[str, FileItem],
     ) -> None:
-        super().__init__(store, name, config, salt, with_units(items))
+        super().__init__(store, rule, config, salt, with_units(items))
         self._referee = referee
         if referee.is_admitted:
-            note(f"{name} is judged by {referee.description}")
+            note(f"{rule.name} is judged by {referee.description}")
         else:
-            warn(f"{name} is not scored: {referee.description}, which is no better than chance")
+            warn(
+                f"{rule.name} is not scored: {referee.description}, which is no better than chance"
+            )
             self.limit = 0
 
     @override
@@ -184,4 +186,5 @@ def labeler_suite(
 ) -> JudgedAnswers:
     """The labeler compares candidate and champion. It is reported and never decides."""
     suite = SuiteConfig(file="", kind="judged", role="report", items=config.labeler_prompts)
-    return JudgedAnswers(store, LABELER_SUITE, suite, labeler, salt, items)
+    rule = suite_rule(LABELER_SUITE, suite, config)
+    return JudgedAnswers(store, rule, suite, labeler, salt, items)

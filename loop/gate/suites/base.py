@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from loop.gate.config import Role
-
-BITS_PER_BYTE = "bits_per_byte"
+from loop.gate.rules import SuiteRule
 
 
 @dataclass(frozen=True)
@@ -83,18 +81,15 @@ class Metric:
 class Suite(Protocol):
     """A source of items, and how models are scored on them."""
 
-    name: str
+    rule: SuiteRule
     metric: str
-    role: Role
-    higher_is_better: bool
-    clip: float
-    """Larger differences between two models are cut to this, in the unit of the suite."""
-    margin: float
-    """How much worse than the anchor or the best model a candidate may be."""
     limit: int
     """Maximum number of items of one attempt."""
-    reuse: bool
-    """Whether every attempt uses the same items."""
+
+    @property
+    def name(self) -> str:
+        """The name under which its scores are stored."""
+        return self.rule.name
 
     def draw(self, attempt: int, start: int) -> list[Item]:
         """The next items of an attempt, from position `start` on; always whole units.

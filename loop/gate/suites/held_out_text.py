@@ -12,9 +12,10 @@ from infra.models.text_size import estimated_tokens
 from infra.records import Document
 from infra.store import Store
 from loop.gate.aim import AimConfig
-from loop.gate.config import GateConfig, Role
+from loop.gate.config import GateConfig
 from loop.gate.estimates import num_bytes, windows
-from loop.gate.suites.base import BITS_PER_BYTE, Item, Metric, Scorer, Suite
+from loop.gate.rules import BITS_PER_BYTE, text_rule
+from loop.gate.suites.base import Item, Metric, Scorer, Suite
 from loop.gate.suites.good_text import good_documents
 
 
@@ -24,16 +25,13 @@ class HeldOutBits(Suite):
     It is a guard if the aim is an exam.
     """
 
-    name = metric = BITS_PER_BYTE
-    higher_is_better = False
+    metric = BITS_PER_BYTE
 
     def __init__(
         self, store: Store, config: GateConfig, aim: AimConfig, gate_tokens: int, salt: str
     ) -> None:
         self._store, self._config, self._aim, self._salt = store, config, aim, salt
-        self.role: Role = "primary" if aim.kind == "text" else "guard"
-        self.clip, self.margin = config.clip_bits, config.margin_bits
-        self.limit, self.reuse = max_documents(config, gate_tokens), config.reuse_documents
+        self.rule, self.limit = text_rule(aim, config), max_documents(config, gate_tokens)
 
     @override
     def draw(self, attempt: int, start: int) -> list[Item]:

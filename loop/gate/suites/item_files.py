@@ -9,8 +9,9 @@ import pyarrow as pa
 from typing_extensions import override
 
 from infra.store import Store
-from loop.gate.config import BITS, DEFAULT_MARGIN, GateConfig, SuiteConfig
+from loop.gate.config import BITS, SuiteConfig
 from loop.gate.estimates import bits_per_byte
+from loop.gate.rules import SuiteRule
 from loop.gate.suites.base import Item, Metric, Scorer, Suite
 from loop.gate.suites.items.file_items import FileItem
 from loop.gate.suites.items.sources import suite_items
@@ -25,28 +26,24 @@ class NamedSuite(Suite):
     The order in which items are drawn depends on the salt of the run.
     """
 
-    higher_is_better = True
-    clip = 1.0
     chunk = 32
 
     def __init__(
         self,
         store: Store,
-        name: str,
+        rule: SuiteRule,
         config: SuiteConfig,
         salt: str,
         items: Mapping[str, tuple[str, Any]],
     ) -> None:
         self._store, self._salt, self._items = store, salt, items
-        self.name, self.role = name, config.role
-        self.margin = DEFAULT_MARGIN if config.margin is None else config.margin
-        self.reuse, self.limit = config.reuse, min(config.items, len(items))
+        self.rule, self.limit = rule, min(config.items, len(items))
 
     @override
     def draw(self, attempt: int, start: int) -> list[Item]:
         count = min(self.chunk, self.limit - start)
         drawn = self._store.gate.draw_items(
-            attempt, self.name, start, count, self._table(), self._salt, self.reuse
+            attempt, self.name, start, count, self._table(), self._salt, self.rule.reuse
         )
         return [self._item(*one) for one in drawn]
 
@@ -67,7 +64,7 @@ class NamedSuite(Suite):
     @override
     def plan(self, attempt: int) -> int:
         return self._store.gate.plan_items(
-            attempt, self.name, self.limit, self._table(), self.reuse
+            attempt, self.name, self.limit, self._table(), self.rule.reuse
         )
 
     def _table(self) -> pa.Table:
@@ -86,13 +83,13 @@ class FileSuite(NamedSuite):
     def __init__(
         self,
         store: Store,
-        name: str,
+        rule: SuiteRule,
         config: SuiteConfig,
         salt: str,
         items: Mapping[str, FileItem] | None = None,
     ) -> None:
-        chosen = suite_items(name, config) if items is None else items
-        super().__init__(store, name, config, salt, with_units(chosen))
+        chosen = suite_items(rule.name, config) if items is None else items
+        super().__init__(store, rule, config, salt, with_units(chosen))
 
 
 class RightTextSuite(FileSuite):
@@ -127,21 +124,6 @@ class GoldBits(FileSuite):
     """
 
     metric = BITS
-    higher_is_better = False
-
-    def __init__(
-        self,
-        store: Store,
-        name: str,
-        config: SuiteConfig,
-        salt: str,
-        gate: GateConfig,
-        items: Mapping[str, FileItem] | None = None,
-    ) -> None:
-        super().__init__(store, name, config, salt, items)
-        self.clip = gate.clip_bits
-        if config.margin is None:
-            self.margin = gate.margin_bits
 
     @override
     def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:

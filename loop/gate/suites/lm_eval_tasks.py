@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from infra.store import Store
 from loop.gate.config import SuiteConfig
+from loop.gate.rules import SuiteRule
 from loop.gate.suites.base import Item, Scorer
 from loop.gate.suites.item_files import NamedSuite
 from loop.gate.suites.items.harness import task_size
@@ -22,11 +23,11 @@ class LmEvalTask(NamedSuite):
     metric = "score"
     chunk = 64
 
-    def __init__(self, store: Store, name: str, config: SuiteConfig, salt: str) -> None:
+    def __init__(self, store: Store, rule: SuiteRule, config: SuiteConfig, salt: str) -> None:
         self._task = config.file
-        size = task_size(f"gate.suites.{name}.file", config.file)
+        size = task_size(f"gate.suites.{rule.name}.file", config.file)
         items = {str(index): (str(index), index) for index in range(size)}
-        super().__init__(store, name, config, salt, items)
+        super().__init__(store, rule, config, salt, items)
 
     @override
     def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:

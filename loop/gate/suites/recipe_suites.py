@@ -9,6 +9,7 @@ from infra.store import Store
 from judges.making.context import Verifier
 from loop.gate.aim import AimConfig
 from loop.gate.config import ANSWERS, BITS, EXAM, RIGHT_ANSWERS, GateConfig, SuiteConfig
+from loop.gate.rules import checked_answers, suite_rule
 from loop.gate.suites.answers import CheckedAnswers, JudgedAnswers, Referee
 from loop.gate.suites.base import Suite
 from loop.gate.suites.held_out_text import HeldOutBits
@@ -36,26 +37,26 @@ class SuiteMaker:
 
     def make(self, name: str, config: SuiteConfig) -> Suite:
         """The suite of this name."""
-        store, salt = self.store, self.salt
+        store, salt, rule = self.store, self.salt, suite_rule(name, config, self.config)
         if config.kind == "judged":
             items = suite_items(name, config)
-            return JudgedAnswers(store, name, config, self.referees[name], salt, items)
+            return JudgedAnswers(store, rule, config, self.referees[name], salt, items)
         if config.kind == LM_EVAL:
-            return LmEvalTask(store, name, config, salt)
+            return LmEvalTask(store, rule, config, salt)
         if config.kind in VARIETY_MEASURES:
-            return SampledAnswers(store, name, config, salt)
+            return SampledAnswers(store, rule, config, salt)
         return self.right_answers(name, config, suite_items(name, config))
 
     def right_answers(
         self, name: str, config: SuiteConfig, items: Mapping[str, FileItem]
     ) -> FileSuite:
         """A suite of items that hold the right answer."""
-        store, salt = self.store, self.salt
+        store, salt, rule = self.store, self.salt, suite_rule(name, config, self.config)
         if config.kind == "executed":
-            return CheckedAnswers(store, name, config, self.verifier, salt, items)
+            return CheckedAnswers(store, rule, config, self.verifier, salt, items)
         if config.kind == BITS:
-            return GoldBits(store, name, config, salt, self.config, items)
-        return RightTextSuite(store, name, config, salt, items)
+            return GoldBits(store, rule, config, salt, items)
+        return RightTextSuite(store, rule, config, salt, items)
 
 
 def recipe_suites(aim: AimConfig, gate_tokens: int, maker: SuiteMaker) -> list[Suite]:
@@ -78,10 +79,9 @@ def _answer_suites(aim: AimConfig, maker: SuiteMaker) -> list[Suite]:
     config = aim.answers.suite()
     gold = question_items(maker.store, aim, "gate", maker.salt)
     checked = checked_items(maker.store, aim, "gate", maker.salt)
-    reported = config.model_copy(update={"kind": "executed", "role": "report"})
     return [
         maker.right_answers(ANSWERS, config, gold),
-        maker.right_answers(RIGHT_ANSWERS, reported, checked),
+        maker.right_answers(RIGHT_ANSWERS, checked_answers(aim), checked),
     ]
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing_extensions import override
 
 from infra.store import Store
-from loop.gate.config import LOWER_IS_BETTER, SuiteConfig
+from loop.gate.config import SuiteConfig
 from loop.gate.estimates import distinct_n, hundreds_of_words, self_bleu, word_entropy
+from loop.gate.rules import SuiteRule
 from loop.gate.suites.base import Item, Scorer
 from loop.gate.suites.item_files import FileSuite
 
@@ -21,8 +22,6 @@ TEXT_MEASURES: dict[str, Callable[[Sequence[str]], float]] = {
 """Measures of the texts that were sampled for one prompt."""
 DRIFT = "kl_to_anchor"
 VARIETY_MEASURES = (*TEXT_MEASURES, DRIFT)
-CLIPS = {"word_entropy": 2.0, DRIFT: 2.0}
-"""Largest difference that counts, in bits a word and in nats a token. For shares it is 1."""
 
 
 def variety_scores(
@@ -44,11 +43,9 @@ class SampledAnswers(FileSuite):
 
     chunk = 16
 
-    def __init__(self, store: Store, name: str, config: SuiteConfig, salt: str) -> None:
-        super().__init__(store, name, config, salt)
+    def __init__(self, store: Store, rule: SuiteRule, config: SuiteConfig, salt: str) -> None:
+        super().__init__(store, rule, config, salt)
         self.metric: str = config.kind
-        self.higher_is_better = config.kind not in LOWER_IS_BETTER
-        self.clip = CLIPS.get(config.kind, 1.0)
 
     @override
     def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from infra.records import Checkpoint
+from infra.records import Checkpoint, Decision
 from infra.store import Store
+from infra.store.tables.registry import RegistryTables
 from judges.making.context import Verifier
 from loop.gate.config import GateConfig
-from loop.gate.levels import attempt_level
+from loop.gate.rules import AttemptRule
 from loop.gate.suites.base import Scorer, Suite
 
 
@@ -23,6 +24,20 @@ class Rivals:
     champion: Checkpoint
     anchor: Checkpoint
     best: dict[str, Checkpoint]
+
+    @classmethod
+    def at(
+        cls,
+        registry: RegistryTables,
+        anchor: Checkpoint,
+        suites: Iterable[str],
+        decision: Decision | None,
+    ) -> Rivals:
+        """The rivals of now, or those just before a decision that is stored."""
+        when = decision.decided_at if decision else None
+        best = {name: registry.alias(f"best:{name}", when) for name in suites}
+        best_models = {name: model for name, model in best.items() if model}
+        return cls(registry.champion(when), anchor, best_models)
 
     def models(self, candidates: Sequence[Checkpoint]) -> list[Checkpoint]:
         """All models for a scorer: the candidates first, then the champion, the anchor last."""
@@ -46,11 +61,12 @@ class GateContext:
     suites: Sequence[Suite]
 
     @property
-    def level(self) -> float:
-        """The level of each candidate's tests: its share of the attempt's level."""
-        promoted = self.store.gate.num_promoted(self.number)
-        level = attempt_level(self.config.level, self.config.alpha, self.number, promoted)
-        return level / len(self.candidates)
+    def rule(self) -> AttemptRule:
+        """What the attempt asks of each candidate that was registered for it."""
+        gate = self.store.gate
+        promoted, registered = gate.num_promoted(self.number), gate.candidate_digests(self.number)
+        suites = [suite.rule for suite in self.suites]
+        return AttemptRule(self.config, self.number, promoted, len(registered), suites)
 
     @property
     def models(self) -> list[Checkpoint]:

@@ -19,7 +19,7 @@ class Reports:
 
     def __init__(self, context: GateContext) -> None:
         self._context = context
-        self._suites = [suite for suite in context.suites if suite.role == "report"]
+        self._suites = [suite for suite in context.suites if suite.rule.role == "report"]
         for suite in self._suites:
             share = context.config.report_items // len(self._suites)
             suite.limit = min(suite.limit, share)
@@ -45,7 +45,7 @@ class Reports:
 
     def _run_for(self, candidate: Checkpoint) -> None:
         for suite in self._context.suites:
-            if suite.role != "report":
+            if suite.rule.role != "report":
                 SuiteTest(self._context, suite, candidate).report()
         for suite in self._suites:
             self._measure(suite, candidate)

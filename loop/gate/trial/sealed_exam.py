@@ -13,7 +13,8 @@ from infra.records import Checkpoint, Decision, Document, unit_hash
 from infra.store import Store
 from loop.gate.aim import AimConfig
 from loop.gate.config import GateConfig
-from loop.gate.suites.base import BITS_PER_BYTE, Item, Scorer
+from loop.gate.rules import BITS_PER_BYTE
+from loop.gate.suites.base import Item, Scorer
 from loop.gate.suites.good_text import good_documents
 from loop.gate.suites.held_out_text import document_item
 from loop.gate.suites.item_files import FileSuite
@@ -63,8 +64,7 @@ class SealedExam:
             return
         items = self.part.all_items()[: self.part.limit]
         rows = self.part.score(self.scorer, items)
-        sign = 1.0 if self.part.higher_is_better else -1.0
-        self._store(SEALED_ITEMS, self.part.metric, items, rows, sign)
+        self._store(SEALED_ITEMS, self.part.metric, items, rows, self.part.rule.sign)
 
     def _score_documents(self) -> None:
         documents = self._documents()

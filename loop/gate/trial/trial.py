@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from infra.records import Checkpoint, Decision, GateTest, now
-from loop.gate.levels import log_threshold
+from infra.records import Checkpoint, Decision, GateTest
 from loop.gate.trial.context import GateContext
+from loop.gate.trial.decisions import (
+    candidate_decision,
+    promoted_aliases,
+    tests_outcome,
+    with_lead,
+)
 from loop.gate.trial.reports import Reports
 from loop.gate.trial.reward_hacking import hacking_reason, primary_measure_rose
 from loop.gate.trial.suite_tests import NotFiniteError, SuiteTest, has_failed
@@ -16,11 +21,10 @@ from loop.gate.trial.vetoes import Vetoes
 
 @dataclass(frozen=True)
 class TrialResult:
-    """The decision about one candidate, with its tests, and the aliases that it would move."""
+    """The decision about one candidate, with its tests."""
 
     decision: Decision
     tests: list[GateTest]
-    aliases: list[str]
 
 
 def run_attempt(context: GateContext) -> Decision:
@@ -55,18 +59,15 @@ def _results(context: GateContext, rest: GateContext, problems: Sequence[str]) -
 
 def _store_best(context: GateContext, results: Sequence[TrialResult]) -> Decision:
     """Promote the candidate with the largest gain among those that pass; store all decisions."""
-    passed = [one for one in results if one.decision.outcome == "promote"]
-    best = max(passed, key=lambda one: one.decision.mean_gain) if passed else results[0]
-    decisions = []
+    decisions = with_lead([one.decision for one in results])
     for one in results:
-        decision = replace(one.decision, is_lead=one is best)
-        if one in passed and one is not best:
-            reason = f"evidence of a gain, but {best.decision.arm} gained more"
-            decision = replace(decision, outcome="hold", reason=reason)
-        decisions.append(decision)
         context.store.gate.add_gate_tests(one.tests)
-    context.store.gate.add_decisions(decisions, best.aliases if passed else [])
-    return next(one for one in decisions if one.is_lead)
+    pairs = zip(decisions, results, strict=True)
+    lead, tests = next((decision, one.tests) for decision, one in pairs if decision.is_lead)
+    is_promoted = lead.outcome == "promote"
+    aliases = promoted_aliases(context.rule.rules, tests) if is_promoted else []
+    context.store.gate.add_decisions(decisions, aliases)
+    return lead
 
 
 class GateTrial:
@@ -83,7 +84,7 @@ class GateTrial:
             tests = self._tests()
         except NotFiniteError as error:
             return self.decide("abort", str(error), [])
-        outcome, reason = _outcome(tests)
+        outcome, reason = tests_outcome(tests)
         if outcome == "hold" and (hacking := self._hacking_reason(tests)):
             outcome, reason = "reject", f"veto: {hacking}"
         return self.decide(outcome, reason, tests)
@@ -107,7 +108,7 @@ class GateTrial:
         deciding = [
             SuiteTest(self._context, suite, self._candidate)
             for suite in self._context.suites
-            if suite.role != "report"
+            if suite.rule.role != "report"
         ]
         tests = _until_one_fails(one.begin for one in deciding)
         if not has_failed(tests):
@@ -116,39 +117,9 @@ class GateTrial:
 
     def decide(self, outcome: str, reason: str, tests: Sequence[GateTest]) -> TrialResult:
         """The result with this outcome; nothing is stored yet."""
-        context = self._context
-        first = next((t for t in tests if t.role == "primary"), None)
-        deciding = [suite for suite in context.suites if suite.role != "report"]
-        decision = Decision(
-            attempt=context.number,
-            generation=context.generation,
-            outcome=outcome,
-            reason=reason,
-            candidate=self._candidate.digest,
-            champion=context.rivals.champion.digest,
-            alpha=context.level,
-            log_evidence=first.log_evidence if first else 0.0,
-            log_threshold=first.log_threshold if first else log_threshold(context.level),
-            num_documents=first.num_items if first else 0,
-            mean_gain=first.mean_gain if first else 0.0,
-            is_weak=outcome == "promote" and any(suite.reuse for suite in deciding),
-            decided_at=now(),
-            arm=self._candidate.arm,
-        )
-        aliases = ["champion", *self._improved(tests)] if outcome == "promote" else []
-        return TrialResult(decision, list(tests), aliases)
-
-    def _improved(self, tests: Sequence[GateTest]) -> Iterator[str]:
-        """Aliases `best:SUITE` of the suites on which a promoted candidate is the new best.
-
-        It is the new best if its mean score is better than that of the best model before it, or
-        than the anchor's where there is none.
-        """
-        for suite in self._context.suites:
-            by_rival = {t.against: t for t in tests if t.suite == suite.name}
-            test = by_rival.get("best") or by_rival.get("anchor") or by_rival.get("champion")
-            if test is not None and test.mean_gain > 0:
-                yield f"best:{suite.name}"
+        context, made = self._context, (outcome, reason)
+        decision = candidate_decision(context.rule, context.rivals, self._candidate, made, tests)
+        return TrialResult(decision, list(tests))
 
 
 def _until_one_fails(stages: Iterable[Callable[[], list[GateTest]]]) -> list[GateTest]:
@@ -158,16 +129,3 @@ def _until_one_fails(stages: Iterable[Callable[[], list[GateTest]]]) -> list[Gat
         if has_failed(tests):
             break
     return tests
-
-
-def _outcome(tests: Sequence[GateTest]) -> tuple[str, str]:
-    """(outcome, reason) from the results of all tests."""
-    failed = next((t for t in tests if t.outcome == "fail"), None)
-    if failed is not None:
-        is_loss = failed.role == "primary"
-        problem = "evidence of a loss" if is_loss else "worse by more than the margin"
-        return "reject", f"{problem} on {failed.suite} against the {failed.against}"
-    undecided = [f"{t.suite} against the {t.against}" for t in tests if t.outcome == "open"]
-    if undecided:
-        return "hold", f"not enough evidence: {', '.join(undecided)}"
-    return "promote", "evidence of a gain"

@@ -12,6 +12,7 @@ from infra.artifacts import file_digest
 from infra.console import note
 from infra.records import Checkpoint, Document, Sample, unit_hash
 from judges.verifying.checks import Claim
+from loop.gate.config import GateConfig
 from loop.gate.estimates import window, worse_p_value
 from loop.gate.suites.base import Item
 from loop.gate.suites.variety import DRIFT, TEXT_MEASURES, variety_scores
@@ -28,6 +29,7 @@ TOKENIZER_FILES = (
     "merges.txt",
     "special_tokens_map.json",
 )
+TOKENIZER_VETO = "the tokenizer changed"
 TEXT_CHARS = 200
 REPETITION = "distinct_2"
 """The measure of the continuations that is a veto; the others are reported."""
@@ -60,13 +62,10 @@ class Vetoes:
                 self._continued(name)
 
     def _tokenizer(self, index: int) -> str:
-        """With another tokenizer, bits per byte and stored token ids cannot be compared."""
+        """The candidate must have the champion's tokenizer."""
         context = self._context
-        own, champion = Path(context.candidates[index].path), Path(context.rivals.champion.path)
-        for name in TOKENIZER_FILES:
-            if _digest_or_empty(own / name) != _digest_or_empty(champion / name):
-                return f"the tokenizer changed ({name})"
-        return ""
+        own, champion = context.candidates[index].path, context.rivals.champion.path
+        return tokenizer_reason(Path(own), Path(champion))
 
     @cached_property
     def _texts(self) -> dict[str, tuple[str, str]]:
@@ -85,23 +84,15 @@ class Vetoes:
 
     def _drift(self, index: int) -> str:
         """The candidate must not have moved too far from the anchor."""
-        if not self._texts:
-            return ""
-        value = self._continued(DRIFT)[index]
-        if not value <= self._config.max_kl:  # NaN is a veto
-            bound = f"above {self._config.max_kl:g} (gate.max_kl)"
-            return f"KL to the anchor is {value:.2f} nats a token, {bound}"
-        return ""
+        return drift_reason(self._continued(DRIFT)[index], self._config) if self._texts else ""
 
     def _repetition(self, index: int) -> str:
         """The candidate's continuations must not have become repetitive."""
         if not self._texts:
             return ""
         means = self._continued(REPETITION)
-        candidate, champion = means[index], means[len(self._context.candidates)]
-        if candidate < self._config.min_distinct_ratio * champion:
-            return f"distinct-2 fell from {champion:.2f} to {candidate:.2f}"
-        return ""
+        champion = means[len(self._context.candidates)]
+        return repetition_reason(means[index], champion, self._config)
 
     def _continued(self, name: str) -> list[float]:
         """The mean of a measure over the continuations that each model writes."""
@@ -121,14 +112,7 @@ class Vetoes:
     def _examples(self, index: int) -> str:
         """The candidate must not answer significantly fewer executed examples right."""
         right = self._right_answers
-        if not right:
-            return ""
-        own, champion = right[index], right[-1]
-        p_value = worse_p_value(own, champion)
-        if p_value >= EXAMPLES_ALPHA:
-            return ""
-        counts = f"{sum(own)} of {len(own)} examples right, the champion {sum(champion)}"
-        return f"answers {counts} (p {p_value:.3f})"
+        return examples_reason(right[index], right[-1]) if right else ""
 
     @cached_property
     def _right_answers(self) -> list[list[bool]]:
@@ -194,6 +178,38 @@ class Vetoes:
 
     def _records(self, suite: str) -> ScoreRecords:
         return ScoreRecords(self._context.number, self._context.generation, suite)
+
+
+def drift_reason(value: float, config: GateConfig) -> str:
+    """Why a KL divergence to the anchor (nats a token) is a veto; empty if it is none."""
+    if value <= config.max_kl:
+        return ""
+    bound = f"above {config.max_kl:g} (gate.max_kl)"  # NaN is a veto too
+    return f"KL to the anchor is {value:.2f} nats a token, {bound}"
+
+
+def repetition_reason(own: float, champion: float, config: GateConfig) -> str:
+    """Why a candidate's distinct-2 is a veto, beside the champion's; empty if it is none."""
+    if own < config.min_distinct_ratio * champion:
+        return f"distinct-2 fell from {champion:.2f} to {own:.2f}"
+    return ""
+
+
+def examples_reason(own: Sequence[bool], champion: Sequence[bool]) -> str:
+    """Why a candidate's marks on executed examples are a veto; empty if they are none."""
+    p_value = worse_p_value(own, champion)
+    if p_value >= EXAMPLES_ALPHA:
+        return ""
+    counts = f"{sum(own)} of {len(own)} examples right, the champion {sum(champion)}"
+    return f"answers {counts} (p {p_value:.3f})"
+
+
+def tokenizer_reason(own: Path, champion: Path) -> str:
+    """Why a model's tokenizer is a veto: with another one, bits per byte cannot be compared."""
+    for name in TOKENIZER_FILES:
+        if _digest_or_empty(own / name) != _digest_or_empty(champion / name):
+            return f"{TOKENIZER_VETO} ({name})"
+    return ""
 
 
 def _digest_or_empty(file: Path) -> str:

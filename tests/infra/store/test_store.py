@@ -370,14 +370,22 @@ def test_facts_are_set_all_or_none(store: Store) -> None:
     assert store.run.facts() == {"a": "1", "b": "2"}
 
 
-@pytest.mark.parametrize("schema_file", ["0001_initial.sql", "gate/0001_initial.sql"])
+@pytest.mark.parametrize(
+    ("columns", "row"),
+    [
+        ("name TEXT", ["0001_initial.sql"]),
+        ("name TEXT", ["gate/0001_candidates.sql"]),
+        ("name TEXT, digest TEXT", ["gate/0001_initial.sql", "a"]),
+        ("name TEXT, digest TEXT", ["gate/0001_candidates.sql", "of a file with other columns"]),
+    ],
+)
 def test_a_run_of_another_version_is_refused_and_left_as_it_is(
-    tmp_path: Path, schema_file: str
+    tmp_path: Path, columns: str, row: list[str]
 ) -> None:
     path = tmp_path / "ratchet.duckdb"
     with open_database(str(path)) as old:
-        old.execute("CREATE TABLE migration (name TEXT)")
-        old.execute("INSERT INTO migration VALUES (?)", [schema_file])
+        old.execute(f"CREATE TABLE migration ({columns})")
+        old.execute(f"INSERT INTO migration VALUES ({', '.join('?' * len(row))})", row)
         old.execute("CREATE TABLE judgment (judgment_id TEXT, way TEXT)")
     before = path.read_bytes()
     for open_it in (lambda: Store(str(path)), lambda: open_reader(tmp_path)):

@@ -45,7 +45,7 @@ def test_an_exam_is_held_out_from_training_and_part_of_what_a_run_is(tmp_path: P
     recipe = loaded(file)
     assert recipe.crawl_config().held_out_files == [str(file)]
     assert list(recipe.gate_config().suites) == ["exam"]
-    assert recipe.gate_config().higher_is_better("exam") is False
+    assert recipe.gate_rules()[0].higher_is_better is False
     assert stored_recipe(json.dumps(recipe.identity())).gate_config() == recipe.gate_config()
     before = recipe.digest
     written(tmp_path, 121)

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from infra.records import Checkpoint, Decision, now
 from infra.store import Store
-from loop.stages.decide import gate_rivals, gpu_shares
+from loop.gate.trial.context import Rivals
+from loop.stages.decide import gpu_shares
 
 
 def model(generation: int) -> Checkpoint:
@@ -26,13 +27,13 @@ def test_an_attempt_resumed_after_its_decision_has_the_rivals_that_it_had_before
         store.training.add_checkpoint(model(generation))
     suites = ("bits_per_byte", "answers")
     promote(store, 1)
-    before = gate_rivals(store.registry, model(0), suites, None)
+    before = Rivals.at(store.registry, model(0), suites, None)
     decision = promote(store, 2)
-    after = gate_rivals(store.registry, model(0), suites, decision)
+    after = Rivals.at(store.registry, model(0), suites, decision)
     assert after.champion == before.champion
     assert after.best == before.best
     assert after.champion.generation == after.best["bits_per_byte"].generation == 1
-    assert gate_rivals(store.registry, model(0), suites, None).champion.generation == 2
+    assert Rivals.at(store.registry, model(0), suites, None).champion.generation == 2
 
 
 def test_gpus_are_shared_between_scorers_and_judges() -> None:

@@ -19,6 +19,7 @@ from judges.judgment.pairs import Comparison, Pair
 from judges.labelers.actors import VerifierWorker
 from judges.labelers.scripted import ScriptedJudge
 from loop.gate.config import GateConfig, SuiteConfig
+from loop.gate.rules import suite_rule
 from loop.gate.suites.answers import CheckedAnswers, JudgedAnswers, Referee, measure_referee
 from loop.gate.suites.items.sources import suite_items
 from loop.recipe.recipe import load_recipe
@@ -77,7 +78,14 @@ def referee(store: Store, judge: ScriptedJudge | None = None) -> Referee:
 
 
 def judged_by(store: Store, config: SuiteConfig, judge: Referee) -> JudgedAnswers:
-    return JudgedAnswers(store, "j", config, judge, "salt", suite_items("j", config))
+    return JudgedAnswers(
+        store,
+        suite_rule("j", config, GateConfig()),
+        config,
+        judge,
+        "salt",
+        suite_items("j", config),
+    )
 
 
 PROMPTS = [f"question {i}" for i in range(200)]
@@ -183,7 +191,9 @@ def test_answers_are_checked_by_the_verifier(store: Store, tmp_path: Path) -> No
     ]
     file.write_text("\n".join(map(json.dumps, lines)))
     config = SuiteConfig(file=str(file), kind="executed")
-    suite = CheckedAnswers(store, "checks", config, VerifierWorker(), "salt")
+    suite = CheckedAnswers(
+        store, suite_rule("checks", config, GateConfig()), config, VerifierWorker(), "salt"
+    )
     items = suite.draw(store.gate.register_attempt([candidate("a", 1)], "b"), 0)
     right = {"2 + 3?": "5", "A colour as JSON": '{"colour": "red"}', "Three digits": "123"}
 

@@ -15,6 +15,7 @@ from infra.models.folders import load_model, load_tokenizer
 from infra.store import Store
 from loop.gate.config import GateConfig, SuiteConfig
 from loop.gate.estimates import clustered_mean_and_error, mean_and_error
+from loop.gate.rules import suite_rule
 from loop.gate.suites.item_files import GoldBits, RightTextSuite
 from loop.gate.suites.scorer import ModelScorer
 from tests.infra.support.store_rows import candidate
@@ -50,9 +51,8 @@ def test_models_are_scored_as_by_plain_transformers(
     lines = [
         {"prompt": "p", "choices": [" one", " another one"], "answer": i % 2} for i in range(3)
     ]
-    suite = RightTextSuite(
-        store, "x", SuiteConfig(file=str(written(tmp_path, *lines)), kind="choice"), "salt"
-    )
+    config = SuiteConfig(file=str(written(tmp_path, *lines)), kind="choice")
+    suite = RightTextSuite(store, suite_rule("x", config, GateConfig()), config, "salt")
     items = suite.draw(store.gate.register_attempt([candidate("a", 1)], "b"), 0)
     (own, _) = suite.score(scorer, items)
     per_byte = [plain_logp(tiny_folder, "p", t) / len(t.encode()) for t in (" one", " another one")]
@@ -79,7 +79,7 @@ def test_bits_of_gold_answers_are_those_of_plain_transformers(
 ) -> None:
     lines = [item | {"id": str(i)} for i, item in enumerate(BORDERS)]
     config = SuiteConfig(file=str(written(tmp_path, *lines)), kind="bits")
-    suite = GoldBits(store, "x", config, "salt", GateConfig())
+    suite = GoldBits(store, suite_rule("x", config, GateConfig()), config, "salt")
     items = suite.draw(store.gate.register_attempt([candidate("a", 1)], "b"), 0)
     own, _ = suite.score(ModelScorer([str(tiny_folder)] * 2, 1, 2), items)
     golds = ["." for _ in BORDERS]
@@ -103,20 +103,19 @@ def test_of_a_long_gold_answer_whole_characters_of_the_beginning_count(
     store: Store, tmp_path: Path
 ) -> None:
     file = written(tmp_path, {"prompt": "p", "gold": "x" + "\u00e9" * 1500})
-    suite = GoldBits(store, "x", SuiteConfig(file=str(file), kind="bits"), "salt", GateConfig())
+    config = SuiteConfig(file=str(file), kind="bits")
+    suite = GoldBits(store, suite_rule("x", config, GateConfig()), config, "salt")
     (item,) = suite.all_items()
     assert item.size == 1999, "the next character would be its 2000th and 2001st byte"
 
 
-def test_clip_and_margin_of_bits_are_those_of_held_out_text(store: Store, tmp_path: Path) -> None:
-    file = str(written(tmp_path, {"prompt": "p", "gold": " x"}))
+def test_clip_and_margin_of_bits_are_those_of_held_out_text() -> None:
     gate = GateConfig(clip_bits=0.3, margin_bits=0.07)
-    suite = GoldBits(store, "x", SuiteConfig(file=file, kind="bits"), "salt", gate)
-    assert (suite.clip, suite.margin, suite.higher_is_better) == (0.3, 0.07, False)
-    own = SuiteConfig(file=file, kind="bits", margin=0.01)
-    assert GoldBits(store, "x", own, "salt", gate).margin == 0.01
-    pairs = str(written(tmp_path, {"good": "a", "bad": "b"}))
-    assert RightTextSuite(store, "x", SuiteConfig(file=pairs, kind="pairs"), "salt").margin == 0.2
+    rule = suite_rule("x", SuiteConfig(file="f", kind="bits"), gate)
+    assert (rule.clip, rule.margin, rule.higher_is_better) == (0.3, 0.07, False)
+    own = SuiteConfig(file="f", kind="bits", margin=0.01)
+    assert suite_rule("x", own, gate).margin == 0.01
+    assert suite_rule("x", SuiteConfig(file="f", kind="pairs"), gate).margin == 0.2
 
 
 def test_what_does_not_load_is_said(tmp_path: Path, tiny_folder: Path) -> None:

@@ -10,7 +10,8 @@ import torch
 
 from infra.models.folders import load_model, load_tokenizer
 from infra.store import Store
-from loop.gate.config import SuiteConfig
+from loop.gate.config import GateConfig, SuiteConfig
+from loop.gate.rules import suite_rule
 from loop.gate.suites.lm_eval_tasks import LmEvalTask
 from loop.gate.suites.scorer import ModelScorer
 from tests.infra.support.store_rows import candidate
@@ -58,9 +59,8 @@ def plain(folder: Path, context: str, choice: str) -> float:
 def test_documents_are_drawn_and_marked_by_the_harness(
     task: Path, tiny_folder: Path, store: Store
 ) -> None:
-    suite = LmEvalTask(
-        store, "cities", SuiteConfig(file=str(task), kind="lm_eval", items=8), "salt"
-    )
+    config = SuiteConfig(file=str(task), kind="lm_eval", items=8)
+    suite = LmEvalTask(store, suite_rule("cities", config, GateConfig()), config, "salt")
     assert suite.limit == 8
     items = suite.draw(store.gate.register_attempt([candidate("a", 1)], "b"), 0)
     assert len({item.item_id for item in items}) == 8

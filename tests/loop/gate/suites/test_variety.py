@@ -18,6 +18,7 @@ from infra.models.language_model import LanguageModel
 from infra.store import Store
 from loop.gate.config import GateConfig, Kind, SuiteConfig
 from loop.gate.estimates import hundreds_of_words, self_bleu
+from loop.gate.rules import suite_rule
 from loop.gate.suites.scorer import NUM_SAMPLES, ModelScorer
 from loop.gate.suites.variety import TEXT_MEASURES, VARIETY_MEASURES, SampledAnswers, variety_scores
 from tests.infra.support.store_rows import candidate
@@ -155,14 +156,14 @@ def test_scores_of_a_suite_are_those_of_its_samples(
     store: Store, tmp_path: Path, tiny_folder: Path
 ) -> None:
     config = SuiteConfig(file=str(prompts_file(tmp_path)), kind="self_bleu")
-    suite = SampledAnswers(store, "s", config, "salt")
+    suite = SampledAnswers(store, suite_rule("s", config, GateConfig()), config, "salt")
     items = suite.draw(store.gate.register_attempt([candidate("a", 1)], "b"), 0)[:2]
     scorer = ModelScorer([str(tiny_folder)] * 2, 1, 2)
     samples = scorer.samples([item.content.prompt for item in items], items[0].position, asked=True)
     assert suite.score(scorer, items) == [
         [self_bleu(texts) for texts in of_model] for of_model in samples
     ]
-    assert not suite.higher_is_better
+    assert not suite.rule.higher_is_better
 
 
 class Answering(KnownScorer):

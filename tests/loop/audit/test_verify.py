@@ -1,0 +1,162 @@
+"""What `ratchet verify` finds: every value of the gate's tables that was changed afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from infra.records import PICKED, RANDOM
+from infra.store import Store
+from loop.audit.verify import verify
+from loop.recipe.recipe import Recipe
+from tests.loop.support.decided_runs import decide_generation, new_run
+
+GAINS = (
+    {PICKED: 0.15, RANDOM: 0.02},  # the picked one is promoted
+    {PICKED: 0.1, RANDOM: 0.16},  # both pass, the random one gains more
+    {PICKED: 0.0, RANDOM: -0.2},  # one is held, one is rejected
+    {PICKED: 0.12},
+)
+FREE = {
+    "attempt": ("registered_at",),
+    "item_score": ("detail", "size"),
+    "decision": ("decided_at",),
+    "alias_event": ("moved_at", "reason"),
+}
+"""Columns that no other one determines."""
+TABLES = (
+    "attempt",
+    "planned_units",
+    "burned",
+    "item_score",
+    "decision",
+    "gate_test",
+    "evaluation",
+    "picking_test",
+    "alias_event",
+)
+
+
+@dataclass(frozen=True)
+class DecidedRun:
+    """A run whose tables can be changed for one look of `verify`."""
+
+    store: Store
+    recipe: Recipe
+
+    def problems(self, *changes: str) -> list[str]:
+        """What verify finds after these changes, which are undone."""
+        execute = self.store.database.connection.execute
+        execute("BEGIN")
+        try:
+            for change in changes:
+                execute(change)
+            findings = verify(self.store, self.recipe)
+        finally:
+            execute("ROLLBACK")
+        return [f"{one.subject}: {one.problem}" for one in findings if one.problem]
+
+
+@pytest.fixture(scope="module")
+def decided(tmp_path_factory: pytest.TempPathFactory) -> DecidedRun:
+    """Four generations with two suites that decide; one of them uses its items again."""
+    folder = tmp_path_factory.mktemp("decided")
+    items = [json.dumps({"good": f"right {i}", "bad": f"wrong {i}"}) + "\n" for i in range(60)]
+    (folder / "pairs.jsonl").write_text("".join(items), encoding="utf-8")
+    suite = [f"gate.suites.pairs.file={folder / 'pairs.jsonl'}", "gate.suites.pairs.kind=pairs"]
+    run = new_run(folder, suite)
+    for generation, gains in enumerate(GAINS, start=1):
+        decide_generation(run, generation, gains)
+    return DecidedRun(run.store, run.recipe)
+
+
+def test_a_run_that_nobody_changed_has_no_finding(decided: DecidedRun) -> None:
+    assert decided.problems() == []
+    gate = decided.store.gate
+    outcomes = [[one.outcome for one in gate.decisions(k)] for k in (1, 2, 3, 4)]
+    assert outcomes == [["promote", "hold"], ["promote", "hold"], ["hold", "reject"], ["promote"]]
+
+
+def _columns(table: str) -> Sequence[tuple[str, str]]:
+    store = Store(":memory:")
+    sql = "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ?"
+    rows = store.database.rows(sql, [table])
+    store.close()
+    return [(str(name), str(kind)) for name, kind in rows if name not in FREE.get(table, ())]
+
+
+CHANGED = {
+    "BIGINT": "{0} + 1",
+    "DOUBLE": "{0} + 0.01",
+    "DOUBLE[]": "list_transform({0}, lambda x: x + 0.01)",
+    "VARCHAR": "{0} || 'x'",
+    "BOOLEAN": "NOT {0}",
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_each_value_that_is_changed_is_found(decided: DecidedRun, table: str) -> None:
+    unnoticed = []
+    for name, kind in _columns(table):
+        value = CHANGED[kind].format(name)
+        where = f"rowid = (SELECT max(rowid) FROM {table} WHERE {_matters(table)})"
+        change = f"UPDATE {table} SET {name} = {value} WHERE {where}"
+        if not decided.problems(change):
+            unnoticed.append(name)
+    assert unnoticed == []
+
+
+def _matters(table: str) -> str:
+    """Scores and draws for reports and vetoes are not checked one by one, and of the means the
+    gains alone must be there."""
+    decides = "suite IN ('bits_per_byte', 'pairs')"
+    if table == "evaluation":
+        return "metric = 'gain'"
+    return decides if table in ("item_score", "burned", "planned_units") else "true"
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_row_that_is_removed_or_added_is_found(decided: DecidedRun, table: str) -> None:
+    sql = f"SELECT rowid FROM {table} WHERE {_matters(table)}"
+    rows = decided.store.database.rows(sql)
+    for (row,) in (rows[0], rows[len(rows) // 2]):
+        assert decided.problems(f"DELETE FROM {table} WHERE rowid = {row}"), row
+        again = f"INSERT INTO {table} SELECT * FROM {table} WHERE rowid = {row}"
+        assert f"rows of {table}: some are there twice" in decided.problems(again)
+    assert decided.problems(f"DELETE FROM {table} WHERE {_matters(table)}")
+
+
+def test_a_decision_reversed_with_its_aliases_is_found(decided: DecidedRun) -> None:
+    findings = decided.problems(
+        "UPDATE decision SET outcome = 'promote', reason = 'evidence of a gain', is_lead = true"
+        " WHERE generation = 3 AND arm = 'picked'",
+        "INSERT INTO alias_event SELECT number + 100, 'champion', candidate, 3, now(), 'x', 3"
+        " FROM alias_event, decision d WHERE number = 1 AND d.generation = 3 AND d.arm = 'picked'",
+    )
+    text = "\n".join(findings)
+    assert "decision of attempt 3 about picked: outcome is 'promote', not 'hold'" in text
+    assert "aliases moved by attempt 3" in text
+
+
+def test_a_decision_that_was_rejected_by_a_veto_that_was_none_is_found(
+    decided: DecidedRun,
+) -> None:
+    findings = decided.problems(
+        "UPDATE decision SET outcome = 'reject', reason = 'veto: distinct-2 fell from 1 to 0'"
+        " WHERE generation = 4",
+        "DELETE FROM gate_test WHERE attempt = 4",
+        "DELETE FROM alias_event WHERE attempt = 4",
+    )
+    assert any("about picked: outcome is 'reject'" in one for one in findings), findings
+
+
+def test_scores_left_out_at_the_end_are_found(decided: DecidedRun) -> None:
+    """A candidate that gets worse towards the end would be promoted without the last items."""
+    findings = decided.problems(
+        "UPDATE gate_test SET num_items = num_items - 1, num_units = num_units - 1,"
+        " path = path[:-2] WHERE attempt = 3 AND arm = 'picked' AND suite = 'bits_per_byte'",
+    )
+    assert findings

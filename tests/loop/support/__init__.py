@@ -1,0 +1,1 @@
+"""What several tests of the loop need: runs that the gate has decided."""
