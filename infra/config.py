@@ -126,16 +126,20 @@ def _at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | 
     return section
 
 
-def _unknown_key_remedy(model: type[BaseModel], path: Sequence[str | int]) -> str:
-    """Names the most similar key of the same section, or the section that has this very key."""
-    leaf, prefix = str(path[-1]), "".join(f"{part}." for part in path[:-1])
+def _unknown_key_remedy(model: type[BaseModel], path: Sequence[str | int], section: str) -> str:
+    """Names the most similar key of the same section, or the section that has this very key.
+
+    `section` is what comes before the keys of the model.
+    """
+    leaf, prefix = str(path[-1]), section + "".join(f"{part}." for part in path[:-1])
     siblings = list((_at(model, path[:-1]) or model).model_fields)
     near = [prefix + name for name in difflib.get_close_matches(leaf, siblings, n=1)]
-    elsewhere = [key for key in known_keys(model) if key.rsplit(".", 1)[-1] == leaf]
-    for key in [*near, *elsewhere]:
-        return f"Did you mean {key!r}?"
+    elsewhere = [section + key for key in known_keys(model) if key.rsplit(".", 1)[-1] == leaf]
     where = f" of {prefix[:-1]}" if prefix else ""
-    return f"Valid keys{where}: {', '.join(siblings)}."
+    valid = f"Valid keys{where}: {', '.join(siblings)}."
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    return f"Did you mean {elsewhere[0]!r}? {valid}" if elsewhere else valid
 
 
 def describe_problem(error: ErrorDetails) -> str:
@@ -143,12 +147,14 @@ def describe_problem(error: ErrorDetails) -> str:
     return error["msg"].removeprefix("Value error, ").removesuffix(".")
 
 
-def validate(model: type[Config], data: dict[str, Any], source: str = "") -> Config:
+def validate(
+    model: type[Config], data: dict[str, Any], source: str = "", prefix: str = ""
+) -> Config:
     """Build a model from data.
 
     Raises:
         UserError: about the first key that is unknown or has an invalid value; `source` (a file,
-            for example) is named before the key.
+            for example) is named before the key, and `prefix` is the section that the keys are of.
     """
     try:
         return model.model_validate_json(json.dumps(data, default=str))
@@ -156,19 +162,26 @@ def validate(model: type[Config], data: dict[str, Any], source: str = "") -> Con
         unknown = [one for one in error.errors() if one["type"] == "extra_forbidden"]
         first = (unknown or error.errors())[0]  # a misspelt key is also missing
         given = "in the file" if source else "in the recipe or with --set"
-        problem, remedy = _problem_and_remedy(model, first, given)
-        key = ".".join(str(part) for part in first["loc"]) or ("the file" if source else "recipe")
+        problem, remedy = _problem_and_remedy(model, first, given, prefix)
+        path = ".".join(str(part) for part in first["loc"])
+        key = prefix + path if path else prefix[:-1] or ("the file" if source else "recipe")
         # The value of a missing key, or of an invalid section, is a whole section: it would only
         # hide the message.
         value = None if isinstance(first["input"], dict) else first["input"]
         raise UserError(f"{source}, {key}" if source else key, value, problem, remedy) from None
 
 
-def _problem_and_remedy(model: type[BaseModel], error: ErrorDetails, given: str) -> tuple[str, str]:
+def _problem_and_remedy(
+    model: type[BaseModel], error: ErrorDetails, given: str, prefix: str
+) -> tuple[str, str]:
     """What is wrong with a key, and how to fix it; `given` says where its value is from."""
     path = error["loc"]
     if error["type"] == "extra_forbidden":
-        return "there is no such key.", _unknown_key_remedy(model, path)
+        return "there is no such key.", _unknown_key_remedy(model, path, prefix)
+    if error["type"] in ("dict_type", "model_type"):
+        name = prefix + ".".join(str(part) for part in path)
+        named = f"{name}.NAME" if error["type"] == "dict_type" else name
+        return "this is a section and not a value.", f"Write [{named}] with its keys below it."
     if error["type"] == "missing":
         parent = _at(model, path[:-1]) or model
         field = parent.model_fields.get(str(path[-1]))

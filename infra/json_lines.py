@@ -41,12 +41,27 @@ def read_json_lines(path: Path, key: str, remedy: str) -> Iterator[JsonLine]:
 
 def _parse(line: bytes, where: str, key: str, remedy: str) -> Any:
     try:
-        return json.loads(line.removesuffix(b"\r").decode("utf-8"))
+        text = line.removesuffix(b"\r").decode("utf-8")
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
     except UnicodeDecodeError as error:
         problem = f"it is not valid UTF-8 (byte {error.start + 1} of the line)."
     except (ValueError, RecursionError) as error:  # too deeply nested, or numbers too long
         problem = f"it is not valid JSON ({str(error)[:120]})."
     raise UserError(key, where, problem, remedy)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Of a key that comes twice, other readers take another value than we do."""
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) < len(keys):
+        twice = next(key for i, key in enumerate(keys) if key in keys[:i])
+        raise ValueError(f'the key "{twice[:40]}" comes twice in one object')
+    return dict(pairs)
+
+
+def _no_number(name: str) -> None:
+    """Python writes NaN and Infinity, which JSON does not have (RFC 8259)."""
+    raise ValueError(f"{name} is not a number of JSON")
 
 
 def text_at(row: Mapping[str, Any], key: str, default: str | None = None) -> str:

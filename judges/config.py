@@ -63,9 +63,9 @@ class SelectionConfig(Section):
     """What ranks the passages. `value`: how much better the champion predicts a passage once it has
     learned the development texts (`crawl.development_share`, or the development part of an exam);
     without such texts as `labels`. `labels`: the mean rank over the labeler's rubrics."""
-    keep_share: float = Field(default=0.8, gt=0, le=1)
+    keep_share: float = Field(default=0.8, ge=1e-3, le=1)
     """Share of the scored passages that may be used for training."""
-    temperature: float = Field(default=0.2, gt=0)
+    temperature: float = Field(default=0.2, ge=1e-3)
     """Divisor of the ranks (0 to 1) in the sampling odds exp(rank / temperature): near 0 the best
     are taken, large values sample uniformly."""
     max_domain_share: float = Field(default=0.25, gt=0, le=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -224,6 +224,16 @@ class TrainConfig(Section):
     def min_items(self) -> int:
         """Items that every optimiser step must have: one for each rank that there may be."""
         return max(1, self.num_workers)
+
+    def effect(self) -> dict[str, Any]:
+        """What decides the weights that come out, without steps that are not made and saving.
+
+        A step of the user's own may read any section.
+        """
+        used = {"rl" if step in RL_KINDS else step for step in self.steps}
+        is_own = any(step not in BUILT_IN for step in self.steps)
+        unused = set[str]() if is_own else {"rl", *BUILT_IN} - used
+        return self.model_dump(exclude={*unused, "save_steps"})
 
     @property
     def resolved_precision(self) -> str:

@@ -287,6 +287,24 @@ def check_model(folder: Path, key: str) -> None:
         raise _does_not_load(folder, key, error) from None
 
 
+LARGEST_WINDOW = 2048
+"""Tokens; a longer window of a model is not used for scoring and answering."""
+
+
+def context_window(config: Any) -> int:
+    """The tokens that a model with a transformers configuration sees at once, in our use of it."""
+    limit = getattr(config, "max_position_embeddings", None) or LARGEST_WINDOW
+    return min(int(limit), LARGEST_WINDOW)
+
+
+def folder_window(folder: Path) -> int:
+    """`context_window` of the model in a folder that was checked with `check_model`."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return context_window(config)
+
+
 def load_tokenizer(folder: Path, key: str = "model") -> Any:
     """The tokenizer in a folder. If it has no pad token, its end token is used.
 

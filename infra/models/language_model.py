@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from infra.models.folders import fast_bfloat16, load_model, load_tokenizer
+from infra.models.folders import context_window, fast_bfloat16, load_model, load_tokenizer
 
 MAX_BATCH_TOKENS = 4096
 """Padded tokens in one forward pass; bounds the memory of its activations."""
@@ -155,8 +155,7 @@ class LanguageModel:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = "float32" if exact or not fast_bfloat16() else "bfloat16"
         self.model = load_model(folder, key, dtype).to(self.device)
-        limit = getattr(self.model.config, "max_position_embeddings", None) or 2048
-        self.max_tokens = min(int(limit), 2048)
+        self.max_tokens = context_window(self.model.config)
         self._prefixes: dict[Ids, Any] = {}
 
     @property

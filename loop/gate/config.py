@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -36,6 +37,11 @@ RESERVED = (
     LABELER_SUITE,
 )
 """Names under which the gate stores what every recipe has."""
+
+
+_SUITE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+SMALLEST_WINDOW = 20
+"""Fewest characters of one part of a held-out document."""
 
 
 class SuiteConfig(Section):
@@ -122,7 +128,7 @@ class GateConfig(Section):
     """Number of scoring processes; 0 uses one per GPU, or one without GPUs."""
     exam_documents: int = Field(default=40, ge=0)
     """Number of sealed documents on which a promoted champion and the anchor are scored; no
-    decision reads the result."""
+    decision reads the result. 0 scores none; a sealed part of an exam is scored all the same."""
     veto_prompts: int = Field(default=24, ge=0)
     """Number of executed examples of held-out pages. Significantly fewer right answers than the
     champion's are a veto."""
@@ -159,14 +165,25 @@ class GateConfig(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _windows_hold_some_text(self) -> GateConfig:
+        chars = self.document_chars // self.document_windows
+        if chars < SMALLEST_WINDOW:
+            raise ValueError(
+                f"document_chars = {self.document_chars} in document_windows ="
+                f" {self.document_windows} parts are {chars} characters each; they need at least"
+                f" {SMALLEST_WINDOW}"
+            )
+        return self
+
     @field_validator("suites")
     @classmethod
     def _names_are_free(cls, suites: dict[str, SuiteConfig]) -> dict[str, SuiteConfig]:
         for name in suites:
-            if name in RESERVED or not name.replace("_", "").replace("-", "").isalnum():
+            if name in RESERVED or not _SUITE_NAME.fullmatch(name):
                 raise ValueError(
-                    f"a suite cannot be called {name!r}; use letters, digits, _ and -, "
-                    f"and none of {', '.join(RESERVED)}"
+                    f"a suite cannot be called {name[:40]!r}; use up to 64 letters from a to z, "
+                    f"digits, _ and -, and none of {', '.join(RESERVED)}"
                 )
         return suites
 

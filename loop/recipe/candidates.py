@@ -50,20 +50,32 @@ def changed_sections(
             raise UserError(f"candidates.{name}.train.{key}", config.train[key], problem, remedy)
     changed_train = _changed(f"candidates.{name}.train", train, config.train)
     changed_data = _changed(f"candidates.{name}.data", data, config.data)
-    if (changed_train, changed_data) == (train, data):
-        problem = "it changes nothing, so it would be the same candidate again."
-        remedy = "Give it a key of [train] or [data] with another value."
-        raise UserError("candidates", name, problem, remedy)
     return changed_train, changed_data
+
+
+def check_differs(
+    name: str, sections: tuple[TrainConfig, DataConfig], others: Mapping[str, tuple[Any, ...]]
+) -> None:
+    """Raises `UserError` if a candidate would be the same as another one, by their names.
+
+    Keys of a training step that a candidate does not make have no effect on it.
+    """
+    own = _effect(sections)
+    for other, those in others.items():
+        if own == _effect(those):
+            problem = f"it would be the same as {other}: its keys change nothing that is trained."
+            remedy = "Give it a key of [train] or [data] with another value, or leave it out."
+            raise UserError("candidates", name, problem, remedy)
+
+
+def _effect(sections: tuple[Any, ...]) -> tuple[dict[str, Any], DataConfig]:
+    train, data = sections
+    return train.effect(), data
 
 
 def _changed(prefix: str, section: Changed, changes: Mapping[str, Any]) -> Changed:
     merged = _merged(section.model_dump(mode="json"), changes)
-    try:
-        return validate(type(section), merged)
-    except UserError as error:
-        key = f"{prefix}.{error.key}"
-        raise UserError(key, error.value, error.problem, error.remedy) from None
+    return validate(type(section), merged, prefix=f"{prefix}.")
 
 
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from crawlers.sources.sources import make_source
 from infra.cluster.connection import ClusterConfig
 from infra.config import Section, read_toml, validate, with_overrides
 from infra.errors import UserError
-from infra.records import content_key
+from infra.records import PICKED, content_key
 from judges.config import JudgeConfig
 from judges.measuring.gold import gold_files, load_gold
 from judges.rubrics import Rubric, load_rubric
@@ -26,10 +26,11 @@ from loop.gate.suites.held_out_text import max_documents
 from loop.gate.suites.items.exam import exam_parts
 from loop.gate.suites.items.file_items import FileItem
 from loop.gate.suites.items.sources import check_task, is_file, suite_digest
-from loop.recipe.candidates import CandidateConfig, changed_sections, check_name
+from loop.recipe.candidates import CandidateConfig, changed_sections, check_differs, check_name
 from trainers.config import TrainConfig
 
 RECIPES = Path(__file__).parent / "builtin"
+MAX_CANDIDATES = 16
 OPERATIONAL = ("generations", "cluster")
 """Keys that may change when a run is resumed: they say how long and where it runs."""
 
@@ -101,8 +102,8 @@ class Recipe(Section):
     the gate tests both and promotes the better one."""
     control_every: int = Field(default=1, ge=1)
     """Number of generations from one control to the next; 1 has one in every generation."""
-    candidates: dict[str, CandidateConfig] = {}
-    """Further candidates by name."""
+    candidates: dict[str, CandidateConfig] = Field(default={}, max_length=MAX_CANDIDATES)
+    """Further candidates by name, `[candidates.NAME]`; at most 16, since they share the level."""
 
     def budgets(self) -> dict[str, int]:
         """All budgets of a generation; those that are not set follow `scale`."""
@@ -178,9 +179,8 @@ def load_recipe(name: str, overrides: list[str]) -> Recipe:
     make_source(recipe.crawl)
     _check_aim(recipe.aim)
     recipe.identity()
-    for name in recipe.candidates:
-        check_name(name)
-        recipe.changed(name)
+    _check_candidates(recipe)
+    _check_unused(recipe)
     _check_labels(recipe.judge)
     _check_gate(recipe)
     held_out = sum(recipe.crawl.held_out_shares().values())
@@ -188,6 +188,34 @@ def load_recipe(name: str, overrides: list[str]) -> Recipe:
         problem = "with crawl.sealed_share and crawl.development_share, too little is left."
         raise UserError("crawl.gate_share", held_out, problem, f"Lower it below {MAX_HELD_OUT}.")
     return recipe
+
+
+def _check_candidates(recipe: Recipe) -> None:
+    """Raises `UserError` for a candidate with a wrong name or key, or that is the same as another.
+
+    The recipe itself is the candidate `picked`.
+    """
+    others = {PICKED: (recipe.train, recipe.data)}
+    for name in recipe.candidates:
+        check_name(name)
+        changed = recipe.changed(name)
+        sections = changed.train, changed.data
+        check_differs(name, sections, others)
+        others[name] = sections
+
+
+def _check_unused(recipe: Recipe) -> None:
+    """Raises `UserError` for keys that have no effect because of another key."""
+    aim, unused = recipe.aim, list[tuple[str, str]]()
+    sections: dict[str, Section] = {"answers": aim.answers, "exam": aim.exam}
+    for kind, section in sections.items():
+        if aim.kind != kind and section.model_fields_set:
+            key = f"aim.{kind}.{min(section.model_fields_set)}"
+            unused.append((key, f"aim.kind is {aim.kind}"))
+    if recipe.control == "none" and "control_every" in recipe.model_fields_set:
+        unused.append(("control_every", "control is none"))
+    for key, reason in unused:
+        raise UserError(key, None, f"it has no effect, since {reason}.", "Leave it out.")
 
 
 def _check_gate(recipe: Recipe) -> None:
@@ -222,18 +250,16 @@ def _check_aim(aim: AimConfig) -> None:
     """Raises `UserError` for an exam that is missing or not valid, or that the aim does not use."""
     exam = aim.exam
     if aim.kind != "exam":
-        if exam.file:
-            problem = f"an exam is given, and aim.kind is {aim.kind}."
-            remedy = 'Set aim.kind = "exam", or leave the exam out.'
-            raise UserError("aim.exam.file", exam.file, problem, remedy)
         return
     if not exam.file:
         remedy = "Give a file of JSON lines, or olmo:TASK or lm_eval:TASK."
         raise UserError("aim.exam.file", None, "the aim is an exam, and there is none.", remedy)
-    if exam.development_share + exam.sealed_share >= MAX_HELD_OUT:
-        problem = "with aim.exam.sealed_share, too little is left for the gate."
-        remedy = f"Lower it below {MAX_HELD_OUT - exam.sealed_share:g}."
-        raise UserError("aim.exam.development_share", exam.development_share, problem, remedy)
+    shares = {"development_share": exam.development_share, "sealed_share": exam.sealed_share}
+    if sum(shares.values()) >= MAX_HELD_OUT:
+        (other, less), (name, share) = sorted(shares.items(), key=lambda item: item[1])
+        problem = f"with aim.exam.{other} = {less:g}, too little is left for the gate."
+        remedy = f"Lower it below {MAX_HELD_OUT - less:g}."
+        raise UserError(f"aim.exam.{name}", share, problem, remedy)
     exam_parts(exam)
 
 

@@ -17,6 +17,7 @@ from infra.store.database import LOCK_WAIT_S
 from infra.store.queries.generations import run_facts
 from infra.store.reader import open_reader
 from loop.recipe.recipe import Recipe, check_same_recipe
+from loop.record.item_lengths import check_items_fit
 from loop.record.locations import BYTES_BESIDE_MODELS, DATABASE, checked_folder
 
 
@@ -35,6 +36,7 @@ def check_inputs(recipe: Recipe, folder: str | None) -> None:
     base = resolve_model(recipe.model.base, "model.base")
     require_free_space(path, _needed_bytes(base, recipe), "--run")
     check_model(base, "model.base")
+    check_items_fit(recipe, base)
 
 
 def _check_files(recipe: Recipe) -> None:

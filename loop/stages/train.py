@@ -100,8 +100,8 @@ def _same_as(plan: _Plan, others: Sequence[_Plan]) -> bool:
 
     So it is with a control if no training step reads passages.
     """
-    key = (plan.curriculum.digest, plan.arm.recipe.train)
-    return any(key == (other.curriculum.digest, other.arm.recipe.train) for other in others)
+    key = (plan.curriculum.digest, plan.arm.recipe.train.effect())
+    return any(key == (one.curriculum.digest, one.arm.recipe.train.effect()) for one in others)
 
 
 def _store_aborts(run: Run, aborts: Sequence[Decision], has_lead: bool) -> None:

@@ -8,6 +8,7 @@ scored at the gate: a pool of documents, or the development part of the user's e
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ import pyarrow.parquet as pq
 from infra.artifacts import atomic_write
 from infra.cluster.connection import Cluster
 from infra.console import note
-from infra.records import Checkpoint, Document
+from infra.models.text_size import estimated_tokens
+from infra.records import Checkpoint, Document, unit_hash
 from infra.store import Store
 from judges.making.passages.cutting import choose_passages
 from loop.gate.suites.good_text import good_documents
+from loop.gate.suites.items.file_items import FileItem
 from loop.gate.suites.items.held_out_questions import question_items
 from loop.recipe.recipe import Recipe, development_items
 from loop.record.run_folder import Run
@@ -74,17 +77,14 @@ def development_rows(
 ) -> list[dict[str, Any]]:
     """The rows of development text to learn, as `trainers.task.Task.data` has them.
 
-    Items of an exam without a right answer as a text are left out. Passages of documents are as
-    many tokens as the labeler judges; documents are chosen and weighted as at the gate.
+    They are as many tokens as the labeler judges. Items of an exam without a right answer as a text
+    are left out; documents are chosen and weighted as at the gate.
     """
-    if recipe.aim.kind == "exam":
-        items = development_items(recipe)
-        texts = {key: item.prompt + item.gold_text for key, item in items.items() if item.gold_text}
-        return [_row(key, text) for key, text in texts.items()]
-    if recipe.aim.kind == "answers":
-        items = question_items(store, recipe.aim, "development", salt)
-        return [_row(key, item.prompt + item.gold) for key, item in items.items()]
     budget, chars = recipe.budgets()["label_tokens"], recipe.judge.passage_chars
+    if recipe.aim.kind == "exam":
+        return _item_rows(development_items(recipe), budget, salt)
+    if recipe.aim.kind == "answers":
+        return _item_rows(question_items(store, recipe.aim, "development", salt), budget, salt)
     documents = _development_documents(store, recipe, generation, salt)
     passages = choose_passages(documents, chars, budget, generation, salt)
     return [_row(sample.sample_id, sample.completion) for sample in passages]
@@ -99,6 +99,19 @@ def _development_documents(
         for document in store.crawl.documents("development")
         if document.document_id in good and document.generation <= generation
     ]
+
+
+def _item_rows(items: Mapping[str, FileItem], budget: int, salt: str) -> list[dict[str, Any]]:
+    """The right texts of items, in an order that the salt decides, up to a budget of tokens."""
+    rows, tokens = list[dict[str, Any]](), 0
+    for key in sorted(items, key=lambda key: unit_hash(salt, "development", key)):
+        text = items[key].right_text
+        tokens += estimated_tokens(text)
+        if tokens > budget:
+            break
+        if text:
+            rows.append(_row(key, text))
+    return rows
 
 
 def _row(key: str, text: str) -> dict[str, Any]:

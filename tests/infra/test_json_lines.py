@@ -60,6 +60,9 @@ def test_a_byte_order_mark_and_blank_lines_are_accepted(tmp_path: Path) -> None:
         (b'\n\n"\xff"\n', "line 3", "not valid UTF-8"),
         (b"[" * 100_000, "line 1", "not valid JSON"),
         (b"9" * 5_000, "line 1", "not valid JSON"),
+        (b'[{"a": 1, "b": {"c": 1, "c": 2}}]', "line 1", 'the key "c" comes twice'),
+        (b'{"a": NaN}', "line 1", "NaN is not a number of JSON"),
+        (b"[-Infinity]", "line 1", "-Infinity is not a number of JSON"),
     ],
 )
 def test_an_error_names_key_file_line_and_remedy(

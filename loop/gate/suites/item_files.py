@@ -127,7 +127,7 @@ class GoldBits(FileSuite):
 
     @override
     def score(self, scorer: Scorer, items: Sequence[Item]) -> list[list[float]]:
-        pairs = [(item.content.prompt, _shown(item.content)) for item in items]
+        pairs = [(item.content.prompt, scored_part(item.content)) for item in items]
         return [
             [bits_per_byte(logp, item.size) for logp, item in zip(row, items, strict=True)]
             for row in scorer.logps(pairs)
@@ -135,10 +135,10 @@ class GoldBits(FileSuite):
 
     @override
     def size(self, content: Any) -> int:
-        return len(_shown(content).encode())
+        return len(scored_part(content).encode())
 
 
-def _shown(item: FileItem) -> str:
+def scored_part(item: FileItem) -> str:
     """The part of a gold answer that is scored: at most `MAX_GOLD_BYTES`, in whole characters."""
     return item.gold_text.encode()[:MAX_GOLD_BYTES].decode(errors="ignore")
 

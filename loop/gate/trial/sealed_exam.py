@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from infra.console import note
 from infra.records import Checkpoint, Decision, Document, unit_hash
@@ -42,13 +43,16 @@ class SealedExam:
     """The sealed part of the user's exam."""
 
     def is_due(self) -> bool:
-        """Whether the candidate was promoted and the exam has not been run for it."""
-        is_done = any(
-            e.suite in (EXAM_SUITE, SEALED_ITEMS) and e.attempt == self.decision.attempt
-            for e in self.store.gate.evaluations()
-        )
-        is_promoted = self.decision.outcome == "promote"
-        return is_promoted and self.config.exam_documents > 0 and not is_done
+        """Whether the candidate was promoted and some of the exam has not been run for it."""
+        return self.decision.outcome == "promote" and bool(self._due_suites())
+
+    def _due_suites(self) -> set[str]:
+        """What is to be scored; a run that was killed in between has scored some of it."""
+        due = {EXAM_SUITE} if self._documents else set[str]()
+        done = {
+            e.suite for e in self.store.gate.evaluations() if e.attempt == self.decision.attempt
+        }
+        return (due | ({SEALED_ITEMS} if self.part else set())) - done
 
     def run(self) -> None:
         """Score both models on what is sealed and store the scores; nothing else reads them.
@@ -56,22 +60,19 @@ class SealedExam:
         The documents depend only on the salt of the run: they are the same in each generation,
         apart from documents that the crawl has added.
         """
-        self._score_part()
-        self._score_documents()
+        due = self._due_suites()
+        if SEALED_ITEMS in due and self.part:
+            self._score_part(self.part)
+        if EXAM_SUITE in due:
+            self._score_documents()
 
-    def _score_part(self) -> None:
-        if self.part is None:
-            return
-        items = self.part.all_items()[: self.part.limit]
-        rows = self.part.score(self.scorer, items)
-        self._store(SEALED_ITEMS, self.part.metric, items, rows, self.part.rule.sign)
+    def _score_part(self, part: FileSuite) -> None:
+        items = part.all_items()[: part.limit]
+        rows = part.score(self.scorer, items)
+        self._store(SEALED_ITEMS, part.metric, items, rows, part.rule.sign)
 
     def _score_documents(self) -> None:
-        documents = self._documents()
-        if not documents:
-            note("sealed exam: there are no sealed documents (crawl.sealed_share)")
-            return
-        items = [document_item(self.config, d, d.url, i) for i, d in enumerate(documents)]
+        items = [document_item(self.config, d, d.url, i) for i, d in enumerate(self._documents)]
         rows = self.scorer.bits([item.content for item in items])
         self._store(EXAM_SUITE, BITS_PER_BYTE, items, rows, -1.0)
 
@@ -93,8 +94,11 @@ class SealedExam:
         means = records.means(f"{metric}_{SEALED}", values, units)
         self.store.gate.add_evaluations([*means, *records.means(GAIN, gains, units)])
 
+    @cached_property
     def _documents(self) -> list[Document]:
         good = set(good_documents(self.store, self.aim, "sealed", self.salt))
         documents = [d for d in self.store.crawl.documents("sealed") if d.document_id in good]
         documents.sort(key=lambda d: unit_hash(self.salt, EXAM_SUITE, d.document_id))
+        if self.config.exam_documents and not documents:
+            note("sealed exam: there are no sealed documents (crawl.sealed_share)")
         return documents[: self.config.exam_documents]

@@ -141,6 +141,21 @@ def test_items_that_are_used_again_make_no_test(store: Store) -> None:
     assert picking_test(store, reused, suite(reused), 1) is None
 
 
+def test_luck_that_is_skewed_is_blamed_more_often_than_stated() -> None:
+    """The bound needs draws whose luck is symmetric (docs/gate.md): rare large good luck of the
+    control, and small bad luck otherwise, makes picking look better than it is."""
+    rng = np.random.default_rng(5)
+    praised, runs = 0, 400
+    for _ in range(runs):
+        shifts = 0.05 * (1.0 - rng.exponential(size=8))
+        gains = [np.clip((b + 0.03 * rng.standard_normal(30)) / CLIP, -1, 1) for b in shifts]
+        ends = np.cumsum([len(one) for one in gains]) - 1
+        pay, _, _ = evidence_paths(gains, 0.0)
+        praised += np.exp(pay[ends]).max() >= 1 / CONFIG.picking_alpha
+    share = binomtest(int(praised), runs).proportion_ci(0.99)
+    assert share.low > CONFIG.picking_alpha
+
+
 @pytest.mark.parametrize("luck", [0.0, 0.01, 0.05])
 def test_coin_tosses_are_rarely_blamed_or_praised_however_lucky_draws_are(luck: float) -> None:
     """Eight generations of thirty units; `luck` is the deviation of a generation's true difference.

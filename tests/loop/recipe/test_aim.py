@@ -69,6 +69,12 @@ def test_selection_gets_the_development_part_and_no_other(tmp_path: Path) -> Non
         (['aim.exam.kind="answers"'], r"aim\.exam\.kind"),
         (["aim.exam.sealed_share=1.0"], r"aim\.exam\.sealed_share"),
         (["aim.exam.fil=1"], r"Did you mean 'aim\.exam\.file'"),
+        (['aim.exam.file="x"', "aim.exam.sealed_share=0.9"], r"sealed_share = '0.9'.*below 0\.6"),
+        (['aim.exam.file="olmo:"'], r"aim\.exam\.file = 'olmo:'"),
+        (
+            ['aim.exam.file="olmo:a"', 'aim.exam.kind="pairs"'],
+            r"only suites of kind bits",
+        ),
     ],
 )
 def test_bad_values_name_key_and_value(overrides: list[str], message: str) -> None:
@@ -76,9 +82,21 @@ def test_bad_values_name_key_and_value(overrides: list[str], message: str) -> No
         load_recipe("quickstart", ['aim.kind="exam"', *overrides])
 
 
-def test_an_exam_that_the_aim_does_not_use_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"aim\.exam\.file.*aim\.kind is text"):
-        load_recipe("quickstart", [f'aim.exam.file="{written(tmp_path)}"'])
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (['aim.exam.file="e.jsonl"'], r"aim\.exam\.file.*aim\.kind is text"),
+        (["aim.exam.items=5"], r"aim\.exam\.items.*aim\.kind is text"),
+        (["aim.answers.passages_per_page=2"], r"aim\.answers\.passages_per_page.*no effect"),
+        (['aim.kind="answers"', "aim.exam.items=5"], r"aim\.exam\.items.*aim\.kind is answers"),
+        (['control="none"', "control_every=3"], r"control_every.*control is none"),
+    ],
+)
+def test_a_key_that_another_key_makes_useless_is_refused(
+    overrides: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        load_recipe("quickstart", overrides)
 
 
 def test_shares_that_leave_the_gate_nothing_are_refused(tmp_path: Path) -> None:

@@ -71,12 +71,30 @@ def test_a_further_candidate_has_the_recipe_with_its_own_keys() -> None:
         ("candidates.random.train.batch_tokens=64", "candidates"),
         ("candidates.Slow.train.batch_tokens=64", "candidates"),
         ("candidates.slow.train={}", "candidates"),
+        ("candidates.slow.train.kto.beta=0.5", "candidates"),
+        ("candidates.slow.train.save_steps=7", "candidates"),
+        ("candidates=[{}]", "candidates"),
     ],
 )
 def test_a_candidate_that_cannot_be_made_is_refused_by_its_key(override: str, key: str) -> None:
     with pytest.raises(UserError) as error:
         recipe(override)
     assert error.value.key == key
+
+
+def test_two_candidates_that_would_be_the_same_are_refused() -> None:
+    with pytest.raises(UserError, match=r"candidates = 'other'.*the same as slow"):
+        recipe(SLOW, "candidates.other.train.sft.learning_rate=1e-5")
+    recipe(SLOW, "candidates.other.train.sft.learning_rate=2e-5")
+
+
+def test_a_step_of_the_users_own_may_read_any_key() -> None:
+    own = 'candidates.own.train.steps=["sft", "dpo", "mine:Step"]'
+    recipe(
+        own,
+        'candidates.two.train.steps=["sft", "dpo", "mine:Step"]',
+        "candidates.two.train.kto.beta=0.5",
+    )
 
 
 def judged(store: Store, count: int = 40) -> None:

@@ -60,6 +60,19 @@ def test_an_exam_gives_the_right_answers_of_its_development_part(
     assert all(f"{int(t.split()[0]) + 1}" == t.split("= ")[1] for t in texts)
 
 
+def test_an_exam_gives_no_more_tokens_than_the_labeler_judges(store: Store, tmp_path: Path) -> None:
+    """Good texts of pairs are learned, and of executed items those that have a right answer."""
+    long = "a long sentence about nothing. " * 20
+    lines = [{"good": f"{i} {long}", "bad": f"{i} nothing"} for i in range(200)]
+    file = tmp_path / "exam.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    overrides = ['aim.kind="exam"', f'aim.exam.file="{file}"', 'aim.exam.kind="pairs"']
+    recipe = load_recipe("quickstart", [*overrides, "budget.label_tokens=2000"])
+    rows = development_rows(store, recipe, 1, "salt")
+    assert 8 <= len(rows) <= 14, "of about 60 items with 160 tokens each"
+    assert all("nothing. " in row["completion"] for row in rows)
+
+
 def test_the_champion_learns_them_as_the_recipe_trains_on_passages() -> None:
     config = TrainConfig(steps=["sft", "dpo"], sft=SftConfig(learning_rate=3e-4, epochs=2))
     tuning = tuning_config(config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, StrictInt, ValidationError, model_validator
 
 from infra.config import describe_problem
 from infra.errors import UserError
@@ -33,7 +33,7 @@ class FileItem(BaseModel):
     unit: str = ""
     prompt: str = ""
     choices: tuple[str, ...] = ()
-    answer: int = Field(default=-1)
+    answer: StrictInt = -1
     gold: str = ""
     """The right answer as the text that continues the prompt, with the space between them."""
     good: str = ""
@@ -53,6 +53,8 @@ class FileItem(BaseModel):
                 "give `choices` (two or more) with `answer`, or `good` and `bad`, "
                 "or `prompt` alone, with `gold` or with `check`"
             )
+        if len(set(self.candidates)) < len(self.candidates):
+            raise ValueError("two of the texts to choose from are the same")
         if self.check:
             validate_check(self.check, "check")
         texts = (self.id, self.unit, self.prompt, self.gold, self.good, self.bad, self.reference)
@@ -82,9 +84,14 @@ class FileItem(BaseModel):
         return self.gold or (self.reference if has_reference else "")
 
     @property
+    def right_text(self) -> str:
+        """The whole text that a model should find likely, to learn from; empty if there is none."""
+        return self.good or (self.prompt + self.gold_text if self.gold_text else "")
+
+    @property
     def candidates(self) -> tuple[str, ...]:
         """The texts to choose from."""
-        return self.choices or (self.good, self.bad)
+        return self.choices or ((self.good, self.bad) if self.good else ())
 
     @property
     def right(self) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from infra.errors import UserError
 from infra.records import content_key
 from loop.gate.config import BITS, SuiteConfig
 from loop.gate.suites.items.file_items import FileItem, read_suite_items
@@ -16,8 +19,7 @@ LM_EVAL_PREFIX = "lm_eval:"
 
 def is_file(config: SuiteConfig) -> bool:
     """Whether the items come from a file of the user, and not from a package."""
-    prefixes = (OLMO_PREFIX, LM_EVAL_PREFIX)
-    return config.kind != LM_EVAL and not (config.kind == BITS and config.file.startswith(prefixes))
+    return config.kind != LM_EVAL and not config.file.startswith((OLMO_PREFIX, LM_EVAL_PREFIX))
 
 
 def suite_items(name: str, config: SuiteConfig) -> dict[str, FileItem]:
@@ -35,11 +37,26 @@ def items_from(key: str, source: str, kind: str) -> dict[str, FileItem]:
     Raises:
         UserError: about `key`, if they cannot be read, or one is not valid.
     """
-    if kind == BITS and source.startswith(OLMO_PREFIX):
-        return read_requests(key, source.removeprefix(OLMO_PREFIX))
-    if kind == BITS and source.startswith(LM_EVAL_PREFIX):
-        return gold_items(key, source.removeprefix(LM_EVAL_PREFIX))
-    return read_suite_items(key, Path(source), kind)
+    if not source:
+        raise UserError(key, source, "it is empty.", "Give a file of JSON lines.")
+    prefix = next((one for one in (OLMO_PREFIX, LM_EVAL_PREFIX) if source.startswith(one)), "")
+    if not prefix:
+        return read_suite_items(key, Path(source), kind)
+    if kind != BITS:
+        problem = f"only suites of kind {BITS} read from a package, and this one is of kind {kind}."
+        raise UserError(key, source, problem, f'Set kind = "{BITS}", or give a file.')
+    task = source.removeprefix(prefix)
+    with _named(source):
+        return read_requests(key, task) if prefix == OLMO_PREFIX else gold_items(key, task)
+
+
+@contextmanager
+def _named(source: str) -> Iterator[None]:
+    """Errors about a task, by its name alone, become errors about what the recipe says."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(error.key, source, error.problem, error.remedy) from None
 
 
 def check_task(name: str, config: SuiteConfig) -> None:
@@ -49,7 +66,8 @@ def check_task(name: str, config: SuiteConfig) -> None:
         UserError: if it cannot be loaded.
     """
     if _is_task(config):
-        task_size(f"gate.suites.{name}.file", _task(config))
+        with _named(config.file):
+            task_size(f"gate.suites.{name}.file", _task(config))
 
 
 def suite_digest(name: str, config: SuiteConfig) -> str:

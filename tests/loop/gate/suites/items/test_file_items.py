@@ -35,6 +35,11 @@ def written(tmp_path: Path, *lines: object) -> Path:
         ({"prompt": 5}, "prompt: Input should be a valid string"),
         ({"good": "a"}, "(give `choices`"),
         ({"prompt": "p", "check": "magic"}, "there is no such check"),
+        ({"prompt": "p", "choices": ["a", "b"], "answer": True}, "answer: Input should be a valid"),
+        ({"prompt": "p", "choices": ["a", "b"], "answer": "0"}, "answer: Input should be a valid"),
+        ({"prompt": "p", "choices": ["a", "b"], "answer": 1.0}, "answer: Input should be a valid"),
+        ({"prompt": "p", "choices": ["a", "b", "a"], "answer": 1}, "two of the texts"),
+        ({"good": "a", "bad": "a"}, "two of the texts"),
     ],
 )
 def test_lines_that_are_not_valid_items_are_named(tmp_path: Path, line: object, words: str) -> None:

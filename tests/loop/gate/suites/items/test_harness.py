@@ -95,5 +95,6 @@ def test_without_the_harness_it_says_how_to_install_it(monkeypatch: pytest.Monke
     monkeypatch.setitem(__import__("sys").modules, "lm_eval.tasks", None)
     with pytest.raises(UserError, match=r"ratchet-loop\[lm-eval\]"):
         task_size("gate.suites.x.file", "arc_easy")
-    with pytest.raises(UserError, match=r"aim\.exam\.file = 'arc_easy': lm-eval is not installed"):
+    problem = r"aim\.exam\.file = 'lm_eval:arc_easy': lm-eval is not installed"
+    with pytest.raises(UserError, match=problem):
         items_from("aim.exam.file", "lm_eval:arc_easy", "bits")
