@@ -176,7 +176,7 @@ def actors(
 def unwrap_error(error: BaseException) -> BaseException:
     """The exception that a Ray task raised, without Ray's wrapper.
 
-    For a worker process that died it is a `StageError`.
+    For a worker process that died, or a cluster that failed, it is a `StageError`.
     """
     import ray.exceptions
 
@@ -187,6 +187,10 @@ def unwrap_error(error: BaseException) -> BaseException:
     if isinstance(error, ray.exceptions.RayActorError | ray.exceptions.WorkerCrashedError):
         reason = str(error).strip().splitlines()[0][:200].rstrip(".")
         return StageError("worker", "a Ray process died, perhaps because memory ran out", reason)
+    is_task = isinstance(error, ray.exceptions.RayTaskError)
+    if isinstance(error, ray.exceptions.RayError) and not is_task:
+        reason = " ".join(str(error).split())[:300].rstrip(".")
+        return StageError("cluster", type(error).__name__, reason or "Ray failed")
     return error
 
 

@@ -32,3 +32,17 @@ def test_only_commands_that_resume_say_so(
     again = " Run the same command again to continue."
     assert ended(error, False, capsys) == (code, line)
     assert ended(error, True, capsys) == (code, line + again)
+
+
+@pytest.mark.parametrize("kind", ["RuntimeEnvSetupError", "RaySystemError", "OutOfMemoryError"])
+def test_a_cluster_that_fails_is_no_bug_of_ours(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import ray.exceptions
+
+    error = getattr(ray.exceptions, kind)("Failed to download runtime_env file package.\nTwo.")
+    code, line = ended(error, True, capsys)
+    assert code == 1
+    assert line.startswith(f"error: cluster ({kind}): ")
+    assert "download runtime_env file package. Two" in line
+    assert line.endswith("Run the same command again to continue.")
