@@ -13,8 +13,9 @@ import numpy as np
 from infra.records import AttemptRow, Checkpoint, Decision, GateTest
 from infra.store import Store
 from loop.audit.findings import Finding, StoredScores, changed_fields
+from loop.gate.config import ANSWERS
 from loop.gate.estimates import ScoredItem, with_scores
-from loop.gate.rules import AttemptRule, SuiteRule
+from loop.gate.rules import BITS_PER_BYTE, AttemptRule, SuiteRule
 from loop.gate.suites.variety import DRIFT
 from loop.gate.trial.context import Rivals
 from loop.gate.trial.decisions import (
@@ -114,7 +115,9 @@ class _AttemptCheck:
         scored = {(score.position, score.item_id, score.unit) for score in scores}
         if scored - drawn:
             return f"{len(scored - drawn)} scored items were not drawn for it"
-        lacking = self._store.gate.without_forgotten(drawn - scored)
+        lacking = {item_id for _, item_id, _ in drawn - scored}
+        if lacking and rule.name in (BITS_PER_BYTE, ANSWERS):  # their pages may be forgotten
+            lacking &= self._store.gate.kept_ids()
         if lacking:
             return f"{len(lacking)} items were drawn and have no score"
         if not rule.reuse and self._store.gate.units_drawn_twice(self._number, rule.name):

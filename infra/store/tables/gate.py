@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -332,12 +332,14 @@ class GateTables(TableGroup):
         sql = "SELECT position, item_id, unit FROM burned WHERE attempt = ? AND suite = ?"
         return {(int(p), str(i), str(u)) for p, i, u in self._db.rows(sql, [attempt, suite])}
 
-    def without_forgotten(self, items: Iterable[tuple[int, str, str]]) -> list[str]:
-        """The ids of these items but for documents that are not kept any more."""
-        ids = [item_id for _, item_id, _ in items]
-        sql = "SELECT document_id FROM document WHERE status <> 'kept'"
-        gone = {str(document) for (document,) in self._db.rows(sql)} if ids else set()
-        return [item_id for item_id in ids if item_id not in gone]
+    def kept_ids(self) -> set[str]:
+        """The ids of all documents that were not forgotten, and of the samples made from them."""
+        sql = """
+            SELECT document_id FROM document WHERE status = 'kept'
+            UNION ALL SELECT s.sample_id FROM sample s JOIN document d USING (document_id)
+            WHERE d.status = 'kept'
+        """
+        return {str(one) for (one,) in self._db.rows(sql)}
 
     def repeated_rows(self) -> list[str]:
         """The tables in which two rows have the same key."""

@@ -41,11 +41,16 @@ class NamedSuite(Suite):
 
     @override
     def draw(self, attempt: int, start: int) -> list[Item]:
+        """The next items; those of pages that were forgotten since they were drawn are left out."""
         count = min(self.chunk, self.limit - start)
-        drawn = self._store.gate.draw_items(
+        while drawn := self._store.gate.draw_items(
             attempt, self.name, start, count, self._table(), self._salt, self.rule.reuse
-        )
-        return [self._item(*one) for one in drawn]
+        ):
+            items = [self._item(*one) for one in drawn if one[0] in self._items]
+            if items:
+                return items
+            start = drawn[-1][2] + 1
+        return []
 
     def all_items(self) -> list[Item]:
         """Every item, in a fixed order; nothing is drawn, so nothing is used up."""

@@ -16,7 +16,7 @@ from judges.verifying.sandbox import Sandbox
 from judges.verifying.verifier import VerifiedDocument, verify_document
 from loop.data.questions import QUESTION_KIND, HeldOutAsker
 from loop.gate.aim import AimConfig
-from loop.gate.suites.items.held_out_questions import checked_items, question_items
+from loop.gate.suites.items.held_out_questions import POOLS, checked_items, question_items
 from tests.infra.support.store_rows import add_documents
 from tests.judges.making.demonstrations.test_extractive import PASSAGE, Writer
 
@@ -108,13 +108,31 @@ def test_a_question_is_followed_by_its_answer_and_counts_with_its_page(store: St
     pages(store)
     writer(store).run()
     items = question_items(store, ALL_PAGES, "gate", "salt")
-    assert {item.unit for item in items.values()} == {"d1", "d2"}
+    pages_asked = {d.url for d in store.crawl.documents("gate")}
+    assert {item.unit for item in items.values()} == pages_asked
     texts = {item.prompt[-20:] + item.gold_text for item in items.values()}
     assert any(text.endswith(">>> 1 * 7\n7") for text in texts)
     assert any("\nAnswer: " in text for text in texts)
     assert items.keys() == checked_items(store, ALL_PAGES, "gate", "salt").keys()
     strict = ALL_PAGES.model_copy(update={"policy": "web-1"})
     assert question_items(store, strict, "gate", "salt") == {}, "no good page, no question"
+
+
+def test_an_equal_question_of_another_page_is_asked_once_in_one_pool(store: Store) -> None:
+    """Else it could decide twice, or be learned from before it decides."""
+    for i, (pool, generation) in enumerate(
+        [("development", 1), ("gate", 1), ("gate", 1), ("sealed", 2), ("gate", 2)]
+    ):
+        text = f"A page.\n\n>>> 6 * 7\n42\n\n>>> {i} + 100\n{i + 100}\n"
+        document = Document(f"e{i}", "p", f"e{i}", "t", text, "en", "x", pool, generation)
+        add_documents(store, [document])
+    for generation in (1, 2):
+        writer(store, asker=None, generation=generation).run()
+    pools = [question_items(store, ALL_PAGES, pool, "s") for pool in POOLS]
+    texts = [(item.prompt, item.gold) for items in pools for item in items.values()]
+    assert len(texts) == len(set(texts)) == 6, "one for each page, and 6 * 7 once"
+    gate = {(item.prompt, item.gold) for item in pools[POOLS.index("gate")].values()}
+    assert any(gold == "42" for _, gold in gate), "the gate comes before development"
 
 
 def test_what_is_checked_is_right_where_the_answer_is_the_gold_one(store: Store) -> None:
