@@ -12,11 +12,22 @@ from __future__ import annotations
 from infra.records.crawl import Document, Page, Permission, Request
 from infra.records.gate import AliasEvent, Decision, Evaluation, GateTest, ItemScore, PickingTest
 from infra.records.keys import content_key, now, unit_hash
-from infra.records.labels import Completion, Judgment, Preference, Sample
+from infra.records.labels import (
+    EMPTY_SIDE,
+    EQUAL_SIDES,
+    Completion,
+    Judgment,
+    Preference,
+    Sample,
+    side_key,
+    sides_flaw,
+)
 from infra.records.training import ANCHOR_ARM, PICKED, RANDOM, Checkpoint, DataFact, TrainStep
 
 __all__ = [
     "ANCHOR_ARM",
+    "EMPTY_SIDE",
+    "EQUAL_SIDES",
     "PICKED",
     "RANDOM",
     "AliasEvent",
@@ -38,5 +49,7 @@ __all__ = [
     "TrainStep",
     "content_key",
     "now",
+    "side_key",
+    "sides_flaw",
     "unit_hash",
 ]
