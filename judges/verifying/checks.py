@@ -132,10 +132,8 @@ CHECKS = tuple(_CHECKS)
 _WITH_ARGUMENT = ("json", "regex")
 
 
-def validate_check(check: str, where: str, answer: str | None = None) -> None:
-    """Raise `UserError` for an unknown check, an invalid argument, or an answer that the check
-    cannot use; None does not check the answer.
-    """
+def validate_check(check: str, where: str, answer: str) -> None:
+    """Raise `UserError` for an unknown check, an invalid argument, or an answer it cannot use."""
     name, colon, argument = check.partition(":")
     if name not in CHECKS:
         raise UserError(
@@ -152,7 +150,7 @@ def validate_check(check: str, where: str, answer: str | None = None) -> None:
         problem = f"its argument is invalid ({str(error).splitlines()[0]})."
         remedy = "Give a valid JSON Schema or regular expression to json and regex, else nothing."
         raise UserError(where, check, problem, remedy) from None
-    if answer is not None and not _is_usable(name, answer):
+    if not _is_usable(name, answer):
         remedy = (
             "Give a number (with a unit of `units.toml`, or in brackets) to math, a text to others."
         )

@@ -1,4 +1,4 @@
-"""Whether a text denies, compares, doubts or withdraws the answer that it names.
+"""Whether a text denies, compares, doubts or withdraws the answer that it names, or a page number.
 
 "not 42", "不是42", "nicht 42", "more than 42", "42 or 43", "42?" and "42 is wrong" do not give 42.
 English, Chinese and German are read. A doubtful text gives no answer: it is better to call a right
@@ -55,6 +55,8 @@ _COMPARED = re.compile(
         r"\b(?:mindestens|höchstens|wenigstens|über|unter|fast|beinahe|knapp|zwischen|bis zu)",
         r"\b(?:mehr|weniger|größer|kleiner|höher) als",
         r"至少|至多|最多|最少|超过|少于|多于|大于|小于|不到|将近|几乎|接近",
+        r"\b(?:page|section|step|option|question|problem|chapter|line|figure|table|part|example)",
+        r"\b(?:Seite|Abschnitt|Schritt|Frage|Aufgabe|Kapitel|Zeile|Teil|Beispiel)|第",
         r"[<>≤≥]=?",
         r"\\[lg](?:eq?|t)\b",
     )

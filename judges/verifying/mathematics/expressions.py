@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import lark
 from mpmath.ctx_iv import MPIntervalContext
 
-MAX_EXPRESSION_CHARS = 400
+MAX_FORMULA_CHARS = 400
 """Longer texts have no value."""
 MAX_BITS = 4096
 """Of a numerator or a denominator."""
@@ -232,7 +232,7 @@ def _parser() -> lark.Lark:
 
 def read_expression(text: str) -> Number | None:
     """Return the value of an expression, or None if it has none."""
-    if len(text) > MAX_EXPRESSION_CHARS:
+    if len(text) > MAX_FORMULA_CHARS:
         return None
     try:
         return _parser().parse(text)

@@ -19,7 +19,7 @@ import unicodedata
 from fractions import Fraction
 
 from judges.verifying.mathematics.chinese import with_digits
-from judges.verifying.mathematics.expressions import MAX_EXPRESSION_CHARS
+from judges.verifying.mathematics.expressions import MAX_FORMULA_CHARS
 
 _SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+", strict=True))
 _SUPERSCRIPT_RUN = re.compile(f"[{''.join(_SUPERSCRIPTS)}]+")
@@ -144,7 +144,7 @@ def plain_formula(text: str) -> str:
     Raises:
         AmbiguousError: if it is too long, or has a command that is not read.
     """
-    if len(text) > MAX_EXPRESSION_CHARS:
+    if len(text) > MAX_FORMULA_CHARS:
         raise AmbiguousError("the text is too long")
     text = unicode_plain(text).strip().strip("*_'\" ")
     text = re.sub(r"^\$+(.*?)\$+$", r"\1", text, flags=re.DOTALL)
@@ -167,7 +167,7 @@ def _full_fraction(match: re.Match[str]) -> str:
 def _repeating(match: re.Match[str]) -> str:
     """Return a repeating decimal, such as 0.1666..., as a fraction."""
     whole, start, period = match.groups()
-    if len(whole) + len(start) > MAX_EXPRESSION_CHARS // 4:
+    if len(whole) + len(start) > MAX_FORMULA_CHARS // 4:
         raise AmbiguousError("the number is too long")
     value = Fraction(f"{whole}.{start or 0}")
     value += Fraction(int(period), 10 ** len(start) * (10 ** len(period) - 1))

@@ -122,12 +122,12 @@ def test_outputs_may_be_followed_by_words() -> None:
 )
 def test_a_check_that_cannot_be_made_is_named(check: str) -> None:
     with pytest.raises(UserError, match="prompts"):
-        validate_check(check, "judge.prompts")
+        validate_check(check, "judge.prompts", "1")
 
 
 def test_every_check_can_be_made() -> None:
     for name in CHECKS:
-        validate_check({"json": f"json:{SCHEMA}", "regex": "regex:.*"}.get(name, name), "x")
+        validate_check({"json": f"json:{SCHEMA}", "regex": "regex:.*"}.get(name, name), "x", "1")
 
 
 def test_equations_of_a_page_are_found_and_executed() -> None:
@@ -163,7 +163,16 @@ def test_any_text_can_be_searched_for_equations(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("check", "answer"),
-    [("math", ""), ("math", "forty-two"), ("quote", ""), ("quote", "…"), ("output", " \n")],
+    [
+        ("math", ""),
+        ("math", "forty-two"),
+        ("math", "42 or 43"),
+        ("math", "5 apples"),
+        ("math", "9**9**9"),
+        ("quote", ""),
+        ("quote", "…"),
+        ("output", " \n"),
+    ],
 )
 def test_an_answer_that_no_check_can_use_is_named(check: str, answer: str) -> None:
     with pytest.raises(UserError, match="cannot be checked"):
@@ -172,7 +181,7 @@ def test_an_answer_that_no_check_can_use_is_named(check: str, answer: str) -> No
 
 def test_references_within_a_schema_are_followed() -> None:
     schema = {"$defs": {"n": {"type": "integer"}}, "items": {"$ref": "#/$defs/n"}}
-    validate_check(f"json:{json.dumps(schema)}", "x")
+    validate_check(f"json:{json.dumps(schema)}", "x", "")
     assert right(f"json:{json.dumps(schema)}", "", "[1]", '["a"]') == [True, False]
 
 

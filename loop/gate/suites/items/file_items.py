@@ -54,7 +54,7 @@ class FileItem(BaseModel):
                 "or `prompt` alone, with `gold` or with `check`"
             )
         if self.check:
-            validate_check(self.check, "check")
+            validate_check(self.check, "check", self.reference)
         texts = (self.id, self.unit, self.prompt, self.gold, self.good, self.bad, self.reference)
         if not _is_unicode(*texts, *self.choices):
             raise ValueError("a text has half of a surrogate pair, which is no character")

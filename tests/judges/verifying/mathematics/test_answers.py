@@ -192,6 +192,11 @@ RIGHT = [
 """(reference, text) of right answers."""
 
 WRONG = [
+    ("42", "The answer is in section 42."),
+    ("4", "Step 4"),
+    ("2", "The answer is option 2"),
+    ("3", "第3页"),
+    ("0", "2x + 3y = 0"),
     ("42", "41"),
     ("42", "The answer is 24."),
     ("42", ""),

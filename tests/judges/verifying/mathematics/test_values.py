@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from judges.verifying.mathematics.chinese import read_numeral
 from judges.verifying.mathematics.expressions import (
     MAX_BITS,
-    MAX_EXPRESSION_CHARS,
+    MAX_FORMULA_CHARS,
     read_expression,
 )
 from judges.verifying.mathematics.units import read_unit, unit_names
@@ -398,7 +398,7 @@ def python_value(node: ast.expr) -> Fraction:
 
 @given(arithmetic())
 def test_arithmetic_has_the_value_that_python_gives(text: str) -> None:
-    assume(len(text) <= MAX_EXPRESSION_CHARS)
+    assume(len(text) <= MAX_FORMULA_CHARS)
     try:
         wanted = python_value(ast.parse(text, mode="eval").body)
     except ZeroDivisionError:

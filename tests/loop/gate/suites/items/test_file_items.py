@@ -35,6 +35,9 @@ def written(tmp_path: Path, *lines: object) -> Path:
         ({"prompt": 5}, "prompt: Input should be a valid string"),
         ({"good": "a"}, "(give `choices`"),
         ({"prompt": "p", "check": "magic"}, "there is no such check"),
+        ({"prompt": "p", "check": "math"}, "cannot be checked"),
+        ({"prompt": "p", "check": "math", "reference": "x + 1"}, "cannot be checked"),
+        ({"prompt": "p", "check": "quote", "reference": " "}, "cannot be checked"),
     ],
 )
 def test_lines_that_are_not_valid_items_are_named(tmp_path: Path, line: object, words: str) -> None:
