@@ -20,11 +20,22 @@ from infra.records.gate import (
     PickingTest,
 )
 from infra.records.keys import content_key, now, unit_hash
-from infra.records.labels import Completion, Judgment, Preference, Sample
+from infra.records.labels import (
+    EMPTY_SIDE,
+    EQUAL_SIDES,
+    Completion,
+    Judgment,
+    Preference,
+    Sample,
+    side_key,
+    sides_flaw,
+)
 from infra.records.training import ANCHOR_ARM, PICKED, RANDOM, Checkpoint, DataFact, TrainStep
 
 __all__ = [
     "ANCHOR_ARM",
+    "EMPTY_SIDE",
+    "EQUAL_SIDES",
     "PICKED",
     "RANDOM",
     "AliasEvent",
@@ -47,5 +58,7 @@ __all__ = [
     "TrainStep",
     "content_key",
     "now",
+    "side_key",
+    "sides_flaw",
     "unit_hash",
 ]

@@ -2,7 +2,33 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
+
+EMPTY_SIDE = "a side of a preference is empty"
+EQUAL_SIDES = "both sides of a preference are equal"
+_BLANKS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
+"""Characters without a picture that Unicode counts as letters, marks or symbols."""
+
+
+def side_key(text: str) -> str:
+    """Return what two sides of a preference must differ in: the text without differences of
+    whitespace, of width, and of characters that nobody sees.
+    """
+    seen = [c for c in text if c.isspace() or _is_visible(c)]
+    return " ".join(unicodedata.normalize("NFKC", "".join(seen)).split())
+
+
+def _is_visible(character: str) -> bool:
+    return unicodedata.category(character) not in ("Cc", "Cf") and character not in _BLANKS
+
+
+def sides_flaw(chosen: str, rejected: str) -> str:
+    """Return why two texts make no preference; "" if they make one."""
+    keys = side_key(chosen), side_key(rejected)
+    if not all(keys):
+        return EMPTY_SIDE
+    return EQUAL_SIDES if keys[0] == keys[1] else ""
 
 
 @dataclass(frozen=True)
@@ -86,6 +112,8 @@ class Preference:
 
     `margin` is in log-odds; `rejected_model` is the digest of the model that wrote the rejected
     completion. `pair_index` numbers the pairs of a prompt; 0 is its best against its worst one.
+
+    No preference has an empty side or two equal ones: it cannot be made.
     """
 
     preference_id: str
@@ -100,3 +128,9 @@ class Preference:
     generation: int
     rejected_model: str = ""
     pair_index: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for sides that make no preference."""
+        flaw = sides_flaw(self.chosen, self.rejected)
+        if flaw:
+            raise ValueError(f"preference {self.preference_id}: {flaw}")

@@ -238,7 +238,7 @@ def _checked_preferences(judged: _Judged, generation: int) -> list[Preference]:
     for sample in [s for s in judged.samples if s.check]:
         completions = [c for c in judged.completions if c.sample_id == sample.sample_id]
         is_right = [judged.right.get(c.completion_id, False) for c in completions]
-        preferences += checked_preferences(sample, completions, is_right, generation)
+        preferences += checked_preferences(sample, completions, is_right, generation)[0]
     return preferences
 
 

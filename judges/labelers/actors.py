@@ -128,7 +128,7 @@ class RemoteJudge(Judge):
 
 
 class VerifierWorker:
-    """The sandbox in its own process."""
+    """The verifier in its own process, with a sandbox."""
 
     def __init__(self) -> None:
         self._sandbox = Sandbox()
@@ -139,7 +139,7 @@ class VerifierWorker:
 
     def check(self, claims: Sequence[Claim]) -> list[bool]:
         """Return for each claim whether it is right."""
-        return verify_claims(claims, self._sandbox)
+        return verify_claims(claims)
 
 
 class ChampionWorker:

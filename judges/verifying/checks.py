@@ -3,12 +3,13 @@
 A sample's `check` has the form `NAME` or `NAME:ARGUMENT`:
 
 - `output`: the text begins with the output of executing the prompt's code
-- `math`: the final answer is the same number as the reference
+- `math`: the final answer has the value of the reference: a number, perhaps with a unit, or numbers
+  in brackets (`judges/verifying/mathematics/`)
 - `json:SCHEMA`: the text is JSON that is valid under a JSON Schema
 - `regex:PATTERN`: the whole text matches
 - `quote`: the text is the reference, ignoring case, width, punctuation and articles
 
-No text is executed except arithmetic, which runs in the sandbox.
+No text is executed.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
 from infra.errors import UserError
-from judges.verifying.arithmetic import evaluate, final_answer, number_in
-from judges.verifying.sandbox import Sandbox
+from judges.verifying.mathematics.answers import answer_value
+from judges.verifying.mathematics.values import is_same, read_value
 
 REGEX_SECONDS = 1.0
 MAX_CHARS = 20_000
@@ -112,22 +113,27 @@ def matches(pattern: str, text: str) -> bool:
     return match is not None
 
 
-_PLAIN: dict[str, Callable[[str, str, str], bool]] = {
+def is_value(reference: str, text: str) -> bool:
+    """Whether the final answer of a text has the value of the reference."""
+    wanted, answer = read_value(reference), answer_value(text)
+    return wanted is not None and answer is not None and is_same(wanted, answer)
+
+
+_CHECKS: dict[str, Callable[[str, str, str], bool]] = {
     "output": lambda _, reference, text: is_output(reference, text),
+    "math": lambda _, reference, text: is_value(reference, text),
     "quote": lambda _, reference, text: (
         normalised_answer(text.strip().split("\n")[0]) == normalised_answer(reference)
     ),
     "json": lambda schema, _, text: is_json(schema, text),
     "regex": lambda pattern, _, text: matches(pattern, text),
 }
-CHECKS = (*_PLAIN, "math")
+CHECKS = tuple(_CHECKS)
 _WITH_ARGUMENT = ("json", "regex")
 
 
-def validate_check(check: str, where: str, answer: str | None = None) -> None:
-    """Raise `UserError` for an unknown check, an invalid argument, or an answer that the check
-    cannot use; None does not check the answer.
-    """
+def validate_check(check: str, where: str, answer: str) -> None:
+    """Raise `UserError` for an unknown check, an invalid argument, or an answer it cannot use."""
     name, colon, argument = check.partition(":")
     if name not in CHECKS:
         raise UserError(
@@ -144,14 +150,16 @@ def validate_check(check: str, where: str, answer: str | None = None) -> None:
         problem = f"its argument is invalid ({str(error).splitlines()[0]})."
         remedy = "Give a valid JSON Schema or regular expression to json and regex, else nothing."
         raise UserError(where, check, problem, remedy) from None
-    if answer is not None and not _is_usable(name, answer):
-        remedy = "Give a number for math, a text for quote and output."
+    if not _is_usable(name, answer):
+        remedy = (
+            "Give a number (with a unit of `units.toml`, or in brackets) to math, a text to others."
+        )
         raise UserError(where, check, f"the answer {answer!r} cannot be checked by it.", remedy)
 
 
 def _is_usable(name: str, answer: str) -> bool:
     if name == "math":
-        return number_in(answer) is not None
+        return read_value(answer) is not None
     return name in _WITH_ARGUMENT or bool(normalised_answer(answer))
 
 
@@ -184,19 +192,12 @@ def answer_at(row: Mapping[str, Any]) -> str:
     return str(value)
 
 
-def verify_claims(claims: Sequence[Claim], sandbox: Sandbox) -> list[bool]:
-    """Return whether each claim is right. The arithmetic of all claims runs in one call."""
-    math = [i for i, c in enumerate(claims) if c.check == "math" and len(c.text) <= MAX_CHARS]
-    answers = [final_answer(claims[i].text) for i in math]
-    values = dict(zip(math, evaluate(answers, sandbox), strict=True))
-    results = []
-    for i, claim in enumerate(claims):
-        name, _, argument = claim.check.partition(":")
-        if len(claim.text) > MAX_CHARS:
-            results.append(False)
-        elif name == "math":
-            wanted = number_in(claim.reference)
-            results.append(wanted is not None and values[i] == wanted)
-        else:
-            results.append(_PLAIN[name](argument, claim.reference, claim.text))
-    return results
+def verify_claims(claims: Sequence[Claim]) -> list[bool]:
+    """Return whether each claim is right."""
+    return [_is_right(claim) for claim in claims]
+
+
+def _is_right(claim: Claim) -> bool:
+    name, _, argument = claim.check.partition(":")
+    is_short = len(claim.text) <= MAX_CHARS
+    return is_short and _CHECKS[name](argument, claim.reference, claim.text)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from infra.records import Document, Judgment, Sample, content_key
-from judges.verifying.arithmetic import Equation, evaluate, find_equations, is_stated_right
+from judges.verifying.arithmetic import Equation, exact_value, find_equations, is_stated_right
 from judges.verifying.examples import VerifiedExample, verify_examples
 from judges.verifying.sandbox import Sandbox
 from judges.verifying.sessions import NOT_REPRODUCED
@@ -172,11 +172,11 @@ def _equation_sample(document: Document, generation: int, equation: Equation) ->
     )
 
 
-def verify_equations(document: Document, generation: int, sandbox: Sandbox) -> VerifiedDocument:
+def verify_equations(document: Document, generation: int) -> VerifiedDocument:
     """Evaluate the equations of a document outside of code; right ones become demonstrations."""
     prose = "\n".join(line for line in document.text.splitlines() if ">>>" not in line)
     equations = find_equations(prose)
-    values = evaluate([e.expression for e in equations], sandbox)
+    values = [exact_value(e.expression) for e in equations]
     judgments = [
         _equation_judgment(document, generation, e, value)
         for e, value in zip(equations, values, strict=True)
@@ -199,7 +199,7 @@ def verify_document(document: Document, generation: int, sandbox: Sandbox) -> Ve
         for item, sample in zip(items, samples, strict=True)
         if sample is None and (reason := _drop_reason(item))
     ]
-    equations = verify_equations(document, generation, sandbox)
+    equations = verify_equations(document, generation)
     return VerifiedDocument(
         judgments + equations.judgments, executed + equations.demonstrations, tuple(drops)
     )

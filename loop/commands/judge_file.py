@@ -135,13 +135,11 @@ def _claim_folder(output: Path, inputs: dict[str, Any]) -> None:
 def _verify(store: Store, claims: list[Claim], chunk_size: int) -> None:
     from judges.files.items import claim_judgments
     from judges.verifying.checks import verify_claims
-    from judges.verifying.sandbox import Sandbox
 
-    sandbox = Sandbox()
     with progress("verifying", total=len(claims)) as advance:
         for start in range(0, len(claims), chunk_size):
             part = claims[start : start + chunk_size]
-            judgments = claim_judgments(part, verify_claims(part, sandbox), generation=1)
+            judgments = claim_judgments(part, verify_claims(part), generation=1)
             store.labels.add_judgments(judgments)
             advance(len(part))
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import product
 
-from infra.records import Completion, Judgment, Preference, Sample, content_key
+from infra.records import (
+    Completion,
+    Judgment,
+    Preference,
+    Sample,
+    content_key,
+    side_key,
+    sides_flaw,
+)
 from judges.judgment.pairs import Pair
 from judges.verifying.checks import Claim
 from judges.verifying.verifier import VERIFIER_NAME, verifier_judgment
@@ -19,23 +28,39 @@ def completion_claims(sample: Sample, completions: Sequence[Completion]) -> list
 
 def checked_preferences(
     sample: Sample, completions: Sequence[Completion], is_right: Sequence[bool], generation: int
-) -> list[Preference]:
-    """Return all pairs of a right and a wrong completion, each text once.
+) -> tuple[list[Preference], list[tuple[str, str]]]:
+    """Return all pairs of a right and a wrong completion, each text once, and the drops: (reason,
+    pair) of those that make no preference.
 
     The first pair is the shortest right one over the first wrong one. If no completion is right,
     the sample's own completion (if any) is used instead.
     """
-    right = {c.text: None for c, ok in zip(completions, is_right, strict=True) if ok}
-    wrong = {
-        c.text: c for c, ok in zip(completions, is_right, strict=True) if not ok and c.text.strip()
-    }
-    chosen = sorted(right, key=len) or ([sample.completion] if sample.completion else [])
+    right, wrong = (
+        _first_by_text(c for c, ok in zip(completions, is_right, strict=True) if ok is wanted)
+        for wanted in (True, False)
+    )
+    chosen = sorted((c.text for c in right), key=len)
     origin = "model" if right else sample.origin
-    pairs = [(better, worse) for better in chosen for worse in wrong.values()]
-    return [
-        _checked(sample, better, origin, worse, index, generation)
-        for index, (better, worse) in enumerate(pairs)
-    ]
+    if not chosen and sample.completion:
+        chosen = [sample.completion]
+    preferences: list[Preference] = []
+    drops: list[tuple[str, str]] = []
+    for better, worse in product(chosen, wrong):
+        flaw = sides_flaw(better, worse.text)
+        if flaw:
+            drops.append((flaw, content_key(sample.sample_id, better, worse.text)))
+        else:
+            index = len(preferences)
+            preferences.append(_checked(sample, better, origin, worse, index, generation))
+    return preferences, drops
+
+
+def _first_by_text(completions: Iterable[Completion]) -> list[Completion]:
+    """Return the first completion of each text."""
+    by_text: dict[str, Completion] = {}
+    for completion in completions:
+        by_text.setdefault(side_key(completion.text), completion)
+    return list(by_text.values())
 
 
 def _checked(

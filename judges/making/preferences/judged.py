@@ -15,7 +15,17 @@ from itertools import combinations
 
 import numpy as np
 
-from infra.records import Completion, Judgment, Preference, Sample, content_key, unit_hash
+from infra.records import (
+    EMPTY_SIDE,
+    EQUAL_SIDES,
+    Completion,
+    Judgment,
+    Preference,
+    Sample,
+    content_key,
+    side_key,
+    unit_hash,
+)
 from infra.records.labeler import Admission, LabelerErrors, ProbeResult, WinRate
 from judges.config import JudgeConfig
 from judges.judgment.answers import logit, sigmoid
@@ -53,6 +63,23 @@ class CompletionGroup:
         return self.completions[index].completion_id in self.older
 
 
+def distinct_completions(
+    completions: Sequence[Completion],
+) -> tuple[list[Completion], list[tuple[str, str]]]:
+    """Return the first completion of each text of a prompt, and the drops: (reason, completion) of
+    those that are empty or repeat another.
+    """
+    first: dict[tuple[str, str], Completion] = {}
+    drops: list[tuple[str, str]] = []
+    for completion in completions:
+        key = side_key(completion.text)
+        if key and (completion.sample_id, key) not in first:
+            first[completion.sample_id, key] = completion
+        else:
+            drops.append((EQUAL_SIDES if key else EMPTY_SIDE, completion.completion_id))
+    return list(first.values()), drops
+
+
 def completion_groups(
     prompts: Sequence[Sample], completions: Sequence[Completion], champion: str, generation: int
 ) -> list[CompletionGroup]:
@@ -60,13 +87,14 @@ def completion_groups(
 
     They are in the order of the prompts; prompts without such a group are left out.
     """
-    by_prompt: dict[str, dict[str, Completion]] = {}
-    for c in sorted(completions, key=lambda c: (c.model_digest != champion, c.index)):
-        if c.text.strip() and c.generation == generation:
-            by_prompt.setdefault(c.sample_id, {}).setdefault(c.text.strip(), c)
+    ordered = sorted(completions, key=lambda c: (c.model_digest != champion, c.index))
+    distinct, _ = distinct_completions([c for c in ordered if c.generation == generation])
+    by_prompt: dict[str, list[Completion]] = {}
+    for c in distinct:
+        by_prompt.setdefault(c.sample_id, []).append(c)
     groups = []
     for sample in prompts:
-        own = tuple(by_prompt.get(sample.sample_id, {}).values())
+        own = tuple(by_prompt.get(sample.sample_id, []))
         older = frozenset(c.completion_id for c in own if c.model_digest != champion)
         if len(own) > 1 and len(older) < len(own):
             groups.append(CompletionGroup(sample, own, older))

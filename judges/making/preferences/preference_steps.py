@@ -21,6 +21,7 @@ from judges.making.preferences.checked import (
 from judges.making.preferences.judged import (
     ContestPlanner,
     completion_groups,
+    distinct_completions,
     make_win_rate,
     preferences_from,
     read_contests,
@@ -115,12 +116,17 @@ def _checked(
     for completion in completions:
         by_prompt.setdefault(completion.sample_id, []).append(completion)
     preferences: dict[str, list[Preference]] = {}
+    drops: list[tuple[str, str]] = []
     generation = context.generation
     for sample in samples:
         own = by_prompt.get(sample.sample_id, [])
         is_right = context.verifier.check(completion_claims(sample, own))
         context.store.labels.add_judgments(checked_judgments(sample, own, is_right, generation))
-        preferences[sample.sample_id] = checked_preferences(sample, own, is_right, generation)
+        preferences[sample.sample_id], unfit = checked_preferences(
+            sample, own, is_right, generation
+        )
+        drops += unfit
+    context.store.run.note_drops(generation, "label", drops)
     return preferences
 
 
@@ -132,6 +138,7 @@ def _judged(
 ) -> dict[str, list[Preference]]:
     """Return prompt id -> preferences by the labeler, which is asked until the budget is spent."""
     groups = completion_groups(samples, completions, context.champion.digest, context.generation)
+    _note_unfit(context, samples, completions)
     rubric = load_rubric(context.config.answer_rubric)
     planner = ContestPlanner(
         context.judge, context.config, rubric, admission, context.seed, context.generation
@@ -154,6 +161,15 @@ def _judged(
         wins, number = wins_over_older(groups, read_contests(groups, rows, admission.temperature))
         _note_win_rate(context, admission, context.older.digest, wins, number)
     return preferences_from(groups, rows, admission, context.config.min_margin, context.generation)
+
+
+def _note_unfit(
+    context: LabelingContext, samples: Sequence[Sample], completions: Sequence[Completion]
+) -> None:
+    """Record the completions that are no side of a preference: empty ones and repetitions."""
+    compared = {s.sample_id for s in samples}
+    _, drops = distinct_completions([c for c in completions if c.sample_id in compared])
+    context.store.run.note_drops(context.generation, "label", drops)
 
 
 def _note_win_rate(

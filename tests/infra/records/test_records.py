@@ -2,10 +2,19 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.records import Page, content_key, now, unit_hash
+from infra.records import (
+    Page,
+    Preference,
+    content_key,
+    now,
+    side_key,
+    sides_flaw,
+    unit_hash,
+)
 from infra.records.arrow import from_table, to_table
 from infra.store.frontier.records import Robots
 
@@ -72,3 +81,37 @@ def test_empty_table_keeps_its_schema() -> None:
 
 def test_now_has_no_time_zone() -> None:
     assert now().tzinfo is None
+
+
+def preference(chosen: str, rejected: str) -> Preference:
+    return Preference("p", "s", "prompt", chosen, rejected, "model", "judge", 0.9, 1.0, 1)
+
+
+@pytest.mark.parametrize(
+    "side", ["", " \n\t", "\u200b", "\u3000", "\u2060\ufeff", "\u3164", "\u2800", "\0"]
+)
+def test_no_preference_has_an_empty_side(side: str) -> None:
+    for sides in ((side, "text"), ("text", side), (side, side)):
+        with pytest.raises(ValueError, match="empty"):
+            preference(*sides)
+
+
+@pytest.mark.parametrize(
+    "other", ["a text", " a  text\n", "ａ text", "a\u00a0text", "a te\u200bxt", "a te\u00adxt"]
+)
+def test_no_preference_has_two_equal_sides(other: str) -> None:
+    with pytest.raises(ValueError, match="equal"):
+        preference("a text", other)
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_a_preference_is_made_exactly_where_its_sides_have_no_flaw(one: str, other: str) -> None:
+    flaw = sides_flaw(one, other)
+    assert flaw == sides_flaw(other, one)
+    keys = side_key(one), side_key(other)
+    assert bool(flaw) == (not all(keys) or keys[0] == keys[1])
+    if flaw:
+        with pytest.raises(ValueError, match=flaw):
+            preference(one, other)
+    else:
+        assert preference(one, other).chosen == one

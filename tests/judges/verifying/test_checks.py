@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import json
-from fractions import Fraction
-from functools import cache
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.errors import UserError
-from judges.verifying.arithmetic import (
-    evaluate,
-    final_answer,
-    find_equations,
-    is_stated_right,
-    number_in,
-)
+from judges.verifying.arithmetic import exact_value, find_equations, is_stated_right
 from judges.verifying.checks import CHECKS, Claim, is_quoted_in, validate_check, verify_claims
-from judges.verifying.sandbox import Sandbox
 
 SCHEMA = json.dumps(
     {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}
 )
 
 
-@cache
-def sandbox() -> Sandbox:
-    return Sandbox()
-
-
 def right(check: str, reference: str, *texts: str) -> list[bool]:
-    return verify_claims([Claim(check, reference, text) for text in texts], sandbox())
+    return verify_claims([Claim(check, reference, text) for text in texts])
 
 
 def test_math_answers_are_compared_as_numbers() -> None:
@@ -136,19 +122,12 @@ def test_outputs_may_be_followed_by_words() -> None:
 )
 def test_a_check_that_cannot_be_made_is_named(check: str) -> None:
     with pytest.raises(UserError, match="prompts"):
-        validate_check(check, "judge.prompts")
+        validate_check(check, "judge.prompts", "1")
 
 
 def test_every_check_can_be_made() -> None:
     for name in CHECKS:
-        validate_check({"json": f"json:{SCHEMA}", "regex": "regex:.*"}.get(name, name), "x")
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.fractions(-1000, 1000, max_denominator=50))
-def test_a_number_is_read_back(value: Fraction) -> None:
-    assert number_in(str(value)) == value
-    assert number_in(final_answer(f"Let me see.\nThe answer is {value}.")) == value
+        validate_check({"json": f"json:{SCHEMA}", "regex": "regex:.*"}.get(name, name), "x", "1")
 
 
 def test_equations_of_a_page_are_found_and_executed() -> None:
@@ -163,7 +142,7 @@ def test_equations_of_a_page_are_found_and_executed() -> None:
         ("10/4", "2.5"),
         ("22/7", "3.14"),
     ]
-    values = evaluate([e.expression for e in equations], sandbox())
+    values = [exact_value(e.expression) for e in equations]
     assert [
         is_stated_right(e.stated, v)
         for e, v in zip(equations, values, strict=True)
@@ -180,12 +159,20 @@ def test_equations_of_a_page_are_found_and_executed() -> None:
 @given(st.text(max_size=300))
 def test_any_text_can_be_searched_for_equations(text: str) -> None:
     assert len(find_equations(text)) <= 20
-    assert isinstance(final_answer(text), str)
 
 
 @pytest.mark.parametrize(
     ("check", "answer"),
-    [("math", ""), ("math", "forty-two"), ("quote", ""), ("quote", "…"), ("output", " \n")],
+    [
+        ("math", ""),
+        ("math", "forty-two"),
+        ("math", "42 or 43"),
+        ("math", "5 apples"),
+        ("math", "9**9**9"),
+        ("quote", ""),
+        ("quote", "…"),
+        ("output", " \n"),
+    ],
 )
 def test_an_answer_that_no_check_can_use_is_named(check: str, answer: str) -> None:
     with pytest.raises(UserError, match="cannot be checked"):
@@ -194,26 +181,13 @@ def test_an_answer_that_no_check_can_use_is_named(check: str, answer: str) -> No
 
 def test_references_within_a_schema_are_followed() -> None:
     schema = {"$defs": {"n": {"type": "integer"}}, "items": {"$ref": "#/$defs/n"}}
-    validate_check(f"json:{json.dumps(schema)}", "x")
+    validate_check(f"json:{json.dumps(schema)}", "x", "")
     assert right(f"json:{json.dumps(schema)}", "", "[1]", '["a"]') == [True, False]
 
 
 def test_json_with_keys_that_repeat_or_numbers_that_are_none_is_wrong() -> None:
     texts = ['{"a": 1, "a": 2}', "NaN", "[Infinity]", "[-Infinity]", '{"b": {"c": 1, "c": 1}}']
     assert right("json:{}", "", *texts) == [False] * len(texts)
-
-
-def test_what_is_denied_is_not_the_answer() -> None:
-    texts = ["It is not 42", "not 42", "Das ist nicht 42.", "答案不是42", "It isn't 42", "≠ 42"]
-    assert right("math", "42", *texts) == [False] * len(texts)
-
-
-def test_a_comma_is_read_as_its_place_says() -> None:
-    assert right("math", "314", "3,14") == [False]
-    assert right("math", "3.14", "3,14", "Die Antwort: 3,14", "x = 3,14") == [True] * 3
-    assert right("math", "1234.5", "1,234.5", "1.234,5", "1234,5") == [True] * 3
-    assert right("math", "1234567", "1,234,567") == [True]
-    assert right("math", "3.1415", "3,1415") == [True]
 
 
 def test_quotes_are_whole_words_in_any_writing() -> None:

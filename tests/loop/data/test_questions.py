@@ -39,7 +39,7 @@ class SandboxVerifier:
         return [verify_document(document, generation, sandbox()) for document in documents]
 
     def check(self, claims: Sequence[Claim]) -> list[bool]:
-        return verify_claims(claims, sandbox())
+        return verify_claims(claims)
 
 
 def pages(store: Store) -> None:
@@ -140,7 +140,7 @@ def test_what_is_checked_is_right_where_the_answer_is_the_gold_one(store: Store)
     writer(store).run()
     items = checked_items(store, ALL_PAGES, "gate", "salt")
     claims = [Claim(item.check, item.reference, item.reference) for item in items.values()]
-    assert all(verify_claims(claims, sandbox()))
+    assert all(verify_claims(claims))
 
 
 def test_it_says_about_how_many_pages_there_are_questions(

@@ -56,7 +56,7 @@ class FileItem(BaseModel):
         if len(set(self.candidates)) < len(self.candidates):
             raise ValueError("two of the texts to choose from are the same")
         if self.check:
-            validate_check(self.check, "check")
+            validate_check(self.check, "check", self.reference)
         texts = (self.id, self.unit, self.prompt, self.gold, self.good, self.bad, self.reference)
         if not _is_unicode(*texts, *self.choices):
             raise ValueError("a text has half of a surrogate pair, which is no character")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.records import Completion, Document, Judgment, Sample
+from infra.records import EMPTY_SIDE, EQUAL_SIDES, Completion, Document, Judgment, Sample
 from judges.config import SelectionConfig
 from judges.making.passages.cutting import (
     choose_passages,
@@ -75,7 +75,7 @@ def preferred(*texts: str, reference: str = "6"):
     group = completions(*texts)
     return checked_preferences(
         sample("s", reference), group, [is_output("6", text) for text in texts], 1
-    )
+    )[0]
 
 
 def test_a_checked_preference_holds_the_right_over_the_wrong() -> None:
@@ -115,6 +115,16 @@ def test_where_no_completion_is_right_the_known_answer_is_chosen() -> None:
 def test_no_preference_where_all_are_right_or_empty() -> None:
     assert preferred("6", "6") == []
     assert preferred("", " ") == []
+
+
+def test_a_pair_with_an_empty_or_equal_side_is_dropped_with_a_reason() -> None:
+    group = completions("6", "６", " ", "5", "", "5\u200b")
+    is_right = [True, False, False, False, False, False]
+    preferences, drops = checked_preferences(sample("s", "6"), group, is_right, 1)
+    assert [(p.chosen, p.rejected, p.pair_index) for p in preferences] == [("6", "5", 0)]
+    assert [reason for reason, _ in drops] == [EQUAL_SIDES, EMPTY_SIDE]
+    assert len({subject for _, subject in drops}) == 2
+    assert checked_preferences(sample("s", " "), completions("5"), [False], 1)[0] == []
 
 
 def test_every_completion_gets_the_verifiers_word() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from infra.records import Completion, Judgment, content_key
+from infra.records import EMPTY_SIDE, EQUAL_SIDES, Completion, Judgment, content_key
 from infra.records.labeler import Admission
 from judges.config import JudgeConfig, ScriptedConfig
 from judges.judgment.answers import LabelerAnswer
@@ -16,6 +16,7 @@ from judges.making.preferences.judged import (
     CompletionGroup,
     ContestPlanner,
     completion_groups,
+    distinct_completions,
     preferences_from,
     read_contests,
 )
@@ -201,3 +202,12 @@ def test_empty_and_equal_texts_are_no_sides() -> None:
     assert (
         completion_groups([sample("p")], completions("p", ("a", "b"), "old"), "champion", 1) == []
     )
+
+
+def test_completions_that_are_no_side_are_counted_with_a_reason() -> None:
+    texts = ("one", " one\u200b ", "ｏｎｅ", "", " \n", "two")
+    kept, drops = distinct_completions(completions("p", texts) + completions("q", ("one",)))
+    assert [(c.sample_id, c.text) for c in kept] == [("p", "one"), ("p", "two"), ("q", "one")]
+    ids = [c.completion_id for c in completions("p", texts)]
+    reasons = [EQUAL_SIDES, EQUAL_SIDES, EMPTY_SIDE, EMPTY_SIDE]
+    assert drops == list(zip(reasons, ids[1:5], strict=True))

@@ -40,6 +40,9 @@ def written(tmp_path: Path, *lines: object) -> Path:
         ({"prompt": "p", "choices": ["a", "b"], "answer": 1.0}, "answer: Input should be a valid"),
         ({"prompt": "p", "choices": ["a", "b", "a"], "answer": 1}, "two of the texts"),
         ({"good": "a", "bad": "a"}, "two of the texts"),
+        ({"prompt": "p", "check": "math"}, "cannot be checked"),
+        ({"prompt": "p", "check": "math", "reference": "x + 1"}, "cannot be checked"),
+        ({"prompt": "p", "check": "quote", "reference": " "}, "cannot be checked"),
     ],
 )
 def test_lines_that_are_not_valid_items_are_named(tmp_path: Path, line: object, words: str) -> None:
