@@ -24,7 +24,7 @@ from benchmarks.results import append
 from infra.models.folders import packaged_file
 from judges.config import EndpointConfig
 from judges.labelers.endpoint import EndpointJudge
-from judges.measuring.probes import gold_set
+from judges.measuring.probes.making import gold_set
 from judges.rubrics import load_rubric
 
 SERVER = Path(__file__).parent.parent / "tests" / "judges" / "support" / "llama_server.py"

@@ -27,7 +27,7 @@ from benchmarks.results import append
 from infra.models.folders import resolve_model
 from infra.models.language_model import LanguageModel
 from judges.judgment.elicitation import requests_for
-from judges.measuring.probes import probe_pairs
+from judges.measuring.probes.making import built_in_material, probe_set
 from judges.rubrics import load_rubric
 
 NUM_THREADS = 2
@@ -56,7 +56,7 @@ def items() -> list[Request]:
     subjects = [
         s
         for probe in ("shuffled_words", "boilerplate", "vague")
-        for p in probe_pairs(probe, 24)
+        for p in probe_set(probe, built_in_material()).deciding[:24]
         for s in ((p.good, p.bad) if probe == "vague" else (p.bad,))
     ]
     return [

@@ -101,9 +101,6 @@ class JudgeConfig(Section):
     hard_tokens: int = Field(default=0, ge=0)
     """Labeling tokens of one generation after which nothing more is asked, not counting the
     measurement of the labeler; 0 sets no limit."""
-    num_probe_items: int = Field(default=24, ge=8, le=24)
-    """Number of items per probe. Half of them choose the elicitation method, the other half decide
-    on admission."""
     passage_chars: int = Field(default=900, ge=100)
     """Longest passage cut from a document, in characters; cuts fall between lines where
     possible."""

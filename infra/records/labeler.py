@@ -210,6 +210,12 @@ class ProbeResult:
     lower: float
     upper: float
     auc: float
+    rule_limit: float
+    """Accuracy that no rule of one feature exceeds on the pairs that decide."""
+    decision: str
+    """pass, fail or open on the pairs that decide; empty otherwise."""
+    alpha: float
+    """Level of the test that decides."""
 
 
 @dataclass(frozen=True)

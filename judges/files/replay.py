@@ -24,18 +24,17 @@ from judges.making.preferences.judged import (
     read_contests,
     wins_over_older,
 )
+from judges.making.probe_material import probe_material
 from judges.measuring.admission import (
     IN_PAIRS,
     SENTINEL,
-    admit,
-    best_method,
-    probe_batches,
-    probe_outcome,
-    sentinel_batches,
-    sentinel_results,
+    Probing,
+    measurement,
+    stored_rows,
 )
 from judges.measuring.datasheet import recompute_sheet
-from judges.rubrics import METHODS, load_rubric
+from judges.measuring.probes.making import ProbeMaterial
+from judges.rubrics import METHODS, Rubric, load_rubric
 
 REPLAY_TOLERANCE = 1e-6
 
@@ -106,13 +105,17 @@ def datasheets(store: Store) -> ReplayResult:
 
 def _probes(store: Store, config: JudgeConfig) -> Iterator[ReplayResult]:
     rows = {row.judgment_id: row for row in store.labels.all_judgments(0)}
+    material = probe_material(store, config.passage_chars)
     results: dict[str, ProbeResult] = {}
     admissions: dict[str, Admission] = {}
     stored = store.labelers.probe_results()
     stored_admissions = {a.admission_id: a for a in store.labelers.all_admissions()}
     for (labeler, rubric), own_results in _grouped(stored).items():
         try:
-            again, admission = _measured_again(labeler, rubric, own_results, config, rows)
+            loaded = load_rubric(
+                next(name for name in config.rubric_names() if load_rubric(name).id == rubric)
+            )
+            again, admission = _measured_again(labeler, loaded, own_results, material, rows)
         except KeyError:
             continue  # a judgment is missing: the results are reported as different
         results |= again
@@ -124,33 +127,22 @@ def _probes(store: Store, config: JudgeConfig) -> Iterator[ReplayResult]:
 
 def _measured_again(
     labeler: str,
-    name: str,
+    rubric: Rubric,
     results: Sequence[ProbeResult],
-    config: JudgeConfig,
+    material: ProbeMaterial,
     rows: Mapping[str, Judgment],
 ) -> tuple[dict[str, ProbeResult], Admission]:
     """Return the recomputed probe results (by id) and admission of one labeler on one rubric.
 
     Raises `KeyError` if a judgment is missing.
     """
-    rubric = load_rubric(next(n for n in config.rubric_names() if load_rubric(n).id == name))
     plain = [r for r in results if not r.probe.startswith(SENTINEL)]
-    num_items = sum(
-        r.num_pairs for r in plain if r.probe == rubric.probes[0] and r.method == plain[0].method
-    )
     shows_both = any(r.probe.endswith(IN_PAIRS) for r in plain)
     measured = {r.method for r in plain}
     methods = [m for m in (*rubric.usable_methods(METHODS), *sorted(measured)) if m in measured]
-    outcomes = [
-        probe_outcome(labeler, method, probe_batches(rubric, method, num_items, shows_both), rows)
-        for method in dict.fromkeys(methods)
-    ]
-    best = best_method(outcomes)
-    admission = admit(labeler, rubric, best)
-    again = [result for outcome in outcomes for result in outcome.results]
-    if admission.admitted:
-        batches = sentinel_batches(rubric, best.method, num_items)
-        again += sentinel_results(labeler, batches, rows)
+    probing = Probing(rubric, material, plain[0].alpha, shows_both)
+    judge = stored_rows(labeler, rows)
+    again, admission = measurement(labeler, probing, list(dict.fromkeys(methods)), judge)
     return {result.result_id: result for result in again}, admission
 
 

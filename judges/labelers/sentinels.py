@@ -32,12 +32,13 @@ from judges.judgment.pairs import Comparison, Pair
 from judges.judgment.protocol import Judge, JudgeWrapper
 from judges.measuring.admission import SENTINEL
 from judges.measuring.attacks import attacks
-from judges.measuring.probes import (
-    MAX_PROBE_PAIRS,
+from judges.measuring.probes.making import (
+    KNOWN_ANSWER,
     SENTINEL_KINDS,
     ProbePair,
+    built_in_material,
     make_sentinel_pairs,
-    probe_pairs,
+    probe_set,
 )
 from judges.rubrics import Rubric
 
@@ -54,7 +55,7 @@ SAMPLING_METHODS = ("counts", "text")
 TWIN_TOLERANCE = 0.05
 """Allowed difference between two values of the same item. Rounding differs between batches by about
 0.001 in float32 and 0.01 in bfloat16."""
-KNOWN_ANSWER, GRADER_ORDER = "a known answer", "an order to the grader"
+GRADER_ORDER = "an order to the grader"
 
 
 @dataclass(frozen=True)
@@ -194,17 +195,18 @@ def accuracy_lower_bounds(
 ) -> dict[str, dict[str, float]]:
     """Return rubric -> kind of sentinel -> lower bound of accuracy, for the admitted method.
 
-    For known answers this is the bound of the worst probe. Orders to the grader are not measured.
+    Orders to the grader are not measured.
     """
     bounds: dict[str, dict[str, float]] = {}
     for result in tested:
         admission = admissions.get(result.rubric)
-        if admission is not None and admission.admitted and admission.method == result.method:
-            kind = KNOWN_ANSWER
-            if result.probe.startswith(SENTINEL):
-                kind = result.probe.removeprefix(SENTINEL)
-            rubric_bounds = bounds.setdefault(result.rubric, {})
-            rubric_bounds[kind] = min(result.lower, rubric_bounds.get(kind, 1.0))
+        is_used = admission is not None and (admission.admitted, admission.method) == (
+            True,
+            result.method,
+        )
+        if is_used and result.probe.startswith(SENTINEL):
+            kind = result.probe.removeprefix(SENTINEL)
+            bounds.setdefault(result.rubric, {})[kind] = result.lower
     return bounds
 
 
@@ -235,11 +237,12 @@ def _difference(one: float | None, other: float | None) -> str:
 def _choose_sentinels(rubric: Rubric, item_ids: Sequence[str]) -> list[SentinelPair]:
     """Return one pair of each kind from the rubric's probes, chosen by a hash of the batch."""
     salt = content_key(*item_ids)
-    known = [pair for probe in rubric.probes for pair in probe_pairs(probe, MAX_PROBE_PAIRS)]
+    sets = [probe_set(probe, built_in_material(salt[:8])) for probe in rubric.probes]
+    known = [pair for one in sets for pair in one.deciding]
     known.sort(key=lambda pair: unit_hash(salt, pair.good.subject_id))
     plain, ordering, other = known[:3]
     kind = SENTINEL_KINDS[int(unit_hash(salt, "kind") * len(SENTINEL_KINDS))]
-    (last,) = make_sentinel_pairs([], 1, [other])[kind]
+    (last,) = make_sentinel_pairs([other])[kind]
     return [
         SentinelPair(KNOWN_ANSWER, plain),
         SentinelPair(GRADER_ORDER, _with_order(ordering, salt)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from infra.models.text_size import estimated_tokens
@@ -13,7 +14,8 @@ from judges.making.demonstrations.instructions import (
     SHOWN_CHARS,
     TRIES_PER_PASSAGE,
 )
-from judges.measuring.probes import probe_pairs
+from judges.measuring.admission import NUM_SENTINEL_PAIRS
+from judges.measuring.probes.making import ProbePair, built_in_material, probe_set
 from judges.rubrics import LABEL_GIVEN_TEXT, METHODS, Rubric, load_rubric
 
 FENCE_CHARS = 250
@@ -65,29 +67,35 @@ def _item_tokens(config: JudgeConfig, rubric: Rubric, chars: int) -> int:
     )
 
 
-def _probe_sizes(probe: str, num_items: int) -> list[int]:
-    """Return the characters of both sides of each pair of a probe."""
+def _sizes(pairs: Sequence[ProbePair]) -> list[int]:
+    """Return the characters of both sides of each pair."""
     return [
         len(side.prompt) + len(side.text) + len(side.reference)
-        for pair in probe_pairs(probe, num_items)
+        for pair in pairs
         for side in (pair.good, pair.bad)
     ]
 
 
 def measuring_cost(config: JudgeConfig) -> Expense:
-    """Return the cost of measuring a labeler on a recipe's rubrics, which happens once per run."""
+    """Return the largest cost of measuring a labeler on a recipe's rubrics, once per run.
+
+    Most labelers are admitted or refused after a small part of the pairs.
+    """
     number = tokens = 0
     orders = 1 if config.kind == "local" else 3
     for rubric in (load_rubric(name) for name in dict.fromkeys(config.rubric_names())):
-        for probe in rubric.probes:
-            sizes = _probe_sizes(probe, config.num_probe_items)
-            for method in _methods(config, rubric):
-                number += orders * len(sizes)
-                tokens += orders * sum(
-                    _tokens_in_chars(_prompt_chars(rubric, method, size)) for size in sizes
-                )
-            number += 2 * len(sizes)  # the sentinels
-            tokens += 2 * sum(_item_tokens(config, rubric, size) for size in sizes)
+        sets = [probe_set(probe, built_in_material()) for probe in rubric.probes]
+        sizes = [size for one in sets for size in _sizes(one.calibration)]
+        for method in _methods(config, rubric):
+            number += orders * len(sizes)
+            tokens += orders * sum(
+                _tokens_in_chars(_prompt_chars(rubric, method, size)) for size in sizes
+            )
+        deciding = [size for one in sets for size in _sizes(one.deciding)]
+        sentinels = 2 * deciding[: 2 * NUM_SENTINEL_PAIRS]
+        number += orders * len(deciding) + len(sentinels)
+        tokens += orders * sum(_item_tokens(config, rubric, size) for size in deciding)
+        tokens += sum(_item_tokens(config, rubric, size) for size in sentinels)
     return Expense("measuring the labeler (once)", number, tokens)
 
 

@@ -22,6 +22,7 @@ from judges.making.cost import estimate_costs, measuring_cost, prompt_price
 from judges.making.demonstrations import demonstration_steps
 from judges.making.passages import passage_steps
 from judges.making.preferences import preference_steps
+from judges.making.probe_material import probe_material
 from judges.measuring.admission import measure_labeler
 from judges.measuring.gold import load_gold
 from judges.rubrics import Rubric, load_rubric
@@ -111,10 +112,11 @@ class Labeling(LabelingContext):
         known = {a.rubric: a for a in self.store.labelers.admissions(self.judge.name)}
         missing = [r for r in map(load_rubric, self.config.rubric_names()) if r.id not in known]
         steps = len(missing) * len(self.judge.methods)
+        material = probe_material(self.store, self.config.passage_chars)
         with progress("measuring the labeler", total=steps) as advance:
             for rubric in missing:
                 measurement = measure_labeler(
-                    self.judge, rubric, self.config.num_probe_items, advance
+                    self.judge, rubric, material, len(set(self.config.rubric_names())), advance
                 )
                 admission = self._tested_on_gold(rubric, measurement.admission)
                 self.store.labels.add_judgments(measurement.rows)

@@ -1,10 +1,12 @@
 """Measures a labeler on its probes before it labels, and decides whether it may label by a rubric.
 
-The even pairs of each probe choose the elicitation method, the odd ones decide on admission, so
-that choosing the best of several methods does not inflate its accuracy. A labeler is admitted to a
-rubric only if, on every probe, the lower bound of its pair accuracy (Wilson, one-sided 95%) is
-above one half and above the accuracy of always choosing by length. A labeler that compares both
-sides in one question is measured that way too.
+A hash divides the pairs of each probe. A few choose the elicitation method, the others decide on
+admission by the chosen one, so that choosing the best of several methods inflates nothing. A
+labeler is admitted to a rubric only if, on every probe, a sequential test shows that it is right
+more often than every rule of one feature (`judges.measuring.probes.nuisances`). Its level is a
+share of `ADMISSION_ALPHA` for each rubric of the recipe: the chance that a labeler of coin tosses
+is admitted to any of them is at most `ADMISSION_ALPHA`, by Ville's inequality and the union bound.
+A labeler that compares both sides in one question is measured that way too.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from scipy.stats import mannwhitneyu
@@ -23,18 +24,23 @@ from judges.judgment.answers import logit
 from judges.judgment.batches import Batch, judgment_ids, read_comparisons
 from judges.judgment.pairs import SIGN
 from judges.judgment.protocol import Judge
-from judges.measuring.accuracy import longer_baseline
 from judges.measuring.calibration import fit_calibration
-from judges.measuring.intervals import accuracy_interval
-from judges.measuring.probes import (
+from judges.measuring.probes.making import (
+    ProbeMaterial,
     ProbePair,
-    gold_set,
-    items_digest,
+    as_gold,
     make_sentinel_pairs,
-    probe_pairs,
+    probe_set,
 )
+from judges.measuring.sequential import accuracy_bounds, sequential_test
 from judges.rubrics import Rubric
 
+ADMISSION_ALPHA = 0.05
+"""Largest chance that a labeler of coin tosses is admitted to any rubric of a recipe."""
+CALIBRATION, TEST = "calibration", "test"
+CHUNK = 8
+"""Pairs that are judged between two looks at the evidence."""
+NUM_SENTINEL_PAIRS = 24
 IN_PAIRS = "/pairs"
 """Suffix of a probe's name if both sides are shown in one question."""
 SENTINEL = "sentinel/"
@@ -46,9 +52,7 @@ PairValues = tuple[float, float]
 
 @dataclass(frozen=True)
 class ProbeOutcome:
-    """The results of one elicitation method, and the log-odds of good over bad on the calibration
-    halves.
-    """
+    """The results of one elicitation method, and the log-odds of good over bad of its pairs."""
 
     method: str
     results: tuple[ProbeResult, ...]
@@ -56,49 +60,73 @@ class ProbeOutcome:
 
 
 @dataclass(frozen=True)
-class ProbeAccuracy:
-    """A pair accuracy with its bounds (Wilson, 90% two-sided), and the AUC."""
+class Probing:
+    """What a labeler is measured on for one rubric, and at which level."""
 
-    value: float
-    low: float
-    high: float
-    auc: float
+    rubric: Rubric
+    material: ProbeMaterial
+    alpha: float
+    shows_both: bool
+    """Whether both sides of a pair are also shown in one question."""
+
+    def probes(self) -> list[str]:
+        """The names of the probes; those in which both sides are shown at once come last."""
+        shows_both = self.shows_both and self.rubric.choice is not None
+        names = list(self.rubric.probes)
+        return [*names, *(name + IN_PAIRS for name in names if shows_both)]
+
+    def pairs(self, probe: str, half: str) -> tuple[ProbePair, ...]:
+        """The pairs of one half of a probe, in the order in which they are judged."""
+        made = probe_set(probe.removesuffix(IN_PAIRS), self.material)
+        return made.calibration if half == CALIBRATION else made.deciding
+
+    def limit(self, probe: str) -> float:
+        """What a labeler must exceed: the accuracy of the best rule of one feature."""
+        return probe_set(probe.removesuffix(IN_PAIRS), self.material).limit
+
+    def batch(self, probe: str, method: str, pairs: Sequence[ProbePair]) -> Batch:
+        """These pairs of a probe as questions for a labeler."""
+        if probe.endswith(IN_PAIRS):
+            return Batch(self.rubric, "pairwise", method, pairs=[as_gold(pair) for pair in pairs])
+        return _sides(self.rubric, method, pairs)
 
 
-def probe_accuracy(good: Sequence[float], bad: Sequence[float]) -> ProbeAccuracy:
-    """Return the accuracy of values for the good and the bad sides of the same pairs.
-
-    A tie counts as half right. For the interval the number of right pairs is rounded down.
-    """
-    wins = np.sign(np.asarray(good) - np.asarray(bad)) / 2 + 0.5
-    accuracy = accuracy_interval(wins, 0.9)
-    auc = mannwhitneyu(good, bad).statistic / (len(good) * len(bad))
-    return ProbeAccuracy(accuracy.value, accuracy.low, accuracy.high, float(auc))
+def pair_outcomes(values: Sequence[PairValues]) -> list[float]:
+    """1 for a pair that was judged right, 0 if wrong or not at all, 1/2 for a tie."""
+    return [0.5 + float(np.sign(good - bad)) / 2 for good, bad in values]
 
 
 def _result(
-    labeler: str, batch: Batch, probe: str, half: str, values: Sequence[PairValues]
+    labeler: str, probing: Probing, method: str, probe: str, half: str, values: Sequence[PairValues]
 ) -> ProbeResult:
-    rubric, method = batch.rubric, batch.method
-    key = content_key(labeler, rubric.digest, method, probe, half, items_digest(), len(values))
-    accuracy = probe_accuracy([good for good, _ in values], [bad for _, bad in values])
+    """The result on the pairs that were used; those behind the decision do not count."""
+    limit, outcomes = probing.limit(probe), pair_outcomes(values)
+    decision, number = "", len(values)
+    if half == TEST:
+        test = sequential_test(outcomes, limit, probing.alpha)
+        decision, number = test.decision, test.num_pairs
+    used = values[:number]
+    low, high = accuracy_bounds(np.array(outcomes[:number]))
+    auc = mannwhitneyu(*zip(*used, strict=True)).statistic / number**2 if used else math.nan
+    key = content_key(
+        labeler, probing.rubric.digest, method, probe, half, probing.material.digest, number
+    )
     return ProbeResult(
         result_id=key,
         labeler=labeler,
-        rubric=rubric.id,
+        rubric=probing.rubric.id,
         method=method,
         probe=probe,
         half=half,
-        num_pairs=len(values),
-        accuracy=accuracy.value,
-        lower=accuracy.low,
-        upper=accuracy.high,
-        auc=accuracy.auc,
+        num_pairs=number,
+        accuracy=float(np.mean(outcomes[:number])) if used else 0.0,
+        lower=low,
+        upper=high,
+        auc=float(auc),
+        rule_limit=limit,
+        decision=decision,
+        alpha=probing.alpha,
     )
-
-
-def _halves(number: int) -> dict[str, list[int]]:
-    return {"calibration": list(range(0, number, 2)), "test": list(range(1, number, 2))}
 
 
 def _sides(rubric: Rubric, method: str, pairs: Sequence[ProbePair]) -> Batch:
@@ -106,24 +134,12 @@ def _sides(rubric: Rubric, method: str, pairs: Sequence[ProbePair]) -> Batch:
     return Batch(rubric, "pointwise", method, subjects=sides)
 
 
-def probe_batches(
-    rubric: Rubric, method: str, num_items: int, shows_both: bool
-) -> dict[str, Batch]:
-    """Return the batches that measure one method, by the name of the probe."""
-    batches = {
-        probe: _sides(rubric, method, probe_pairs(probe, num_items)) for probe in rubric.probes
-    }
-    if shows_both and rubric.choice is not None:
-        for probe in rubric.probes:
-            pairs = gold_set(probe, num_items).pairs
-            batches[probe + IN_PAIRS] = Batch(rubric, "pairwise", method, pairs=pairs)
-    return batches
-
-
-def sentinel_batches(rubric: Rubric, method: str, num_items: int) -> dict[str, Batch]:
+def sentinel_batches(rubric: Rubric, method: str, material: ProbeMaterial) -> dict[str, Batch]:
     """Return the batches that measure a labeler on sentinels, by kind."""
-    kinds = make_sentinel_pairs(rubric.probes, num_items)
-    return {SENTINEL + kind: _sides(rubric, method, pairs) for kind, pairs in kinds.items()}
+    pairs = [pair for probe in rubric.probes for pair in probe_set(probe, material).deciding]
+    share = max(1, len(pairs) // NUM_SENTINEL_PAIRS)
+    kinds = make_sentinel_pairs(pairs[::share][:NUM_SENTINEL_PAIRS])
+    return {SENTINEL + kind: _sides(rubric, method, made) for kind, made in kinds.items()}
 
 
 def _read_batch(batch: Batch, rows: Sequence[Judgment]) -> tuple[list[PairValues], list[float]]:
@@ -154,54 +170,94 @@ def _read_sides(rows: Sequence[Judgment]) -> tuple[list[PairValues], list[float]
     return values, odds
 
 
-def probe_outcome(
-    labeler: str, method: str, batches: Mapping[str, Batch], rows: Mapping[str, Judgment]
-) -> ProbeOutcome:
-    """Return the results of one method for both halves of each probe, from the judgments (by id).
+AnswerSource = Callable[[Batch], Sequence[Judgment]]
+"""Gives the judgments of a batch: by asking a labeler, or from what is stored."""
 
-    Raises `KeyError` if a judgment is missing.
-    """
-    shows_both = any(probe.endswith(IN_PAIRS) for probe in batches)
+
+def calibration_outcome(
+    labeler: str, probing: Probing, method: str, judge: AnswerSource
+) -> ProbeOutcome:
+    """The results of one method on the pairs that choose the method."""
     results, odds = [], []
-    for probe, batch in batches.items():
-        values, pair_odds = _read_batch(batch, [rows[i] for i in judgment_ids(labeler, batch)])
-        halves = _halves(len(values))
-        for half, indices in halves.items():
-            results.append(_result(labeler, batch, probe, half, [values[i] for i in indices]))
-        if probe.endswith(IN_PAIRS) == shows_both:
-            odds += [pair_odds[i] for i in halves["calibration"] if not math.isnan(pair_odds[i])]
+    for probe in probing.probes():
+        pairs = probing.pairs(probe, CALIBRATION)
+        batch = probing.batch(probe, method, pairs)
+        values, pair_odds = _read_batch(batch, judge(batch))
+        results.append(_result(labeler, probing, method, probe, CALIBRATION, values))
+        if probe.endswith(IN_PAIRS) == (IN_PAIRS in probing.probes()[-1]):
+            odds += [value for value in pair_odds if not math.isnan(value)]
     return ProbeOutcome(method, tuple(results), tuple(odds))
 
 
+def deciding_outcome(
+    labeler: str, probing: Probing, method: str, judge: AnswerSource
+) -> ProbeOutcome:
+    """The results of the chosen method on the pairs that decide.
+
+    Pairs are judged until a probe is decided. After a probe that the labeler does not pass, the
+    others are spared.
+    """
+    results = list[ProbeResult]()
+    for probe in probing.probes():
+        result = _test_result(labeler, probing, method, probe, judge)
+        results.append(result)
+        if result.decision != "pass":
+            break
+    return ProbeOutcome(method, tuple(results), ())
+
+
+def _test_result(
+    labeler: str, probing: Probing, method: str, probe: str, judge: AnswerSource
+) -> ProbeResult:
+    pairs, values = probing.pairs(probe, TEST), list[PairValues]()
+    result = _result(labeler, probing, method, probe, TEST, values)
+    for start in range(0, len(pairs), CHUNK):
+        batch = probing.batch(probe, method, pairs[start : start + CHUNK])
+        values += _read_batch(batch, judge(batch))[0]
+        result = _result(labeler, probing, method, probe, TEST, values)
+        if result.decision != "open":
+            break
+    return result
+
+
 def sentinel_results(
-    labeler: str, batches: Mapping[str, Batch], rows: Mapping[str, Judgment]
+    labeler: str, probing: Probing, method: str, judge: AnswerSource
 ) -> list[ProbeResult]:
     """Return the results on each kind of sentinel."""
     results = []
-    for kind, batch in batches.items():
-        values, _ = _read_batch(batch, [rows[i] for i in judgment_ids(labeler, batch)])
-        results.append(_result(labeler, batch, kind, "test", values))
+    for kind, batch in sentinel_batches(probing.rubric, method, probing.material).items():
+        values, _ = _read_batch(batch, judge(batch))
+        low, high = accuracy_bounds(np.array(pair_outcomes(values)))
+        results.append(
+            ProbeResult(
+                result_id=content_key(
+                    labeler, probing.rubric.digest, method, kind, probing.material.digest
+                ),
+                labeler=labeler,
+                rubric=probing.rubric.id,
+                method=method,
+                probe=kind,
+                half=TEST,
+                num_pairs=len(values),
+                accuracy=float(np.mean(pair_outcomes(values))),
+                lower=low,
+                upper=high,
+                auc=math.nan,
+                rule_limit=0.5,
+                decision="",
+                alpha=probing.alpha,
+            )
+        )
     return results
 
 
 def best_method(outcomes: Sequence[ProbeOutcome]) -> ProbeOutcome:
-    """Return the method with the best accuracy on its worst probe, on the calibration halves; the
-    sum of AUCs breaks ties.
-    """
+    """Return the method with the best accuracy on its worst probe; the sum of AUCs breaks ties."""
 
     def merit(outcome: ProbeOutcome) -> tuple[float, float]:
-        calibration = [r for r in outcome.results if r.half == "calibration"]
-        return min(r.accuracy for r in calibration), sum(r.auc for r in calibration)
+        return min(r.accuracy for r in outcome.results), sum(r.auc for r in outcome.results)
 
     return max(outcomes, key=merit)
-
-
-@cache
-def trivial_accuracy(probe: str) -> float:
-    """Return the best accuracy on a probe that needs no labeler: chance, or always the longer or
-    always the shorter text.
-    """
-    return max(0.5, longer_baseline(gold_set(probe.removesuffix(IN_PAIRS)).pairs))
 
 
 def fit_temperature(log_odds: Sequence[float]) -> float:
@@ -216,21 +272,21 @@ def fit_temperature(log_odds: Sequence[float]) -> float:
     return fit_calibration(np.array(log_odds), np.full(len(log_odds), target)).temperature
 
 
-def admit(labeler: str, rubric: Rubric, outcome: ProbeOutcome) -> Admission:
+def admit(labeler: str, probing: Probing, chosen: ProbeOutcome, tested: ProbeOutcome) -> Admission:
     """Decide whether the labeler may label by the rubric with the chosen method."""
-    tested = [r for r in outcome.results if r.half == "test"]
-    failed = [r for r in tested if r.lower <= trivial_accuracy(r.probe)]
+    failed = [r for r in tested.results if r.decision != "pass"]
     reason = "; ".join(
-        f"{r.probe} {r.accuracy:.2f} [{r.lower:.2f}, {r.upper:.2f}]" for r in failed or tested
+        f"{r.probe} {r.accuracy:.2f} [{r.lower:.2f}, {r.upper:.2f}] of {r.num_pairs} pairs"
+        for r in failed or tested.results
     )
     return Admission(
-        admission_id=content_key(labeler, rubric.digest, items_digest()),
+        admission_id=content_key(labeler, probing.rubric.digest, probing.material.digest),
         labeler=labeler,
-        rubric=rubric.id,
-        method=outcome.method,
+        rubric=probing.rubric.id,
+        method=chosen.method,
         admitted=not failed,
         reason=reason,
-        temperature=fit_temperature(outcome.log_odds),
+        temperature=fit_temperature(chosen.log_odds),
     )
 
 
@@ -245,30 +301,66 @@ class LabelerMeasurement:
     rows: list[Judgment]
 
 
-def _judge_all(judge: Judge, batches: Mapping[str, Batch]) -> dict[str, Judgment]:
-    return {row.judgment_id: row for batch in batches.values() for row in judge.judge(batch)}
+class _Asked:
+    """Asks a labeler once about each item."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self.rows: dict[str, Judgment] = {}
+
+    def __call__(self, batch: Batch) -> list[Judgment]:
+        ids = judgment_ids(self._judge.name, batch)
+        items = [s.subject_id for s in batch.subjects] + [p.pair_id for p in batch.pairs]
+        known = [item for item, i in zip(items, ids, strict=True) if i in self.rows]
+        rest = batch.without(known)
+        for row in self._judge.judge(rest) if rest.num_items else ():
+            self.rows[row.judgment_id] = row
+        return [self.rows[i] for i in ids]
 
 
 def measure_labeler(
-    judge: Judge, rubric: Rubric, num_items: int, report: Callable[[float], None] | None = None
+    judge: Judge,
+    rubric: Rubric,
+    material: ProbeMaterial,
+    num_rubrics: int = 1,
+    report: Callable[[float], None] | None = None,
 ) -> LabelerMeasurement:
-    """Measure every elicitation method on the rubric's probes, choose the best, and decide on
-    admission.
+    """Measure every elicitation method on some of the rubric's pairs, choose the best, and decide
+    on admission with the others.
+
+    `num_rubrics` is the number of rubrics that share the level.
     """
-    outcomes: list[ProbeOutcome] = []
-    rows: dict[str, Judgment] = {}
-    for method in rubric.usable_methods(judge.methods):
-        batches = probe_batches(rubric, method, num_items, not judge.values_sides)
-        rows |= _judge_all(judge, batches)
-        outcomes.append(probe_outcome(judge.name, method, batches, rows))
+    probing = Probing(rubric, material, ADMISSION_ALPHA / num_rubrics, not judge.values_sides)
+    asked, methods = _Asked(judge), rubric.usable_methods(judge.methods)
+    results, admission = measurement(judge.name, probing, methods, asked, report)
+    return LabelerMeasurement(results, admission, list(asked.rows.values()))
+
+
+def measurement(
+    labeler: str,
+    probing: Probing,
+    methods: Sequence[str],
+    judge: AnswerSource,
+    report: Callable[[float], None] | None = None,
+) -> tuple[list[ProbeResult], Admission]:
+    """The results and the admission, by asking a labeler or from what it has answered before."""
+    outcomes = list[ProbeOutcome]()
+    for method in methods:
+        outcomes.append(calibration_outcome(labeler, probing, method, judge))
         if report:
             report(1)
-    best = best_method(outcomes)
-    admission = admit(judge.name, rubric, best)
-    results = [result for outcome in outcomes for result in outcome.results]
+    chosen = best_method(outcomes)
+    tested = deciding_outcome(labeler, probing, chosen.method, judge)
+    admission = admit(labeler, probing, chosen, tested)
+    results = [result for one in (*outcomes, tested) for result in one.results]
     if admission.admitted:
-        sentinels = sentinel_batches(rubric, best.method, num_items)
-        # Judgments that the admission rests on are not replaced.
-        rows = _judge_all(judge, sentinels) | rows
-        results += sentinel_results(judge.name, sentinels, rows)
-    return LabelerMeasurement(results, admission, list(rows.values()))
+        results += sentinel_results(labeler, probing, chosen.method, judge)
+    return results, admission
+
+
+def stored_rows(labeler: str, rows: Mapping[str, Judgment]) -> AnswerSource:
+    """What a labeler has answered before, by the ids of its judgments.
+
+    What this returns raises `KeyError` if a judgment is missing.
+    """
+    return lambda batch: [rows[i] for i in judgment_ids(labeler, batch)]

@@ -6,7 +6,6 @@ import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -16,9 +15,10 @@ from infra.records.labeler import Interval
 from judges.judgment.pairs import SWAPPED, Comparison, Pair, Side
 from judges.judgment.protocol import Judge
 from judges.measuring.intervals import accuracy_interval, not_measured
+from judges.measuring.probes.making import ITEMS_FOLDER
 from judges.rubrics import Rubric
 
-ATTACKS_FILE = Path(__file__).parent / "items" / "attacks.toml"
+ATTACKS_FILE = ITEMS_FOLDER / "attacks.toml"
 
 
 @dataclass(frozen=True)

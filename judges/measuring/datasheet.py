@@ -41,7 +41,7 @@ from judges.measuring.calibration import brier, expected_calibration_error, fit_
 from judges.measuring.gold import GoldSet
 from judges.measuring.habits import labeler_habits
 from judges.measuring.intervals import accuracy_interval, not_measured, paired_interval
-from judges.measuring.probes import shuffled_words
+from judges.measuring.probes.making import shuffled_words
 from judges.measuring.win_rates import count_errors
 from judges.rubrics import CHOICE, Rubric
 

@@ -104,7 +104,7 @@ def _write_sheets(sheets: Sequence[Datasheet], output: Path) -> None:
 def _read_inputs(rubric: str, gold: Path | None) -> tuple[Rubric, list[GoldSet]]:
     """Rubric and gold sets, before a labeler is loaded, which takes long."""
     from judges.measuring.gold import load_gold
-    from judges.measuring.probes import gold_set
+    from judges.measuring.probes.making import gold_set
     from judges.rubrics import load_rubric
 
     loaded = load_rubric(rubric, "--rubric")

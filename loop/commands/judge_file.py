@@ -179,7 +179,8 @@ def _wrapped(store: Store, labeler: _Labeler, lower_bound: float) -> Judge:
     """The labeler with its budget, its sentinels and its cache."""
     from judges.labelers.budget import BudgetedJudge
     from judges.labelers.cache import CachedJudge
-    from judges.labelers.sentinels import KNOWN_ANSWER, WatchedJudge
+    from judges.labelers.sentinels import WatchedJudge
+    from judges.measuring.probes.making import KNOWN_ANSWER
 
     config = labeler.config
     budgeted = BudgetedJudge(labeler.judge, config.soft_tokens, config.hard_tokens)
@@ -214,6 +215,7 @@ def _by_probes(store: Store, labeler: _Labeler) -> _Measured:
 def _probe_admission(store: Store, labeler: _Labeler) -> Admission:
     """The stored admission, or a new one."""
     from judges.measuring.admission import measure_labeler
+    from judges.measuring.probes.making import built_in_material
 
     judge, rubric = labeler.judge, labeler.rubric
     known = [a for a in store.labelers.admissions(judge.name) if a.rubric == rubric.id]
@@ -221,7 +223,7 @@ def _probe_admission(store: Store, labeler: _Labeler) -> Admission:
         return known[0]
     steps = len(rubric.usable_methods(judge.methods))
     with progress("measuring the labeler", total=steps) as advance:
-        result = measure_labeler(judge, rubric, labeler.config.num_probe_items, advance)
+        result = measure_labeler(judge, rubric, built_in_material(), report=advance)
     store.labels.add_judgments(result.rows)
     store.labelers.add_datasheet(result.results, [result.admission])
     return result.admission
@@ -250,7 +252,7 @@ def _by_gold(store: Store, labeler: _Labeler) -> _Measured:
 def _gold_sheets(store: Store, labeler: _Labeler) -> list[Datasheet]:
     """A datasheet for each gold set; those that are stored are not measured again."""
     from judges.measuring.datasheet import measure_on_gold, pair_methods
-    from judges.measuring.probes import gold_set
+    from judges.measuring.probes.making import gold_set
 
     judge, rubric, sets = labeler.judge, labeler.rubric, labeler.gold
     if sets is None:

@@ -19,7 +19,7 @@ from judges.judgment.protocol import Judge
 from judges.making.context import Verifier
 from judges.measuring.datasheet import is_admitted, measure_on_gold
 from judges.measuring.gold import GoldSet
-from judges.measuring.probes import gold_set
+from judges.measuring.probes.making import gold_set
 from judges.measuring.win_rates import corrected_win_rate
 from judges.rubrics import Rubric, load_rubric
 from judges.verifying.checks import Claim

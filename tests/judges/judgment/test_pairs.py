@@ -10,11 +10,11 @@ from judges.judgment.pairs import Comparison, Pair
 from judges.judgment.protocol import Judge
 from judges.labelers.local import LocalJudge
 from judges.labelers.scripted import ScriptedJudge
-from judges.measuring.probes import gold_set
+from judges.measuring.probes.making import gold_set
 from judges.rubrics import CHOICE, METHODS, load_rubric
 
 RUBRIC = load_rubric("relevance")
-PAIRS = gold_set("off_topic", 8).pairs
+PAIRS = gold_set("off_topic").pairs
 TOLERANCE = 1e-3
 """Nats; float32 sums in another order, as another batch brings them."""
 

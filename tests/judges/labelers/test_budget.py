@@ -18,8 +18,9 @@ from judges.labelers.answer_first import AnswerFirstJudge
 from judges.labelers.backends import make_judge
 from judges.labelers.budget import BudgetedJudge
 from judges.labelers.scripted import ScriptedJudge
-from judges.labelers.sentinels import KNOWN_ANSWER, WatchedJudge
+from judges.labelers.sentinels import WatchedJudge
 from judges.making.cost import estimate_costs, measuring_cost, prompt_price
+from judges.measuring.probes.making import KNOWN_ANSWER
 from judges.rubrics import load_rubric
 
 RUBRIC = load_rubric("relevance")

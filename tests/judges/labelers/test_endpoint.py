@@ -24,12 +24,12 @@ from infra.models.folders import packaged_file
 from judges.config import EndpointConfig, JudgeConfig
 from judges.judgment.pairs import Pair
 from judges.labelers.endpoint import EndpointJudge, neutralise_roles
-from judges.measuring.probes import gold_set, probe_pairs
+from judges.measuring.probes.making import built_in_material, gold_set, probe_set
 from judges.rubrics import load_rubric
 
 RUBRIC = load_rubric("relevance")
 PAIR = Pair("p", "Why does ice float?", "Ice is lighter than water.", "Open from nine to five.")
-SUBJECT = probe_pairs("off_topic", 8)[0].good
+SUBJECT = probe_set("off_topic", built_in_material()).deciding[:8][0].good
 
 
 def free_port() -> int:
@@ -85,7 +85,7 @@ class TestRealServer:
 
     def test_many_at_once_are_answered_in_order(self, llama: str) -> None:
         judge = EndpointJudge(EndpointConfig(url=llama, concurrency=4))
-        subjects = [pair.good for pair in probe_pairs("off_topic", 4)]
+        subjects = [pair.good for pair in probe_set("off_topic", built_in_material()).deciding[:4]]
         together = judge.score(RUBRIC, "logprobs", subjects)
         alone = [judge.score(RUBRIC, "logprobs", [s])[0] for s in reversed(subjects)][::-1]
         for a, b in zip(together, alone, strict=True):
@@ -117,7 +117,7 @@ class TestRealServer:
         started: list[subprocess.Popen[bytes]] = []
         timer = threading.Timer(3.0, lambda: started.append(start_llama(port)))
         timer.start()
-        comparisons = judge.compare(RUBRIC, "logprobs", gold_set("off_topic", 8).pairs[:3])
+        comparisons = judge.compare(RUBRIC, "logprobs", gold_set("off_topic").pairs[:3])
         timer.join()
         started[0].kill()
         started[0].wait()
@@ -359,7 +359,11 @@ def test_a_budget_ends_the_stage(served: Any) -> None:
     server = served(by_logprobs(tops(Yes=0.6, No=0.4)))
     judge = judge_at(server, prompt_price=1e6, max_cost=45.0)
     with pytest.raises(StageError, match="max_cost"):
-        judge.score(RUBRIC, "logprobs", [pair.good for pair in probe_pairs("off_topic", 8)])
+        judge.score(
+            RUBRIC,
+            "logprobs",
+            [pair.good for pair in probe_set("off_topic", built_in_material()).deciding[:8]],
+        )
 
 
 def test_an_unknown_model_and_an_unsupported_method_are_named(served: Any) -> None:

@@ -13,8 +13,8 @@ from judges.judgment.elicitation import Subject
 from judges.judgment.pairs import Comparison, Pair
 from judges.judgment.protocol import Judge
 from judges.labelers.scripted import ScriptedJudge
-from judges.labelers.sentinels import ITEMS_PER_CHECK, KNOWN_ANSWER, QUARANTINED, WatchedJudge
-from judges.measuring.probes import probe_pairs
+from judges.labelers.sentinels import ITEMS_PER_CHECK, QUARANTINED, WatchedJudge
+from judges.measuring.probes.making import KNOWN_ANSWER, built_in_material, probe_set
 from judges.rubrics import Rubric, load_rubric
 
 RUBRIC = load_rubric("relevance")
@@ -93,7 +93,7 @@ def test_a_quarantined_answer_has_no_value() -> None:
 
 def test_failing_to_answer_now_and_then_is_no_breach() -> None:
     labeler = Fickle(unscored=0.1)
-    pairs = probe_pairs(RUBRIC.probes[0], 24)
+    pairs = probe_set(RUBRIC.probes[0], built_in_material()).deciding[:24]
     answers = labeler.score(RUBRIC, "scripted", [side for p in pairs for side in (p.good, p.bad)])
     measured = (
         sum(

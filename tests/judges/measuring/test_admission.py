@@ -4,8 +4,6 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from infra.errors import UserError
 from infra.models.language_model import ContinuationScore
@@ -13,89 +11,37 @@ from judges.config import ScriptedConfig
 from judges.judgment.answers import LabelerAnswer
 from judges.judgment.elicitation import Subject, requests_for, score_value
 from judges.judgment.pairs import Comparison
+from judges.judgment.protocol import Judge
 from judges.labelers.scripted import ScriptedJudge
-from judges.labelers.sentinels import KNOWN_ANSWER, WatchedJudge, accuracy_lower_bounds
-from judges.measuring.accuracy import longer_baseline
+from judges.labelers.sentinels import WatchedJudge, accuracy_lower_bounds
 from judges.measuring.admission import (
-    admit,
-    best_method,
+    ADMISSION_ALPHA,
+    Probing,
     fit_temperature,
     measure_labeler,
-    probe_accuracy,
-    probe_batches,
-    probe_outcome,
+    measurement,
+    stored_rows,
 )
-from judges.measuring.probes import CONSTANT_REPLY, PROBES, gold_set, probe_pairs, shuffled_words
-from judges.rubrics import FOLDER, LABEL_GIVEN_TEXT, METHODS, fill, load_rubric
+from judges.measuring.probes.making import CONSTANT_REPLY, KNOWN_ANSWER, built_in_material
+from judges.rubrics import FOLDER, LABEL_GIVEN_TEXT, METHODS, Rubric, fill, load_rubric
 
 RUBRICS = sorted(file.stem for file in FOLDER.glob("*.toml"))
+MATERIAL = built_in_material()
+
+
+def is_admitted(judge: Judge, rubric: Rubric) -> bool:
+    return measure_labeler(judge, rubric, MATERIAL).admission.admitted
 
 
 def scripted(**dials: float) -> ScriptedJudge:
     return ScriptedJudge(ScriptedConfig(**dials))
 
 
-def test_known_accuracy_interval_and_auc() -> None:
-    chance = probe_accuracy([3, 2, 1, 0], [0, 1, 2, 3])
-    assert (chance.value, chance.auc) == (0.5, 0.5)
-    assert chance.low < 0.5 < chance.high
-    perfect = probe_accuracy([1.0] * 8, [0.0] * 8)
-    assert (perfect.value, perfect.auc) == (1.0, 1.0)
-    assert math.isclose(perfect.low, 8 / (8 + 1.6449**2), rel_tol=1e-3)  # Wilson's bound for 8 of 8
-
-
-def test_ties_count_half() -> None:
-    assert probe_accuracy([1, 1], [1, 1]).value == 0.5
-
-
-@pytest.mark.parametrize("probe", PROBES)
-def test_probes_are_pairs_that_differ(probe: str) -> None:
-    pairs = probe_pairs(probe, 24)
-    assert len(pairs) == 24
-    assert len({p.good.subject_id for p in pairs}) == 24
-    for pair in pairs:
-        assert pair.good.text != pair.bad.text
-        assert pair.good.reference == pair.bad.reference
-        assert (pair.good.truth, pair.bad.truth) == (1.0, 0.0)
-
-
-@pytest.mark.parametrize("probe", PROBES)
-def test_length_says_next_to_nothing_about_a_probe(probe: str) -> None:
-    assert longer_baseline(gold_set(probe).pairs) < 0.6
-
-
-def test_executed_answers_are_what_python_gives() -> None:
-    for pair in probe_pairs("executed_answer", 24):
-        source = pair.good.prompt.split("? ")[1]
-        assert str(eval(source)) == pair.good.text
-        assert str(eval(source)) != pair.bad.text
-
-
-def test_altered_quotes_are_not_in_their_source_and_quotes_are() -> None:
-    for pair in probe_pairs("altered_quote", 24):
-        assert pair.good.text in pair.good.reference
-        assert pair.bad.text not in pair.bad.reference
-
-
-def test_off_topic_answers_belong_to_another_question() -> None:
-    pairs = probe_pairs("off_topic", 24)
-    answers = {p.good.prompt: p.good.text for p in pairs}
-    for pair in pairs:
-        assert pair.good.prompt == pair.bad.prompt
-        assert pair.bad.text in answers.values()
-        assert pair.bad.text != answers[pair.good.prompt]
-
-
-@given(st.text(min_size=1))
-def test_shuffling_keeps_the_words(text: str) -> None:
-    assert sorted(shuffled_words(text, "s").split()) == sorted(text.split())
-
-
 @pytest.mark.parametrize("rubric", RUBRICS)
 def test_perfect_labeler_is_admitted_and_a_blind_one_is_not(rubric: str) -> None:
-    assert measure_labeler(scripted(accuracy=1.0), load_rubric(rubric), 24).admission.admitted
-    assert not measure_labeler(scripted(accuracy=0.5), load_rubric(rubric), 24).admission.admitted
-    assert not measure_labeler(scripted(accuracy=0.0), load_rubric(rubric), 24).admission.admitted
+    assert is_admitted(scripted(accuracy=1.0), load_rubric(rubric))
+    assert not is_admitted(scripted(accuracy=0.5), load_rubric(rubric))
+    assert not is_admitted(scripted(accuracy=0.0), load_rubric(rubric))
 
 
 def test_scripted_accuracy_is_what_the_dial_says() -> None:
@@ -123,9 +69,8 @@ def test_scripted_length_bias_and_refusals() -> None:
 
 
 def test_labeler_that_never_answers_is_not_admitted() -> None:
-    assert not measure_labeler(
-        scripted(accuracy=1.0, unscored_share=1.0), load_rubric("coherence"), 16
-    ).admission.admitted
+    silent = scripted(accuracy=1.0, unscored_share=1.0)
+    assert not is_admitted(silent, load_rubric("coherence"))
 
 
 class TwoWays(ScriptedJudge):
@@ -138,25 +83,33 @@ class TwoWays(ScriptedJudge):
         return values if method == "good" else [LabelerAnswer(1 - (a.value or 0)) for a in values]
 
 
-def test_the_way_is_chosen_on_the_calibration_half_and_judged_on_the_other() -> None:
+def test_the_way_is_chosen_on_some_pairs_and_judged_on_others() -> None:
     judge, rubric = TwoWays(ScriptedConfig(accuracy=1.0)), load_rubric("relevance")
-    admission = measure_labeler(judge, rubric, 24).admission
-    assert admission.method == "good"
-    assert admission.admitted
-    methods = []
-    for method in judge.methods:
-        batches = probe_batches(rubric, method, 24, shows_both=True)
-        rows = {row.judgment_id: row for batch in batches.values() for row in judge.judge(batch)}
-        methods.append(probe_outcome(judge.name, method, batches, rows))
-    spoiled = replace(
-        methods[1],
-        results=tuple(
-            replace(r, lower=0.4, accuracy=0.0) if r.half == "test" else r
-            for r in methods[1].results
-        ),
-    )
-    assert best_method([methods[0], spoiled]) is spoiled
-    assert not admit(judge.name, rubric, spoiled).admitted
+    measured = measure_labeler(judge, rubric, MATERIAL)
+    assert measured.admission.method == "good"
+    assert measured.admission.admitted
+    tested = {r.method for r in measured.results if r.half == "test"}
+    assert tested == {"good"}, "the other way is not asked about the pairs that decide"
+
+
+class Knows(ScriptedJudge):
+    """Right about the first pairs that it is asked, and then a coin."""
+
+    def __init__(self, known: int) -> None:
+        super().__init__(ScriptedConfig(accuracy=0.5))
+        self.perfect, self.left = ScriptedJudge(ScriptedConfig(accuracy=1.0)), known
+
+    def compare(self, rubric, method, pairs):
+        self.left -= len(pairs)
+        return (self.perfect if self.left >= 0 else super()).compare(rubric, method, pairs)
+
+    def score(self, rubric, method, subjects):
+        self.left -= len(subjects) // 2
+        return (self.perfect if self.left >= 0 else super()).score(rubric, method, subjects)
+
+
+def test_being_right_on_the_pairs_that_choose_the_method_admits_nobody() -> None:
+    assert not is_admitted(Knows(24), load_rubric("relevance"))
 
 
 def test_a_labeler_that_looks_at_both_sides_is_measured_on_both_at_once() -> None:
@@ -165,7 +118,7 @@ def test_a_labeler_that_looks_at_both_sides_is_measured_on_both_at_once() -> Non
             return [Comparison(1.0, 1.0) for _ in pairs]
 
     rubric = load_rubric("relevance")
-    measured = measure_labeler(Blind(ScriptedConfig(accuracy=1.0)), rubric, 24)
+    measured = measure_labeler(Blind(ScriptedConfig(accuracy=1.0)), rubric, MATERIAL)
     results, admission = measured.results, measured.admission
     assert not admission.admitted
     assert "off_topic/pairs" in admission.reason
@@ -182,7 +135,7 @@ def test_sentinels_are_measured_and_are_no_condition() -> None:
             ]
 
     judge = Gullible(ScriptedConfig(accuracy=1.0))
-    measured = measure_labeler(judge, load_rubric("relevance"), 24)
+    measured = measure_labeler(judge, load_rubric("relevance"), MATERIAL)
     results, admission = measured.results, measured.admission
     assert admission.admitted
     bounds = accuracy_lower_bounds(
@@ -224,13 +177,11 @@ def test_probability_of_the_label_is_its_softmax() -> None:
     assert math.isclose(value, 0.75)
 
 
-def test_unknown_rubric_and_probe_are_user_errors() -> None:
+def test_unknown_rubric_is_a_user_error() -> None:
     with pytest.raises(UserError, match="Known rubrics: coherence"):
         load_rubric("no-such")
     with pytest.raises(UserError, match="--rubric = 'no-such'"):
         load_rubric("no-such", "--rubric")
-    with pytest.raises(UserError, match="there is no such probe"):
-        probe_pairs("no-such", 8)
 
 
 def test_the_rows_that_are_kept_are_those_that_decided() -> None:
@@ -247,8 +198,10 @@ def test_the_rows_that_are_kept_are_those_that_decided() -> None:
             ]
 
     rubric = load_rubric("coherence")
-    measured = measure_labeler(Noisy(ScriptedConfig(accuracy=1.0)), rubric, 24)
+    measured = measure_labeler(Noisy(ScriptedConfig(accuracy=1.0)), rubric, MATERIAL)
     rows = {row.judgment_id: row for row in measured.rows}
-    batches = probe_batches(rubric, "scripted", 24, shows_both=True)
-    again = probe_outcome(measured.admission.labeler, "scripted", batches, rows)
-    assert admit(measured.admission.labeler, rubric, again) == measured.admission
+    labeler = measured.admission.labeler
+    probing = Probing(rubric, MATERIAL, ADMISSION_ALPHA, shows_both=True)
+    results, admission = measurement(labeler, probing, ["scripted"], stored_rows(labeler, rows))
+    assert admission == measured.admission
+    assert results == measured.results

@@ -12,7 +12,7 @@ from infra.errors import UserError
 from judges.judgment.pairs import Pair
 from judges.measuring.datasheet import longer_baseline
 from judges.measuring.gold import load_gold
-from judges.measuring.probes import gold_set
+from judges.measuring.probes.making import gold_set
 from tests.conftest import SHARED_DATA
 
 LLMBAR = SHARED_DATA / "gold" / "llmbar"
@@ -140,7 +140,7 @@ def test_halves_are_disjoint_complete_and_pinned_by_the_digest(tmp_path: Path) -
 def test_built_in_pairs_have_the_better_one_on_both_sides() -> None:
     pairs = gold_set("wrong_answer").pairs
     assert {p.truth for p in pairs} == {"A", "B"}
-    assert len({p.pair_id for p in pairs}) == len(pairs) == 24
+    assert len({p.pair_id for p in pairs}) == len(pairs) == 48
 
 
 def test_swapping_twice_is_nothing() -> None:

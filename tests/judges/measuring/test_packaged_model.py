@@ -15,7 +15,8 @@ from infra.models.language_model import LanguageModel
 from judges.config import ScriptedConfig
 from judges.labelers.local import LocalJudge
 from judges.labelers.scripted import ScriptedJudge
-from judges.measuring.admission import measure_labeler, trivial_accuracy
+from judges.measuring.admission import measure_labeler
+from judges.measuring.probes.making import built_in_material
 from judges.rubrics import load_rubric
 from tests.trainers.support.ranks import job, make_task, run_ranks
 
@@ -80,25 +81,27 @@ class LikelihoodOnly(LocalJudge):
 
 
 def test_it_is_admitted_where_it_is_right_by_a_margin(packaged_folder: Path) -> None:
-    """What hangs on one pair of twelve differs between processors, and is not asserted."""
-    result = measure_labeler(LikelihoodOnly(REFERENCE), load_rubric("coherence"), 16)
+    """What hangs on one pair differs between processors, and is not asserted."""
+    labeler, material = LikelihoodOnly(REFERENCE), built_in_material()
+    result = measure_labeler(labeler, load_rubric("coherence"), material)
     assert result.admission.admitted
     tested = [r for r in result.results if r.half == "test" and not r.probe.startswith("sentinel")]
     assert tested
     for probe in tested:
         assert probe.accuracy >= 0.9
-        assert probe.lower > trivial_accuracy(probe.probe) + 0.1
+        assert probe.lower > probe.rule_limit
 
 
 @pytest.mark.parametrize("rubric", ["coherence", "relevance", "correctness"])
 def test_a_coin_is_refused(rubric: str) -> None:
     coin = ScriptedJudge(ScriptedConfig(accuracy=0.5))
-    assert not measure_labeler(coin, load_rubric(rubric), 64).admission.admitted
+    assert not measure_labeler(coin, load_rubric(rubric), built_in_material()).admission.admitted
 
 
 @pytest.mark.nightly
 def test_likelihood_is_its_best_method_for_coherence(packaged_folder: Path) -> None:
-    admission = measure_labeler(LocalJudge(REFERENCE), load_rubric("coherence"), 16).admission
+    labeler = LocalJudge(REFERENCE)
+    admission = measure_labeler(labeler, load_rubric("coherence"), built_in_material()).admission
     assert admission.admitted
     assert admission.method == "likelihood"
 

@@ -33,7 +33,7 @@ from judges.judgment.batches import Batch, pairwise_rows
 from judges.judgment.pairs import Comparison, Pair
 from judges.labelers.scripted import ScriptedJudge
 from judges.measuring.datasheet import measure_on_gold
-from judges.measuring.probes import gold_set
+from judges.measuring.probes.making import gold_set
 from judges.rubrics import load_rubric
 from loop.commands.main import app
 from loop.recipe.recipe import load_recipe
@@ -91,6 +91,9 @@ def run(tmp_path: Path, tiny_folder: Path) -> Path:
                 0.75,
                 1.0,
                 1.0,
+                0.5,
+                "pass",
+                0.05,
             )
         ],
         [Admission("a", "judge", "coherence", "likelihood", True, "")],

@@ -44,7 +44,8 @@ CREATE TABLE win_rate (
 
 CREATE TABLE probe_result (
     result_id TEXT, labeler TEXT, rubric TEXT, method TEXT, probe TEXT, half TEXT, num_pairs BIGINT,
-    accuracy DOUBLE, lower DOUBLE, upper DOUBLE, auc DOUBLE
+    accuracy DOUBLE, lower DOUBLE, upper DOUBLE, auc DOUBLE, rule_limit DOUBLE, decision TEXT,
+    alpha DOUBLE
 );
 
 CREATE TABLE admission (
