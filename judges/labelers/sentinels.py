@@ -47,6 +47,8 @@ ITEMS_PER_CHECK = 16
 """Items between two checks."""
 SENTINELS_PER_CHECK = 8
 """Subjects that a check of values adds to a batch."""
+NUM_SEEDS = 4
+"""Pairs are made once for each seed, which takes about a second."""
 RECENT_PAIRS = 12
 """Recent pairs of a kind that are tested together, because one pair proves little."""
 DOUBT_PROBABILITY = 0.01
@@ -237,7 +239,8 @@ def _difference(one: float | None, other: float | None) -> str:
 def _choose_sentinels(rubric: Rubric, item_ids: Sequence[str]) -> list[SentinelPair]:
     """Return one pair of each kind from the rubric's probes, chosen by a hash of the batch."""
     salt = content_key(*item_ids)
-    sets = [probe_set(probe, built_in_material(salt[:8])) for probe in rubric.probes]
+    material = built_in_material(f"sentinels {int(unit_hash(salt, 'seed') * NUM_SEEDS)}")
+    sets = [probe_set(probe, material) for probe in rubric.probes]
     known = [pair for one in sets for pair in one.deciding]
     known.sort(key=lambda pair: unit_hash(salt, pair.good.subject_id))
     plain, ordering, other = known[:3]
