@@ -9,6 +9,7 @@ value in [0, 1].
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ from judges.rubrics import Contrast, LabelQuestion, Likelihood, Rubric, fill
 
 if TYPE_CHECKING:
     from infra.models.language_model import ContinuationScore
+
+
+EMPTY_BYTES = len(zlib.compress(b"", 9))
 
 
 @dataclass(frozen=True)
@@ -51,19 +55,29 @@ def requests_for(rubric: Rubric, method: str, subject: Subject) -> list[ScoreReq
     return [(fill(context, **parts), subject.text) for context in (words.positive, words.negative)]
 
 
-def log_score(method: str, scores: Sequence[ContinuationScore]) -> float:
-    """Return the result of a method in nats: log-odds of a label, or the log-probability per token.
+def log_score(method: str, text: str, scores: Sequence[ContinuationScore]) -> float:
+    """Return the result of a method in nats: log-odds of a label, or the log-probability per
+    compressed byte of the text.
 
-    `scores` are the scores of `requests_for`, in the same order.
+    `scores` are the scores of `requests_for`, in the same order. Per token, a text becomes likelier
+    with every repetition of what it has said, since a model foresees it. So does a compressor, and
+    what it foresees does not count (models and gzip as compressors: Delétang et al. 2023,
+    arXiv:2309.10668).
     """
     if method == "likelihood":
-        return scores[0].mean_logp
+        return scores[0].logp / compressed_bytes(text)
     if method == "text_given_label":
         return scores[0].mean_logp - scores[1].mean_logp
     return scores[0].logp - scores[1].logp
 
 
-def score_value(method: str, scores: Sequence[ContinuationScore]) -> float:
-    """Return the value in [0, 1] for the scores of `requests_for`."""
-    score = log_score(method, scores)
+def compressed_bytes(text: str) -> int:
+    """Return the bytes of a text that a compressor cannot foresee, at least 1."""
+    data = text.encode(errors="replace")
+    return max(1, len(zlib.compress(data, 9)) - EMPTY_BYTES)
+
+
+def score_value(method: str, text: str, scores: Sequence[ContinuationScore]) -> float:
+    """Return the value in [0, 1] of a text for the scores of `requests_for`."""
+    score = log_score(method, text, scores)
     return math.exp(score) if method == "likelihood" else sigmoid(score)

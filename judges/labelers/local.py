@@ -127,7 +127,7 @@ class LocalJudge(LabelQuestionJudge):
             self._score_all([requests_for(rubric, method, self._cleaned(s)) for s in asked])
         )
         return [
-            _text_score(method, next(scored))
+            _text_score(method, s.text, next(scored))
             if s.text.strip()
             else TextScore(None, "empty", TokenUsage())
             for s in subjects
@@ -135,7 +135,7 @@ class LocalJudge(LabelQuestionJudge):
 
     def _cleaned(self, subject: Subject) -> Subject:
         prompt, text, reference = map(self.clean, (subject.prompt, subject.text, subject.reference))
-        return Subject(subject.subject_id, prompt, text, reference=reference)
+        return Subject(subject.subject_id, prompt, self.model.held(text), reference=reference)
 
     def _score_all(
         self, requests: Sequence[Sequence[tuple[str, str]]]
@@ -176,14 +176,14 @@ def _labeled(question: Question, scores: Sequence[ContinuationScore]) -> LabelAn
 def _answer(method: str, subject: Subject, scores: Sequence[ContinuationScore]) -> LabelerAnswer:
     if not subject.text.strip():
         return LabelerAnswer(None, "empty")
-    value, usage = score_value(method, scores), _usage(scores)
+    value, usage = score_value(method, subject.text, scores), _usage(scores)
     if not math.isfinite(value):
         return LabelerAnswer(None, "backend", usage, (), _raw(scores))
     return LabelerAnswer(value, "", usage, (value, 1 - value), _raw(scores))
 
 
-def _text_score(method: str, scores: Sequence[ContinuationScore]) -> TextScore:
-    nats = log_score(method, scores)
+def _text_score(method: str, text: str, scores: Sequence[ContinuationScore]) -> TextScore:
+    nats = log_score(method, text, scores)
     if math.isfinite(nats):
         return TextScore(nats, "", _usage(scores))
     return TextScore(None, "backend", _usage(scores))

@@ -255,7 +255,8 @@ def _choose_sentinels(rubric: Rubric, item_ids: Sequence[str]) -> list[SentinelP
 
 def _with_order(pair: ProbePair, salt: str) -> ProbePair:
     """Return the pair with an instruction to the grader appended to its worse side."""
-    attack = attacks()[int(unit_hash(salt, "attack") * len(attacks()))]
+    orders = [attack for attack in attacks() if attack.is_order]
+    attack = orders[int(unit_hash(salt, "attack") * len(orders))]
     text = f"{pair.bad.text}\n{attack.text}"
     bad = replace(pair.bad, subject_id=content_key(pair.bad.prompt, text), text=text)
     return ProbePair(pair.good, bad)

@@ -65,6 +65,7 @@ FEATURES: Mapping[str, Callable[[str], float]] = {
     "first letter": lambda text: float(ord(text[0])) if text else 0.0,
 }
 """Each gives a number for a text; a rule prefers the text with more, or with less."""
+NUM_ARTICLES, NUM_COMMON = 4, 40
 FREQUENCY = "frequency of words"
 """The feature that needs texts to count in."""
 
@@ -86,19 +87,34 @@ def unigrams(texts: tuple[str, ...]) -> Callable[[str], float]:
 
 
 @cache
-def commonest_word(texts: tuple[str, ...]) -> Callable[[str], float]:
-    """How often a text has the commonest word of these texts, such as an article."""
+def commonest_words(texts: tuple[str, ...]) -> tuple[Callable[[str], float], ...]:
+    """How often a text has each of the very commonest words, its share of common ones, and the mean
+    log frequency.
+
+    In most languages the commonest words are articles and the like.
+    """
     counts = Counter(word for text in texts for word in _words(text))
-    commonest = max(counts, key=lambda word: (counts[word], word), default="")
-    return lambda text: _words(text).count(commonest)
+    ordered = sorted(counts, key=lambda word: (-counts[word], word))
+    common = frozenset(ordered[:NUM_COMMON])
+
+    def counter(word: str) -> Callable[[str], float]:
+        return lambda text: _words(text).count(word)
+
+    def share(text: str) -> float:
+        return _mean(word in common for word in _words(text))
+
+    def likelihood(text: str) -> float:
+        return _mean(math.log(counts[word] + 0.5) for word in _words(text))
+
+    return (*map(counter, ordered[:NUM_ARTICLES]), share, likelihood)
 
 
 def signs(pairs: Sequence[tuple[Subject, Subject]], texts: tuple[str, ...]) -> Signs:
     """1 where the better text of (better, worse) has more of a feature, -1 where it has less, else
-    0; shape (pairs, features). The last two are
-    `FREQUENCY` and the count of the commonest word.
+    0; shape (pairs, features). The last ones
+    are about the frequency of words.
     """
-    features = [*FEATURES.values(), unigrams(texts), commonest_word(texts)]
+    features = [*FEATURES.values(), unigrams(texts), *commonest_words(texts)]
     rows = [
         [np.sign(feature(good.text) - feature(bad.text)) for feature in features]
         for good, bad in pairs

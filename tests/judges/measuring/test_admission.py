@@ -163,7 +163,7 @@ def test_every_way_asks_about_the_text(rubric: str, method: str) -> None:
     requests = requests_for(load_rubric(rubric), method, subject)
     assert all("THE TEXT" in context + continuation for context, continuation in requests)
     scores = [ContinuationScore(-1.0 - i, 2) for i in range(len(requests))]
-    assert 0.0 < score_value(method, scores) < 1.0
+    assert 0.0 < score_value(method, "THE TEXT", scores) < 1.0
 
 
 def test_what_is_put_into_a_template_is_not_searched_again() -> None:
@@ -171,10 +171,17 @@ def test_what_is_put_into_a_template_is_not_searched_again() -> None:
 
 
 def test_probability_of_the_label_is_its_softmax() -> None:
-    value = score_value(
-        "few_shot", [ContinuationScore(math.log(0.3), 1), ContinuationScore(math.log(0.1), 1)]
-    )
-    assert math.isclose(value, 0.75)
+    scores = [ContinuationScore(math.log(share), 1) for share in (0.3, 0.1)]
+    assert math.isclose(score_value("few_shot", "text", scores), 0.75)
+
+
+def test_repeating_oneself_makes_no_text_likelier() -> None:
+    """What a model foresees in the repetition, a compressor foresees too."""
+    text = "The Moon gives no light of its own; half of it is always lit by the Sun."
+    again = f"{text} {'It is always lit. ' * 20}"
+    plain = score_value("likelihood", text, [ContinuationScore(-60.0, 18)])
+    repeated = score_value("likelihood", again, [ContinuationScore(-80.0, 120)])
+    assert repeated < plain, "per token the repetition would be three times as likely"
 
 
 def test_unknown_rubric_is_a_user_error() -> None:
