@@ -232,3 +232,5 @@ class Admission:
     admitted: bool
     reason: str
     temperature: float = 1.0
+    length_slope: float = 0.0
+    """What the labeler gives for length alone: nats of log-odds for each factor e of length."""

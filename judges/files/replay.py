@@ -242,9 +242,7 @@ def _win_rates(store: Store, config: JudgeConfig, seed: int) -> ReplayResult:
         judged = _judged(store, config, seed, rate.generation)
         groups = judged.groups(rate.model, rate.generation)
         for admission in [a for a in judged.admissions if a.labeler == rate.labeler]:
-            wins = wins_over_older(
-                groups, read_contests(groups, judged.rows, admission.temperature)
-            )
+            wins = wins_over_older(groups, read_contests(groups, judged.rows, admission))
             tested = store.labelers.tested_probes(rate.labeler)
             if wins[1]:
                 again[key] = make_win_rate(

@@ -41,6 +41,8 @@ CALIBRATION, TEST = "calibration", "test"
 CHUNK = 8
 """Pairs that are judged between two looks at the evidence."""
 NUM_SENTINEL_PAIRS = 24
+MIN_SLOPE_PAIRS, MIN_LENGTH_SPREAD = 8, 0.05
+"""Fewer pairs, or pairs of more equal lengths, say nothing of a taste for length."""
 IN_PAIRS = "/pairs"
 """Suffix of a probe's name if both sides are shown in one question."""
 SENTINEL = "sentinel/"
@@ -52,11 +54,16 @@ PairValues = tuple[float, float]
 
 @dataclass(frozen=True)
 class ProbeOutcome:
-    """The results of one elicitation method, and the log-odds of good over bad of its pairs."""
+    """The results of one elicitation method.
+
+    `log_odds` are those of good over bad of the pairs that were judged (NaN if unscored),
+    `lengths` the differences of their log lengths.
+    """
 
     method: str
     results: tuple[ProbeResult, ...]
     log_odds: tuple[float, ...]
+    lengths: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -178,15 +185,43 @@ def calibration_outcome(
     labeler: str, probing: Probing, method: str, judge: AnswerSource
 ) -> ProbeOutcome:
     """The results of one method on the pairs that choose the method."""
-    results, odds = [], []
+    results, odds, lengths = [], list[float](), list[float]()
     for probe in probing.probes():
         pairs = probing.pairs(probe, CALIBRATION)
         batch = probing.batch(probe, method, pairs)
         values, pair_odds = _read_batch(batch, judge(batch))
         results.append(_result(labeler, probing, method, probe, CALIBRATION, values))
         if probe.endswith(IN_PAIRS) == (IN_PAIRS in probing.probes()[-1]):
-            odds += [value for value in pair_odds if not math.isnan(value)]
-    return ProbeOutcome(method, tuple(results), tuple(odds))
+            odds += pair_odds
+            lengths += map(_length_difference, pairs)
+    return ProbeOutcome(method, tuple(results), tuple(odds), tuple(lengths))
+
+
+def log_length(text: str) -> float:
+    """The log of the characters of a text."""
+    return math.log1p(len(text))
+
+
+def _length_difference(pair: ProbePair) -> float:
+    return log_length(pair.good.text) - log_length(pair.bad.text)
+
+
+def length_slope(log_odds: Sequence[float], lengths: Sequence[float]) -> float:
+    """What a labeler gives for length alone, in nats for each factor e of length.
+
+    The slope of log-odds of good over bad by the difference of log lengths, with an intercept for
+    what the truth gives; on the probes, the truth says nothing of the length. It is shrunk by
+    (1 - (error / slope)^2), at least 0, so that noise is not corrected for.
+    """
+    y = np.array(log_odds)
+    x, y = np.array(lengths)[~np.isnan(y)], y[~np.isnan(y)]
+    if len(x) < MIN_SLOPE_PAIRS or x.std() < MIN_LENGTH_SPREAD:
+        return 0.0
+    centred = x - x.mean()
+    slope = float(centred @ y / (centred @ centred))
+    rest = y - y.mean() - slope * centred
+    error = math.sqrt(float(rest @ rest) / (len(x) - 2) / float(centred @ centred))
+    return slope * max(0.0, 1.0 - (error / slope) ** 2) if slope else 0.0
 
 
 def deciding_outcome(
@@ -197,27 +232,32 @@ def deciding_outcome(
     Pairs are judged until a probe is decided. After a probe that the labeler does not pass, the
     others are spared.
     """
-    results = list[ProbeResult]()
+    results, odds, lengths = list[ProbeResult](), list[float](), list[float]()
     for probe in probing.probes():
-        result = _test_result(labeler, probing, method, probe, judge)
+        result, probe_odds = _test_result(labeler, probing, method, probe, judge)
         results.append(result)
+        if probe.endswith(IN_PAIRS) == (IN_PAIRS in probing.probes()[-1]):
+            odds += probe_odds
+            lengths += map(_length_difference, probing.pairs(probe, TEST)[: len(probe_odds)])
         if result.decision != "pass":
             break
-    return ProbeOutcome(method, tuple(results), ())
+    return ProbeOutcome(method, tuple(results), tuple(odds), tuple(lengths))
 
 
 def _test_result(
     labeler: str, probing: Probing, method: str, probe: str, judge: AnswerSource
-) -> ProbeResult:
-    pairs, values = probing.pairs(probe, TEST), list[PairValues]()
+) -> tuple[ProbeResult, list[float]]:
+    """(result, log-odds of good over bad of the pairs that were judged)."""
+    pairs, values, odds = probing.pairs(probe, TEST), list[PairValues](), list[float]()
     result = _result(labeler, probing, method, probe, TEST, values)
     for start in range(0, len(pairs), CHUNK):
         batch = probing.batch(probe, method, pairs[start : start + CHUNK])
-        values += _read_batch(batch, judge(batch))[0]
+        chunk_values, chunk_odds = _read_batch(batch, judge(batch))
+        values, odds = values + chunk_values, odds + chunk_odds
         result = _result(labeler, probing, method, probe, TEST, values)
         if result.decision != "open":
             break
-    return result
+    return result, odds
 
 
 def sentinel_results(
@@ -266,10 +306,11 @@ def fit_temperature(log_odds: Sequence[float]) -> float:
     One imaginary wrong pair is added to the targets (Platt 1999), so that a labeler that is right
     on a dozen pairs does not become certain.
     """
-    target = (len(log_odds) + 1) / (len(log_odds) + 2)
-    if not log_odds:
+    odds = np.array([value for value in log_odds if not math.isnan(value)])
+    if not len(odds):
         return 1.0
-    return fit_calibration(np.array(log_odds), np.full(len(log_odds), target)).temperature
+    target = (len(odds) + 1) / (len(odds) + 2)
+    return fit_calibration(odds, np.full(len(odds), target)).temperature
 
 
 def admit(labeler: str, probing: Probing, chosen: ProbeOutcome, tested: ProbeOutcome) -> Admission:
@@ -287,6 +328,9 @@ def admit(labeler: str, probing: Probing, chosen: ProbeOutcome, tested: ProbeOut
         admitted=not failed,
         reason=reason,
         temperature=fit_temperature(chosen.log_odds),
+        length_slope=length_slope(
+            chosen.log_odds + tested.log_odds, chosen.lengths + tested.lengths
+        ),
     )
 
 

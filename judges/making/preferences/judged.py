@@ -33,8 +33,8 @@ from judges.judgment.batches import Batch, Mode
 from judges.judgment.elicitation import Subject
 from judges.judgment.pairs import Pair
 from judges.judgment.protocol import Judge
-from judges.making.preferences.rating import Contest, Ratings, fit_ratings, style_features
-from judges.measuring.admission import SENTINEL
+from judges.making.preferences.rating import Contest, Ratings, fit_ratings, marked_share
+from judges.measuring.admission import SENTINEL, log_length
 from judges.measuring.intervals import not_measured
 from judges.measuring.win_rates import corrected_win_rate
 from judges.rubrics import Rubric
@@ -119,17 +119,17 @@ def _offsets(groups: Sequence[CompletionGroup]) -> list[int]:
 
 
 def read_contests(
-    groups: Sequence[CompletionGroup], rows: Mapping[str, Judgment], temperature: float
+    groups: Sequence[CompletionGroup], rows: Mapping[str, Judgment], admission: Admission
 ) -> list[Contest]:
     """Return the contests in scored judgments (by subject id), numbered through all groups.
 
     A judgment of a pair is a contest. Two values are a contest too, by the difference of their
-    log-odds.
+    log-odds. What the labeler was measured to give for length alone is subtracted.
     """
     contests = []
     for offset, group in zip(_offsets(groups), groups, strict=True):
         for i, j in group.index_pairs():
-            outcome = _contest_outcome(group, (i, j), rows, temperature)
+            outcome = _contest_outcome(group, (i, j), rows, admission)
             if outcome is not None:
                 win, tie = outcome
                 contests.append(Contest(offset + i, offset + j, win, tie))
@@ -140,7 +140,7 @@ def _contest_outcome(
     group: CompletionGroup,
     indices: IndexPair,
     rows: Mapping[str, Judgment],
-    temperature: float,
+    admission: Admission,
 ) -> tuple[float, float] | None:
     """Return P(first is better, if not a tie) and P(tie), or None if nothing was judged."""
     pair = make_pair(group, indices)
@@ -150,11 +150,12 @@ def _contest_outcome(
         shares = row.distribution
         win = shares[0] / max(sum(shares[:2]), 1e-12)
         win = win if pair.a == first.text else 1 - win
-        return _tempered(logit(win), temperature), shares[2]
+        return _corrected(logit(win), first.text, second.text, admission), shares[2]
     one, other = _scored(rows, first.completion_id), _scored(rows, second.completion_id)
     if one is None or other is None:
         return None
-    return _tempered(logit(one.value) - logit(other.value), temperature), 0.0
+    odds = logit(one.value) - logit(other.value)
+    return _corrected(odds, first.text, second.text, admission), 0.0
 
 
 def _scored(rows: Mapping[str, Judgment], subject_id: str) -> Judgment | None:
@@ -162,14 +163,16 @@ def _scored(rows: Mapping[str, Judgment], subject_id: str) -> Judgment | None:
     return row if row is not None and row.status == "scored" else None
 
 
-def _tempered(odds: float, temperature: float) -> float:
-    return sigmoid(min(max(odds / temperature, -30.0), 30.0))
+def _corrected(odds: float, first: str, second: str, admission: Admission) -> float:
+    """P(first is better) without the labeler's taste for length, calibrated."""
+    taste = admission.length_slope * (log_length(first) - log_length(second))
+    return sigmoid(min(max((odds - taste) / admission.temperature, -30.0), 30.0))
 
 
 def rate_completions(groups: Sequence[CompletionGroup], contests: Sequence[Contest]) -> Ratings:
-    """Return the strengths of all completions, without the effects of length and style."""
+    """Return the strengths of all completions, without the effect of style."""
     texts = [c.text for group in groups for c in group.completions]
-    features = np.array([style_features(text) for text in texts]).reshape(-1, 2)
+    features = np.array([marked_share(text) for text in texts]).reshape(-1, 1)
     return fit_ratings(len(texts), contests, features)
 
 
@@ -248,7 +251,7 @@ def preferences_from(
 
     Prompts without preferences are left out.
     """
-    contests = read_contests(groups, rows, admission.temperature)
+    contests = read_contests(groups, rows, admission)
     ratings = rate_completions(groups, contests)
     judged = {i for contest in contests for i in (contest.first, contest.second)}
     preferences = {}
@@ -363,7 +366,7 @@ class ContestPlanner:
                 if c.completion_id not in rows
             ]
             return self._batch(subjects=subjects) if subjects else None
-        ratings = rate_completions(groups, read_contests(groups, rows, self.admission.temperature))
+        ratings = rate_completions(groups, read_contests(groups, rows, self.admission))
         pairs = []
         for offset, group in zip(_offsets(groups), groups, strict=True):
             pair = self._most_informative(group, rows, ratings, offset)

@@ -158,7 +158,7 @@ def _judged(
                 rows |= {j.subject_id: j for j in judged}
                 advance(part.num_items)
     if context.older is not None:
-        wins, number = wins_over_older(groups, read_contests(groups, rows, admission.temperature))
+        wins, number = wins_over_older(groups, read_contests(groups, rows, admission))
         _note_win_rate(context, admission, context.older.digest, wins, number)
     return preferences_from(groups, rows, admission, context.config.min_margin, context.generation)
 

@@ -1,6 +1,6 @@
 """Strengths of texts from contests: a Bradley-Terry model with Davidson's ties and covariates.
 
-A contest's log-odds are the difference of two strengths plus the effects of length and style. The
+A contest's log-odds are the difference of two strengths plus the effects of style. The
 coefficients are shared by all contests, as in the style control of Chatbot Arena. Outcomes may be
 probabilities. A normal prior keeps strengths finite if a text wins always; Laplace's approximation
 gives their covariance. Ties: P(tie) is proportional to nu times the geometric mean (Davidson 1970).
@@ -199,8 +199,8 @@ def _standardised(num_items: int, covariates: Floats | None) -> Floats:
     return np.asarray((table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
 
 
-def style_features(text: str) -> tuple[float, float]:
-    """Return (log length, share of lines that are lists, headings or code) of a text."""
+def marked_share(text: str) -> float:
+    """Return the share of lines that are lists, headings or code."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     marked = sum(line.startswith(("-", "*", "#", "```", "1.", "2.", "3.")) for line in lines)
-    return float(np.log1p(len(text))), marked / max(len(lines), 1)
+    return marked / max(len(lines), 1)

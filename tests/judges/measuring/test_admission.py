@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from infra.errors import UserError
@@ -18,6 +19,7 @@ from judges.measuring.admission import (
     ADMISSION_ALPHA,
     Probing,
     fit_temperature,
+    length_slope,
     measure_labeler,
     measurement,
     stored_rows,
@@ -30,7 +32,8 @@ MATERIAL = built_in_material()
 
 
 def is_admitted(judge: Judge, rubric: Rubric) -> bool:
-    return measure_labeler(judge, rubric, MATERIAL).admission.admitted
+    """In a run with as many rubrics as there are: a coin is admitted to any in 5% of runs."""
+    return measure_labeler(judge, rubric, MATERIAL, len(RUBRICS)).admission.admitted
 
 
 def scripted(**dials: float) -> ScriptedJudge:
@@ -182,6 +185,20 @@ def test_repeating_oneself_makes_no_text_likelier() -> None:
     plain = score_value("likelihood", text, [ContinuationScore(-60.0, 18)])
     repeated = score_value("likelihood", again, [ContinuationScore(-80.0, 120)])
     assert repeated < plain, "per token the repetition would be three times as likely"
+
+
+def test_the_taste_for_length_is_measured_beside_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.normal(0, 0.3, 40)
+    odds = 2.0 + 1.5 * lengths + rng.normal(0, 0.1, 40)
+    assert length_slope(odds.tolist(), lengths.tolist()) == pytest.approx(1.5, abs=0.1)
+    assert length_slope([*odds.tolist(), math.nan], [*lengths.tolist(), 9.0]) == pytest.approx(
+        1.5, abs=0.1
+    )
+    noise = [length_slope(rng.normal(2, 1, 30).tolist(), lengths[:30].tolist()) for _ in range(50)]
+    assert sum(value == 0.0 for value in noise) > 25, "what may be noise is not corrected for"
+    assert length_slope([1.0] * 20, [0.0] * 20) == 0.0
+    assert length_slope([], []) == 0.0
 
 
 def test_unknown_rubric_is_a_user_error() -> None:

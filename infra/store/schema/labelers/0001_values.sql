@@ -50,5 +50,5 @@ CREATE TABLE probe_result (
 
 CREATE TABLE admission (
     admission_id TEXT, labeler TEXT, rubric TEXT, method TEXT, admitted BOOLEAN, reason TEXT,
-    temperature DOUBLE
+    temperature DOUBLE, length_slope DOUBLE
 );

@@ -18,8 +18,10 @@ from judges.making.preferences.judged import (
     completion_groups,
     distinct_completions,
     preferences_from,
+    rate_completions,
     read_contests,
 )
+from judges.measuring.admission import log_length
 from judges.rubrics import load_rubric
 from tests.judges.making.passages.test_samples import sample
 
@@ -96,7 +98,7 @@ def test_a_labeler_that_values_texts_alone_is_asked_about_each_once() -> None:
 def test_every_pair_is_drawn_into_the_contests_before_one_is_known_well() -> None:
     """Four texts are joined by three pairs, so three questions suffice to rank them all."""
     asking = contests(Orderly(ScriptedConfig()), pairs_per_prompt=3)
-    seen = read_contests(group(), judged(asking, group()), 1.0)
+    seen = read_contests(group(), judged(asking, group()), ADMISSION)
     assert {i for c in seen for i in (c.first, c.second)} == {0, 1, 2, 3}
 
 
@@ -137,7 +139,7 @@ def _texts(row: Judgment, texts: tuple[str, ...]) -> set[str]:
     return {text for text in texts if content_key(text) in row.subject_hashes}
 
 
-def test_a_preference_for_length_that_all_prompts_share_does_not_decide() -> None:
+def test_a_preference_for_length_that_was_measured_does_not_decide() -> None:
     """Over twenty prompts the longer text always wins by much; in one a short text wins, which is
     what counts."""
     texts = tuple("word " * n for n in (2, 8, 30))
@@ -151,11 +153,10 @@ def test_a_preference_for_length_that_all_prompts_share_does_not_decide() -> Non
             size = len(c.text.split())
             value = {2: 0.2, 8: 0.5, 30: 0.8}[size] if number else {2: 0.9, 8: 0.5, 30: 0.8}[size]
             rows[c.completion_id] = replace(_row(c.completion_id), value=value)
-    preferences = preferences_from(groups, rows, ADMISSION, 0.1, 1)
+    preferences = preferences_from(groups, rows, replace(ADMISSION, length_slope=1.0), 0.0, 1)
     assert preferences["p0"][0].chosen == texts[0]
-    assert preferences["p0"][0].margin > 1.2 * max(
-        p[0].margin for key, p in preferences.items() if key != "p0"
-    )
+    others = [p[0].margin for key, p in preferences.items() if key != "p0"]
+    assert preferences["p0"][0].margin > 5 * max(others, default=0.0)
 
 
 def _row(subject_id: str) -> Judgment:
@@ -182,7 +183,7 @@ def test_the_rankings_other_pairs_follow_the_best_over_the_worst() -> None:
 def test_unscored_rows_are_no_contests() -> None:
     rows = judged(contests(ScriptedJudge(ScriptedConfig(unscored_share=1.0))), group())
     assert len(rows) == 4
-    assert read_contests(group(), rows, 1.0) == []
+    assert read_contests(group(), rows, ADMISSION) == []
     assert preferences_from(group(), rows, ADMISSION, 0.1, 1) == {}
 
 
@@ -191,9 +192,42 @@ def test_a_tie_that_the_labeler_names_is_kept_apart_from_a_doubt() -> None:
         def compare(self, rubric, method, pairs):
             return [Comparison(1.0, 1.0, tie=0.6) for _ in pairs]
 
-    (contest, *_) = read_contests(group(), judged(contests(Torn(ScriptedConfig())), group()), 1.0)
+    (contest, *_) = read_contests(
+        group(), judged(contests(Torn(ScriptedConfig())), group()), ADMISSION
+    )
     assert contest.tie == pytest.approx(0.6)
     assert contest.win in (pytest.approx(0.7311, abs=1e-3), pytest.approx(0.2689, abs=1e-3))
+
+
+@pytest.mark.parametrize(("slope", "win"), [(0.0, 0.7311), (1.0, 0.5)])
+def test_what_a_labeler_gives_for_length_alone_is_subtracted(slope: float, win: float) -> None:
+    """One nat for a text that is e times as long is its taste, and no verdict."""
+
+    class LikesLength(ScriptedJudge):
+        def compare(self, rubric, method, pairs):
+            odds = [log_length(p.a) - log_length(p.b) for p in pairs]
+            return [Comparison(value, value) for value in odds]
+
+    long, short = "w" * 270, "w" * 98 + "."
+    groups = group((long, short))
+    rows = judged(contests(LikesLength(ScriptedConfig())), groups)
+    (contest, *_) = read_contests(groups, rows, replace(ADMISSION, length_slope=slope))
+    assert (contest.first, contest.second) == (0, 1)
+    assert contest.win == pytest.approx(win, abs=2e-3)
+
+
+def test_quality_that_comes_with_length_is_kept() -> None:
+    """A labeler without a taste for length ranks by quality, also where longer texts are better."""
+    texts = tuple("word " * n for n in (4, 8, 16, 32, 64, 128))
+    judge = Orderly(ScriptedConfig())
+    judge.order = texts[::-1]
+    groups = group(texts)
+    rows = judged(contests(judge, pairs_per_prompt=15), groups)
+    strengths = rate_completions(groups, read_contests(groups, rows, ADMISSION)).strengths
+    ordered = [c.text for c in groups[0].completions]
+    by_text = {text: strengths[i] for i, text in enumerate(ordered)}
+    ranked = sorted(by_text, key=lambda text: by_text[text])
+    assert [text.strip() for text in ranked] == [text.strip() for text in texts]
 
 
 def test_empty_and_equal_texts_are_no_sides() -> None:

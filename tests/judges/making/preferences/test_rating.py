@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from judges.making.preferences.rating import Contest, fit_ratings, style_features
+from judges.making.preferences.rating import Contest, fit_ratings, marked_share
 
 
 @settings(max_examples=40, deadline=None)
@@ -93,7 +93,6 @@ def test_a_contest_told_the_other_way_round_is_the_same(win: float, tie: float) 
     assert one.probability(0, 1) + one.probability(1, 0) == pytest.approx(1.0)
 
 
-def test_style_is_length_and_marks() -> None:
-    assert style_features("plain")[1] == 0.0
-    assert style_features("# a\n- b\nc\nd")[1] == 0.5
-    assert style_features("longer than that")[0] > style_features("short")[0]
+def test_style_is_the_share_of_marked_lines() -> None:
+    assert marked_share("plain") == marked_share("") == 0.0
+    assert marked_share("# a\n- b\nc\nd") == 0.5
