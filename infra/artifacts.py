@@ -82,6 +82,17 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def read_input(path: Path) -> bytes:
+    """The bytes of a file that a user names.
+
+    Raises:
+        OSError: if it cannot be read, or is a device such as /dev/zero, which may have no end.
+    """
+    if path.is_char_device():
+        raise OSError("it is a device and not a file")
+    return path.read_bytes()
+
+
 def atomic_write(target: Path, data: bytes) -> None:
     """Write a file so that a reader sees either the old or the new content."""
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from infra.artifacts import read_input
 from infra.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def read_toml(path: Path, key: str = "recipe") -> dict[str, Any]:
         UserError: about `key`, if it is missing or not valid TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_input(path).decode("utf-8-sig"))
     except FileNotFoundError:
         problem, remedy = "there is no such file.", "Give the path of a TOML file."
     except UnicodeDecodeError:
@@ -63,7 +64,10 @@ def read_toml(path: Path, key: str = "recipe") -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         problem, remedy = f"it is not valid TOML ({error}).", "Fix the TOML syntax and run again."
     except OSError as error:
-        problem, remedy = f"it cannot be read ({error.strerror}).", "Give a file that you may read."
+        problem, remedy = (
+            f"it cannot be read ({error.strerror or error}).",
+            "Give a file that you may read.",
+        )
     raise UserError(key, path, problem, remedy)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from infra.artifacts import read_input
 from infra.errors import UserError
 
 
@@ -30,7 +31,7 @@ def read_json_lines(path: Path, key: str, remedy: str) -> Iterator[JsonLine]:
         UserError: about `key`, if the file cannot be read or a line is not valid JSON.
     """
     try:
-        data = path.read_bytes()
+        data = read_input(path)
     except OSError as error:
         problem = f"the file cannot be read ({error.strerror or error})."
         raise UserError(key, path, problem, remedy) from None

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from crawlers.quality.fingerprints import sampled_grams
 from crawlers.quality.words import plain_hashes
+from infra.artifacts import read_input
 from infra.errors import UserError
 from infra.json_lines import read_json_lines
 from infra.records import content_key
@@ -58,7 +59,7 @@ def _texts(file: Path) -> Iterator[str]:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return read_input(file).decode("utf-8")
     except (OSError, ValueError) as error:
         raise UserError(KEY, file, f"the file cannot be read ({error}).", REMEDY) from None
 

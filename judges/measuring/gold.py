@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.artifacts import read_input
 from infra.errors import UserError
 from infra.json_lines import read_json_lines, text_at, value_at
 from infra.records import content_key, unit_hash
@@ -96,7 +97,7 @@ def _rows(file: Path, key: str) -> Iterator[GoldRow]:
         yield from (line.value for line in read_json_lines(file, key, _FORMATS))
         return
     try:
-        value = json.loads(file.read_text(encoding="utf-8-sig"))
+        value = json.loads(read_input(file).decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(key, file, f"it cannot be read ({error}).", _FORMATS) from None
     yield from value if isinstance(value, list) else [value]

@@ -76,3 +76,9 @@ def test_an_error_names_key_file_line_and_remedy(
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         list(read_json_lines(tmp_path / "none.jsonl", "a.key", "Give JSON lines."))
+
+
+def test_a_device_is_no_file() -> None:
+    """It may have no end: /dev/zero would fill the memory."""
+    with pytest.raises(UserError, match=r"/dev/zero.*it is a device and not a file"):
+        list(read_json_lines(Path("/dev/zero"), "a.key", "Give JSON lines."))
