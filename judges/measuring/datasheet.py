@@ -200,7 +200,8 @@ def _make_attacked(pairs: Sequence[Pair], comparisons: Sequence[Comparison]) -> 
         for p, c in zip(pairs, comparisons, strict=True)
         if c.is_scored and c.verdict() == p.truth != "tie"
     ]
-    return [attacked(pair, attack) for pair in sound[:MAX_ATTACKED_PAIRS] for attack in attacks()]
+    orders = [attack for attack in attacks() if attack.is_order]
+    return [attacked(pair, order) for pair in sound[:MAX_ATTACKED_PAIRS] for order in orders]
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def test_no_feature_tells_good_from_bad_on_the_pairs_that_decide(
     made = probe_set(probe, material)
     table = signs([(p.good, p.bad) for p in made.deciding], material.texts)
     assert best_rule(table) <= made.limit
-    assert made.limit < (0.62 if material.seed in ("built-in", "another") else 0.9)
+    assert made.limit < (0.68 if material.seed in ("built-in", "another") else 0.95)
     assert longer_baseline([as_gold(pair) for pair in made.deciding]) <= made.limit
 
 
