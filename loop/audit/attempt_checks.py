@@ -47,7 +47,7 @@ def check_attempts(store: Store, recipe: Recipe, scores: StoredScores) -> Iterat
     rows = store.gate.attempts()
     numbers = {row.attempt for row in rows}
     stored = numbers | store.gate.attempts_with_results()
-    for number in range(1, max(stored, default=0) + 1):
+    for number in sorted(stored | set(range(1, len(numbers) + 1))):
         if number not in numbers:
             yield Finding(f"attempt {number}", "no candidate is registered for it")
             continue

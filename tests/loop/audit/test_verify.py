@@ -153,6 +153,11 @@ def test_a_decision_that_was_rejected_by_a_veto_that_was_none_is_found(
     assert any("about picked: outcome is 'reject'" in one for one in findings), findings
 
 
+def test_an_attempt_with_an_absurd_number_is_found(decided: DecidedRun) -> None:
+    findings = decided.problems("UPDATE burned SET attempt = 1000000000000 WHERE attempt = 4")
+    assert any("attempt 1000000000000" in one for one in findings)
+
+
 def test_scores_left_out_at_the_end_are_found(decided: DecidedRun) -> None:
     """A candidate that gets worse towards the end would be promoted without the last items."""
     findings = decided.problems(

@@ -53,6 +53,8 @@ class FileItem(BaseModel):
                 "give `choices` (two or more) with `answer`, or `good` and `bad`, "
                 "or `prompt` alone, with `gold` or with `check`"
             )
+        if not all(text.strip() for text in self.candidates):
+            raise ValueError("one of the texts to choose from is empty")
         if len(set(self.candidates)) < len(self.candidates):
             raise ValueError("two of the texts to choose from are the same")
         if self.check:

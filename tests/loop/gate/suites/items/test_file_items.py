@@ -40,6 +40,7 @@ def written(tmp_path: Path, *lines: object) -> Path:
         ({"prompt": "p", "choices": ["a", "b"], "answer": 1.0}, "answer: Input should be a valid"),
         ({"prompt": "p", "choices": ["a", "b", "a"], "answer": 1}, "two of the texts"),
         ({"good": "a", "bad": "a"}, "two of the texts"),
+        ({"prompt": "p", "choices": ["a", ""], "answer": 0}, "one of the texts"),
         ({"prompt": "p", "check": "math"}, "cannot be checked"),
         ({"prompt": "p", "check": "math", "reference": "x + 1"}, "cannot be checked"),
         ({"prompt": "p", "check": "quote", "reference": " "}, "cannot be checked"),
