@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+TokenCount = Callable[[str], int]
+"""Counts or estimates the tokens of a text."""
 CHARS_PER_TOKEN = 3.2
 """Measured with SmolLM2's tokenizer on reference pages with code; used for budgets only."""
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 Floats = NDArray[np.float64]
 NUM_BETS = 16
@@ -65,6 +64,7 @@ def accuracy_bounds(outcomes: Floats, alpha: float = 0.05) -> tuple[float, float
 
 def _lower_bound(outcomes: Floats, alpha: float) -> float:
     """The limit at which the evidence is just 1/alpha; 0 if there is none."""
+    from scipy.optimize import brentq  # slow to import
 
     def excess(limit: float) -> float:
         return float(log_capital_path(outcomes, limit)[-1]) + math.log(alpha)

@@ -17,7 +17,13 @@ from loop.gate.picking_worth import picking_pays
 from loop.recipe.recipe import stored_recipe
 from loop.record.facts import recipe_text
 from loop.training.arms import Arm, find_arm
-from loop.training.plan import TrainingFolders, arm_curriculum, training_tasks, usable_steps
+from loop.training.plan import (
+    TrainingFolders,
+    arm_curriculum,
+    passage_tokens,
+    training_tasks,
+    usable_steps,
+)
 from loop.training.rewarders import rewarders
 from trainers.launch import TrainJob, run_training
 from trainers.task import Task
@@ -61,7 +67,8 @@ def past_training(store: Store, generation: int, arm: str | None) -> PastTrainin
     own = replace(named, recipe=named.recipe.model_copy(update={"train": train}))
     champion = _existing(store.training.checkpoint_by_digest(made.parent), generation)
     anchor = _existing(store.training.checkpoint(0), generation)
-    curriculum = arm_curriculum(store, own, generation)
+    num_tokens = passage_tokens(Path(champion.path), own.recipe.train)
+    curriculum = arm_curriculum(store, own, generation, num_tokens)
     if curriculum.digest != made.manifest_digest:
         problem = "some of its data are gone (pages were forgotten, perhaps)."
         remedy = "Only a generation with all its data can be trained again."

@@ -12,9 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.artifacts import atomic_write
-from infra.errors import StageError
-from infra.models.text_size import estimated_tokens
 from infra.records import Preference, Sample, content_key, unit_hash
+from judges.making.demonstrations.extractive import QUESTION_MARGIN
 from judges.making.passages.cutting import within_budget
 from trainers.config import RL_KINDS, TrainConfig
 from trainers.task import file_stem
@@ -131,46 +130,19 @@ def _prompt(s: Sample) -> dict[str, Any]:
 
 
 def choose_demonstrations(samples: Sequence[Sample], budget_tokens: int, seed: int) -> list[Sample]:
-    """Demonstrations in hashed order within a token budget."""
+    """Demonstrations in hashed order, for `DEMONSTRATION_SHARE` of a token budget at most."""
     ordered = sorted(samples, key=lambda s: unit_hash(seed, "demonstration", s.sample_id))
-    return within_budget(ordered, budget_tokens)
+    return within_budget(ordered, int(DEMONSTRATION_SHARE * budget_tokens))
 
 
-def build_curriculum(
-    passages: Sequence[Sample],
-    demonstrations: Sequence[Sample],
-    preferences: Sequence[Preference],
-    prompts: Sequence[Sample],
-    budget_tokens: int,
-    seed: int,
-    generation: int,
-    earlier: Sequence[Sample] = (),
-) -> Curriculum:
-    """Fill a token budget with samples; all preferences and prompts are taken.
+def shown_texts(demonstrations: Sequence[Sample]) -> set[str]:
+    """The texts of passages that demonstrations show whole.
 
-    First come `earlier` samples (data of earlier generations), then demonstrations with a check for
-    at most a quarter of the rest, then `passages`, the best first. If a question was written for a
-    passage, the question with its answer takes the place of the passage: the same text twice in one
-    epoch is memorised.
-
-    Raises:
-        StageError: if there is nothing to train on.
+    They are not drawn as passages too: the same text twice in one epoch is memorised. A passage is
+    the answer to a question about it, or stands before a question that words of it answer.
     """
-    budget_tokens -= sum(estimated_tokens(s.prompt + s.completion) for s in earlier)
-    chosen = choose_demonstrations(
-        [d for d in demonstrations if d.check], int(DEMONSTRATION_SHARE * budget_tokens), seed
-    )
-    left = budget_tokens - sum(estimated_tokens(s.prompt + s.completion) for s in chosen)
-    instructions = {d.completion: d for d in demonstrations if not d.check}
-    samples = within_budget((instructions.get(p.completion.strip(), p) for p in passages), left)
-    if not (samples or chosen or preferences or prompts):
-        problem = "the labeler kept nothing to train on; crawl more pages or select more of them"
-        raise StageError("train", f"generation {generation}", problem)
-    new = samples + chosen
-    known = {s.sample_id for s in new}
-    return Curriculum(
-        new + [s for s in earlier if s.sample_id not in known], list(preferences), list(prompts)
-    )
+    before = (d.prompt.rpartition(QUESTION_MARGIN)[0] for d in demonstrations)
+    return {d.completion for d in demonstrations}.union(before) - {""}
 
 
 def summary(curriculum: Curriculum) -> str:

@@ -9,7 +9,7 @@ the data of earlier generations.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -26,14 +26,21 @@ MODEL_ORIGIN = "model"
 
 
 def earlier_samples(
-    store: Store, generation: int, budget_tokens: int, seed: int, max_held_out: float
+    store: Store,
+    generation: int,
+    budget_tokens: int,
+    seed: int,
+    max_held_out: float,
+    is_read: Callable[[Sample], bool],
 ) -> list[Sample]:
-    """Samples that earlier generations were trained on, within a budget.
+    """Samples that earlier generations were trained on and that a step reads, within a budget.
 
     Their order depends on the generation. Samples are left out if more than `max_held_out` of their
     n-grams are in text that has been held out since.
     """
-    known = store.training.trained_samples_before(generation)
+    if budget_tokens <= 0:
+        return []
+    known = [s for s in store.training.trained_samples_before(generation) if is_read(s)]
     shares = HeldOutNgrams(store, generation).shares([s.text for s in known])
     samples = [s for s, share in zip(known, shares, strict=True) if share <= max_held_out]
     samples.sort(key=lambda s: unit_hash(seed, "earlier", generation, s.sample_id))

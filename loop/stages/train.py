@@ -11,18 +11,27 @@ from pathlib import Path
 from infra.cluster.connection import Cluster
 from infra.console import note, warn
 from infra.errors import StageError
-from infra.records import Checkpoint, Decision, TrainStep, now
+from infra.records import PICKED, RANDOM, Checkpoint, Decision, TrainStep, now
 from loop.data.curriculum import Curriculum, summary
 from loop.data.policy import breaches, measure_data
 from loop.gate.picking_worth import picking_pays
 from loop.record.model_folders import environment, file_model
 from loop.record.run_folder import Run, StageSummary
 from loop.training.arms import Arm, generation_arms
-from loop.training.plan import TrainingFolders, arm_curriculum, training_tasks, usable_steps
+from loop.training.plan import (
+    TrainingFolders,
+    arm_curriculum,
+    passage_tokens,
+    training_tasks,
+    usable_steps,
+)
 from loop.training.rewarders import rewarders
 from trainers.config import TrainConfig
 from trainers.launch import TrainJob, run_training, with_workers
 from trainers.task import Task
+
+LARGEST_DIFFERENCE = 0.05
+"""Share by which the tokens of picked and random passages may differ without a warning."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ def train(cluster: Cluster, run: Run, generation: int) -> list[Checkpoint]:
             run.store.training.add_train_steps(steps)
             _store_candidate(run, generation, plan)
             summary |= _summary(plan.arm.name, steps)
+        _compare_tokens(summary)
         _remove_scratch(run, generation, plans)
         return summary
 
@@ -90,7 +100,9 @@ def _plans(cluster: Cluster, run: Run, generation: int) -> list[_Plan]:
 
 
 def _plan(cluster: Cluster, run: Run, generation: int, arm: Arm) -> _Plan:
-    curriculum = arm_curriculum(run.store, arm, generation)
+    champion = Path(run.store.registry.champion().path)
+    num_tokens = passage_tokens(champion, arm.recipe.train)
+    curriculum = arm_curriculum(run.store, arm, generation, num_tokens)
     note(f"{arm.name}: {summary(curriculum)}")
     return _Plan(arm, curriculum, _tasks(cluster, run, generation, arm, curriculum))
 
@@ -180,6 +192,16 @@ def _summary(arm: str, steps: Sequence[TrainStep]) -> StageSummary:
     losses = {f"{arm} {step.kind} loss": f"{step.loss:.4f}" for step in steps}
     tokens = sum(step.num_tokens for step in steps)
     return {f"{arm} steps": len(steps), f"{arm} tokens": tokens} | losses
+
+
+def _compare_tokens(summary: StageSummary) -> None:
+    """Warn if picking and the control were trained on different amounts of text."""
+    picked, drawn = (summary.get(f"{arm} tokens") for arm in (PICKED, RANDOM))
+    if not isinstance(picked, int) or not isinstance(drawn, int):
+        return
+    if abs(picked - drawn) > LARGEST_DIFFERENCE * max(picked, drawn):
+        problem = f"picked and random were trained on {picked:,} and {drawn:,} tokens"
+        warn(f"{problem}; their comparison says little (raise budget.train_tokens)")
 
 
 def _abort(run: Run, arm: Arm, generation: int, vetoes: list[str]) -> Decision:

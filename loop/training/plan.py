@@ -8,9 +8,12 @@ from pathlib import Path
 
 from infra.console import warn
 from infra.errors import StageError
+from infra.models.folders import load_tokenizer
+from infra.models.text_size import TokenCount, estimated_tokens
+from infra.records import Sample
 from infra.store import Store
 from judges.making.passages.passage_steps import random_passages, selected_passages
-from loop.data.curriculum import Curriculum, build_curriculum
+from loop.data.curriculum import Curriculum, choose_demonstrations, shown_texts
 from loop.data.policy import earlier_samples
 from loop.recipe.recipe import Recipe
 from loop.training.arms import Arm
@@ -33,52 +36,97 @@ class TrainingFolders:
 class _DataNeeds:
     """Which kinds of data the training steps of a recipe read."""
 
-    language: bool
+    passages: bool
+    demonstrations: bool
     preferences: bool
     prompts: bool
+
+    def reads(self, sample: Sample) -> bool:
+        """Whether a step reads a sample of an earlier generation."""
+        return self.demonstrations if sample.prompt else self.passages
 
 
 def _data_needs(config: TrainConfig) -> _DataNeeds:
     steps = set(config.steps)
     has_rl = bool(steps & set(RL_KINDS))
     mixes_text = has_rl and config.rl.pretrain_coefficient > 0
+    reads_answers = bool(steps - {"pretrain", *PREFERENCE_KINDS, *RL_KINDS})
     return _DataNeeds(
-        language=mixes_text or bool(steps - {*PREFERENCE_KINDS, *RL_KINDS}),
+        passages=reads_answers or mixes_text or "pretrain" in steps,
+        demonstrations=reads_answers,
         preferences=bool(steps & set(PREFERENCE_KINDS)),
         prompts=has_rl,
     )
 
 
-def arm_curriculum(store: Store, arm: Arm, generation: int) -> Curriculum:
+def arm_curriculum(store: Store, arm: Arm, generation: int, num_tokens: TokenCount) -> Curriculum:
     """What a candidate is trained on; only data that a training step of its recipe reads.
 
-    The data of two arms differ in their passages alone, unless a further candidate changes `[data]`
-    or the training steps.
+    A token budget is filled with samples of earlier generations, with demonstrations for at most a
+    quarter of the rest, and with passages. All preferences and prompts are taken. The data of two
+    arms differ in their passages alone, and these have the same number of tokens by `num_tokens`,
+    unless a further candidate changes `[data]` or the training steps.
+
+    Raises:
+        StageError: if there is nothing to train on.
     """
+    needs, labels = _data_needs(arm.recipe.train), store.labels
+    known = labels.samples(generation, "demonstration")
+    shared = _shared_samples(store, arm.recipe, generation, needs, known)
+    curriculum = Curriculum(
+        [*_arm_passages(store, arm, generation, needs, shared, num_tokens), *shared],
+        labels.preferences(generation) if needs.preferences else [],
+        [*labels.samples(generation, "prompt"), *known] if needs.prompts else [],
+    )
+    if not curriculum.items():
+        problem = "the labeler kept nothing to train on; crawl more pages or select more of them"
+        raise StageError("train", f"generation {generation}", problem)
+    return curriculum
+
+
+def passage_tokens(champion: Path, config: TrainConfig) -> TokenCount:
+    """Count the tokens of a passage that are trained, by the tokenizer of the model to train."""
+    from trainers.batches.rows import RowBuilder  # slow to import
+
+    rows = RowBuilder(load_tokenizer(champion, "train"), config.max_tokens)
+    return lambda text: rows.passage(text).num_trained
+
+
+def _shared_samples(
+    store: Store, recipe: Recipe, generation: int, needs: _DataNeeds, known: Sequence[Sample]
+) -> list[Sample]:
+    """Demonstrations, and samples of earlier generations: they are the same in every arm."""
+    budget, seed = recipe.budgets()["train_tokens"], recipe.seed
+    earlier_tokens = int(recipe.data.earlier_share * budget)
+    held_out = recipe.judge.max_held_out_share
+    earlier = earlier_samples(store, generation, earlier_tokens, seed, held_out, needs.reads)
+    left = budget - _budget_tokens(earlier)
+    chosen = choose_demonstrations(known, left, seed) if needs.demonstrations else []
+    ids = {s.sample_id for s in chosen}
+    return [*chosen, *(s for s in earlier if s.sample_id not in ids)]
+
+
+def _arm_passages(
+    store: Store,
+    arm: Arm,
+    generation: int,
+    needs: _DataNeeds,
+    shared: Sequence[Sample],
+    num_tokens: TokenCount,
+) -> list[Sample]:
+    """The passages of an arm, for what the shared samples leave of the budget."""
+    if not needs.passages:
+        return []
     recipe = arm.recipe
-    needs, budget, seed = _data_needs(recipe.train), recipe.budgets()["train_tokens"], recipe.seed
-    demonstrations = store.labels.samples(generation, "demonstration")
-    passages, earlier = [], []
-    if needs.language:
-        draw = random_passages if arm.is_random else selected_passages
-        passages = draw(store, recipe.judge, generation, budget, seed)
-        earlier_tokens = int(recipe.data.earlier_share * budget)
-        max_held_out = recipe.judge.max_held_out_share
-        if earlier_tokens:
-            earlier = earlier_samples(store, generation, earlier_tokens, seed, max_held_out)
-    prompts = (
-        [*store.labels.samples(generation, "prompt"), *demonstrations] if needs.prompts else []
-    )
-    return build_curriculum(
-        passages=passages,
-        demonstrations=demonstrations if needs.language else [],
-        preferences=store.labels.preferences(generation) if needs.preferences else [],
-        prompts=prompts,
-        budget_tokens=budget,
-        seed=seed,
-        generation=generation,
-        earlier=earlier,
-    )
+    config, left = recipe.judge, recipe.budgets()["train_tokens"] - _budget_tokens(shared)
+    shown = shown_texts([s for s in shared if s.prompt])
+    if not arm.is_random:
+        return selected_passages(store, config, generation, left, recipe.seed, shown)
+    return random_passages(store, config, generation, left, recipe.seed, shown, num_tokens)
+
+
+def _budget_tokens(samples: Sequence[Sample]) -> int:
+    return sum(estimated_tokens(s.prompt + s.completion) for s in samples)
 
 
 def usable_steps(

@@ -26,6 +26,8 @@ from judges.verifying.checks import is_quoted_in, normalised_answer
 
 SPANS_PER_PASSAGE = 2
 SPAN_ANSWER_TOKENS = 12
+QUESTION_MARGIN = "\n\n"
+"""What stands between a passage and a question about it."""
 _EXAMPLES = (
     (
         "The tower was finished in 1889 and is 330 metres tall.",
@@ -136,7 +138,7 @@ def _sample(passage: Sample, span: Span, question: str, generation: int) -> Samp
         sample_id=content_key(passage.sample_id, "extractive", question, span.text),
         document_id=passage.document_id,
         kind="demonstration",
-        prompt=f"{passage.completion.strip()}\n\n{question}",
+        prompt=f"{passage.completion.strip()}{QUESTION_MARGIN}{question}",
         completion=span.text,
         origin="model",
         generation=generation,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from scipy.stats import rankdata
 
-from infra.models.text_size import estimated_tokens
+from infra.models.text_size import TokenCount, estimated_tokens
 from infra.records import Document, Judgment, Sample, content_key, unit_hash
 
 MIN_PASSAGE_CHARS = 120
@@ -91,12 +91,14 @@ def mean_ranks(judgments: Mapping[str, Sequence[Judgment]]) -> dict[str, float]:
     }
 
 
-def within_budget(samples: Iterable[Sample], budget_tokens: int) -> list[Sample]:
+def within_budget(
+    samples: Iterable[Sample], budget_tokens: int, num_tokens: TokenCount = estimated_tokens
+) -> list[Sample]:
     """Return the samples in order, without those that do not fit into the remaining tokens."""
     kept: list[Sample] = []
     left = budget_tokens
     for sample in samples:
-        cost = estimated_tokens(sample.prompt + sample.completion)
+        cost = num_tokens(sample.prompt + sample.completion)
         if cost <= left:
             kept.append(sample)
             left -= cost

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from infra.console import note, progress
-from infra.models.text_size import estimated_tokens
+from infra.models.text_size import TokenCount, estimated_tokens
 from infra.records import Sample, unit_hash
 from infra.store import Store
 from judges.config import JudgeConfig
@@ -150,40 +150,70 @@ def judged_ranks(store: Store, config: JudgeConfig, generation: int) -> dict[str
 
 
 def selected_passages(
-    store: Store, config: JudgeConfig, generation: int, budget_tokens: int, seed: int
+    store: Store,
+    config: JudgeConfig,
+    generation: int,
+    budget_tokens: int,
+    seed: int,
+    without: Collection[str] = (),
 ) -> list[Sample]:
     """Return a generation's passages to train on, in the order in which they were drawn.
 
-    Where no passage has a value or a label, they are those of the control.
+    Passages with the texts `without` are left out. Where no passage has a value or a label, they
+    are those of the control.
     """
-    candidates = _candidates(store, config, generation)
+    candidates = _candidates(store, config, generation, without)
     if not candidates:
-        return random_passages(store, config, generation, budget_tokens, seed)
+        return _drawn_from_all(store, generation, budget_tokens, seed, without)
     return sample_passages(candidates, config.selection, budget_tokens, str(seed))
 
 
 def random_passages(
-    store: Store, config: JudgeConfig, generation: int, budget_tokens: int, seed: int
+    store: Store,
+    config: JudgeConfig,
+    generation: int,
+    budget_tokens: int,
+    seed: int,
+    without: Collection[str] = (),
+    num_tokens: TokenCount = estimated_tokens,
 ) -> list[Sample]:
     """Return passages for the control: as many tokens as `selected_passages`, drawn at random.
 
-    They are drawn from those that selection could choose from. Where no passage has a value or a
-    label, they are drawn from all, up to the budget.
+    They are drawn from those that selection could choose from. Both are counted by `num_tokens`:
+    texts that are alike in characters can differ in tokens, and picking may prefer one kind. Where
+    no passage has a value or a label, they are drawn from all, up to the budget.
     """
-    candidates = [c.sample for c in _candidates(store, config, generation)]
-    if candidates:
-        picked = selected_passages(store, config, generation, budget_tokens, seed)
-        budget_tokens = sum(estimated_tokens(s.completion) for s in picked)
-    pool = candidates or store.labels.samples(generation, "passage")
-    drawn = sorted(pool, key=lambda s: unit_hash(seed, "control", s.sample_id))
-    return within_budget(drawn, budget_tokens)
+    pool = [c.sample for c in _candidates(store, config, generation, without)]
+    if not pool:
+        return _drawn_from_all(store, generation, budget_tokens, seed, without)
+    picked = selected_passages(store, config, generation, budget_tokens, seed, without)
+    picked_tokens = sum(num_tokens(s.completion) for s in picked)
+    return within_budget(_drawn_order(pool, seed), picked_tokens, num_tokens)
 
 
-def _candidates(store: Store, config: JudgeConfig, generation: int) -> list[Candidate]:
+def _drawn_from_all(
+    store: Store, generation: int, budget_tokens: int, seed: int, without: Collection[str]
+) -> list[Sample]:
+    samples = _passages(store, generation, without)
+    return within_budget(_drawn_order(samples, seed), budget_tokens)
+
+
+def _drawn_order(samples: Sequence[Sample], seed: int) -> list[Sample]:
+    return sorted(samples, key=lambda s: unit_hash(seed, "control", s.sample_id))
+
+
+def _passages(store: Store, generation: int, without: Collection[str]) -> list[Sample]:
+    samples = store.labels.samples(generation, "passage")
+    return [s for s in samples if s.completion.strip() not in without]
+
+
+def _candidates(
+    store: Store, config: JudgeConfig, generation: int, without: Collection[str]
+) -> list[Candidate]:
     """The passages of a generation that have a rank: by value if it was measured, else by label."""
     values = passage_values(store, generation) if config.selection.by == "value" else {}
     ranks = share_ranks(values) if values else judged_ranks(store, config, generation)
-    samples = store.labels.samples(generation, "passage")
+    samples = _passages(store, generation, without)
     domains, bits = (
         store.labels.sample_domains([s.sample_id for s in samples]),
         store.labelers.surprise(generation),

@@ -13,12 +13,13 @@ from crawlers.config import CrawlConfig
 from crawlers.quality.fingerprints import sampled_grams
 from crawlers.quality.words import plain_hashes
 from infra.cluster.connection import Cluster
+from infra.models.text_size import estimated_tokens
 from infra.records import Checkpoint, DataFact, Document, Judgment, Preference, Sample, now
 from infra.store import Store
 from infra.store.tables.crawl import CrawlRows
 from judges.rubrics import load_rubric
 from loop.data.config import DataConfig
-from loop.data.curriculum import Curriculum, build_curriculum
+from loop.data.curriculum import Curriculum
 from loop.data.policy import DESCRIPTIONS, KEYS, breaches, earlier_samples, measure_data
 from loop.recipe.recipe import Recipe, load_recipe
 from loop.record.run_folder import Run
@@ -151,23 +152,22 @@ def with_history(store: Store) -> None:
     store.training.add_manifest(1, "picked", [("passage", f"old{i}") for i in range(20)])
 
 
+def everything_earlier(store: Store, generation: int, budget_tokens: int = 500) -> list[Sample]:
+    return earlier_samples(store, generation, budget_tokens, 0, 0.2, lambda _: True)
+
+
 def test_what_was_learned_before_is_learned_again_up_to_its_share(store: Store) -> None:
     with_history(store)
-    again = earlier_samples(store, 2, 500, 0, 0.2)
+    again = everything_earlier(store, 2)
     assert again
     assert all(s.sample_id.startswith("old") for s in again)
-    assert again == earlier_samples(store, 2, 500, 0, 0.2)
-    assert again != earlier_samples(store, 3, 500, 0, 0.2), "another generation learns others again"
-    assert earlier_samples(store, 1, 500, 0, 0.2) == []
-    curriculum = build_curriculum(
-        [sample(f"new{i}") for i in range(50)], [], [], [], 2000, 0, 2, again
-    )
-    tokens = 101
-    assert len(curriculum.samples) * tokens <= 2000 + tokens, (
-        "the budget holds for old and new together"
-    )
-    values = facts(store, curriculum)
-    assert values["earlier_share"] == pytest.approx(len(again) / len(curriculum.samples))
+    assert again == everything_earlier(store, 2)
+    assert again != everything_earlier(store, 3), "another generation learns others again"
+    assert everything_earlier(store, 1) == []
+    assert earlier_samples(store, 2, 500, 0, 0.2, lambda s: bool(s.prompt)) == [], "none is read"
+    new = [sample(f"new{i}") for i in range(15)]
+    values = facts(store, Curriculum([*new, *again], []))
+    assert values["earlier_share"] == pytest.approx(len(again) / (15 + len(again)))
 
 
 def test_the_recipe_says_how_much_of_the_past_is_kept(store: Store) -> None:
@@ -185,6 +185,8 @@ def test_the_recipe_says_how_much_of_the_past_is_kept(store: Store) -> None:
     kept = picked_curriculum(store, recipe, 2)
     old = [s for s in kept.samples if s.generation == 1]
     assert 0 < len(old) <= 5
+    costs = [estimated_tokens(s.completion) for s in kept.samples]
+    assert sum(costs) <= 1000, "the budget holds for old and new together"
     none = recipe.model_copy(update={"data": DataConfig(earlier_share=0.0)})
     assert all(s.generation == 2 for s in picked_curriculum(store, none, 2).samples)
 
@@ -226,7 +228,7 @@ def test_what_was_learned_and_is_held_out_since_is_not_learned_again(store: Stor
     add_documents(store, [Document("s", "page", "u", "t", secret, "en", "x", "gate", 3)])
     grams = [("s", size, hashes) for size, hashes in sampled_grams(plain_hashes(secret)).items()]
     store.crawl.commit(CrawlRows(3, CrawlConfig().limits(1), grams=grams))
-    again = {g: {s.sample_id for s in earlier_samples(store, g, 10**6, 0, 0.2)} for g in (2, 3)}
+    again = {g: {s.sample_id for s in everything_earlier(store, g, 10**6)} for g in (2, 3)}
     assert again[2] - again[3] == {"spoiled"}, (
         "generation 2 could not know of it, and is trained again as it was"
     )
@@ -234,7 +236,7 @@ def test_what_was_learned_and_is_held_out_since_is_not_learned_again(store: Stor
 
 
 def picked_curriculum(store: Store, recipe: Recipe, generation: int) -> Curriculum:
-    return arm_curriculum(store, Arm("picked", recipe, False), generation)
+    return arm_curriculum(store, Arm("picked", recipe, False), generation, estimated_tokens)
 
 
 def labeled(store: Store, origin: str) -> None:
@@ -251,9 +253,11 @@ def labeled(store: Store, origin: str) -> None:
     store.labels.add_preferences([replace(preference("p", "model"), generation=1)])
 
 
-def test_a_breach_ends_the_generation_and_not_the_run(store: Store, tmp_path: Path) -> None:
+def test_a_breach_ends_the_generation_and_not_the_run(
+    store: Store, tmp_path: Path, tiny_folder: Path
+) -> None:
     labeled(store, "model")
-    store.training.add_checkpoint(Checkpoint("anchor", str(tmp_path), "", 0, "", "r", 0, now()))
+    store.training.add_checkpoint(Checkpoint("anchor", str(tiny_folder), "", 0, "", "r", 0, now()))
     run = Run(tmp_path, load_recipe("quickstart", []), store, "salt", 1)
     cluster = Cluster(1, 0)
     assert train(cluster, run, 1) == []

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from infra.errors import UserError
-from infra.models.text_size import estimated_tokens
+from infra.errors import StageError, UserError
+from infra.models.text_size import TokenCount, estimated_tokens
 from infra.records import Document, Judgment, Sample
 from infra.store import Store
 from judges.making.passages.passage_steps import random_passages, selected_passages
 from judges.rubrics import load_rubric
+from loop.data.curriculum import Curriculum
 from loop.recipe.recipe import Recipe, load_recipe
 from loop.training.arms import Arm, find_arm, generation_arms
 from loop.training.plan import arm_curriculum
@@ -118,15 +121,25 @@ def num_tokens(samples: list[Sample]) -> int:
     return sum(estimated_tokens(sample.completion) for sample in samples)
 
 
-def test_the_control_has_as_many_tokens_of_other_passages(store: Store) -> None:
+def cjk_tokens(text: str) -> int:
+    """Counts as a tokenizer does that has a token for a word, and one for each odd character."""
+    return sum(1 if word.isascii() else len(word) for word in text.split())
+
+
+@pytest.mark.parametrize("num_tokens", [estimated_tokens, cjk_tokens])
+def test_the_control_has_as_many_tokens_of_other_passages(
+    store: Store, num_tokens: TokenCount
+) -> None:
     judged(store)
     config = recipe("judge.selection.temperature=0.01", "judge.selection.keep_share=0.5").judge
     picked = selected_passages(store, config, 1, 900, 0)
-    drawn = random_passages(store, config, 1, 900, 0)
-    longest = max(estimated_tokens(s.completion) for s in picked)
-    assert 0 <= num_tokens(picked) - num_tokens(drawn) < longest
+    drawn = random_passages(store, config, 1, 900, 0, num_tokens=num_tokens)
+    shortest = min(num_tokens(s.completion) for s in store.labels.samples(1, "passage"))
+    totals = [sum(num_tokens(s.completion) for s in arm) for arm in (picked, drawn)]
+    assert 0 <= totals[0] - totals[1] < 2 * shortest
     assert {s.sample_id for s in picked} != {s.sample_id for s in drawn}
-    assert drawn == random_passages(store, config, 1, 900, 0), "a resumed run draws the same"
+    again = random_passages(store, config, 1, 900, 0, num_tokens=num_tokens)
+    assert drawn == again, "a resumed run draws the same"
 
 
 def test_without_values_and_labels_both_arms_draw_the_same_from_all_passages(store: Store) -> None:
@@ -135,18 +148,74 @@ def test_without_values_and_labels_both_arms_draw_the_same_from_all_passages(sto
     config = recipe().judge
     drawn = random_passages(store, config, 1, 900, 0)
     assert selected_passages(store, config, 1, 900, 0) == drawn
-    assert 0 < num_tokens(drawn) <= 900
-    arms = generation_arms(recipe("budget.train_tokens=600"), 1, picking_pays=True)
-    one, other = (arm_curriculum(store, arm, 1) for arm in arms)
+    assert 0 < sum(estimated_tokens(s.completion) for s in drawn) <= 900
+    one, other = both_arms(store)
     assert one.digest == other.digest, "a second candidate would be the same"
 
 
-def test_two_arms_have_the_same_data_but_for_their_passages(store: Store) -> None:
+def both_arms(store: Store, *overrides: str) -> list[Curriculum]:
+    own = recipe("budget.train_tokens=600", *overrides)
+    arms = generation_arms(own, 1, picking_pays=True)
+    return [arm_curriculum(store, arm, 1, estimated_tokens) for arm in arms]
+
+
+def example(name: str) -> Sample:
+    return Sample(name, "d", "demonstration", "1 + 1?", "2", "web", 1, 0, 1, "math")
+
+
+def question(about: Sample, check: str = "") -> Sample:
+    """A question that a passage answers, or one that words of it answer if they are checked."""
+    text = about.completion.strip()
+    prompt, answer = (f"{text}\n\nWhich?", "word") if check else ("What?", text)
+    name = f"{about.sample_id}-asked{check}"
+    return Sample(name, "d", "demonstration", prompt, answer, "model", 1, 0, 1, check)
+
+
+def split(curriculum: Curriculum) -> tuple[list[Sample], list[Sample]]:
+    """Its passages and its other samples."""
+    kinds = ([s for s in curriculum.samples if (s.kind == "passage") is b] for b in (True, False))
+    passages, others = kinds
+    return passages, others
+
+
+def read_tokens(curriculum: Curriculum, own: Recipe) -> int:
+    """The tokens of all rows that the training steps of a recipe read."""
+    rows = {r["id"]: r for step in own.train.steps for r in curriculum.rows(step, own.train)}
+    return sum(estimated_tokens(r["prompt"] + r["completion"]) for r in rows.values())
+
+
+@pytest.mark.parametrize("check", ["", "quote"])
+@pytest.mark.parametrize("steps", [["pretrain"], ["pretrain", "sft"], ["sft"], ["mine:Own"]])
+def test_two_arms_train_as_many_tokens_and_differ_in_their_passages_alone(
+    store: Store, steps: list[str], check: str
+) -> None:
     judged(store)
-    shown = Sample("q", "d", "demonstration", "1 + 1?", "2", "web", 1, 0, 1, "math")
-    store.labels.add_samples([shown])
-    arms = generation_arms(recipe("budget.train_tokens=600"), 1, picking_pays=True)
-    picked, drawn = (arm_curriculum(store, arm, 1) for arm in arms)
+    best = store.labels.samples(1, "passage")[-2:]
+    store.labels.add_samples([example("q"), *(question(one, check) for one in best)])
+    override = f"train.steps={json.dumps(steps)}"
+    own = recipe(override)
+    picked, drawn = both_arms(store, override)
     assert picked.digest != drawn.digest
-    others = [[s for s in one.samples if s.kind != "passage"] for one in (picked, drawn)]
-    assert others == [[shown], [shown]]
+    assert split(picked)[1] == split(drawn)[1]
+    tokens = [read_tokens(curriculum, own) for curriculum in (picked, drawn)]
+    counted = [
+        sum(estimated_tokens(s.prompt + s.completion) for s in c.samples) for c in (picked, drawn)
+    ]
+    assert tokens == counted, "what no step reads is neither chosen nor counted"
+    assert abs(tokens[0] - tokens[1]) < 2 * 32
+    assert max(tokens) <= 600
+
+
+def test_a_passage_that_a_question_shows_is_in_neither_arm(store: Store) -> None:
+    judged(store)
+    passages = store.labels.samples(1, "passage")
+    store.labels.add_samples([question(one) for one in passages[:5]])
+    for curriculum in both_arms(store, 'train.steps=["pretrain", "sft"]'):
+        alone, asked = split(curriculum)
+        assert asked
+        assert not {s.completion for s in asked} & {s.completion.strip() for s in alone}
+
+
+def test_nothing_to_train_on_is_an_error(store: Store) -> None:
+    with pytest.raises(StageError, match="nothing to train on"):
+        both_arms(store)
