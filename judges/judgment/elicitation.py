@@ -9,11 +9,11 @@ value in [0, 1].
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from infra.models.text_size import compressed_size
 from judges.judgment.answers import sigmoid
 from judges.rubrics import Contrast, LabelQuestion, Likelihood, Rubric, fill
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from infra.models.language_model import ContinuationScore
 
 
-EMPTY_BYTES = len(zlib.compress(b"", 9))
+EMPTY_BYTES = compressed_size("")
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,7 @@ def log_score(method: str, text: str, scores: Sequence[ContinuationScore]) -> fl
 
 def compressed_bytes(text: str) -> int:
     """Return the bytes of a text that a compressor cannot foresee, at least 1."""
-    data = text.encode(errors="replace")
-    return max(1, len(zlib.compress(data, 9)) - EMPTY_BYTES)
+    return max(1, compressed_size(text) - EMPTY_BYTES)
 
 
 def score_value(method: str, text: str, scores: Sequence[ContinuationScore]) -> float:

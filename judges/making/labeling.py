@@ -7,6 +7,7 @@ most one chunk and stores nothing twice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -111,20 +112,26 @@ class Labeling(LabelingContext):
         """Return rubric id -> admission. Each labeler and rubric is measured once per run."""
         known = {a.rubric: a for a in self.store.labelers.admissions(self.judge.name)}
         missing = [r for r in map(load_rubric, self.config.rubric_names()) if r.id not in known]
-        steps = len(missing) * len(self.judge.methods)
-        material = probe_material(self.store, self.config.passage_chars)
-        with progress("measuring the labeler", total=steps) as advance:
-            for rubric in missing:
-                measurement = measure_labeler(
-                    self.judge, rubric, material, len(set(self.config.rubric_names())), advance
-                )
-                admission = self._tested_on_gold(rubric, measurement.admission)
-                self.store.labels.add_judgments(measurement.rows)
-                self.store.labelers.add_datasheet(measurement.results, [admission])
-                known[rubric.id] = admission
+        if missing:
+            known |= self._measured(missing)
         for admission in known.values():
             _report(admission)
         return known
+
+    def _measured(self, rubrics: Sequence[Rubric]) -> Admissions:
+        """Measure the labeler by these rubrics, and store what comes of it."""
+        admissions = dict[str, Admission]()
+        num_rubrics = len(set(self.config.rubric_names()))
+        material = probe_material(self.store, self.config.passage_chars)
+        steps = len(rubrics) * len(self.judge.methods)
+        with progress("measuring the labeler", total=steps) as advance:
+            for rubric in rubrics:
+                made = measure_labeler(self.judge, rubric, material, num_rubrics, advance)
+                admission = self._tested_on_gold(rubric, made.admission)
+                self.store.labels.add_judgments(made.rows)
+                self.store.labelers.add_datasheet(made.results, [admission])
+                admissions[rubric.id] = admission
+        return admissions
 
 
 def _report(admission: Admission) -> None:

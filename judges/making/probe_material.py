@@ -24,19 +24,19 @@ _SENTENCE_END = re.compile(r"[.!?。！？][\"')”»]?\s*$")
 
 def probe_material(store: Store, max_chars: int) -> ProbeMaterial:
     """The passages on which this run measures labelers, the same ones whenever it is asked."""
-    facts = store.run.facts()
-    if MATERIAL_FACT not in facts:
-        documents = store.crawl.documents("train")
-        documents.sort(key=lambda d: unit_hash(facts.get("salt", ""), MATERIAL_FACT, d.document_id))
+    facts, documents = store.run.facts(), store.crawl.documents("train")
+    salt = facts.get("salt", "built-in")
+    if MATERIAL_FACT in facts:
+        chosen = json.loads(facts[MATERIAL_FACT])
+    else:
+        documents.sort(key=lambda d: unit_hash(salt, MATERIAL_FACT, d.document_id))
         chosen = [d.document_id for d in documents if _passage(d, max_chars)][:MAX_PASSAGES]
         store.run.set_fact(MATERIAL_FACT, json.dumps(chosen))
-        facts = store.run.facts()
-    ids = json.loads(facts[MATERIAL_FACT])
-    by_id = {d.document_id: d for d in store.crawl.documents("train")}
-    made = [_passage(by_id[key], max_chars) for key in ids if key in by_id]
+    by_id = {d.document_id: d for d in documents}
+    made = [_passage(by_id[key], max_chars) for key in chosen if key in by_id]
     passages = list(dict.fromkeys(passage for passage in made if passage))
     own = built_in_material().passages if len(passages) < MIN_PASSAGES else ()
-    return ProbeMaterial(facts.get("salt", "built-in"), (*passages, *own))
+    return ProbeMaterial(salt, (*passages, *own))
 
 
 def _passage(document: Document, max_chars: int) -> Passage | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import mannwhitneyu
@@ -82,6 +82,10 @@ class Probing:
         names = list(self.rubric.probes)
         return [*names, *(name + IN_PAIRS for name in names if shows_both)]
 
+    def is_as_in_labeling(self, probe: str) -> bool:
+        """Whether a probe shows the sides of a pair as labeling will: at once, if it ever does."""
+        return probe.endswith(IN_PAIRS) == self.probes()[-1].endswith(IN_PAIRS)
+
     def pairs(self, probe: str, half: str) -> tuple[ProbePair, ...]:
         """The pairs of one half of a probe, in the order in which they are judged."""
         made = probe_set(probe.removesuffix(IN_PAIRS), self.material)
@@ -107,31 +111,44 @@ def _result(
     labeler: str, probing: Probing, method: str, probe: str, half: str, values: Sequence[PairValues]
 ) -> ProbeResult:
     """The result on the pairs that were used; those behind the decision do not count."""
-    limit, outcomes = probing.limit(probe), pair_outcomes(values)
-    decision, number = "", len(values)
+    limit, decision, number = probing.limit(probe), "", len(values)
     if half == TEST:
-        test = sequential_test(outcomes, limit, probing.alpha)
+        test = sequential_test(pair_outcomes(values), limit, probing.alpha)
         decision, number = test.decision, test.num_pairs
     used = values[:number]
-    low, high = accuracy_bounds(np.array(outcomes[:number]))
     auc = mannwhitneyu(*zip(*used, strict=True)).statistic / number**2 if used else math.nan
     key = content_key(
         labeler, probing.rubric.digest, method, probe, half, probing.material.digest, number
     )
+    made = _accuracy_result(key, labeler, probing, method, probe, used)
+    return replace(made, half=half, auc=float(auc), rule_limit=limit, decision=decision)
+
+
+def _accuracy_result(
+    key: str,
+    labeler: str,
+    probing: Probing,
+    method: str,
+    probe: str,
+    values: Sequence[PairValues],
+) -> ProbeResult:
+    """The accuracy on pairs, beside that of a coin; nothing is decided."""
+    outcomes = pair_outcomes(values)
+    low, high = accuracy_bounds(np.array(outcomes))
     return ProbeResult(
         result_id=key,
         labeler=labeler,
         rubric=probing.rubric.id,
         method=method,
         probe=probe,
-        half=half,
-        num_pairs=number,
-        accuracy=float(np.mean(outcomes[:number])) if used else 0.0,
+        half=TEST,
+        num_pairs=len(values),
+        accuracy=float(np.mean(outcomes)) if outcomes else 0.0,
         lower=low,
         upper=high,
-        auc=float(auc),
-        rule_limit=limit,
-        decision=decision,
+        auc=math.nan,
+        rule_limit=0.5,
+        decision="",
         alpha=probing.alpha,
     )
 
@@ -191,7 +208,7 @@ def calibration_outcome(
         batch = probing.batch(probe, method, pairs)
         values, pair_odds = _read_batch(batch, judge(batch))
         results.append(_result(labeler, probing, method, probe, CALIBRATION, values))
-        if probe.endswith(IN_PAIRS) == (IN_PAIRS in probing.probes()[-1]):
+        if probing.is_as_in_labeling(probe):
             odds += pair_odds
             lengths += map(_length_difference, pairs)
     return ProbeOutcome(method, tuple(results), tuple(odds), tuple(lengths))
@@ -236,7 +253,7 @@ def deciding_outcome(
     for probe in probing.probes():
         result, probe_odds = _test_result(labeler, probing, method, probe, judge)
         results.append(result)
-        if probe.endswith(IN_PAIRS) == (IN_PAIRS in probing.probes()[-1]):
+        if probing.is_as_in_labeling(probe):
             odds += probe_odds
             lengths += map(_length_difference, probing.pairs(probe, TEST)[: len(probe_odds)])
         if result.decision != "pass":
@@ -249,45 +266,25 @@ def _test_result(
 ) -> tuple[ProbeResult, list[float]]:
     """(result, log-odds of good over bad of the pairs that were judged)."""
     pairs, values, odds = probing.pairs(probe, TEST), list[PairValues](), list[float]()
-    result = _result(labeler, probing, method, probe, TEST, values)
+    limit = probing.limit(probe)
     for start in range(0, len(pairs), CHUNK):
         batch = probing.batch(probe, method, pairs[start : start + CHUNK])
         chunk_values, chunk_odds = _read_batch(batch, judge(batch))
         values, odds = values + chunk_values, odds + chunk_odds
-        result = _result(labeler, probing, method, probe, TEST, values)
-        if result.decision != "open":
+        if sequential_test(pair_outcomes(values), limit, probing.alpha).decision != "open":
             break
-    return result, odds
+    return _result(labeler, probing, method, probe, TEST, values), odds
 
 
 def sentinel_results(
     labeler: str, probing: Probing, method: str, judge: AnswerSource
 ) -> list[ProbeResult]:
     """Return the results on each kind of sentinel."""
-    results = []
+    results, digests = [], (probing.rubric.digest, probing.material.digest)
     for kind, batch in sentinel_batches(probing.rubric, method, probing.material).items():
         values, _ = _read_batch(batch, judge(batch))
-        low, high = accuracy_bounds(np.array(pair_outcomes(values)))
-        results.append(
-            ProbeResult(
-                result_id=content_key(
-                    labeler, probing.rubric.digest, method, kind, probing.material.digest
-                ),
-                labeler=labeler,
-                rubric=probing.rubric.id,
-                method=method,
-                probe=kind,
-                half=TEST,
-                num_pairs=len(values),
-                accuracy=float(np.mean(pair_outcomes(values))),
-                lower=low,
-                upper=high,
-                auc=math.nan,
-                rule_limit=0.5,
-                decision="",
-                alpha=probing.alpha,
-            )
-        )
+        key = content_key(labeler, digests[0], method, kind, digests[1])
+        results.append(_accuracy_result(key, labeler, probing, method, kind, values))
     return results
 
 

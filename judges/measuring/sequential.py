@@ -33,12 +33,21 @@ class SequentialResult:
     num_pairs: int
 
 
+def log_mean_capital(x: Floats, bets: Sequence[float]) -> Floats:
+    """Log of the mean of capitals that are multiplied by 1 + bet x, one for each bet.
+
+    The last axis of x is time; leading axes are independent streams.
+    """
+    total = np.full(x.shape, -np.inf)
+    for bet in bets:
+        np.logaddexp(total, np.cumsum(np.log1p(bet * x), axis=-1), out=total)
+    return total - math.log(len(bets))
+
+
 def log_capital_path(outcomes: Floats, limit: float) -> Floats:
     """Log capital against "right with probability `limit` at most" after 1, 2, ... outcomes."""
     bets = LARGEST_SHARE / max(limit, 1e-9) * (np.arange(NUM_BETS) + 1) / NUM_BETS
-    steps = np.log1p(bets[:, None] * (outcomes - limit))
-    total = np.cumsum(steps, axis=1)
-    return np.asarray(np.logaddexp.reduce(total, axis=0) - math.log(NUM_BETS))
+    return log_mean_capital(outcomes - limit, bets.tolist())
 
 
 def sequential_test(outcomes: Sequence[float], limit: float, alpha: float) -> SequentialResult:

@@ -29,9 +29,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from judges.measuring.sequential import LARGEST_SHARE, log_mean_capital
+
 Array = NDArray[np.float64]
-LARGEST_SHARE = 0.98
-"""Largest bet as a share of 1 / (1 + bound), at which one unit could take the whole capital."""
 FIXED_SHARES = tuple(LARGEST_SHARE * j / 12 for j in range(1, 13))
 """The fixed bets, as shares of 1 / (1 + bound)."""
 FIXED_PART = 0.2
@@ -100,20 +100,11 @@ def log_evidence_path(x: Array, bound: float, goal: Goal | None = None) -> Array
     Leading axes are independent streams. Without a goal, or without planned units, only the fixed
     bets are made.
     """
-    fixed = _fixed_bets_path(x, bound)
+    fixed = log_mean_capital(x, [share / (1.0 + bound) for share in FIXED_SHARES])
     if goal is None or goal.planned_units < 1:
         return fixed
     seeking = _goal_path(x, bound, goal, fixed)
     return np.logaddexp(math.log(FIXED_PART) + fixed, math.log1p(-FIXED_PART) + seeking)
-
-
-def _fixed_bets_path(x: Array, bound: float) -> Array:
-    """Log of the mean capital of the fixed bets."""
-    total = np.full(x.shape, -np.inf)
-    for share in FIXED_SHARES:
-        log_capital = np.cumsum(np.log1p(share / (1.0 + bound) * x), axis=-1)
-        np.logaddexp(total, log_capital, out=total)
-    return total - math.log(len(FIXED_SHARES))
 
 
 def _goal_path(x: Array, bound: float, goal: Goal, fixed: Array) -> Array:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
+from infra.models.text_size import compression_ratio
 from infra.store.queries import labels as label_queries
 from infra.store.reader import QueryRow, Reader
 from judges.making.passages.value import share_ranks
@@ -32,7 +32,7 @@ def value_features(reader: Reader, generation: int) -> list[QueryRow]:
     features: dict[str, dict[str, float]] = {
         "surprise": {key: row["bits"] for key, row in passages.items()},
         "length": {key: float(len(row["text"])) for key, row in passages.items()},
-        "compression ratio": {key: _ratio(row["text"]) for key, row in passages.items()},
+        "compression ratio": {key: compression_ratio(row["text"]) for key, row in passages.items()},
     }
     for row in label_queries.passage_judgments(reader, generation):
         if row["subject_id"] in passages:
@@ -65,12 +65,6 @@ def _maker(row: QueryRow) -> str:
     if row["origin"] == "web":
         return "stated equations" if row["check"] == "math" else "executed examples"
     return "questions with short answers" if row["check"] == "quote" else "questions"
-
-
-def _ratio(text: str) -> float:
-    """Compressed size over size; small for text that repeats itself."""
-    raw = text.encode()
-    return len(zlib.compress(raw, 9)) / max(len(raw), 1)
 
 
 def _row(name: str, feature: Mapping[str, float], passages: Mapping[str, QueryRow]) -> QueryRow:

@@ -11,7 +11,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -67,14 +67,14 @@ class ProbeMaterial:
     seed: str
     passages: tuple[Passage, ...]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The key of what the pairs are made from."""
         files = sorted(ITEMS_FOLDER.glob("*.toml"))
         own = [part for p in self.passages for part in (p.instruction, p.text, p.language)]
         return content_key(self.seed, *own, *(file.read_bytes() for file in files))
 
-    @property
+    @cached_property
     def texts(self) -> tuple[str, ...]:
         """The texts in which the frequencies of words are counted."""
         kinds = [_items("filler")[kind] for kind in ("boilerplate", "vague")]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
@@ -16,6 +15,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.models.text_size import compression_ratio
 from infra.records import unit_hash
 from judges.judgment.elicitation import Subject
 
@@ -32,19 +32,12 @@ def _share(test: Callable[[str], bool]) -> Callable[[str], float]:
 
 def _words(text: str) -> list[str]:
     """Words in lower case; of a script without spaces each character is a word."""
-    return re.findall(
-        r"[^\W\d_\u3040-\u30ff\u4e00-\u9fff]+|[\u3040-\u30ff\u4e00-\u9fff]", text.lower()
-    )
+    return _WORD.findall(text.lower())
 
 
 def _mean(values: Iterable[float]) -> float:
     listed = list(values)
     return sum(listed) / max(1, len(listed))
-
-
-def _compression(text: str) -> float:
-    data = text.encode(errors="replace")
-    return len(zlib.compress(data, 9)) / max(1, len(data))
 
 
 FEATURES: Mapping[str, Callable[[str], float]] = {
@@ -60,7 +53,7 @@ FEATURES: Mapping[str, Callable[[str], float]] = {
     "capitals": _share(str.isupper),
     "capital first": lambda text: float(text[:1].isupper()),
     "end of a sentence": lambda text: float(text.rstrip().endswith(_ENDS)),
-    "compression": _compression,
+    "compression": compression_ratio,
     "different words": lambda text: len(set(_words(text))) / max(1, len(_words(text))),
     "first letter": lambda text: float(ord(text[0])) if text else 0.0,
 }

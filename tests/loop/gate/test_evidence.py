@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
+from judges.measuring.sequential import LARGEST_SHARE
 from loop.gate.evidence import (
     FIXED_PART,
     FIXED_SHARES,
-    LARGEST_SHARE,
     PRIOR_SQUARES,
     GateRule,
     Goal,
