@@ -10,6 +10,7 @@ lets it wait. Beside it the plain way: one question after another.
 from __future__ import annotations
 
 import argparse
+import json
 import socket
 import statistics
 import subprocess
@@ -23,7 +24,8 @@ from typing import Any
 from benchmarks.results import append
 from infra.models.folders import packaged_file
 from judges.config import EndpointConfig
-from judges.labelers.endpoint import EndpointJudge
+from judges.labelers.endpoint.judge import EndpointJudge
+from judges.labelers.endpoint.server import FailedRequest, Server
 from judges.measuring.probes.making import gold_set
 from judges.rubrics import load_rubric
 
@@ -31,15 +33,17 @@ SERVER = Path(__file__).parent.parent / "tests" / "judges" / "support" / "llama_
 START_S = 300
 
 
-class Watched(EndpointJudge):
+class WatchedServer(Server):
     """Adds up how long the server says that it worked."""
 
     worked_s = 0.0
 
-    def _count(self, answer: Any) -> None:
-        timings = getattr(answer, "timings", None) or {}
-        self.worked_s += (timings.get("prompt_ms", 0.0) + timings.get("predicted_ms", 0.0)) / 1000
-        super()._count(answer)
+    async def _request(self, call: Any) -> str | FailedRequest:
+        body = await super()._request(call)
+        if isinstance(body, str):
+            timings = json.loads(body).get("timings", {})
+            self.worked_s += sum(timings.get(k, 0.0) for k in ("prompt_ms", "predicted_ms")) / 1000
+        return body
 
 
 def start_server() -> tuple[subprocess.Popen[bytes], str]:
@@ -76,11 +80,13 @@ def main() -> None:
                 seed = (
                     100 * turn + concurrency
                 )  # other fences, so that the server knows none of the prompts
-                judge = Watched(EndpointConfig(url=url, concurrency=concurrency), seed=seed)
-                judge.worked_s, started = 0.0, time.perf_counter()
+                config = EndpointConfig(url=url, concurrency=concurrency, method="logprobs")
+                server = WatchedServer(config)
+                judge = EndpointJudge(config, seed=seed, server=server)
+                server.worked_s, started = 0.0, time.perf_counter()
                 judge.compare(rubric, judge.methods[0], pairs)
                 wall = time.perf_counter() - started
-                busy[concurrency].append(judge.worked_s / wall)
+                busy[concurrency].append(server.worked_s / wall)
                 rates[concurrency].append(2 * len(pairs) / wall)
     finally:
         process.kill()

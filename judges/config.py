@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints, field_validator
 
 from infra.config import Section
 
@@ -24,19 +24,39 @@ class ScriptedConfig(Section):
     """Share of items that the labeler does not answer."""
 
 
+OWN_PARAMETERS = frozenset(
+    {"model", "messages", "prompt", "max_tokens", "max_completion_tokens", "temperature", "seed"}
+    | {"logprobs", "top_logprobs", "response_format", "stream", "n"}
+)
+"""Parameters of a request that a labeler sets itself."""
+
+
 class EndpointConfig(Section):
     """A labeler behind an OpenAI-compatible server."""
 
     url: str = Field(default="http://127.0.0.1:8000/v1", pattern=r"^https?://")
     """Base URL of the API; it usually ends in `/v1`."""
+    more_urls: list[Annotated[str, StringConstraints(pattern=r"^https?://")]] = []
+    """Further addresses of servers with the same model; requests are spread over all."""
     model: str = ""
     """Name of the model on the server; empty uses the first model that the server lists."""
     key_variable: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Z][A-Z0-9_]*$")
     """Name of the environment variable that holds the API key."""
-    method: Literal["best", "logprobs", "counts", "text"] = "best"
+    method: Literal["best", "logprobs", "counts", "text", "rationale"] = "best"
     """How labels are read: `logprobs` of the first token, `counts` over sampled answers, or the
-    label that the `text` of one answer says. `best` takes the first of these that the server
-    supports."""
+    label that the `text` of one answer says; `rationale` asks for reasons first and for the label
+    after them. `best` measures the first of these that the server supports beside `rationale`, and
+    takes the better one."""
+    reasoning_tokens: int = Field(default=0, ge=0)
+    """Tokens that a reasoning model may spend before each answer; 0 for models that answer at
+    once."""
+    reasoning_effort: str = ""
+    """Sent with every question if it is set; `low`, `medium` or `high` on many servers."""
+    enable_thinking: bool | None = None
+    """Sent with every question as an argument of the chat template if it is set; false switches
+    the reasoning of many models off."""
+    extra: dict[str, Any] = {}
+    """Further parameters that are sent with every question as they are."""
     num_samples: int = Field(default=5, ge=1)
     """Number of sampled answers per question for `counts`."""
     concurrency: int = Field(default=16, ge=1)
@@ -52,8 +72,25 @@ class EndpointConfig(Section):
     completion_price: float = Field(default=0.0, ge=0)
     """Price per million completion tokens, in the same currency."""
     max_cost: float = Field(default=0.0, ge=0)
-    """Cost at which the stage stops, in the currency of the prices; 0 sets no limit. The same
-    command continues."""
+    """Cost of the whole run at which a stage stops, in the currency of the prices; 0 sets no limit.
+    With a higher limit the same command continues."""
+
+    @field_validator("extra")
+    @classmethod
+    def _free(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(OWN_PARAMETERS & extra.keys()):
+            raise ValueError(f"{', '.join(taken)}: these are set by the labeler; leave them out")
+        return extra
+
+    def sent_with_questions(self) -> dict[str, Any]:
+        """The parameters of every question beside those that the labeler needs."""
+        sent = dict(self.extra)
+        if self.reasoning_effort:
+            sent["reasoning_effort"] = self.reasoning_effort
+        if self.enable_thinking is not None:
+            arguments = dict(sent.get("chat_template_kwargs") or {})
+            sent["chat_template_kwargs"] = arguments | {"enable_thinking": self.enable_thinking}
+        return sent
 
 
 class SelectionConfig(Section):

@@ -17,7 +17,7 @@ def make_judge(config: JudgeConfig, seed: int = 0) -> Judge:
 
 def _make(config: JudgeConfig, seed: int) -> Judge:
     if config.kind == "endpoint":
-        from judges.labelers.endpoint import EndpointJudge
+        from judges.labelers.endpoint.judge import EndpointJudge
 
         return EndpointJudge(config.endpoint, seed)
     if config.kind == "scripted":

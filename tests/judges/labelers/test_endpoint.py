@@ -11,9 +11,8 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,10 @@ from infra.errors import StageError, UserError
 from infra.models.folders import packaged_file
 from judges.config import EndpointConfig, JudgeConfig
 from judges.judgment.pairs import Pair
-from judges.labelers.endpoint import EndpointJudge, neutralise_roles
+from judges.labelers.endpoint.judge import EndpointJudge, neutralise_roles
 from judges.measuring.probes.making import built_in_material, gold_set, probe_set
 from judges.rubrics import load_rubric
+from tests.judges.support.fake_server import Reply, Server, message, tops, with_choice
 
 RUBRIC = load_rubric("relevance")
 PAIR = Pair("p", "Why does ice float?", "Ice is lighter than water.", "Open from nine to five.")
@@ -74,7 +74,7 @@ def llama() -> Iterator[str]:
 class TestRealServer:
     def test_its_log_probabilities_are_found_and_used(self, llama: str) -> None:
         judge = EndpointJudge(EndpointConfig(url=llama))
-        assert judge.methods == ("logprobs",)
+        assert judge.methods == ("logprobs", "rationale")
         assert judge.capabilities.num_logprobs >= 5
         (straight,), (swapped,) = (
             judge.compare(RUBRIC, "logprobs", [p]) for p in (PAIR, PAIR.swapped())
@@ -122,98 +122,6 @@ class TestRealServer:
         started[0].kill()
         started[0].wait()
         assert all(c.is_scored for c in comparisons)
-
-
-Reply = Callable[[dict[str, Any]], tuple[int, dict[str, Any] | str]]
-
-
-def message(text: str, finish: str = "stop", logprobs: Any = None) -> tuple[int, dict[str, Any]]:
-    choice = {
-        "index": 0,
-        "finish_reason": finish,
-        "message": {"role": "assistant", "content": text},
-        "logprobs": logprobs,
-    }
-    usage = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
-    return 200, {
-        "id": "x",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "m",
-        "choices": [choice],
-        "usage": usage,
-    }
-
-
-def tops(**probabilities: float) -> dict[str, Any]:
-    alternatives = [
-        {"token": t.replace("_", " "), "logprob": math.log(p), "bytes": None}
-        for t, p in probabilities.items()
-    ]
-    return {"content": [{**alternatives[0], "top_logprobs": alternatives}]}
-
-
-class Server:
-    """Answers chat completions by a function, and remembers what it was asked."""
-
-    def __init__(self, reply: Reply) -> None:
-        self.asked: list[dict[str, Any]] = []
-        self.keys: set[str] = set()
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def _send(self, status: int, body: dict[str, Any] | str) -> None:
-                """A string is sent as it is, as HTML."""
-                is_json = isinstance(body, dict)
-                data = (json.dumps(body) if is_json else str(body)).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json" if is_json else "text/html")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def do_GET(self) -> None:
-                self._send(
-                    200,
-                    {
-                        "object": "list",
-                        "data": [{"id": "m", "object": "model", "created": 0, "owned_by": "x"}],
-                    },
-                )
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                server.keys.add(self.headers.get("Authorization", ""))
-                server.asked.append(body)
-                self._send(*reply(body))
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
-        threading.Thread(
-            target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
-        ).start()
-
-    def close(self) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-
-
-@pytest.fixture
-def served() -> Iterator[Callable[[Reply], Server]]:
-    servers: list[Server] = []
-
-    def serve(reply: Reply) -> Server:
-        servers.append(Server(reply))
-        return servers[-1]
-
-    yield serve
-    for server in servers:
-        server.close()
 
 
 def judge_at(server: Server, **settings: Any) -> EndpointJudge:
@@ -268,7 +176,7 @@ def test_without_logprobs_labels_are_counted_or_read(
         served(lambda _: message("Yes." if repeats else f"Word {next(numbers)}.\nAnswer: yes")),
         num_samples=4,
     )
-    assert judge.methods == (method,)
+    assert judge.methods == (method, "rationale")
     (answer,) = judge.score(RUBRIC, method, [SUBJECT])
     votes = 4 if method == "counts" else 1
     assert answer.value == pytest.approx((votes + 0.5) / (votes + 1))
@@ -357,7 +265,7 @@ def test_a_server_that_stays_away_ends_the_stage_with_what_to_do() -> None:
 
 def test_a_budget_ends_the_stage(served: Any) -> None:
     server = served(by_logprobs(tops(Yes=0.6, No=0.4)))
-    judge = judge_at(server, prompt_price=1e6, max_cost=45.0)
+    judge = judge_at(server, prompt_price=1e6, max_cost=65.0)
     with pytest.raises(StageError, match="max_cost"):
         judge.score(
             RUBRIC,
@@ -400,10 +308,6 @@ def test_the_recipe_names_it() -> None:
         {"kind": "endpoint", "endpoint": {"url": "http://h/v1", "concurrency": 3}}
     )
     assert config.endpoint.concurrency == 3
-
-
-def with_choice(**choice: Any) -> dict[str, Any]:
-    return {"id": "x", "object": "chat.completion", "model": "m", "choices": [choice]}
 
 
 HOSTILE: dict[str, tuple[int, dict[str, Any] | str]] = {

@@ -28,13 +28,16 @@ MIN_PREFIX_CHARS = 3
 MIN_LOGPROB = -100.0
 """Smaller log-probabilities (nats) stand for "none": some servers send -9999 or minus infinity."""
 MAX_SHOWN_CHARS = 200
+REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
+"""Fields of a message in which servers put what a model reasons before its answer."""
 NO_LOGPROBS = "the server returns no log-probabilities"
 
 
 @dataclass(frozen=True)
 class ServerReply:
     """One reply: its text, whether it ended at its limit, whether the server refused, the
-    (token, log-probability) alternatives for its first token, and its token cost.
+    (token, log-probability) alternatives for its first token, its token cost, and whether the model
+    reasoned before the text.
     """
 
     text: str
@@ -42,6 +45,7 @@ class ServerReply:
     is_refused: bool = False
     alternatives: tuple[tuple[str, float], ...] = ()
     usage: TokenUsage = NO_USAGE
+    has_reasoned: bool = False
 
 
 def parse_reply(body: str) -> ServerReply:
@@ -68,7 +72,15 @@ def parse_reply(body: str) -> ServerReply:
         is_refused=bool(refusal) or finish == "content_filter",
         alternatives=_alternatives(choice.get("logprobs")),
         usage=_usage(value.get("usage")),
+        has_reasoned=_has_reasoned(message, _text_in(written)),
     )
+
+
+def _has_reasoned(message: object, text: str) -> bool:
+    """Whether a reply begins with reasoning, in a field of its own or as `<think>`."""
+    fields = message if isinstance(message, Mapping) else {}
+    shown = any(isinstance(fields.get(key), str) and fields[key] for key in REASONING_FIELDS)
+    return shown or text.lstrip().casefold().startswith(("<think", "<|channel|>analysis"))
 
 
 def server_words(value: object) -> str:

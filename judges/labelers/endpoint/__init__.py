@@ -1,0 +1,1 @@
+"""A labeler behind an OpenAI-compatible server."""
