@@ -24,6 +24,12 @@ class ScriptedConfig(Section):
     """Share of items that the labeler does not answer."""
 
 
+MAX_LABEL_TOKENS = 128
+"""Longest reply of a server. One that is cut off is not read, so there is room for a sentence."""
+RATIONALE = "rationale"
+"""The method that asks for reasons first and for the label after them (G-Eval, Liu et al. 2023,
+arXiv:2303.16634; Prometheus, Kim et al. 2024, arXiv:2310.08491)."""
+RATIONALE_TOKENS = 400
 OWN_PARAMETERS = frozenset(
     {"model", "messages", "prompt", "max_tokens", "max_completion_tokens", "temperature", "seed"}
     | {"logprobs", "top_logprobs", "response_format", "stream", "n"}
@@ -81,6 +87,12 @@ class EndpointConfig(Section):
         if taken := sorted(OWN_PARAMETERS & extra.keys()):
             raise ValueError(f"{', '.join(taken)}: these are set by the labeler; leave them out")
         return extra
+
+    @property
+    def answer_tokens(self) -> int:
+        """The longest answer that any of the methods asks for, with the reasoning before it."""
+        has_reasons = self.method in ("best", RATIONALE)
+        return self.reasoning_tokens + (RATIONALE_TOKENS if has_reasons else MAX_LABEL_TOKENS)
 
     def sent_with_questions(self) -> dict[str, Any]:
         """The parameters of every question beside those that the labeler needs."""

@@ -29,6 +29,7 @@ RAY_FILES = (
     "tests/trainers/test_launch.py",
     "tests/crawlers/test_four_actors.py",
     "tests/loop/commands/test_bad_input.py",
+    "tests/loop/stages/test_judges.py",
 )
 """Files whose tests start a Ray cluster, the longest first."""
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

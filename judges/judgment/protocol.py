@@ -45,6 +45,11 @@ class Judge(ABC):
         for pairs and lists.
         """
 
+    @property
+    def cost(self) -> float:
+        """What the run has paid for the labeler, in the currency of the recipe's prices."""
+        return 0.0
+
     @abstractmethod
     def score(
         self, rubric: Rubric, method: str, subjects: Sequence[Subject]
@@ -104,6 +109,11 @@ class JudgeWrapper(Judge):
     @override
     def values_sides(self) -> bool:
         return self.inner.values_sides
+
+    @property
+    @override
+    def cost(self) -> float:
+        return self.inner.cost
 
     @override
     def score(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,21 @@ def _use_threads(num_threads: int) -> None:
 class JudgeWorker:
     """A labeler in its own process."""
 
-    def __init__(self, config: JudgeConfig, seed: int, num_threads: int) -> None:
+    def __init__(
+        self, config: JudgeConfig, seed: int, num_threads: int, spent: float = 0.0
+    ) -> None:
         _use_threads(num_threads)
         self._config = config
         self._seed = seed
+        self._spent = spent
 
     @cached_property
     def _judge(self) -> Judge:
-        return make_judge(self._config, self._seed)
+        return make_judge(self._config, self._seed, self._spent)
+
+    def cost(self) -> float:
+        """Return what the run has paid for the labeler."""
+        return self._judge.cost if "_judge" in vars(self) else self._spent
 
     def describe(self) -> tuple[str, tuple[str, ...], bool]:
         """Return (name, methods, values_sides) of the labeler."""
@@ -76,15 +84,36 @@ class JudgeWorker:
 
 
 class RemoteJudge(Judge):
-    """Several `JudgeWorker` actors as one labeler. Each batch is split among them."""
+    """Several `JudgeWorker` actors as one labeler. Each batch is split among them.
+
+    `pay` gets what each call has cost, beyond `spent`. A labeler that costs anything has one actor.
+    """
 
     name = ""
     methods: tuple[str, ...] = ()
     values_sides = False
 
-    def __init__(self, actors: Sequence[Any]) -> None:
-        self._actors = list(actors)
-        self.name, self.methods, self.values_sides = ray.get(self._actors[0].describe.remote())
+    def __init__(
+        self,
+        actors: Sequence[Any],
+        spent: float = 0.0,
+        pay: Callable[[float], None] | None = None,
+    ) -> None:
+        self._actors, self._spent, self._pay = list(actors), spent, pay
+        with self._paid():
+            described = ray.get(self._actors[0].describe.remote())
+        self.name, self.methods, self.values_sides = described
+
+    @contextmanager
+    def _paid(self) -> Iterator[None]:
+        """Pay for what is asked in the block, also if it ends in an error."""
+        try:
+            yield
+        finally:
+            if self._pay:
+                cost: float = ray.get(self._actors[0].cost.remote())
+                self._pay(cost - self._spent)
+                self._spent = cost
 
     @override
     def score(
@@ -114,8 +143,9 @@ class RemoteJudge(Judge):
             if p
         ]
         results: list[Any] = [None] * len(items)
-        for i, part in enumerate(ray.get(refs)):
-            results[i::count] = part
+        with self._paid():
+            for i, part in enumerate(ray.get(refs)):
+                results[i::count] = part
         return results
 
     @override
@@ -123,7 +153,8 @@ class RemoteJudge(Judge):
         self, prompts: Sequence[str], max_new_tokens: int, temperature: float, seed: int
     ) -> list[CompletedText]:
         answer = self._actors[0].complete.remote(prompts, max_new_tokens, temperature, seed)
-        result: list[CompletedText] = ray.get(answer)
+        with self._paid():
+            result: list[CompletedText] = ray.get(answer)
         return result
 
 

@@ -27,7 +27,8 @@ class BudgetedJudge(JudgeWrapper):
     """A labeler with a token budget.
 
     Above `soft_tokens` it warns once. Items that would exceed `hard_tokens` are not asked about and
-    are unscored with the reason `budget`. 0 sets no limit.
+    are unscored with the reason `budget`. 0 sets no limit. A resumed stage goes on with what its
+    judgments have `spent`; completions of a killed one are not known.
     """
 
     inner: Judge

@@ -61,10 +61,16 @@ def _item_tokens(config: JudgeConfig, rubric: Rubric, chars: int) -> int:
     """Return the tokens for one item of `chars` characters with the most expensive method."""
     is_counting = config.kind == "endpoint" and config.endpoint.method == "counts"
     samples = config.endpoint.num_samples if is_counting else 1
-    return samples * max(
+    longest = max(
         _tokens_in_chars(_prompt_chars(rubric, method, chars))
         for method in _methods(config, rubric)
     )
+    return samples * (longest + _answer_tokens(config) * len(rubric.criteria))
+
+
+def _answer_tokens(config: JudgeConfig) -> int:
+    """Tokens that a server writes to answer; other labelers write nothing."""
+    return config.endpoint.answer_tokens if config.kind == "endpoint" else 0
 
 
 def _sizes(pairs: Sequence[ProbePair]) -> list[int]:
@@ -89,7 +95,8 @@ def measuring_cost(config: JudgeConfig) -> Expense:
         for method in _methods(config, rubric):
             number += orders * len(sizes)
             tokens += orders * sum(
-                _tokens_in_chars(_prompt_chars(rubric, method, size)) for size in sizes
+                _tokens_in_chars(_prompt_chars(rubric, method, size)) + _answer_tokens(config)
+                for size in sizes
             )
         deciding = [size for one in sets for size in _sizes(one.deciding)]
         sentinels = 2 * deciding[: 2 * NUM_SENTINEL_PAIRS]
@@ -143,6 +150,7 @@ def _known_pairs_cost(config: JudgeConfig, num_prompts: int) -> Expense:
     return Expense("pairs with a known answer", num_prompts, tokens)
 
 
-def prompt_price(config: JudgeConfig, num_tokens: int) -> float:
-    """Return the price of prompt tokens at the endpoint, in the unit of its `prompt_price`."""
-    return num_tokens * config.endpoint.prompt_price / 1e6
+def largest_price(config: JudgeConfig, num_tokens: int) -> float:
+    """Return the largest price of tokens at the endpoint, in the currency of its prices."""
+    prices = config.endpoint.prompt_price, config.endpoint.completion_price
+    return num_tokens * max(prices) / 1e6

@@ -19,7 +19,7 @@ from judges.labelers.budget import BudgetedJudge
 from judges.labelers.cache import CachedJudge
 from judges.labelers.sentinels import WatchedJudge, accuracy_lower_bounds
 from judges.making.context import Admissions, LabelingContext
-from judges.making.cost import estimate_costs, measuring_cost, prompt_price
+from judges.making.cost import estimate_costs, largest_price, measuring_cost
 from judges.making.demonstrations import demonstration_steps
 from judges.making.passages import passage_steps
 from judges.making.preferences import preference_steps
@@ -64,7 +64,7 @@ class Labeling(LabelingContext):
         if not self.store.labelers.admissions(self.judge.name):
             expenses.append(measuring_cost(self.config))
         total = sum(e.num_tokens for e in expenses)
-        price = prompt_price(self.config, total)
+        price = largest_price(self.config, total)
         words = f", {price:.4f} at the configured price" if price else ""
         note(f"labels will cost at most {total:,} tokens{words}")
 
@@ -78,7 +78,9 @@ class Labeling(LabelingContext):
     def watched_judge(self, admissions: Admissions) -> Judge:
         """Return the labeler with sentinels, a token budget and a cache."""
         tested = self.store.labelers.tested_probes(self.judge.name)
-        budgeted = BudgetedJudge(self.judge, self.config.soft_tokens, self.config.hard_tokens)
+        spent = self.store.labels.judged_tokens(self.generation, self.judge.name)
+        limits = self.config.soft_tokens, self.config.hard_tokens
+        budgeted = BudgetedJudge(self.judge, *limits, spent)
         watched = WatchedJudge(budgeted, accuracy_lower_bounds(tested, admissions))
         if self.config.kind == "scripted":
             # The scripted labeler answers by an item's id, but the cache's key is the text.

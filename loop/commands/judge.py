@@ -65,14 +65,14 @@ def datasheet(
         if output is not None:
             make_folder(output, "--output")
         from judges.labelers.backends import make_judge  # these load scikit-learn and torch
-        from judges.making.cost import prompt_price
+        from judges.making.cost import largest_price
         from judges.measuring.datasheet import measure_on_gold, pair_methods
 
         judge = make_judge(config)
         steps = (len(pair_methods(judge, loaded)) + 3) * len(sets)
         with progress(f"measuring {judge.name} by {loaded.id}", total=steps) as advance:
             results = [measure_on_gold(judge, loaded, one, limit, advance) for one in sets]
-        token_price = prompt_price(config, 1_000_000) / 1e6
+        token_price = largest_price(config, 1_000_000) / 1e6
         results = [replace(one, sheet=_with_price(one.sheet, token_price)) for one in results]
         sheets = [one.sheet for one in results]
         _show(sheets)

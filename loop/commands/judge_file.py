@@ -379,7 +379,7 @@ def cost(recipe: RecipeArgument = "quickstart", set_: SetOption = None) -> None:
         from loop.recipe.recipe import load_recipe
 
         loaded = load_recipe(recipe, set_ or [])
-        from judges.making.cost import estimate_costs, measuring_cost, prompt_price
+        from judges.making.cost import estimate_costs, largest_price, measuring_cost
         from loop.show import tables
 
         config, budgets = loaded.judge, loaded.budgets()
@@ -391,11 +391,11 @@ def cost(recipe: RecipeArgument = "quickstart", set_: SetOption = None) -> None:
                 one.step,
                 f"{one.num_items:,}",
                 f"{one.num_tokens:,}",
-                f"{prompt_price(config, one.num_tokens):.4f}",
+                f"{largest_price(config, one.num_tokens):.4f}",
             ]
             for one in expenses
         ]
-        lines.append(["total", "", f"{total:,}", f"{prompt_price(config, total):.4f}"])
+        lines.append(["total", "", f"{total:,}", f"{largest_price(config, total):.4f}"])
         columns = ["step", "items", "tokens", "cost"]
         console.print(tables.table("Labels of a generation, at most", columns, lines))
         limit = config.hard_tokens

@@ -12,7 +12,7 @@ from infra.console import note, warn
 from infra.records import PICKED, RANDOM, Checkpoint, Decision
 from judges.config import JudgeConfig
 from judges.judgment.protocol import Judge
-from judges.labelers.actors import JudgeWorker, RemoteJudge, VerifierWorker
+from judges.labelers.actors import VerifierWorker
 from judges.making.context import Verifier
 from judges.making.preferences.judged import tested_errors
 from judges.rubrics import load_rubric
@@ -26,6 +26,7 @@ from loop.gate.trial.sealed_exam import SealedExam
 from loop.gate.trial.trial import run_attempt
 from loop.record.model_folders import link_champion, write_model_card, write_provenance
 from loop.record.run_folder import Run, StageSummary
+from loop.stages.judges import remote_judge
 from loop.training.rewarders import answer_admission
 
 JUDGES_SHARE = 0.4
@@ -213,10 +214,9 @@ class _GateActors:
         return [labeler_suite(store, recipe.gate, self._prompts, labeler, self._run.salt)]
 
     def _judge(self, config: JudgeConfig) -> Judge:
-        gpus = self._judge_gpus if config.kind == "local" else 0.0
-        seed, threads = self._run.recipe.seed, self._cluster.threads()
-        started = actors(JudgeWorker, 1, config, seed, threads, num_cpus=0, num_gpus=gpus)
-        return RemoteJudge(self._stack.enter_context(started))
+        store, seed, gpus = self._run.store, self._run.recipe.seed, self._judge_gpus
+        started = remote_judge(self._cluster, store, config, seed, num_gpus=gpus, num_cpus=0)
+        return self._stack.enter_context(started)
 
 
 def gpu_shares(num_gpus: int, num_scorers: int, num_judges: int) -> tuple[float, float]:

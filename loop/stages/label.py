@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,18 +10,17 @@ from infra.cluster.connection import Cluster, actors
 from infra.cluster.proxy import remote_proxy
 from infra.console import note
 from infra.records import Checkpoint, content_key
-from judges.labelers.actors import ChampionWorker, JudgeWorker, RemoteJudge, VerifierWorker
+from judges.judgment.protocol import Judge
+from judges.labelers.actors import ChampionWorker, VerifierWorker
 from judges.making.context import Champion, LabelBudget, Verifier
 from judges.making.labeling import Labeling
 from loop.data.held_out import HeldOutNgrams
 from loop.data.questions import HeldOutAsker
 from loop.gate.picking_worth import picking_pays
 from loop.record.run_folder import Run, StageSummary
+from loop.stages.judges import remote_judge
 from loop.training.arms import judges_passages
 from loop.training.development import TUNED_ARM, remove_tuned, tuned_champion
-
-JUDGE_GPUS = 0.7
-"""Share of a GPU for each judge; the rest is for the champion."""
 
 
 def label(cluster: Cluster, run: Run, generation: int) -> StageSummary:
@@ -40,17 +40,17 @@ def label(cluster: Cluster, run: Run, generation: int) -> StageSummary:
 
 def _write_questions(cluster: Cluster, run: Run, generation: int) -> None:
     """Make the questions about held-out pages that measure the aim; the labeler has no part."""
-    aim, recipe, threads = run.recipe.aim.answers, run.recipe, cluster.threads()
-    gpus = JUDGE_GPUS if cluster.num_gpus else 0.0
-    count = 1 if aim.passages_per_page else 0
-    with (
-        actors(JudgeWorker, count, aim.asker, recipe.seed, threads, num_gpus=gpus) as askers,
-        actors(VerifierWorker, 1, num_cpus=0) as verifiers,
-    ):
+    aim, recipe = run.recipe.aim.answers, run.recipe
+    with ExitStack() as stack:
+        verifiers = stack.enter_context(actors(VerifierWorker, 1, num_cpus=0))
+        asker = None
+        if aim.passages_per_page:
+            started = remote_judge(cluster, run.store, aim.asker, recipe.seed)
+            asker = stack.enter_context(started)
         HeldOutAsker(
             store=run.store,
             verifier=cast(Verifier, remote_proxy(verifiers[0])),
-            asker=RemoteJudge(askers) if askers else None,
+            asker=asker,
             passages_per_page=aim.passages_per_page,
             passage_chars=recipe.judge.passage_chars,
             generation=generation,
@@ -68,9 +68,8 @@ def _run_labeling(cluster: Cluster, run: Run, generation: int, tuned: str) -> No
     config, seed, threads = run.recipe.judge, run.recipe.seed, cluster.threads()
     champion, parent = run.store.registry.champion(), _champion_parent(run)
     previous = [parent] if parent else []
-    num_judges, gpus = max(1, cluster.num_gpus), JUDGE_GPUS if cluster.num_gpus else 0.0
     with (
-        actors(JudgeWorker, num_judges, config, seed, threads, num_gpus=gpus) as judges,
+        remote_judge(cluster, run.store, config, seed, cluster.num_gpus) as judge,
         actors(VerifierWorker, 1, num_cpus=0) as verifiers,
         actors(ChampionWorker, 1, champion.path, threads, num_cpus=0) as champions,
         actors(
@@ -86,7 +85,7 @@ def _run_labeling(cluster: Cluster, run: Run, generation: int, tuned: str) -> No
         ]
         digest = content_key(champion.digest, TUNED_ARM, generation)
         valuing = [cast(Champion, remote_proxy(one, digest=digest)) for one in tuned_champions]
-        _labeling(run, generation, judges, verifiers[0], completing, valuing).run()
+        _labeling(run, generation, judge, verifiers[0], completing, valuing).run()
 
 
 def _note_judgments(run: Run, generation: int) -> None:
@@ -107,7 +106,7 @@ def _champion_parent(run: Run) -> Checkpoint | None:
 def _labeling(
     run: Run,
     generation: int,
-    judges: list[Any],
+    judge: Judge,
     verifier: Any,
     completing: list[Champion],
     valuing: list[Champion],
@@ -122,7 +121,7 @@ def _labeling(
         budget=LabelBudget(budgets["label_tokens"], budgets["prompts"], budgets["instructions"]),
         generation=generation,
         seed=run.recipe.seed,
-        judge=RemoteJudge(judges),
+        judge=judge,
         verifier=cast(Verifier, remote_proxy(verifier)),
         champion=completing[0],
         older=completing[1] if len(completing) > 1 else None,

@@ -19,6 +19,7 @@ from judges.labelers.actors import JudgeWorker, VerifierWorker
 from judges.rubrics import load_rubric
 from judges.verifying.checks import Claim
 from loop.recipe.recipe import Recipe
+from loop.record.spending import Spending
 from trainers.config import RL_KINDS, TrainConfig
 from trainers.rollouts.rewards import Rewarder, RewardRequest
 
@@ -48,13 +49,19 @@ def rewarders(
     recipe, threads = recipes[0], cluster.threads()
     names = sorted({name for one in recipes for name in reward_names(one.train)})
     num_verifiers, num_judges = int("verifier" in names), int("judge" in names)
+    spending = Spending(store, recipe.judge)
+    arguments = recipe.judge, recipe.seed, threads, spending.amount
     with (
         actors(VerifierWorker, num_verifiers, num_cpus=0) as verifiers,
-        actors(JudgeWorker, num_judges, recipe.judge, recipe.seed, threads, num_cpus=0) as judges,
+        actors(JudgeWorker, num_judges, *arguments, num_cpus=0) as judges,
     ):
         started = {"verifier": verifiers, "judge": judges}
         workers = {name: remote_proxy(some[0]) for name, some in started.items() if some}
-        yield {name: make_rewarder(name, store, recipe, workers) for name in names}
+        try:
+            yield {name: make_rewarder(name, store, recipe, workers) for name in names}
+        finally:
+            if "judge" in workers:
+                spending.pay(workers["judge"].cost() - spending.amount)
 
 
 def make_rewarder(name: str, store: Store, recipe: Recipe, workers: Mapping[str, Any]) -> Rewarder:

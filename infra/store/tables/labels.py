@@ -171,6 +171,13 @@ class LabelTables(TableGroup):
         """
         return self._db.rows(sql, [generation])
 
+    def judged_tokens(self, generation: int, labeler: str) -> int:
+        """Tokens of a labeler's judgments in a generation, without those that measured it."""
+        sql = (
+            "SELECT coalesce(sum(num_tokens), 0) FROM judgment WHERE generation = ? AND labeler = ?"
+        )
+        return int(self._db.value(sql, [generation, labeler]) or 0)
+
     def sample_counts(self, generation: int) -> dict[str, Any]:
         """Numbers of a generation's samples by kind, and of its preferences."""
         sql = "SELECT kind, count(*) FROM sample WHERE generation = ? GROUP BY kind"

@@ -16,7 +16,7 @@ from infra.console import warn
 from infra.errors import UserError
 from judges.labelers.endpoint.answers import ServerReply
 from judges.labelers.endpoint.parameters import OLD_LIMIT
-from judges.labelers.endpoint.server import Address, FailedRequest, Server, masked_url
+from judges.labelers.endpoint.server import FailedRequest, Server, ServerAddress, masked_url
 
 LOGPROBS, COUNTS, TEXT = "logprobs", "counts", "text"
 METHODS_BY_WORTH = (LOGPROBS, COUNTS, TEXT)
@@ -68,7 +68,7 @@ async def probe_server(server: Server) -> Capabilities:
     return made[0]
 
 
-async def _tested(server: Server, address: Address, model: str) -> Capabilities:
+async def _tested(server: Server, address: ServerAddress, model: str) -> Capabilities:
     body = await server.model_list()
     names = [] if isinstance(body, FailedRequest) else _model_names(body)
     model = server.config.model or model or (names[0] if names else "")
@@ -117,7 +117,7 @@ async def _first_reply(server: Server, model: str) -> ServerReply | FailedReques
     return first
 
 
-def _refusal(address: Address, model: str, names: Sequence[str], words: str) -> UserError:
+def _refusal(address: ServerAddress, model: str, names: Sequence[str], words: str) -> UserError:
     if names and model not in names:
         return UserError(
             "judge.endpoint.model",

@@ -14,7 +14,7 @@ from typing_extensions import override
 from infra.errors import UserError
 from infra.models.language_model import CompletedText
 from infra.records import content_key
-from judges.config import EndpointConfig
+from judges.config import MAX_LABEL_TOKENS, RATIONALE, RATIONALE_TOKENS, EndpointConfig
 from judges.judgment.answers import LabelAnswer, LabelerAnswer
 from judges.judgment.elicitation import Subject
 from judges.judgment.label_questions import LabelQuestionJudge
@@ -39,12 +39,6 @@ from judges.labelers.endpoint.capabilities import (
 from judges.labelers.endpoint.server import FailedRequest, Server, ServerUsage
 from judges.rubrics import Rubric
 
-MAX_LABEL_TOKENS = 128
-"""Longest reply. A reply that is cut off is not read, so there is room for a sentence."""
-RATIONALE = "rationale"
-"""The method that asks for reasons first and for the label after them (G-Eval, Liu et al. 2023,
-arXiv:2303.16634; Prometheus, Kim et al. 2024, arXiv:2310.08491)."""
-RATIONALE_TOKENS = 400
 RATIONALE_REQUEST = (
     "\n\nDo not answer at once. First give your reasons in two or three sentences. Then write your"
     " answer on a last line of its own, in this form:\nAnswer: {labels}"
@@ -98,8 +92,8 @@ class EndpointJudge(LabelQuestionJudge):
         return self._server.usage
 
     @property
+    @override
     def cost(self) -> float:
-        """What the run has paid for the server."""
         return self._server.cost
 
     @override

@@ -116,6 +116,8 @@ def _named(sent: Mapping[str, Any], text: str, named: str) -> str:
     """The parameter that a refusal is about: the one named, else the first in the words."""
     if named in sent:
         return named
-    places = {name: re.search(rf"\b{name}\b", text) for name in (OLD_LIMIT, NEW_LIMIT, *DROPPABLE)}
-    starts = {name: p.start() for name, p in places.items() if p and name in sent}
+    mentions = {
+        name: re.search(rf"\b{name}\b", text) for name in (OLD_LIMIT, NEW_LIMIT, *DROPPABLE)
+    }
+    starts = {name: p.start() for name, p in mentions.items() if p and name in sent}
     return min(starts, key=lambda name: starts[name], default="")

@@ -81,7 +81,7 @@ Send = Callable[..., Awaitable[Any]]
 
 
 @dataclass
-class Address:
+class ServerAddress:
     """One of the addresses of a server, with its client."""
 
     url: str
@@ -168,7 +168,7 @@ class Server:
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=_serve, args=(self._loop,), daemon=True).start()
         urls = dict.fromkeys([config.url, *config.more_urls])
-        self.addresses = [Address(url, self._client(url)) for url in urls]
+        self.addresses = [ServerAddress(url, self._client(url)) for url in urls]
         self._used = self.addresses
         clients = [address.client for address in self.addresses]
         weakref.finalize(self, _end, self._loop, clients).atexit = False
@@ -184,7 +184,7 @@ class Server:
         return self.spent + self.usage.cost(self.config)
 
     @contextmanager
-    def only(self, address: Address) -> Iterator[None]:
+    def only(self, address: ServerAddress) -> Iterator[None]:
         """Send all requests in the block to one address."""
         self._used = [address]
         try:
@@ -305,7 +305,7 @@ class Server:
                 address.num_open -= 1
 
     async def _failure(
-        self, attempt: _Attempt, address: Address, error: openai.APIError
+        self, attempt: _Attempt, address: ServerAddress, error: openai.APIError
     ) -> FailedRequest | None:
         """What a failed try means: a failure, or None after a pause if it should be repeated."""
         self._end_if_refused(error)
@@ -323,7 +323,7 @@ class Server:
         await self._pause(attempt, error)
         return None
 
-    async def _is_up(self, attempt: _Attempt, address: Address) -> bool:
+    async def _is_up(self, attempt: _Attempt, address: ServerAddress) -> bool:
         """Whether the server answers others while it does not answer this item."""
         if self.usage.requests > attempt.num_before:
             return True

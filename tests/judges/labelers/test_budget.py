@@ -5,11 +5,15 @@ bound.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infra.models.language_model import CompletedText
+from infra.records import Judgment
+from infra.store import Store
 from judges.config import EndpointConfig, JudgeConfig, ScriptedConfig
 from judges.judgment.elicitation import Subject
 from judges.judgment.listwise import CandidateList
@@ -19,7 +23,7 @@ from judges.labelers.backends import make_judge
 from judges.labelers.budget import BudgetedJudge
 from judges.labelers.scripted import ScriptedJudge
 from judges.labelers.sentinels import WatchedJudge
-from judges.making.cost import estimate_costs, measuring_cost, prompt_price
+from judges.making.cost import estimate_costs, largest_price, measuring_cost
 from judges.measuring.probes.making import KNOWN_ANSWER
 from judges.rubrics import load_rubric
 
@@ -69,8 +73,10 @@ def test_the_estimate_names_every_step_and_grows_with_the_budget(kind: str) -> N
     assert len({e.step for e in small}) == len(small) == 5
     assert measuring_cost(config).num_tokens > 10_000
     assert sum(e.num_tokens for e in large) > sum(e.num_tokens for e in small) > 0
-    assert prompt_price(config, 1_000_000) == 2.0
-    assert prompt_price(JudgeConfig(endpoint=EndpointConfig()), 10**9) == 0
+    assert largest_price(config, 1_000_000) == 2.0
+    paid = {"kind": "endpoint", "endpoint": {"prompt_price": 2.0, "completion_price": 8.0}}
+    assert largest_price(JudgeConfig.model_validate(paid), 1_000_000) == 8.0
+    assert largest_price(JudgeConfig(endpoint=EndpointConfig()), 10**9) == 0
 
 
 # A labeler that answers first.
@@ -129,3 +135,26 @@ def test_passages_and_sources_are_left_alone() -> None:
 
 def test_the_recipe_asks_for_it(tmp_path: Path) -> None:
     assert make_judge(JudgeConfig(kind="scripted", answer_first=True)).name.endswith("+answers")
+
+
+def test_a_resumed_stage_goes_on_with_what_it_has_spent(store: Store) -> None:
+    rows = [
+        Judgment(f"j{i}", f"s{i}", "me", "r", "m", "scored", "", 0.5, "", 100, generation)
+        for i, generation in enumerate([0, 1, 1, 2])
+    ]
+    store.labels.add_judgments([*rows, replace(rows[1], judgment_id="x", labeler="other")])
+    spent = store.labels.judged_tokens(1, "me")
+    assert spent == 200
+    judge = BudgetedJudge(ScriptedJudge(ScriptedConfig()), 0, 550, spent)
+    answers = judge.score(RUBRIC, "scripted", SUBJECTS)
+    assert [a.reason for a in answers].count("") == 3
+
+
+def test_reasons_before_an_answer_are_in_the_estimate() -> None:
+    def tokens(**settings: Any) -> int:
+        return measuring_cost(
+            JudgeConfig.model_validate({"kind": "endpoint", "endpoint": settings})
+        ).num_tokens
+
+    assert tokens(method="text") < tokens(method="rationale")
+    assert tokens(method="rationale") < tokens(method="rationale", reasoning_tokens=2000)

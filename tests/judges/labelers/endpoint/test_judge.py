@@ -41,7 +41,7 @@ def free_port() -> int:
 def start_llama(port: int) -> subprocess.Popen[bytes]:
     model = packaged_file("smollm2-135m-instruct")
     assert model is not None
-    script = Path(__file__).parents[1] / "support" / "llama_server.py"
+    script = Path(__file__).parents[2] / "support" / "llama_server.py"
     process = subprocess.Popen(
         [sys.executable, str(script), str(model), str(port)], stdout=-3, stderr=-3
     )

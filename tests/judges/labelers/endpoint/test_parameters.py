@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.errors import UserError
-from judges.config import EndpointConfig
+from judges.config import RATIONALE, EndpointConfig
 from judges.judgment.pairs import Pair
-from judges.labelers.endpoint.judge import RATIONALE, EndpointJudge
+from judges.labelers.endpoint.judge import EndpointJudge
 from judges.labelers.endpoint.parameters import Parameters
 from judges.rubrics import load_rubric
 from tests.judges.support.fake_server import Reply, Server, message, tops, with_choice
