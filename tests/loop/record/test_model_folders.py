@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from infra.artifacts import folder_digest
 from infra.records import PICKED, now
 from infra.store import Store
 from loop.commands.main import app
-from loop.record.model_folders import file_model, write_provenance
+from loop.record.model_folders import file_model, write_model_card, write_provenance
 from loop.record.run_folder import Run
 from tests.loop.support.decided_runs import add_model, decide_generation, new_run
 
@@ -75,6 +77,34 @@ def test_provenance_says_what_a_model_was_made_from_and_is_no_part_of_its_digest
     assert provenance["decision"]["outcome"] == "promote"
     assert len(provenance["tests"][0]["path"]) >= 6
     assert folder_digest(Path(model.path)) == model.digest
+    store.close()
+
+
+def test_provenance_is_json_where_a_test_has_one_unit(run: Run) -> None:
+    store = reopened(run)
+    store.database.connection.execute("UPDATE gate_test SET standard_error = 'nan'")
+    model, decision = store.training.checkpoint(2), store.gate.decision(2)
+    assert model is not None
+    assert decision is not None
+    write_provenance(store, model, decision)
+    text = (Path(model.path) / "ratchet.json").read_text()
+    assert "NaN" not in text
+    assert json.loads(text)["tests"][0]["standard_error"] is None
+    store.close()
+
+
+def test_a_model_card_says_what_was_not_measured(run: Run) -> None:
+    store = reopened(run)
+    again = replace(run, store=store)
+    model, decision = store.training.checkpoint(2), store.gate.decision(2)
+    assert model is not None
+    assert decision is not None
+    card = Path(model.path) / "README.md"
+    write_model_card(again, model, decision)
+    assert re.search(r"held-out documents \| \d\.\d+; .* on \d+ documents \|", card.read_text())
+    store.database.connection.execute("DELETE FROM evaluation")
+    write_model_card(again, model, decision)
+    assert "| bits per byte of held-out documents | not measured |" in card.read_text()
     store.close()
 
 
