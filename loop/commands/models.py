@@ -240,7 +240,8 @@ def plan(
 ) -> None:
     """How many held-out units the gate needs to accept a gain, for each attempt."""
     with exit_on_error(can_resume=False):
-        from loop.recipe.recipe import gate_units, load_recipe
+        from loop.recipe.gate_needs import gate_units, held_out_pages
+        from loop.recipe.recipe import load_recipe
 
         config = load_recipe(recipe, set_ or [])
         aim = config.gate.aim_bits if gain is None else gain
@@ -254,14 +255,13 @@ def plan(
         available = gate_units(config)
         attempts = range(1, config.generations + 1)
         lines = [_plan_line(config, attempt, aim, spread, available) for attempt in attempts]
-        unit = config.gate.unit if config.aim.kind == "text" else "item"
+        unit = {"text": config.gate.unit, "answers": "page"}.get(config.aim.kind, "item")
         measure = "in the share of right answers" if config.aim.is_share else "bits per byte"
         title = f"A gain of {aim:g} {measure}, deviation {spread:g} between {unit}s"
         columns = ["attempt", "level", "needed without noise", "in 9 runs of 10", "budget", ""]
         console.print(tables.table(title, columns, lines))
-        if config.aim.kind == "text":
-            pages = config.budgets()["pages"]
-            fresh = round(pages * config.crawl.gate_share)
+        if config.aim.kind != "exam":
+            pages, fresh = config.budgets()["pages"], held_out_pages(config)
             console.print(
                 f"A generation crawls {pages} pages; about {fresh} are held out. "
                 "Each is used in one attempt only."
@@ -273,7 +273,7 @@ def _plan_line(
 ) -> list[str]:
     """A row of the plan: the units that an attempt needs, and those that its budget pays for."""
     from loop.gate.power import units_needed
-    from loop.recipe.recipe import aim_threshold
+    from loop.recipe.gate_needs import aim_threshold
 
     threshold = aim_threshold(config, attempt)
     rule = config.gate.primary_rule(config.gate_rules()[0].clip)

@@ -44,7 +44,9 @@ def _write_questions(cluster: Cluster, run: Run, generation: int) -> None:
     gpus = JUDGE_GPUS if cluster.num_gpus else 0.0
     count = 1 if aim.passages_per_page else 0
     with (
-        actors(JudgeWorker, count, aim.asker, recipe.seed, threads, num_gpus=gpus) as askers,
+        actors(
+            JudgeWorker, count, aim.asker.judge(), recipe.seed, threads, num_gpus=gpus
+        ) as askers,
         actors(VerifierWorker, 1, num_cpus=0) as verifiers,
     ):
         HeldOutAsker(
