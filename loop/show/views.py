@@ -14,7 +14,7 @@ from loop.gate.config import ANSWERS, BITS, LABELER_SUITE
 from loop.gate.estimates import clustered_mean_and_error, mean_and_error
 from loop.gate.rules import BITS_PER_BYTE
 from loop.gate.trial.reward_hacking import reward_rise
-from loop.record.facts import NO_MODEL_REMEDY, recipe_text
+from loop.record.facts import NO_MODEL_REMEDY, no_such_arm, recipe_text
 
 
 def measured_generations(reader: Reader) -> list[QueryRow]:
@@ -77,9 +77,7 @@ def candidate(reader: Reader, number: int, arm: str | None) -> QueryRow:
     for row in rows:
         if arm in (None, row["arm"]):
             return row
-    known = ", ".join(row["arm"] for row in rows if row["arm"]) or "none"
-    problem = f"generation {number} has no such candidate."
-    raise UserError("--arm", arm, problem, f"It has {known}.")
+    raise no_such_arm(str(arm), number, [row["arm"] for row in rows])
 
 
 def aim_words(rows: Sequence[QueryRow]) -> str:
@@ -111,8 +109,11 @@ def champion_event(reader: Reader, at: datetime | None = None) -> QueryRow | Non
 def champion(reader: Reader) -> QueryRow:
     """The champion, as a candidate of its generation."""
     event = champion_event(reader)
-    if event is None:
-        return candidate(reader, 0, None)
+    return candidate(reader, 0, None) if event is None else moved_model(reader, event)
+
+
+def moved_model(reader: Reader, event: QueryRow) -> QueryRow:
+    """The model that an alias was moved to, as a candidate of its generation."""
     rows = generation_queries.candidates(reader, event["generation"])
     return next(row for row in rows if row["digest"] == event["digest"])
 
