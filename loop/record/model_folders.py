@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import shutil
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.artifacts import atomic_write, folder_digest
-from infra.records import PICKED, RANDOM, Checkpoint, Decision, GateTest
+from infra.json_lines import without_nan
+from infra.records import PICKED, RANDOM, Checkpoint, Decision
 from infra.store import Store
 from loop.gate.rules import BITS_PER_BYTE
 from loop.record.run_folder import Run
@@ -173,14 +173,8 @@ def provenance(store: Store, candidate: Checkpoint, decision: Decision) -> dict[
             for of_kind in [[s for s in steps if s.kind == kind]]
         },
         "decision": asdict(decision),
-        "tests": [_test_row(t) for t in store.gate.gate_tests(decision.attempt, decision.arm)],
+        "tests": [asdict(test) for test in store.gate.gate_tests(decision.attempt, decision.arm)],
     }
-
-
-def _test_row(test: GateTest) -> dict[str, Any]:
-    """A test as JSON, which has no NaN: over a single unit there is no error."""
-    error = None if math.isnan(test.standard_error) else test.standard_error
-    return asdict(test) | {"standard_error": error}
 
 
 def _rewrite(path: Path, text: str) -> None:
@@ -190,7 +184,8 @@ def _rewrite(path: Path, text: str) -> None:
 
 def write_provenance(store: Store, candidate: Checkpoint, decision: Decision) -> None:
     """Write `ratchet.json` into the model's folder."""
-    text = json.dumps(provenance(store, candidate, decision), indent=2, default=str)
+    facts = without_nan(provenance(store, candidate, decision))
+    text = json.dumps(facts, indent=2, default=str)
     _rewrite(Path(candidate.path) / PROVENANCE, text + "\n")
 
 
