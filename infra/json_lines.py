@@ -6,6 +6,7 @@ Also checks the values for what users get wrong.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,3 +85,12 @@ def value_at(row: Mapping[str, Any], key: str) -> Any:
     if key not in row:
         raise ValueError(f'the key "{key}" is missing')
     return row[key]
+
+
+def without_nan(value: Any) -> Any:
+    """A value for a JSON file, with None for each NaN in it: JSON has no such number (RFC 8259)."""
+    if isinstance(value, Mapping):
+        return {key: without_nan(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

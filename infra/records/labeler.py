@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 LADDER_SHARES = (0.25, 0.5, 0.75, 1.0)
@@ -10,13 +11,20 @@ LADDER_SHARES = (0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the lower and upper bound of its interval."""
+    """A value with the lower and upper bound of its interval; NaN where nothing was measured."""
 
     value: float
     low: float
     high: float
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it was measured."""
+        return not math.isnan(self.value)
+
     def __str__(self) -> str:
+        if not self.is_known:
+            return "-"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 

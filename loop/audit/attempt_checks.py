@@ -97,7 +97,9 @@ class _AttemptCheck:
             stored = self._decisions.get(candidate.arm)
             if stored:
                 again.append(check.decision(stored))
-        yield from self._decision_findings(with_lead(again) if again else [])
+        aim = self._rule.rules[0]
+        scores = self._scores.items(self._number, aim.name)
+        yield from self._decision_findings(with_lead(again, scores, aim) if again else [])
 
     def _registered_problem(self) -> str:
         by_arm = {one.arm: one.digest for one in self._candidates}

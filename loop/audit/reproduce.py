@@ -15,7 +15,7 @@ from infra.store import Store
 from loop.data.curriculum import Curriculum
 from loop.gate.picking_worth import picking_pays
 from loop.recipe.recipe import stored_recipe
-from loop.record.facts import recipe_text
+from loop.record.facts import no_such_arm, recipe_text
 from loop.training.arms import Arm, find_arm
 from loop.training.plan import (
     TrainingFolders,
@@ -81,9 +81,9 @@ def trained_candidate(store: Store, generation: int, arm: str | None) -> Checkpo
     made = store.training.checkpoint(generation, arm)
     if made is not None and store.training.train_steps(generation, made.arm):
         return made
-    arms = ", ".join(one.arm for one in store.training.candidates(generation) if one.arm)
-    if arm is not None and arms:
-        raise UserError("--arm", arm, "the generation has no such candidate.", f"It has {arms}.")
+    arms = [one.arm for one in store.training.candidates(generation)]
+    if arm is not None and arm not in arms:
+        raise no_such_arm(arm, generation, arms)
     problem = "its training did not finish, or never began."
     raise UserError("GENERATION", generation, problem, "Resume the run first.")
 
@@ -102,7 +102,8 @@ class Reproduction:
 
     stored: str
     again: str
-    differing: list[str]
+    differing: list[str] | None
+    """None if the folder of the stored model is gone, as after `ratchet gc`."""
 
     @property
     def is_same(self) -> bool:
@@ -124,12 +125,14 @@ def reproduce(store: Store, cluster: Cluster, past: PastTraining) -> Reproductio
             run_training(jobs, cluster, folder / "ray_train", "reproduction", sources)
         again = folder / "candidate"
         return Reproduction(
-            past.made.digest, folder_digest(again), _differing(Path(past.made.path), again)
+            past.made.digest, folder_digest(again), differing_files(Path(past.made.path), again)
         )
 
 
-def _differing(one: Path, other: Path) -> list[str]:
-    """Names of the files in `other` that are missing in `one` or differ there."""
+def differing_files(one: Path, other: Path) -> list[str] | None:
+    """Names of the files in `other` that are missing in `one` or differ there; None without it."""
+    if not one.is_dir():
+        return None
     return [
         path.name
         for path in sorted(other.iterdir())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from infra.console import console, heading, note
 from infra.errors import StageError, UserError
+from loop.commands.naming import model_words
 
 if TYPE_CHECKING:
     from loop.record.run_folder import Run
@@ -85,4 +86,4 @@ def finish(run: Run) -> None:
         console.print(generations_table(reader))
         note(f"report: {write_report(run.folder, reader)}")
     champion = run.store.registry.champion()
-    note(f"champion: generation {champion.generation} in {champion.path}")
+    note(f"champion: {model_words(champion.generation, champion.arm)} in {champion.path}")

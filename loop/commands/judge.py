@@ -12,6 +12,7 @@ import typer
 from infra.artifacts import make_folder
 from infra.console import console, heading, note, progress, warn
 from infra.errors import UserError
+from infra.json_lines import without_nan
 from loop.commands.exit_codes import exit_on_error
 from loop.commands.open_run import check_database, open_store
 from loop.commands.options import RecipeArgument, SetOption
@@ -96,7 +97,9 @@ def _write_sheets(sheets: Sequence[Datasheet], output: Path) -> None:
     from loop.show.judge_plots import sheets_figure
 
     rows = [asdict(sheet) | {"admitted": is_admitted(sheet)} for sheet in sheets]
-    (output / "datasheet.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    (output / "datasheet.json").write_text(
+        json.dumps(without_nan(rows), indent=1), encoding="utf-8"
+    )
     sheets_figure(sheets).savefig(output / "datasheet.png", dpi=130)
     note(f"written: {output / 'datasheet.json'} and datasheet.png")
 
@@ -172,9 +175,9 @@ def _show_habits(sheets: Sequence[Datasheet]) -> None:
             _signed(sheet.habits.discrimination),
             tables.number(sheet.consistency, 2),
             tables.number(sheet.right_if_consistent, 2),
-            " ".join(f"{share:.2f}" for share in sheet.ladder.values()),
-            f"{sheet.robustness.over_empty:.2f}",
-            f"{sheet.robustness.identical_ties:.2f}",
+            " ".join(map(_digits, sheet.ladder.values())),
+            _digits(sheet.robustness.over_empty),
+            _digits(sheet.robustness.identical_ties),
             _share(sheet.robustness.attack_success),
         ]
         for sheet in sheets
@@ -200,14 +203,14 @@ def _show_calibration(sheets: Sequence[Datasheet]) -> None:
     lines = [
         [
             sheet.gold,
-            f"{sheet.probabilities.ece:.2f} {sheet.probabilities.ece_calibrated:.2f}",
-            f"{sheet.probabilities.brier:.2f} {sheet.probabilities.brier_calibrated:.2f}",
+            f"{_digits(probabilities.ece)} {_digits(probabilities.ece_calibrated)}",
+            f"{_digits(probabilities.brier)} {_digits(probabilities.brier_calibrated)}",
             str(sheet.num_unscored),
             f"{sheet.pairs_per_second:.1f}",
             f"{sheet.tokens_per_thousand:,.0f}",
             f"{sheet.cost.price_per_thousand:.2f}",
         ]
-        for sheet in sheets
+        for sheet, probabilities in ((one, one.probabilities) for one in sheets)
     ]
     columns = [
         "gold",
@@ -222,6 +225,8 @@ def _show_calibration(sheets: Sequence[Datasheet]) -> None:
 
 
 def _share(share: Interval) -> str:
+    if not share.is_known:
+        return "-"
     return f"{_digits(share.value)} [{_digits(share.low)}, {_digits(share.high)}]"
 
 
@@ -232,6 +237,8 @@ def _digits(value: float) -> str:
 
 
 def _signed(habit: Interval) -> str:
+    if not habit.is_known:
+        return "-"
     return f"{habit.value:+.2f} [{habit.low:+.2f}, {habit.high:+.2f}]"
 
 

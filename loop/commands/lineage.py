@@ -11,6 +11,7 @@ from rich.markup import escape
 from infra.console import console, note, plain
 from infra.errors import UserError
 from loop.commands.exit_codes import exit_on_error
+from loop.commands.naming import model_words
 from loop.commands.open_run import find_folder, open_store, read_run
 from loop.commands.options import ArmOption, RunOption
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from infra.store.reader import QueryRow, Reader
+    from loop.audit.reproduce import Reproduction
 
 app = typer.Typer()
 
@@ -52,9 +54,11 @@ def show_lineage(
         generation = find_generation(reader, name)
         if generation is None and name.isdecimal() and len(name) < MIN_DIGEST_CHARS:
             generation_row(reader, int(name))  # says which generations there are
-        if generation is None and export is not None:
-            problem = "only the data of a generation can be exported."
-            raise UserError("--export", name, problem, "Name a generation.")
+        for option, value in (("--export", export), ("--arm", arm)):
+            if generation is None and value is not None:
+                problem = f"{name!r} is no generation, and only a generation has candidates."
+                remedy = f"Name a generation, or leave {option} out."
+                raise UserError(option, value, problem, remedy)
         if generation is None:
             _show_uses(reader, name, count)
             return
@@ -87,7 +91,7 @@ def _show_sources(reader: Reader, candidate: QueryRow, count: int) -> None:
     from loop.audit.lineage import summarize_sites
     from loop.show import tables
 
-    name = _name(candidate["generation"], candidate["arm"])
+    name = model_words(candidate["generation"], candidate["arm"])
     outcome = candidate["outcome"] or "-"
     if candidate["digest"] is None:
         console.print(f"{name}, outcome {outcome}: {candidate['reason']}", markup=False)
@@ -154,10 +158,6 @@ def _items_table(title: str, items: list[QueryRow], count: int) -> Table:
     return tables.table(f"{title} ({min(count, len(items))} of {len(items)})", columns, lines)
 
 
-def _name(generation: int, arm: str) -> str:
-    return f"generation {generation}" + (f", {arm}" if arm else "")
-
-
 def _show_heirs(name: str, items: list[QueryRow], heirs: list[QueryRow], count: int) -> None:
     from loop.show import tables
 
@@ -179,6 +179,15 @@ def _show_heirs(name: str, items: list[QueryRow], heirs: list[QueryRow], count: 
         console.print("none: it was crawled, and nothing of it was trained on")
     elif items:
         console.print(_items_table("Items", items, count))
+
+
+def reproduced(result: Reproduction) -> str:
+    """Whether a model came out again and, if it did not, in which files it differs."""
+    if result.is_same:
+        return "the same model, bit for bit"
+    if result.differing is None:
+        return "a different model; its folder was deleted, so its files cannot be compared"
+    return f"a different model; different files: {', '.join(result.differing)}"
 
 
 @app.command(
@@ -203,10 +212,8 @@ def reproduce_generation(generation: int, run: RunOption = None, arm: ArmOption 
                 result = reproduce(store, cluster, past)
         lines = [["stored", result.stored], ["trained again", result.again]]
         console.print(
-            tables.table(_name(generation, past.arm.name).capitalize(), ["", "digest"], lines)
+            tables.table(model_words(generation, past.arm.name).capitalize(), ["", "digest"], lines)
         )
-        if result.differing:
-            console.print(f"different files: {', '.join(result.differing)}", markup=False)
-        console.print("the same model, bit for bit" if result.is_same else "a different model")
+        console.print(reproduced(result), markup=False)
     if not result.is_same:
         raise typer.Exit(1)

@@ -15,8 +15,9 @@ from infra.console import console, plain
 from infra.errors import UserError
 from loop.commands import crawl, judge, judge_file, lineage, models
 from loop.commands.exit_codes import exit_on_error
+from loop.commands.naming import model_words
 from loop.commands.open_run import find_folder, open_store, read_run
-from loop.commands.options import ArmOption, RunOption
+from loop.commands.options import ArmOption, RunOption, require_generation
 
 # Each command imports what it needs when it runs: `--help` and errors must not wait for torch.
 app = typer.Typer(
@@ -188,6 +189,7 @@ def chat(
 ) -> None:
     """Talk to a generation; an empty line ends it. Questions may also come on standard input."""
     with exit_on_error(can_resume=False):
+        require_generation(generation, arm)
         _, reader = read_run(run)
         from loop.show import views
 
@@ -202,7 +204,8 @@ def chat(
         from infra.models.language_model import LanguageModel
 
         model = LanguageModel(Path(row["path"]), "--generation")
-        console.print(f"generation {row['generation']} in {row['path']}", markup=False)
+        name = model_words(row["generation"], row["arm"])
+        console.print(f"{name} in {row['path']}", markup=False)
         while line := _ask():
             (answer,) = model.complete([model.chat_prompt(line)], tokens, 0.0, 0)
             console.print(plain(answer.text.strip()), markup=False)

@@ -13,9 +13,16 @@ from rich.markup import escape
 from infra.console import console, note
 from infra.errors import UserError
 from loop.commands.exit_codes import exit_on_error
+from loop.commands.naming import model_words
 from loop.commands.open_run import find_folder, open_store, read_run
-from loop.commands.options import ArmOption, RecipeArgument, RunOption, SetOption
-from loop.record.facts import NO_MODEL_REMEDY, recipe_text
+from loop.commands.options import (
+    ArmOption,
+    RecipeArgument,
+    RunOption,
+    SetOption,
+    require_generation,
+)
+from loop.record.facts import NO_MODEL_REMEDY, no_such_arm, recipe_text
 
 if TYPE_CHECKING:
     from infra.records import Checkpoint
@@ -37,10 +44,12 @@ def _model(store: Store, generation: int, arm: str | None) -> Checkpoint:
     _require_model(store)
     model = store.training.checkpoint(generation, arm)
     if model is None:
+        arms = [one.arm for one in store.training.candidates(generation)]
+        if arm is not None and arms:
+            raise no_such_arm(arm, generation, arms)
         names = (f"{m.generation} {m.arm}".strip() for m in store.training.checkpoints())
-        key, value = ("generation", generation) if arm is None else ("--arm", arm)
-        problem = "this run has no such generation or candidate."
-        raise UserError(key, value, problem, f"There are {', '.join(names)}.")
+        remedy = f"There are {', '.join(names)}."
+        raise UserError("generation", generation, "this run has no such generation.", remedy)
     if not Path(model.path).is_dir():
         problem = "its model was deleted."
         raise UserError("generation", generation, problem, "Choose another generation.")
@@ -60,7 +69,7 @@ def champion(
         _, reader = read_run(run)
         from infra.store.queries.generations import alias_events
         from loop.show import tables
-        from loop.show.views import champion_event, require_generations
+        from loop.show.views import champion_event, moved_model, require_generations
 
         require_generations(reader)
         lines = [
@@ -68,6 +77,7 @@ def champion(
                 str(event["number"]),
                 event["alias"],
                 str(event["generation"]),
+                moved_model(reader, event)["arm"],
                 event["digest"][:12],
                 f"{event['moved_at']:%Y-%m-%d %H:%M:%S}",
                 f"attempt {event['attempt']}" if event["attempt"] else "by hand",
@@ -75,15 +85,16 @@ def champion(
             ]
             for event in alias_events(reader)
         ]
-        columns = ["", "alias", "generation", "weights", "since (UTC)", "evidence", "reason"]
-        console.print(tables.table("History", columns, lines))
+        columns = ["", "alias", "generation", "candidate", "weights", "since (UTC)", "evidence"]
+        console.print(tables.table("History", [*columns, "reason"], lines))
         event = champion_event(reader, moment)
-        number, why = 0, "the anchor"
+        name, why = model_words(0, ""), "the anchor"
         if event:
             since = f"{event['moved_at']:%Y-%m-%d %H:%M:%S} UTC"
-            number, why = event["generation"], f"{event['reason']}, {since}"
+            name = model_words(event["generation"], moved_model(reader, event)["arm"])
+            why = f"{event['reason']}, {since}"
         when = "champion" if at is None else f"champion at {at}"
-        console.print(f"{when}: generation {number} ({escape(why)})")
+        console.print(f"{when}: {name} ({escape(why)})")
 
 
 def _parse_time(text: str) -> datetime:
@@ -117,12 +128,18 @@ def rollback(
             from loop.record.model_folders import link_champion
 
             model, before = _model(store, to, arm), store.registry.champion()
+            names = [model_words(one.generation, one.arm) for one in (model, before)]
             if model.digest == before.digest:
-                remedy = f"The champion is generation {before.generation}."
+                others = ", ".join(
+                    model_words(one.generation, one.arm)
+                    for one in store.training.checkpoints()
+                    if one.digest != before.digest
+                )
+                remedy = f"Name another model with --to and --arm: {others}."
                 raise UserError("--to", to, "it is the champion already.", remedy)
             store.registry.move_alias(CHAMPION_ALIAS, model, reason.strip())
             link_champion(folder, model)
-        note(f"champion: generation {to}; before: generation {before.generation}")
+        note(f"champion: {names[0]}; before: {names[1]}")
 
 
 @app.command("verify", epilog="Example:  ratchet verify --run runs/quickstart")
@@ -214,10 +231,11 @@ def export(
 
             _require_model(store)
             current = store.registry.champion()
+            require_generation(generation, arm)
             model = current if generation is None else _model(store, generation, arm)
             recipe = stored_recipe(recipe_text(store.run.facts()))
         export_folder(model, target)
-        note(f"generation {model.generation} in {target}")
+        note(f"{model_words(model.generation, model.arm)} in {target}")
         if gguf:
             note(f"GGUF in {export_gguf(target)}")
         if mlflow is not None:
@@ -240,7 +258,8 @@ def plan(
 ) -> None:
     """How many held-out units the gate needs to accept a gain, for each attempt."""
     with exit_on_error(can_resume=False):
-        from loop.recipe.recipe import gate_units, load_recipe
+        from loop.recipe.gate_needs import gate_units, held_out_pages
+        from loop.recipe.recipe import load_recipe
 
         config = load_recipe(recipe, set_ or [])
         aim = config.gate.aim_bits if gain is None else gain
@@ -254,14 +273,13 @@ def plan(
         available = gate_units(config)
         attempts = range(1, config.generations + 1)
         lines = [_plan_line(config, attempt, aim, spread, available) for attempt in attempts]
-        unit = config.gate.unit if config.aim.kind == "text" else "item"
+        unit = {"text": config.gate.unit, "answers": "page"}.get(config.aim.kind, "item")
         measure = "in the share of right answers" if config.aim.is_share else "bits per byte"
         title = f"A gain of {aim:g} {measure}, deviation {spread:g} between {unit}s"
         columns = ["attempt", "level", "needed without noise", "in 9 runs of 10", "budget", ""]
         console.print(tables.table(title, columns, lines))
-        if config.aim.kind == "text":
-            pages = config.budgets()["pages"]
-            fresh = round(pages * config.crawl.gate_share)
+        if config.aim.kind != "exam":
+            pages, fresh = config.budgets()["pages"], held_out_pages(config)
             console.print(
                 f"A generation crawls {pages} pages; about {fresh} are held out. "
                 "Each is used in one attempt only."
@@ -273,7 +291,7 @@ def _plan_line(
 ) -> list[str]:
     """A row of the plan: the units that an attempt needs, and those that its budget pays for."""
     from loop.gate.power import units_needed
-    from loop.recipe.recipe import aim_threshold
+    from loop.recipe.gate_needs import aim_threshold
 
     threshold = aim_threshold(config, attempt)
     rule = config.gate.primary_rule(config.gate_rules()[0].clip)

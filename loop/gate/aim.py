@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from infra.config import Section
-from judges.config import JudgeConfig
+from judges.config import EndpointConfig, JudgeConfig
 from loop.gate.config import BITS, SuiteConfig
 
 AimKind = Literal["text", "answers", "exam"]
@@ -41,13 +41,27 @@ class ExamConfig(Section):
         )
 
 
+class AskerConfig(Section):
+    """The model that writes questions about held-out pages; it must not be the labeler."""
+
+    kind: Literal["local", "endpoint"] = "local"
+    """Kind of model: a `local` transformers model, or an `endpoint` (OpenAI-compatible server)."""
+    model: str = "packaged:smollm2-135m-instruct"
+    """A `local` model: `packaged:NAME`, `tiny:NAME`, `hub:ORG/NAME` or a folder."""
+    endpoint: EndpointConfig = EndpointConfig()
+
+    def judge(self) -> JudgeConfig:
+        """The same model as a labeler."""
+        return JudgeConfig(kind=self.kind, model=self.model, endpoint=self.endpoint)
+
+
 class AnswersConfig(Section):
     """Questions about held-out pages, for `aim.kind = "answers"`. Each is used in one attempt."""
 
     passages_per_page: int = Field(default=0, ge=0)
     """Number of passages of a held-out page about which the asker writes questions with short
     answers; 0 asks only what the executed examples of the pages print."""
-    asker: JudgeConfig = JudgeConfig()
+    asker: AskerConfig = AskerConfig()
     """Model that writes the questions; it must not be the labeler. A question is kept if the asker
     itself finds the answer again."""
     items: int = Field(default=200, gt=0)

@@ -14,6 +14,8 @@ from trainers.config import TrainConfig
 
 SHARED_KEYS = ("num_workers", "min_workers", "threads_per_worker", "timeout_s", "max_failures")
 """Keys of `[train]` that belong to the worker group, which trains all candidates in turn."""
+RESERVED_ARMS = (PICKED, RANDOM, "control", "anchor", "champion", "best", "tuned")
+"""Names that mean other models of a run."""
 Changed = TypeVar("Changed", bound=Section)
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
@@ -29,8 +31,12 @@ class CandidateConfig(Section):
 
 def check_name(name: str) -> None:
     """Raises `UserError` for a name that is taken, or that could not be a folder's."""
-    if name in (PICKED, RANDOM) or not _NAME.fullmatch(name):
-        problem = f"a candidate cannot be called that; {PICKED} and {RANDOM} are always there."
+    if name in RESERVED_ARMS:
+        problem = "a candidate cannot be called that: another model of the run has this name."
+        remedy = f"Choose another one than {', '.join(RESERVED_ARMS)}."
+        raise UserError("candidates", name, problem, remedy)
+    if not _NAME.fullmatch(name):
+        problem = "a candidate cannot be called that."
         remedy = "Use up to 32 small letters, digits, - and _, beginning with a letter."
         raise UserError("candidates", name, problem, remedy)
 

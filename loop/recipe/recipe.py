@@ -20,13 +20,14 @@ from judges.rubrics import Rubric, load_rubric
 from loop.data.config import DataConfig
 from loop.gate.aim import AimConfig
 from loop.gate.config import EXAM, GateConfig, SuiteConfig
-from loop.gate.power import units_needed
-from loop.gate.rules import AttemptRule, SuiteRule, recipe_rules
-from loop.gate.suites.held_out_text import max_documents
+from loop.gate.rules import SuiteRule, recipe_rules
 from loop.gate.suites.items.exam import exam_parts
 from loop.gate.suites.items.file_items import FileItem
 from loop.gate.suites.items.sources import check_task, is_file, suite_digest
 from loop.recipe.candidates import CandidateConfig, changed_sections, check_differs, check_name
+from loop.recipe.exam_overlap import check_no_overlap
+from loop.recipe.gate_needs import check_power
+from loop.recipe.unused_keys import check_aim_keys, check_suite_judges, no_effect
 from trainers.config import TrainConfig
 
 RECIPES = Path(__file__).parent / "builtin"
@@ -206,16 +207,10 @@ def _check_candidates(recipe: Recipe) -> None:
 
 def _check_unused(recipe: Recipe) -> None:
     """Raises `UserError` for keys that have no effect because of another key."""
-    aim, unused = recipe.aim, list[tuple[str, str]]()
-    sections: dict[str, Section] = {"answers": aim.answers, "exam": aim.exam}
-    for kind, section in sections.items():
-        if aim.kind != kind and section.model_fields_set:
-            key = f"aim.{kind}.{min(section.model_fields_set)}"
-            unused.append((key, f"aim.kind is {aim.kind}"))
+    check_aim_keys(recipe.aim)
+    check_suite_judges(recipe.gate.suites)
     if recipe.control == "none" and "control_every" in recipe.model_fields_set:
-        unused.append(("control_every", "control is none"))
-    for key, reason in unused:
-        raise UserError(key, None, f"it has no effect, since {reason}.", "Leave it out.")
+        raise no_effect("control_every", recipe.control_every, "control is none")
 
 
 def _check_gate(recipe: Recipe) -> None:
@@ -223,27 +218,23 @@ def _check_gate(recipe: Recipe) -> None:
     for name, suite in recipe.gate.suites.items():
         key = f"gate.suites.{name}"
         check_task(name, suite)
-        if recipe.aim.kind == "exam" and _same_source(suite.file, recipe.aim.exam.file):
-            problem = "it is the exam, and would show the gate its other parts."
-            raise UserError(f"{key}.file", suite.file, problem, "Leave the suite out.")
         if suite.kind == "judged":
             remedy = "Name another judge: the labeler must not decide at the gate."
             _check_not_labeler(recipe, f"{key}.judge", suite.judge, remedy)
-    _check_power(recipe)
+    if recipe.aim.kind == "exam":
+        check_no_overlap(recipe.aim.exam, recipe.gate.suites)
+    check_power(recipe)
     if recipe.aim.kind == "answers" and recipe.aim.answers.passages_per_page:
         remedy = "Name another model, or set aim.answers.passages_per_page = 0."
-        _check_not_labeler(recipe, "aim.answers.asker", recipe.aim.answers.asker, remedy)
-
-
-def _same_source(one: str, other: str) -> bool:
-    """Whether two sources of items are one file or one task."""
-    return Path(one).resolve() == Path(other).resolve()
+        asker = recipe.aim.answers.asker.judge()
+        _check_not_labeler(recipe, "aim.answers.asker", asker, remedy)
 
 
 def _check_not_labeler(recipe: Recipe, key: str, judge: JudgeConfig, remedy: str) -> None:
     """Raises `UserError` if a model that judges or asks at the gate is the one that labels."""
-    if _judge_identity(judge) == _judge_identity(recipe.judge):
-        raise UserError(key, judge.kind, "it also labels the training data.", remedy)
+    identity = _judge_identity(judge)
+    if identity == _judge_identity(recipe.judge):
+        raise UserError(key, " ".join(identity), "it also labels the training data.", remedy)
 
 
 def _check_aim(aim: AimConfig) -> None:
@@ -261,67 +252,6 @@ def _check_aim(aim: AimConfig) -> None:
         remedy = f"Lower it below {MAX_HELD_OUT - less:g}."
         raise UserError(f"aim.exam.{name}", share, problem, remedy)
     exam_parts(exam)
-
-
-def _check_power(recipe: Recipe) -> None:
-    """Raises `UserError` if the first attempt could not show the gain that the recipe aims for.
-
-    For shares of right answers that is the largest gain: all wrong, and then all right.
-    """
-    gain = 1.0 if recipe.aim.is_share else recipe.gate.aim_bits
-    rule, threshold = (
-        recipe.gate.primary_rule(recipe.gate_rules()[0].clip),
-        aim_threshold(recipe, 1),
-    )
-    needed = units_needed(gain, 0.0, rule, threshold).at_least
-    available = gate_units(recipe)
-    if needed is not None and needed <= available:
-        return
-    least = "more than any number of" if needed is None else f"at least {needed}"
-    needs = f"the first attempt needs {least}"
-    if recipe.aim.kind == "text":
-        problem = f"{needs} held-out documents and budget.gate_tokens pays for {available}."
-        remedy = "Raise gate.aim_bits, budget.gate_tokens or scale; see 'ratchet plan'."
-        raise UserError("gate.aim_bits", gain, problem, remedy)
-    if recipe.aim.kind == "answers":
-        problem = f"{needs} questions to show a gain of {gain:g}."
-        raise UserError("aim.answers.items", available, problem, "Raise it, or gate.aim_bits.")
-    problem = (
-        f"{needs} independent items to show a gain of {gain:g}, and the gate part of the exam"
-        f" has {available}."
-    )
-    or_bits = "" if recipe.aim.is_share else " or gate.aim_bits"
-    remedy = f"Give more items, or raise aim.exam.items{or_bits}."
-    raise UserError("aim.exam.file", recipe.aim.exam.file, problem, remedy)
-
-
-def gate_units(recipe: Recipe) -> int:
-    """The largest number of units on which one attempt can test the aim.
-
-    Held-out documents that the budget pays for, independent items of the exam's gate part, or
-    questions about held-out pages.
-    """
-    if recipe.aim.kind == "text":
-        return max_documents(recipe.gate, recipe.budgets()["gate_tokens"])
-    if recipe.aim.kind == "answers":
-        return recipe.aim.answers.items
-    part = exam_parts(recipe.aim.exam).gate
-    return min(recipe.aim.exam.items, len({item.unit or key for key, item in part.items()}))
-
-
-def num_candidates(recipe: Recipe, attempt: int) -> int:
-    """The number of candidates that share the level of an attempt, if all can be trained."""
-    return 1 + recipe.has_control(attempt) + len(recipe.candidates)
-
-
-def aim_threshold(recipe: Recipe, attempt: int) -> float:
-    """The log evidence that the test of the aim needs in an attempt, before any promotion.
-
-    The candidates share the level, and items that earlier attempts used cost more evidence
-    (docs/gate.md).
-    """
-    rules, count = recipe.gate_rules(), num_candidates(recipe, attempt)
-    return AttemptRule(recipe.gate, attempt, 0, count, rules).threshold(rules[0])
 
 
 def development_items(recipe: Recipe) -> dict[str, FileItem]:

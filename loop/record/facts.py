@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from infra.errors import UserError
 
@@ -20,3 +20,10 @@ def recipe_text(facts: Mapping[str, str]) -> str:
         problem = "this run was stopped before it began."
         raise UserError("--run", None, problem, "Run it again.")
     return facts["recipe"]
+
+
+def no_such_arm(arm: str, generation: int, arms: Sequence[str]) -> UserError:
+    """The error about a candidate that a generation does not have; `arms` are those it has."""
+    known = [one for one in arms if one]
+    remedy = f"Name one of {', '.join(known)}." if known else "Leave --arm out."
+    return UserError("--arm", arm, f"generation {generation} has no such candidate.", remedy)

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from infra.artifacts import atomic_write, folder_digest
+from infra.json_lines import without_nan
 from infra.records import PICKED, RANDOM, Checkpoint, Decision
 from infra.store import Store
+from loop.gate.rules import BITS_PER_BYTE
 from loop.record.run_folder import Run
 
 PROVENANCE = "ratchet.json"
@@ -46,7 +48,7 @@ Made by Ratchet, without human labels, from `{base}`.
 | | |
 |---|---|
 | outcome at the gate | **{outcome}** ({reason}){weak} |
-| bits per byte, held-out documents | {candidate_bits:.4f}; champion before: {champion_bits:.4f} |
+| bits per byte of held-out documents | {bits} |
 | gain in the aim ({aim}) | {gain:.4f} over the champion before |
 | evidence | log E = {evidence:.2f} after {documents} items; {threshold:.2f} was needed |
 | level | {alpha:.4f}, attempt {attempt} |
@@ -182,17 +184,13 @@ def _rewrite(path: Path, text: str) -> None:
 
 def write_provenance(store: Store, candidate: Checkpoint, decision: Decision) -> None:
     """Write `ratchet.json` into the model's folder."""
-    text = json.dumps(provenance(store, candidate, decision), indent=2, default=str)
+    facts = without_nan(provenance(store, candidate, decision))
+    text = json.dumps(facts, indent=2, default=str)
     _rewrite(Path(candidate.path) / PROVENANCE, text + "\n")
 
 
 def write_model_card(run: Run, candidate: Checkpoint, decision: Decision) -> None:
     """Write the model card: where the model comes from, and its results at the gate."""
-    bits = {
-        e.model_digest: e.value
-        for e in run.store.gate.evaluations()
-        if e.attempt == decision.attempt and e.metric == "bits_per_byte"
-    }
     counts = run.store.labels.sample_counts(candidate.generation)
     judge = run.recipe.judge
     card = _CARD.format(
@@ -203,8 +201,7 @@ def write_model_card(run: Run, candidate: Checkpoint, decision: Decision) -> Non
         outcome=decision.outcome,
         reason=decision.reason,
         weak=", on items that earlier attempts also used (weak)" if decision.is_weak else "",
-        candidate_bits=bits.get(candidate.digest, float("nan")),
-        champion_bits=bits.get(decision.champion, float("nan")),
+        bits=_text_bits(run.store, decision),
         aim=run.recipe.aim.kind,
         gain=decision.mean_gain,
         evidence=decision.log_evidence,
@@ -226,6 +223,20 @@ def write_model_card(run: Run, candidate: Checkpoint, decision: Decision) -> Non
         path=candidate.path,
     )
     _rewrite(Path(candidate.path) / "README.md", card)
+
+
+def _text_bits(store: Store, decision: Decision) -> str:
+    """Bits per byte of both models on all held-out documents that the attempt scored."""
+    bits = {
+        e.model_digest: e
+        for e in store.gate.evaluations()
+        if e.attempt == decision.attempt and e.metric == BITS_PER_BYTE
+    }
+    own, champion = bits.get(decision.candidate), bits.get(decision.champion)
+    if own is None or champion is None:
+        return "not measured"
+    both = f"{own.value:.4f}; champion before: {champion.value:.4f}"
+    return f"{both}; on {own.num_items} documents"
 
 
 def link_champion(folder: Path, champion: Checkpoint) -> None:

@@ -55,7 +55,7 @@ def _axes(width: float = 6.4, height: float = 3.4) -> tuple[Figure, Axes]:
 
 def plot_aim(reader: Reader) -> str | None:
     """The aim by generation: candidate and champion on the same items, with 95% intervals."""
-    rows = [r for r in generation_queries.generations(reader) if r["aim"] is not None]
+    rows = [r for r in views.measured_generations(reader) if r["aim"] is not None]
     if not rows:
         return None
     figure, axes = _axes()
@@ -80,7 +80,7 @@ def plot_aim(reader: Reader) -> str | None:
 
 def plot_evidence(reader: Reader) -> str | None:
     """The evidence of every test after each unit, as a share of its threshold."""
-    attempts = [r for r in generation_queries.generations(reader) if r["attempt"]]
+    attempts = [r for r in views.measured_generations(reader) if r["attempt"]]
     tests = [(r, generation_queries.gate_tests(reader, r["generation"])) for r in attempts]
     tested = [(row, members) for row, members in tests if members]
     if not tested:
@@ -137,7 +137,7 @@ def plot_exam(reader: Reader) -> str | None:
     axes.errorbar(numbers, values, errors, fmt="o-", capsize=3, color=_GREEN)
     axes.axhline(0.0, color=_GREY, linewidth=1)
     axes.set_xticks(numbers)
-    unit = views.gain_unit(generation_queries.generations(reader))
+    unit = views.gain_unit(views.measured_generations(reader))
     axes.set(xlabel="promoted generation", ylabel=f"gain over the anchor, {unit}")
     return png(figure)
 
@@ -152,7 +152,7 @@ def plot_gap(reader: Reader) -> str | None:
     shown = [one for one in candidates if any(row[one[0]] is not None for row in rows)]
     if not shown:
         return None
-    unit = views.gain_unit(generation_queries.generations(reader))
+    unit = views.gain_unit(views.measured_generations(reader))
     figure = Figure(figsize=(4.6 * len(shown), 3.2), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(shown)))
     for axes, (key, error, neutral, label) in zip(panels, shown, strict=True):

@@ -30,6 +30,7 @@ def write_report(run: Path, reader: Reader) -> Path:
     check_folder(run, "--run")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["number"] = tables.number
+    environment.globals["with_error"] = tables.with_error
     environment.globals["with_interval"] = tables.with_interval
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     path = run / "report.html"
@@ -40,7 +41,7 @@ def write_report(run: Path, reader: Reader) -> Path:
 def _contents(reader: Reader) -> dict[str, Any]:
     """The values that the template shows."""
     facts = generation_queries.run_facts(reader)
-    generations = generation_queries.generations(reader)
+    generations = views.measured_generations(reader)
     return {
         "recipe": json.loads(recipe_text(facts)),
         "facts": facts,

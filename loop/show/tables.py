@@ -27,8 +27,10 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def with_error(value: float | None, error: float | None) -> str:
-    """A number and its standard error; a dash if there is none."""
-    return "-" if value is None else f"{number(value)} ± {number(error, 3)}"
+    """A number and its standard error, if it has one; a dash if there is no number."""
+    if value is None or error is None or error != error:
+        return number(value)
+    return f"{number(value)} ± {number(error, 3)}"
 
 
 def with_interval(value: float | None, error: float | None) -> str:
@@ -58,7 +60,7 @@ def table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) ->
 
 def generations_table(reader: Reader) -> Table:
     """The table of generations that a run prints at its end; its first measure is the aim."""
-    rows = generation_queries.generations(reader)
+    rows = views.measured_generations(reader)
     columns = [
         "gen",
         "outcome",
@@ -83,7 +85,7 @@ def _generation_line(row: QueryRow) -> list[str]:
         cells = [
             with_interval(row["aim"], row["aim_error"]),
             champion_aim,
-            f"{number(row['mean_gain'])} ± {number(row['gain_error'], 3)}",
+            with_error(row["mean_gain"], row["gain_error"]),
             _evidence(row),
             str(row["num_documents"]),
         ]
@@ -129,6 +131,7 @@ def _candidates_table(reader: Reader, generation: int) -> Table:
             r["arm"],
             r["outcome"] or "undecided",
             with_error(r["mean_gain"], r["gain_error"]),
+            cell(r["num_documents"]),
             _evidence(r),
             (r["digest"] or "-")[:12],
             r["reason"] or "",
@@ -136,7 +139,7 @@ def _candidates_table(reader: Reader, generation: int) -> Table:
         for r in generation_queries.candidates(reader, generation)
         if r["arm"]
     ]
-    columns = ["candidate", "outcome", "gain", "log E / needed", "weights", "reason"]
+    columns = ["candidate", "outcome", "gain", "items", "log E / needed", "weights", "reason"]
     return table("Candidates", columns, lines)
 
 

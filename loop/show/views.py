@@ -11,19 +11,41 @@ from infra.store.queries import training as training_queries
 from infra.store.reader import QueryRow, Reader
 from infra.store.tables.registry import CHAMPION_ALIAS
 from loop.gate.config import ANSWERS, BITS, LABELER_SUITE
-from loop.gate.estimates import clustered_mean_and_error
+from loop.gate.estimates import clustered_mean_and_error, mean_and_error
 from loop.gate.rules import BITS_PER_BYTE
 from loop.gate.trial.reward_hacking import reward_rise
-from loop.record.facts import NO_MODEL_REMEDY, recipe_text
+from loop.record.facts import NO_MODEL_REMEDY, no_such_arm, recipe_text
+
+
+def measured_generations(reader: Reader) -> list[QueryRow]:
+    """One row for each generation; 0 is the anchor.
+
+    `aim`, `aim_error` and `champion_aim` are the means of the candidate and of the champion in the
+    aim, over the items of the test that decided, as `mean_gain` is; None if there was none.
+    """
+    scores: dict[int, list[QueryRow]] = {}
+    for row in generation_queries.tested_scores(reader):
+        scores.setdefault(row["generation"], []).append(row)
+    rows = generation_queries.generations(reader)
+    return [row | _aim_means(scores.get(row["generation"], [])) for row in rows]
+
+
+def _aim_means(scores: Sequence[QueryRow]) -> QueryRow:
+    if not scores:
+        return {"aim": None, "aim_error": None, "champion_aim": None}
+    units = [row["unit"] for row in scores]
+    aim, error = clustered_mean_and_error([row["own"] for row in scores], units)
+    champion_aim, _ = mean_and_error([row["champion"] for row in scores])
+    return {"aim": aim, "aim_error": error, "champion_aim": champion_aim}
 
 
 def require_generations(reader: Reader) -> list[QueryRow]:
-    """One row for each generation; 0 is the anchor.
+    """The rows of `measured_generations`.
 
     Raises:
         UserError: if there is none. The run has only crawled, or was stopped before it began.
     """
-    rows = generation_queries.generations(reader)
+    rows = measured_generations(reader)
     if not rows:
         recipe_text(generation_queries.run_facts(reader))
         raise UserError("--run", None, "this run has no generation yet.", NO_MODEL_REMEDY)
@@ -55,9 +77,7 @@ def candidate(reader: Reader, number: int, arm: str | None) -> QueryRow:
     for row in rows:
         if arm in (None, row["arm"]):
             return row
-    known = ", ".join(row["arm"] for row in rows if row["arm"]) or "none"
-    problem = f"generation {number} has no such candidate."
-    raise UserError("--arm", arm, problem, f"It has {known}.")
+    raise no_such_arm(str(arm), number, [row["arm"] for row in rows])
 
 
 def aim_words(rows: Sequence[QueryRow]) -> str:
@@ -89,8 +109,11 @@ def champion_event(reader: Reader, at: datetime | None = None) -> QueryRow | Non
 def champion(reader: Reader) -> QueryRow:
     """The champion, as a candidate of its generation."""
     event = champion_event(reader)
-    if event is None:
-        return candidate(reader, 0, None)
+    return candidate(reader, 0, None) if event is None else moved_model(reader, event)
+
+
+def moved_model(reader: Reader, event: QueryRow) -> QueryRow:
+    """The model that an alias was moved to, as a candidate of its generation."""
     rows = generation_queries.candidates(reader, event["generation"])
     return next(row for row in rows if row["digest"] == event["digest"])
 

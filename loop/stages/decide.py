@@ -9,7 +9,7 @@ from typing import cast
 from infra.cluster.connection import Cluster, actors
 from infra.cluster.proxy import remote_proxy
 from infra.console import note, warn
-from infra.records import PICKED, RANDOM, Checkpoint, Decision
+from infra.records import PICKED, RANDOM, Checkpoint, Decision, PickingTest
 from judges.config import JudgeConfig
 from judges.judgment.protocol import Judge
 from judges.labelers.actors import VerifierWorker
@@ -83,12 +83,18 @@ def _store_picking_test(run: Run, generation: int, suite: Suite) -> None:
             note(f"whether picking pays is not tested: the items of {suite.name} are used again")
         return
     run.store.gate.add_picking_test(test)
-    gain = f"{test.mean_gain:.4f} ± {test.standard_error:.4f}"
-    words = f"picked over random passages: {gain} ({suite.metric}) over {test.num_units} units"
+    words = f"picked over random passages: {picking_gain(test)} ({suite.metric})"
     if test.verdict in VERDICT_WORDS:
         warn(f"{words}; {VERDICT_WORDS[test.verdict]}")
     else:
         note(f"{words}; {test.verdict}")
+
+
+def picking_gain(test: PickingTest) -> str:
+    """The gain with its standard error, which one unit does not have."""
+    if test.num_units == 1:
+        return f"{test.mean_gain:.4f} over one unit"
+    return f"{test.mean_gain:.4f} ± {test.standard_error:.4f} over {test.num_units} units"
 
 
 def _summary(decision: Decision) -> StageSummary:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from infra.cluster.connection import Cluster, actors
 from infra.cluster.proxy import remote_proxy
-from infra.console import note
+from infra.console import note, warn
 from infra.records import Checkpoint, content_key
 from judges.judgment.protocol import Judge
 from judges.labelers.actors import ChampionWorker, VerifierWorker
@@ -16,7 +16,10 @@ from judges.making.context import Champion, LabelBudget, Verifier
 from judges.making.labeling import Labeling
 from loop.data.held_out import HeldOutNgrams
 from loop.data.questions import HeldOutAsker
+from loop.gate.config import ANSWERS
 from loop.gate.picking_worth import picking_pays
+from loop.gate.suites.items.held_out_questions import question_items
+from loop.recipe.gate_needs import least_units
 from loop.record.run_folder import Run, StageSummary
 from loop.stages.judges import remote_judge
 from loop.training.arms import judges_passages
@@ -45,7 +48,7 @@ def _write_questions(cluster: Cluster, run: Run, generation: int) -> None:
         verifiers = stack.enter_context(actors(VerifierWorker, 1, num_cpus=0))
         asker = None
         if aim.passages_per_page:
-            started = remote_judge(cluster, run.store, aim.asker, recipe.seed)
+            started = remote_judge(cluster, run.store, aim.asker.judge(), recipe.seed)
             asker = stack.enter_context(started)
         HeldOutAsker(
             store=run.store,
@@ -56,6 +59,28 @@ def _write_questions(cluster: Cluster, run: Run, generation: int) -> None:
             generation=generation,
             seed=recipe.seed,
         ).run()
+    if problem := few_questions(run):
+        warn(problem)
+
+
+def few_questions(run: Run) -> str:
+    """Why the next attempt cannot show a gain, whatever it is; empty if there are enough pages.
+
+    Each page with questions is one unit, and is used in one attempt.
+    """
+    store, attempts = run.store, {row.attempt for row in run.store.gate.attempts()}
+    drawn = [one for number in attempts for one in store.gate.drawn_items(number, ANSWERS)]
+    used = {unit for _, _, unit in drawn}
+    items = question_items(store, run.recipe.aim, "gate", run.salt)
+    pages = {item.unit for item in items.values()} - used
+    needed = least_units(run.recipe, max(attempts, default=0) + 1)
+    if needed is None or len(pages) >= needed:
+        return ""
+    return (
+        f"{len(pages)} pages with questions are left for the next attempt, and it needs at least"
+        f" {needed} to show a gain of {run.recipe.gate.aim_bits:g}: raise budget.pages,"
+        " crawl.gate_share or aim.answers.passages_per_page"
+    )
 
 
 def _picks(run: Run, generation: int) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.errors import UserError
-from infra.json_lines import read_json_lines
+from infra.json_lines import read_json_lines, without_nan
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -82,3 +82,9 @@ def test_a_device_is_no_file() -> None:
     """It may have no end: /dev/zero would fill the memory."""
     with pytest.raises(UserError, match=r"/dev/zero.*it is a device and not a file"):
         list(read_json_lines(Path("/dev/zero"), "a.key", "Give JSON lines."))
+
+
+def test_what_is_no_number_is_null_in_a_file() -> None:
+    nan = float("nan")
+    value = {"a": nan, "b": (1.5, nan, {"c": [nan, "nan"]}), "d": None}
+    assert without_nan(value) == {"a": None, "b": [1.5, None, {"c": [None, "nan"]}], "d": None}

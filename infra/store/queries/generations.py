@@ -21,8 +21,7 @@ WITH measured AS (
 SELECT generation, coalesce(d.arm, c.arm) AS arm, c.digest, c.path, c.parent, d.outcome, d.reason,
        d.num_documents, d.mean_gain,
        gain.standard_error AS gain_error, d.log_evidence, d.log_threshold, d.alpha, d.attempt,
-       measured.suite AS aim_suite, own.metric AS aim_metric, own.value AS aim,
-       own.standard_error AS aim_error, other.value AS champion_aim,
+       measured.suite AS aim_suite, own.metric AS aim_metric,
        acc.value AS accuracy, acc.num_items AS num_examples, dis.value AS distinct_2
 FROM model c
 FULL JOIN lead d USING (generation)
@@ -30,18 +29,30 @@ CROSS JOIN measured
 LEFT JOIN evaluation own
   ON own.attempt = d.attempt AND own.suite = measured.suite AND own.metric <> 'gain'
     AND own.model_digest = d.candidate
-LEFT JOIN evaluation other
-  ON other.attempt = d.attempt AND other.suite = measured.suite AND other.metric = own.metric
-    AND other.model_digest = d.champion
-LEFT JOIN evaluation gain
-  ON gain.attempt = d.attempt AND gain.suite = measured.suite AND gain.metric = 'gain'
-    AND gain.model_digest = d.candidate
+LEFT JOIN gate_test gain
+  ON gain.attempt = d.attempt AND gain.arm = d.arm AND gain.suite = measured.suite
+    AND gain.role = 'primary'
 LEFT JOIN evaluation acc
   ON acc.attempt = d.attempt AND acc.suite = 'executed_examples' AND acc.model_digest = d.candidate
 LEFT JOIN evaluation dis
   ON dis.attempt = d.attempt AND dis.suite = 'continuations' AND dis.metric = 'distinct_2'
     AND dis.model_digest = d.candidate
 ORDER BY generation
+"""
+# The first items that both models have a score for, as many as the test of the decision has used.
+_TESTED_SCORES = """
+WITH measured AS (SELECT ?::VARCHAR AS suite)
+SELECT d.generation, own.unit, own.value AS own, other.value AS champion
+FROM decision d
+CROSS JOIN measured
+JOIN item_score own
+  ON own.attempt = d.attempt AND own.suite = measured.suite AND own.model_digest = d.candidate
+JOIN item_score other
+  ON other.attempt = d.attempt AND other.suite = own.suite AND other.item_id = own.item_id
+    AND other.model_digest = d.champion
+WHERE d.is_lead AND NOT isnan(own.value) AND NOT isnan(other.value)
+QUALIFY row_number() OVER (PARTITION BY d.generation ORDER BY own.position) <= d.num_documents
+ORDER BY d.generation, own.position
 """
 _STAGES = """
 SELECT generation, name, started_at, finished_at, summary,
@@ -61,9 +72,9 @@ FROM (
 ) c
 CROSS JOIN measured
 LEFT JOIN decision d USING (generation, arm)
-LEFT JOIN evaluation gain
-  ON gain.attempt = d.attempt AND gain.suite = measured.suite AND gain.metric = 'gain'
-    AND gain.model_digest = d.candidate
+LEFT JOIN gate_test gain
+  ON gain.attempt = d.attempt AND gain.arm = d.arm AND gain.suite = measured.suite
+    AND gain.role = 'primary'
 WHERE c.generation = ?
 ORDER BY coalesce(d.is_lead, false) DESC, c.created_at
 """
@@ -101,9 +112,8 @@ SELECT d.generation, d.arm, d.mean_gain AS gain, g.standard_error AS gain_error,
        w.value AS win_rate, w.standard_error AS win_rate_error
 FROM decision d
 CROSS JOIN measured
-JOIN evaluation g
-  ON g.attempt = d.attempt AND g.suite = measured.suite AND g.metric = 'gain'
-    AND g.model_digest = d.candidate
+JOIN gate_test g
+  ON g.attempt = d.attempt AND g.arm = d.arm AND g.suite = measured.suite AND g.role = 'primary'
 LEFT JOIN evaluation w
   ON w.attempt = d.attempt AND w.suite = ? AND w.metric = 'win_rate'
     AND w.model_digest = d.candidate
@@ -132,10 +142,18 @@ def _aim_suite(reader: Reader) -> str:
 def generations(reader: Reader) -> list[QueryRow]:
     """One row for each generation that has a model or a decision; 0 is the anchor.
 
-    `aim` and `champion_aim` are the candidate's and the champion's means on `aim_suite`, which
-    measures what the recipe aims for.
+    `mean_gain`, `gain_error` and `num_documents` are those of the test of the aim that decided;
+    `aim_suite` measures what the recipe aims for.
     """
     return reader.rows(_GENERATIONS, [_aim_suite(reader)])
+
+
+def tested_scores(reader: Reader) -> list[QueryRow]:
+    """The scores in the aim that each generation's decision rests on, in the order drawn.
+
+    Columns: generation, unit, own, champion.
+    """
+    return reader.rows(_TESTED_SCORES, [_aim_suite(reader)])
 
 
 def candidates(reader: Reader, generation: int) -> list[QueryRow]:

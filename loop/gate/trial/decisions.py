@@ -5,11 +5,12 @@ The gate decides with these functions, and `ratchet verify` decides again with t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from infra.records import Checkpoint, Decision, GateTest, now
 from infra.store.tables.registry import CHAMPION_ALIAS
+from loop.gate.estimates import ScoredItem, mean_and_error, with_scores
 from loop.gate.levels import log_threshold
 from loop.gate.rules import AttemptRule, SuiteRule
 from loop.gate.trial.context import Rivals
@@ -56,21 +57,35 @@ def candidate_decision(
     )
 
 
-def with_lead(decisions: Sequence[Decision]) -> list[Decision]:
+def with_lead(
+    decisions: Sequence[Decision], scores: Mapping[int, ScoredItem], aim: SuiteRule
+) -> list[Decision]:
     """The decisions about all candidates, with the one that stands for the generation marked.
 
-    Of those that pass, the one with the largest gain is promoted and the others are held. If none
-    passes, the first one stands for the generation.
+    Of those that pass, the one that gains most is promoted and the others are held. Their own tests
+    stopped at different items, so they are compared on the items of the aim's suite that all of
+    them have `scores` for. If none passes, the first one stands for the generation.
     """
     passed = [one for one in decisions if one.outcome == "promote"]
-    lead = max(passed, key=lambda one: one.mean_gain) if passed else decisions[0]
-    reason = f"evidence of a gain, but {lead.arm} gained more"
+    rows = with_scores(scores, [one.candidate for one in passed])
+    lead = max(passed, key=lambda one: _score(one, rows, aim)) if passed else decisions[0]
     return [
-        replace(one, is_lead=False, outcome="hold", reason=reason, is_weak=False)
+        replace(
+            one,
+            is_lead=False,
+            outcome="hold",
+            reason=f"evidence of a gain, but {lead.arm} gained more on the same {len(rows)} items",
+            is_weak=False,
+        )
         if one in passed and one is not lead
         else replace(one, is_lead=one is lead)
         for one in decisions
     ]
+
+
+def _score(decision: Decision, rows: Sequence[ScoredItem], aim: SuiteRule) -> float:
+    """A candidate's mean score on items, where more is better."""
+    return aim.sign * mean_and_error([values[decision.candidate] for _, values in rows])[0]
 
 
 def promoted_aliases(suites: Sequence[SuiteRule], tests: Sequence[GateTest]) -> list[str]:

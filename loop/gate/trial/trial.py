@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from infra.records import Checkpoint, Decision, GateTest
+from loop.gate.estimates import by_position
 from loop.gate.trial.context import GateContext
 from loop.gate.trial.decisions import (
     candidate_decision,
@@ -58,15 +59,17 @@ def _results(context: GateContext, rest: GateContext, problems: Sequence[str]) -
 
 
 def _store_best(context: GateContext, results: Sequence[TrialResult]) -> Decision:
-    """Promote the candidate with the largest gain among those that pass; store all decisions."""
-    decisions = with_lead([one.decision for one in results])
+    """Promote the candidate that gains most among those that pass; store all decisions."""
+    store, aim = context.store, context.rule.rules[0]
+    scores = by_position(store.gate.item_scores(context.number, aim.name))
+    decisions = with_lead([one.decision for one in results], scores, aim)
     for one in results:
-        context.store.gate.add_gate_tests(one.tests)
+        store.gate.add_gate_tests(one.tests)
     pairs = zip(decisions, results, strict=True)
     lead, tests = next((decision, one.tests) for decision, one in pairs if decision.is_lead)
     is_promoted = lead.outcome == "promote"
     aliases = promoted_aliases(context.rule.rules, tests) if is_promoted else []
-    context.store.gate.add_decisions(decisions, aliases)
+    store.gate.add_decisions(decisions, aliases)
     return lead
 
 

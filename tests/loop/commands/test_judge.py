@@ -51,6 +51,17 @@ def test_a_datasheet_is_shown_stored_and_drawn(tmp_path: Path) -> None:
         ]
 
 
+def test_what_a_labeler_without_answers_does_not_show_is_a_dash_and_null(tmp_path: Path) -> None:
+    gold = tmp_path / "gold.jsonl"
+    pairs = [{"prompt": f"q{i}", "a": "right", "b": "wrong", "label": "A"} for i in range(8)]
+    gold.write_text("\n".join(map(json.dumps, pairs)))
+    options = ["--output", str(tmp_path), "--set", "judge.scripted.unscored_share=1.0"]
+    code, text = judge("datasheet", "dry_run", "--gold", str(gold), *options)
+    assert code == 0, text
+    assert "nan" not in text.lower()
+    assert "NaN" not in (tmp_path / "datasheet.json").read_text()
+
+
 def test_a_labeler_that_guesses_is_refused_loudly() -> None:
     code, text = judge(
         "datasheet", "dry_run", "--rubric", "relevance", "--set", "judge.scripted.accuracy=0.5"

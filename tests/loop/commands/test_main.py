@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -26,7 +29,7 @@ from infra.records import (
 )
 from infra.records.labeler import Admission, ProbeResult, WinRate
 from infra.store import Store
-from infra.store.queries.generations import sealed_gains
+from infra.store.queries.generations import candidates, sealed_gains
 from infra.store.reader import open_reader
 from judges.config import ScriptedConfig
 from judges.judgment.batches import Batch, pairwise_rows
@@ -38,6 +41,7 @@ from judges.rubrics import load_rubric
 from loop.commands.main import app
 from loop.recipe.recipe import load_recipe
 from loop.show.report import write_report
+from loop.show.views import generation as generation_row
 from tests.infra.support.store_rows import add_documents, candidate
 
 HOLD = """
@@ -48,6 +52,40 @@ print("open", flush=True)
 input()
 """
 HOSTILE = "<script>alert(1)</script> [red]markup[/red] [/] \x1b[31m"
+
+
+def add_scores(store: Store, suite: str, means: Mapping[str, float]) -> None:
+    """Nine items of the test that decided, with these means and an error of 0.029,
+    and three that were scored after it."""
+    for name, mean in means.items():
+        values = [mean + 0.1 * (i % 3 - 1) for i in range(9)] + [mean + 1.0] * 3
+        store.gate.add_item_scores(
+            [
+                ItemScore(1, suite, f"h{i}", i, name, value, 10, "", f"h{i}")
+                for i, value in enumerate(values)
+            ]
+        )
+
+
+def primary_test(suite: str, gain: float, error: float) -> GateTest:
+    """The test of the aim that decided, after nine items."""
+    path = tuple(0.43 * i for i in range(1, 10))
+    counts, evidence = (9, 9), (3.9, 3.69)
+    return GateTest(
+        1,
+        suite,
+        "primary",
+        "champion",
+        "anchor",
+        "pass",
+        0.2,
+        0.0,
+        *counts,
+        gain,
+        error,
+        *evidence,
+        path,
+    )
 
 
 @pytest.fixture
@@ -132,40 +170,14 @@ def run(tmp_path: Path, tiny_folder: Path) -> Path:
         [TrainStep(1, "sft", i, 2.0 - i, 1.0, 1e-4, 100, 0.1) for i in range(2)]
     )
     store.gate.register_attempt([candidate("one", 1)], "anchor")
-    for name, bits in (("one", 1.0), ("anchor", 1.2)):
-        store.gate.add_item_scores(
-            [
-                ItemScore(1, "bits_per_byte", f"h{i}", i, name, bits, 10, "", f"h{i}")
-                for i in range(9)
-            ]
-        )
+    add_scores(store, "bits_per_byte", {"one": 1.0, "anchor": 1.2})
+    for name, bits in (("one", 1.25), ("anchor", 1.4)):
         store.gate.add_evaluations(
-            [Evaluation(1, 1, "bits_per_byte", "bits_per_byte", name, bits, 0.01, 9)]
+            [Evaluation(1, 1, "bits_per_byte", "bits_per_byte", name, bits, 0.01, 12)]
         )
-    store.gate.add_evaluations([Evaluation(1, 1, "bits_per_byte", "gain", "one", 0.2, 0.003, 9)])
+    store.gate.add_evaluations([Evaluation(1, 1, "bits_per_byte", "gain", "one", 0.15, 0.03, 12)])
     store.gate.add_evaluations([Evaluation(1, 1, "labeler", "win_rate", "one", 0.8125, 0.1, 16)])
-    path = tuple(0.43 * i for i in range(1, 10))
-    store.gate.add_gate_tests(
-        [
-            GateTest(
-                1,
-                "bits_per_byte",
-                "primary",
-                "champion",
-                "anchor",
-                "pass",
-                0.2,
-                0.0,
-                9,
-                9,
-                0.2,
-                0.003,
-                3.9,
-                3.69,
-                path,
-            )
-        ]
-    )
+    store.gate.add_gate_tests([primary_test("bits_per_byte", 0.2, 0.003)])
     why = "evidence of a gain"
     promoted = Decision(
         1, 1, "promote", why, "one", "anchor", 0.025, 3.9, 3.69, 9, 0.2, False, now()
@@ -192,7 +204,7 @@ def ratchet(run: Path, *arguments: str, text: str = "", code: int = 0) -> str:
     ("arguments", "words"),
     [
         (["status"], ["crawl", "fetched 3", "2 generations decided"]),
-        (["generations"], ["promote", "1.0000 [0.98, 1.02]", "0.2000 ± 0.003", "report.html"]),
+        (["generations"], ["promote", "1.0000 [0.94, 1.06]", "0.2000 ± 0.003", "report.html"]),
         (
             ["show", "1"],
             [
@@ -237,13 +249,13 @@ def test_an_exam_that_is_the_aim_is_shown_in_place_of_held_out_text(run: Path) -
     recipe = json.loads(store.run.facts()["recipe"])
     recipe["aim"] = {"kind": "exam"}
     store.run.set_fact("recipe", json.dumps(recipe))
-    for name, bits in (("one", 0.5), ("anchor", 0.75)):
-        store.gate.add_evaluations([Evaluation(1, 1, "exam", "bits", name, bits, 0.1, 40)])
-    store.gate.add_evaluations([Evaluation(1, 1, "exam", "gain", "one", 0.25, 0.004, 40)])
+    add_scores(store, "exam", {"one": 0.5, "anchor": 0.75})
+    store.gate.add_evaluations([Evaluation(1, 1, "exam", "bits", "one", 0.7, 0.1, 12)])
+    store.gate.add_gate_tests([primary_test("exam", 0.25, 0.004)])
     store.gate.add_evaluations([Evaluation(1, 1, "sealed_items", "gain", "one", 0.2, 0.04, 40)])
     store.close()
     words = " ".join(ratchet(run, "generations").split())
-    assert "0.5000 [0.30, 0.70]" in words
+    assert "0.5000 [0.44, 0.56]" in words
     assert "0.7500" in words
     assert "± 0.004" in words
     with open_reader(run) as reader:
@@ -251,6 +263,34 @@ def test_an_exam_that_is_the_aim_is_shown_in_place_of_held_out_text(run: Path) -
         page = write_report(run, reader).read_text()
     assert (sealed["suite"], sealed["value"]) == ("sealed_items", 0.2)
     assert "the aim by generation: bits per byte of the exam&#39;s answers" in page
+
+
+def test_a_line_of_generations_speaks_of_the_items_that_decided(run: Path) -> None:
+    """Three more items were scored, which the measures of the gate include."""
+    with open_reader(run) as reader:
+        row = generation_row(reader, 1)
+        (other,) = candidates(reader, 1)
+        page = write_report(run, reader).read_text()
+    assert (row["num_documents"], row["mean_gain"], row["gain_error"]) == (9, 0.2, 0.003)
+    assert row["champion_aim"] - row["aim"] == pytest.approx(row["mean_gain"])
+    assert row["aim_error"] == pytest.approx(0.1 * math.sqrt(6 / 8) / 3)
+    assert (other["num_documents"], other["gain_error"]) == (9, 0.003)
+    assert "<td>1.0000 [0.94, 1.06]</td><td>1.2000</td><td>0.2000 ± 0.003</td>" in page
+    assert "1.2500 ± 0.010" in " ".join(ratchet(run, "show", "1").split()), "of all twelve"
+
+
+def test_one_unit_has_no_error_and_none_is_printed(run: Path) -> None:
+    store = Store(str(run / "ratchet.duckdb"), str(run / "snapshots"))
+    for table in ("gate_test", "evaluation"):
+        store.database.connection.execute(f"UPDATE {table} SET standard_error = 'nan'")
+    store.database.connection.execute("UPDATE decision SET num_documents = 1 WHERE generation = 1")
+    store.close()
+    with open_reader(run) as reader:
+        page = write_report(run, reader).read_text()
+    output = ratchet(run, "generations") + ratchet(run, "show", "1") + page
+    assert "± -" not in output
+    assert not re.search(r"\bnan\b", output)
+    assert "0.9000 " in output, "the only item"
 
 
 def test_terminal_controls_in_crawled_text_are_not_passed_on(run: Path) -> None:

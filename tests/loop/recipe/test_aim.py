@@ -9,14 +9,8 @@ from pathlib import Path
 import pytest
 
 from infra.errors import UserError
-from loop.recipe.recipe import (
-    Recipe,
-    aim_threshold,
-    development_items,
-    gate_units,
-    load_recipe,
-    stored_recipe,
-)
+from loop.recipe.gate_needs import aim_threshold, gate_units, held_out_pages
+from loop.recipe.recipe import Recipe, development_items, load_recipe, stored_recipe
 from loop.record.input_checks import check_inputs
 
 
@@ -124,11 +118,11 @@ ANSWERS = 'aim.kind="answers"'
 def test_the_labeler_does_not_ask_the_questions_that_measure_the_aim() -> None:
     assert load_recipe("quickstart", [ANSWERS]).gate_config().suites == {}
     asks = "aim.answers.passages_per_page=1"
-    with pytest.raises(UserError, match=r"aim\.answers\.asker"):
+    with pytest.raises(UserError, match=r"answers\.asker = 'local packaged:smollm2-135m-instruct'"):
         load_recipe("quickstart", [ANSWERS, asks])
     other = 'aim.answers.asker.model="tiny:llama"'
     recipe = load_recipe("quickstart", [ANSWERS, asks, other])
-    assert gate_units(recipe) == recipe.aim.answers.items
+    assert gate_units(recipe) == held_out_pages(recipe) < recipe.aim.answers.items
     assert stored_recipe(json.dumps(recipe.identity())) == recipe.model_copy(
         update={"generations": stored_recipe(json.dumps(recipe.identity())).generations}
     )
@@ -140,10 +134,58 @@ def test_an_exam_is_refused_where_the_aim_is_answers(tmp_path: Path) -> None:
 
 
 def test_questions_too_few_to_ever_show_the_gain_are_refused() -> None:
-    with pytest.raises(UserError, match=r"aim\.answers\.items = '1'.*at least \d+ questions"):
+    with pytest.raises(
+        UserError, match=r"aim\.answers\.items = '1'.*at least \d+ pages with questions"
+    ):
         load_recipe("quickstart", [ANSWERS, "aim.answers.items=1"])
-    with pytest.raises(UserError, match=r"aim\.answers\.items.*gate\.aim_bits"):
+    with pytest.raises(UserError, match=r"budget\.pages = '20'.*about 7 of 20 are held out"):
+        load_recipe("quickstart", [ANSWERS, "budget.pages=20"])
+    with pytest.raises(UserError, match=r"budget\.pages.*or gate\.aim_bits"):
         load_recipe("quickstart", [ANSWERS, "gate.aim_bits=1e-4"])
+
+
+WRITES = [ANSWERS, "aim.answers.passages_per_page=1"]
+ASKER = "aim.answers.asker"
+JUDGED = ('gate.suites.own.kind="judged"', 'gate.suites.own.judge.kind="endpoint"')
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            [ANSWERS, f'{ASKER}.model="tiny:llama"'],
+            r"asker = \"\{'model': 'tiny:llama'\}\".*passages_per_page is 0.*to 1 or more",
+        ),
+        ([*WRITES, f'{ASKER}.kind="scripted"'], r"asker\.kind = 'scripted'.*local"),
+        ([*WRITES, f"{ASKER}.gold_limit=3"], r"asker\.gold_limit = '3'"),
+        ([*WRITES, f"{ASKER}.answer_first=true"], r"asker\.answer_first = 'True'"),
+        (
+            [*WRITES, f'{ASKER}.kind="endpoint"', f'{ASKER}.model="tiny:llama"'],
+            r"asker\.model = 'tiny:llama'.*asker\.kind is endpoint.*endpoint, kind",
+        ),
+        ([*JUDGED, "gate.suites.own.judge.soft_tokens=5"], r"judge\.soft_tokens = '5'.*compares"),
+        (
+            ['gate.suites.own.kind="pairs"', 'gate.suites.own.judge.model="tiny:llama"'],
+            r"gate\.suites\.own\.judge = .*kind is pairs",
+        ),
+    ],
+)
+def test_keys_of_a_labeler_that_do_nothing_for_an_asker_or_a_judge_are_refused(
+    overrides: list[str], message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "items.jsonl"
+    form = {"good": "right", "bad": "wrong"} if "pairs" in message else {"prompt": "why?"}
+    file.write_text(json.dumps(form))
+    suites = [f'gate.suites.own.file="{file}"'] if "gate" in overrides[0] else []
+    with pytest.raises(UserError, match=message):
+        load_recipe("quickstart", [*overrides, *suites])
+
+
+@pytest.mark.parametrize(
+    "asker", [f'{ASKER}.model="tiny:llama"', f'{ASKER}={{kind="endpoint", endpoint={{model="m"}}}}']
+)
+def test_an_asker_has_a_kind_and_its_settings(asker: str) -> None:
+    load_recipe("quickstart", [*WRITES, asker])
 
 
 def test_candidates_share_the_level_and_used_items_have_their_price(tmp_path: Path) -> None:
@@ -169,8 +211,24 @@ def test_the_exam_is_no_further_suite(tmp_path: Path) -> None:
     file = written(tmp_path)
     (tmp_path / "folder").mkdir()
     same = f"{tmp_path}/folder/../exam.jsonl"
-    with pytest.raises(UserError, match=r"gate\.suites\.again\.file.*it is the exam"):
+    with pytest.raises(UserError, match=r"gate\.suites\.again\.file.*120 of its 120 items"):
         loaded(file, f'gate.suites.again={{file="{same}", kind="bits"}}')
+
+
+def test_items_of_the_exam_in_another_file_are_refused(tmp_path: Path) -> None:
+    """Under other ids and units, with other spaces, or as choices."""
+    file, other = written(tmp_path), tmp_path / "copy.jsonl"
+    lines = [
+        {"id": "a", "unit": "u", "prompt": "1 + 1 =", "gold": "  2"},
+        {"prompt": "2 + 1 =", "choices": [" 4", " 3"], "answer": 1},
+        {"prompt": "2 + 2 =", "gold": " 4"},
+    ]
+    other.write_text("\n".join(map(json.dumps, lines)))
+    suite = f'gate.suites.again={{file="{other}", kind="bits"}}'
+    with pytest.raises(UserError, match=r"again\.file = .*copy.jsonl.*2 of its 3 items.*Leave"):
+        loaded(file, suite)
+    other.write_text(json.dumps(lines[2]))
+    loaded(file, suite)
 
 
 def test_a_margin_at_which_gains_are_clipped_is_refused(tmp_path: Path) -> None:

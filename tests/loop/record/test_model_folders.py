@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,12 +14,16 @@ import pytest
 from typer.testing import CliRunner
 
 from infra.artifacts import folder_digest
-from infra.records import PICKED, now
+from infra.records import PICKED, RANDOM, now
 from infra.store import Store
+from loop.audit.reproduce import Reproduction, differing_files
+from loop.commands.lineage import reproduced
 from loop.commands.main import app
-from loop.record.model_folders import file_model, write_provenance
+from loop.record.model_folders import file_model, write_model_card, write_provenance
 from loop.record.run_folder import Run
 from tests.loop.support.decided_runs import add_model, decide_generation, new_run
+
+RESULTS = (("a", None), ("b", ["config.json"]), ("b", None))
 
 
 @pytest.fixture
@@ -78,10 +84,38 @@ def test_provenance_says_what_a_model_was_made_from_and_is_no_part_of_its_digest
     store.close()
 
 
+def test_provenance_is_json_where_a_test_has_one_unit(run: Run) -> None:
+    store = reopened(run)
+    store.database.connection.execute("UPDATE gate_test SET standard_error = 'nan'")
+    model, decision = store.training.checkpoint(2), store.gate.decision(2)
+    assert model is not None
+    assert decision is not None
+    write_provenance(store, model, decision)
+    text = (Path(model.path) / "ratchet.json").read_text()
+    assert "NaN" not in text
+    assert json.loads(text)["tests"][0]["standard_error"] is None
+    store.close()
+
+
+def test_a_model_card_says_what_was_not_measured(run: Run) -> None:
+    store = reopened(run)
+    again = replace(run, store=store)
+    model, decision = store.training.checkpoint(2), store.gate.decision(2)
+    assert model is not None
+    assert decision is not None
+    card = Path(model.path) / "README.md"
+    write_model_card(again, model, decision)
+    assert re.search(r"held-out documents \| \d\.\d+; .* on \d+ documents \|", card.read_text())
+    store.database.connection.execute("DELETE FROM evaluation")
+    write_model_card(again, model, decision)
+    assert "| bits per byte of held-out documents | not measured |" in card.read_text()
+    store.close()
+
+
 def test_champion_now_and_then(run: Run) -> None:
     code, output = call(run, "champion")
     assert code == 0
-    assert "champion: generation 5 (evidence" in output
+    assert "champion: generation 5, picked (evidence" in output
     assert "generation 0 (the anchor)" in call(run, "champion", "--at", "2020-01-01")[1]
     assert "generation 5" in call(run, "champion", "--at", datetime.now(UTC).date().isoformat())[1]
     assert "not a valid date" in call(run, "champion", "--at", "last Tuesday")[1]
@@ -93,7 +127,7 @@ def test_a_rollback_is_an_event_like_any_other(run: Run) -> None:
     code, output = call(run, "rollback", "--to", "2", "--reason", "generation 5 is rude")
     assert code == 0, output
     output = call(run, "champion")[1]
-    assert "champion: generation 2 (generation 5 is rude" in output
+    assert "champion: generation 2, picked (generation 5 is rude" in output
     assert "by hand" in output
     assert "generation 5" in call(run, "champion", "--at", before.isoformat())[1].splitlines()[-1]
     assert (run.folder / "champion").resolve() == run.model_folder(2, PICKED).resolve()
@@ -106,7 +140,15 @@ def test_a_rollback_is_an_event_like_any_other(run: Run) -> None:
     ("arguments", "words"),
     [
         (["--to", "9", "--reason", "x"], ["no such generation", "0, 1 picked, 2 picked"]),
-        (["--to", "5", "--reason", "x"], ["champion already"]),
+        (
+            ["--to", "5", "--reason", "x"],
+            ["champion already", "--to and --arm: generation 0, generation 1, picked"],
+        ),
+        (
+            ["--to", "2", "--arm", "slow", "--reason", "x"],
+            ["--arm = 'slow': generation 2 has no such candidate. Name one of picked."],
+        ),
+        (["--to", "0", "--arm", "slow", "--reason", "x"], ["Leave --arm out."]),
         (["--to", "1", "--reason", " "], ["--reason", "needs a reason"]),
     ],
 )
@@ -116,6 +158,58 @@ def test_rollbacks_that_make_no_sense(run: Run, arguments: list[str], words: lis
     assert "Traceback" not in output
     for word in words:
         assert word in output
+
+
+def test_commands_name_the_candidate_of_a_generation_that_has_several(tmp_path: Path) -> None:
+    one = new_run(tmp_path)
+    decide_generation(one, 1, {PICKED: 0.15, RANDOM: 0.2})
+    one.store.close()
+    assert "champion: generation 1, random (evidence" in call(one, "champion")[1]
+    code, output = call(one, "rollback", "--to", "1", "--arm", PICKED, "--reason", "x")
+    assert code == 0
+    assert "champion: generation 1, picked; before: generation 1, random" in output
+    history = call(one, "champion")[1]
+    assert "champion: generation 1, picked (x" in history
+    assert "candidate" in history
+    assert "generation 1, picked in" in call(one, "export", str(tmp_path / "out"))[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["chat", "--arm", PICKED], ["--arm = 'picked'", "Add --generation"]),
+        (["export", "new", "--arm", PICKED], ["--arm = 'picked'", "Add --generation"]),
+        (["lineage", "example.org", "--arm", PICKED], ["'example.org' is no generation"]),
+        (["samples", "1", "--arm", "slow"], ["no such candidate. Name one of picked."]),
+        (["reproduce", "1", "--arm", "slow"], ["no such candidate. Name one of picked."]),
+    ],
+)
+def test_a_candidate_that_is_not_there_is_named_with_a_remedy(
+    run: Run, arguments: list[str], words: list[str]
+) -> None:
+    code, output = call(run, *arguments)
+    assert code == 2
+    for word in words:
+        assert word in output
+
+
+def test_a_model_trained_again_is_not_compared_with_a_folder_that_gc_has_deleted(
+    run: Run,
+) -> None:
+    made = run.model_folder(1, PICKED).resolve()
+    (same := run.folder / "same").mkdir()
+    for name in ("model.safetensors", "config.json"):
+        (same / name).write_bytes((made / name).read_bytes())
+    assert differing_files(made, same) == []
+    assert differing_files(run.folder / "deleted", same) is None
+    (same / "config.json").write_text("{ }")
+    assert differing_files(made, same) == ["config.json"]
+    sentences = [reproduced(Reproduction("a", *rest)) for rest in RESULTS]
+    assert sentences == [
+        "the same model, bit for bit",
+        "a different model; different files: config.json",
+        "a different model; its folder was deleted, so its files cannot be compared",
+    ]
 
 
 def test_verify_finds_what_was_changed(run: Run) -> None:

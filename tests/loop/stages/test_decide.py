@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from infra.records import Checkpoint, Decision, now
+from infra.records import Checkpoint, Decision, PickingTest, now
 from infra.store import Store
 from loop.gate.trial.context import Rivals
-from loop.stages.decide import gpu_shares
+from loop.stages.decide import gpu_shares, picking_gain
 
 
 def model(generation: int) -> Checkpoint:
@@ -43,3 +43,15 @@ def test_gpus_are_shared_between_scorers_and_judges() -> None:
         scorer, judge = gpu_shares(gpus, scorers, judges)
         assert scorer * scorers + judge * judges <= gpus + 1e-9
         assert scorer * max(1, scorers // gpus) + judge * judges <= 1.0 + 1e-9, "on one of the GPUs"
+
+
+def test_the_gain_of_picking_has_an_error_where_it_has_two_units() -> None:
+    errors = {1: float("nan"), 2: 0.02}
+    one, two = (
+        PickingTest(
+            1, "exam", 0.2, count, 0.1, error, 0.0, 0.0, 0.0, 1.9, "open", (0.0,), (0.0,), (0.0,)
+        )
+        for count, error in errors.items()
+    )
+    assert picking_gain(one) == "0.1000 over one unit"
+    assert picking_gain(two) == "0.1000 ± 0.0200 over 2 units"

