@@ -43,11 +43,18 @@ ScoreRequest = tuple[str, str]
 
 
 def requests_for(rubric: Rubric, method: str, subject: Subject) -> list[ScoreRequest]:
-    """Return the (context, continuation) pairs that a method has to score for one subject."""
+    """Return the (context, continuation) pairs that a method has to score for one subject.
+
+    Among examples, each text is one line: with lines of its own it could bring the label that it
+    wants, and another text for the question. Marks around the texts help less, and cost accuracy
+    (LOG.md).
+    """
     words = getattr(rubric, method)
     parts = {"prompt": subject.prompt, "reference": subject.reference}
     if isinstance(words, LabelQuestion):
-        context = fill(words.template.strip("\n"), text=subject.text, **parts)
+        lines = {name: " ".join(part.split()) for name, part in parts.items()}
+        text = " ".join(subject.text.split())
+        context = fill(words.template.strip("\n"), text=text, **lines)
         return [(context, words.positive), (context, words.negative)]
     if isinstance(words, Likelihood):
         return [(fill(words.context, **parts), subject.text)]
