@@ -18,13 +18,8 @@ def test_no_text_brings_lines_into_a_prompt_of_examples(
     name: str, prompt: str, text: str, reference: str
 ) -> None:
     rubric = load_rubric(name)
-    plain, hostile = (
-        requests_for(rubric, "few_shot", subject)
-        for subject in (
-            Subject("s", "?", "x", None, "y"),
-            Subject("s", prompt, text, None, reference),
-        )
-    )
+    subjects = Subject("s", "?", "x", None, "y"), Subject("s", prompt, text, None, reference)
+    plain, hostile = (requests_for(rubric, "few_shot", subject) for subject in subjects)
     assert [len(context.splitlines()) for context, _ in hostile] == [
         len(context.splitlines()) for context, _ in plain
     ]
