@@ -1,18 +1,14 @@
-"""A user's file of items to judge, and the summary of the judgments on it.
+"""A user's items to judge, and the summary of the judgments on them.
 
-Items are JSON lines, all of one kind, which is recognised by the keys:
-
-- `text` (and `prompt`, `reference`): valued alone
-- `a` and `b` (and `prompt`, `reference`, `label`): compared in both orders; the label A, B or tie
-  is the truth
-- `texts`, two to five of them (and `prompt`, `reference`): ranked, in as many orders
-- `check` and `text` (and `answer`): verified, not judged
+All rows of a file are of one kind: texts are valued alone; pairs are compared in both orders; lists
+of two to five texts are ranked, in as many orders; claims are verified, not judged. Their forms are
+in `judges.forms.forms`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,24 +17,33 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from infra.errors import UserError
-from infra.json_lines import read_json_lines, text_at, value_at
 from infra.records import Judgment, content_key
 from infra.records.labeler import Interval, LabelerErrors
+from judges.forms.forms import JudgedItem, form_names, read_item
+from judges.forms.rows import KINDS, FileRow, data_files, file_rows
 from judges.judgment.batches import Batch, Mode
 from judges.judgment.elicitation import Subject
-from judges.judgment.listwise import MAX_TEXTS, CandidateList
-from judges.judgment.pairs import Pair, Side
+from judges.judgment.listwise import CandidateList
+from judges.judgment.pairs import Pair
 from judges.measuring.intervals import share_interval
 from judges.measuring.win_rates import corrected_win_rate
 from judges.rubrics import Rubric
-from judges.verifying.checks import Claim, answer_at, validate_check
+from judges.verifying.checks import Claim
 from judges.verifying.verifier import VERIFIER_NAME, verifier_judgment
 
-_FORM = (
-    "Give JSON lines with text, with a and b, with texts, or with check and text;"
-    " all lines must have the same keys."
-)
-_SIDES: dict[str, Side] = {"A": "A", "B": "B", "tie": "tie"}
+ITEMS_REMEDY = f"Give {KINDS}, with rows of one form (--form names it): {', '.join(form_names())}."
+OWN_IDS = ("id", "item_id", "question_id", "prompt_id", "uid", "pairID", "idx")
+"""Keys under which people number their rows."""
+
+
+@dataclass(frozen=True)
+class ItemRow:
+    """A row of the file: its number, its own id, the key of its judgment, and its texts."""
+
+    number: int
+    own_id: Any
+    key: str
+    texts: Mapping[str, Any]
 
 
 @dataclass
@@ -49,6 +54,30 @@ class Items:
     pairs: list[Pair] = field(default_factory=list)
     candidate_lists: list[CandidateList] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
+    rows: list[ItemRow] = field(default_factory=list)
+    _keys: set[str] = field(default_factory=set)
+
+    def add(self, row: FileRow, item: JudgedItem) -> None:
+        """Add a row; its item is added too unless an equal one was."""
+        key, texts = _key_and_texts(item)
+        own_id = next((row.value[name] for name in OWN_IDS if name in row.value), None)
+        self.rows.append(ItemRow(row.number, own_id, key, texts))
+        if key in self._keys:
+            return
+        self._keys.add(key)
+        if isinstance(item, Subject):
+            self.subjects.append(item)
+        elif isinstance(item, Pair):
+            self.pairs.append(item)
+        elif isinstance(item, CandidateList):
+            self.candidate_lists.append(item)
+        else:
+            self.claims.append(item)
+
+    @property
+    def digest(self) -> str:
+        """Key of the rows and their order."""
+        return content_key(*(row.key for row in self.rows))
 
     @property
     def mode(self) -> str:
@@ -76,70 +105,63 @@ class Items:
         )
 
 
-def read_items(path: Path) -> Items:
-    """Return the items of a file. Raises `UserError` with the line that is not valid."""
+def read_items(path: Path, form: str = "") -> Items:
+    """Return the items of a file, or of the files in a folder.
+
+    `form` is the name of the rows' form, or empty to recognise it. Raises `UserError` with the row
+    that is not valid.
+    """
     items = Items()
-    for line in read_json_lines(path, "items", _FORM):
-        _add_item(items, line.value, f"{path}, line {line.number}")
+    for file in data_files(path, "items", ITEMS_REMEDY):
+        for row in file_rows(file, "items", ITEMS_REMEDY):
+            items.add(row, read_item(row, form, "items", ITEMS_REMEDY))
     kinds = [
         kind for kind in (items.subjects, items.pairs, items.candidate_lists, items.claims) if kind
     ]
     if len(kinds) != 1:
         problem = "the file has no items." if not kinds else "its items are of different kinds."
-        raise UserError("items", path, problem, _FORM)
+        raise UserError("items", path, problem, ITEMS_REMEDY)
     return items
 
 
-def _add_item(items: Items, row: Any, where: str) -> None:
-    """Add the item of one JSON value. Raises `UserError` if it is not valid."""
-    try:
-        if not isinstance(row, dict):
-            raise ValueError("the line is not a JSON object")
-        if "check" in row:
-            items.claims.append(_claim(row))
-        elif "texts" in row:
-            items.candidate_lists.append(_candidate_list(row))
-        elif "a" in row:
-            items.pairs.append(_pair(row))
-        else:
-            items.subjects.append(_subject(row))
-    except UserError as error:  # of a check
-        raise UserError("items", where, f"{error.problem} ({error.value})", error.remedy) from None
-    except ValueError as error:
-        raise UserError("items", where, f"{error}.", _FORM) from None
+def judged_lines(items: Items, judgments: Sequence[Judgment]) -> Iterator[dict[str, Any]]:
+    """Return a line for each row of the items' file, in its order: ids, texts and the judgment.
+
+    A row that repeats was judged once, and has the same judgment each time.
+    """
+    by_key = {j.subject_id: j for j in judgments} | {j.judgment_id: j for j in judgments}
+    for row in items.rows:
+        line: dict[str, Any] = {"row": row.number, "id": row.own_id, **row.texts}
+        judgment = by_key.get(row.key)
+        if judgment is not None:
+            is_scored = judgment.status == "scored"
+            line |= {
+                "status": judgment.status,
+                "reason": judgment.reason,
+                "value": judgment.value if is_scored else None,
+                "verdict": judgment.verdict if is_scored else None,
+                "labeler": judgment.labeler,
+                "rubric": judgment.rubric,
+            }
+        yield line
 
 
-def _claim(row: dict[str, Any]) -> Claim:
-    check, text, answer = text_at(row, "check"), text_at(row, "text"), answer_at(row)
-    validate_check(check, "items", answer)
-    return Claim(check, answer, text)
+def _key_and_texts(item: JudgedItem) -> tuple[str, dict[str, Any]]:
+    """The key of an item's judgment, and its texts as they were read."""
+    if isinstance(item, Subject):
+        texts = {"prompt": item.prompt, "text": item.text, "reference": item.reference}
+        return item.subject_id, texts
+    if isinstance(item, Pair):
+        sides = {"a": item.a, "b": item.b, "label": item.truth}
+        return item.pair_id, {"prompt": item.prompt, **sides, "reference": item.reference}
+    if isinstance(item, CandidateList):
+        listed = {"prompt": item.prompt, "texts": list(item.texts), "reference": item.reference}
+        return item.list_id, listed
+    return _claim_key(item), {"check": item.check, "text": item.text, "answer": item.reference}
 
 
-def _subject(row: dict[str, Any]) -> Subject:
-    prompt, reference = text_at(row, "prompt", ""), text_at(row, "reference", "")
-    text = text_at(row, "text")
-    return Subject(content_key(prompt, text, reference), prompt, text, reference=reference)
-
-
-def _pair(row: dict[str, Any]) -> Pair:
-    prompt, reference = text_at(row, "prompt", ""), text_at(row, "reference", "")
-    a, b = text_at(row, "a"), text_at(row, "b")
-    truth = None
-    if "label" in row:
-        truth = _SIDES.get(text_at(row, "label"))
-        if truth is None:
-            raise ValueError(f"the label {row['label']!r} is not one of {', '.join(_SIDES)}")
-    return Pair(content_key(prompt, a, b, reference), prompt, a, b, truth, reference)
-
-
-def _candidate_list(row: dict[str, Any]) -> CandidateList:
-    texts = value_at(row, "texts")
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise ValueError('the value of "texts" is not a list of strings')
-    if not 2 <= len(texts) <= MAX_TEXTS:
-        raise ValueError(f'"texts" holds {len(texts)} texts, not 2 to {MAX_TEXTS}')
-    prompt, reference = text_at(row, "prompt", ""), text_at(row, "reference", "")
-    return CandidateList(content_key(prompt, reference, *texts), prompt, tuple(texts), reference)
+def _claim_key(claim: Claim) -> str:
+    return content_key(claim.check, claim.reference, claim.text, VERIFIER_NAME)
 
 
 def claim_judgments(
@@ -153,7 +175,7 @@ def claim_judgments(
             ok,
             (content_key(claim.reference), content_key(claim.text)),
             generation,
-            judgment_id=content_key(claim.check, claim.reference, claim.text, VERIFIER_NAME),
+            judgment_id=_claim_key(claim),
             method=claim.check.partition(":")[0],
             raw=claim.check,
         )

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_softmax, softmax
 
 from infra.records import unit_hash
 from judges.judgment.answers import NO_USAGE, TokenUsage
@@ -60,6 +59,8 @@ class Ranking:
         """Probabilities of being the best text, which sum to 1; empty if unscored."""
         if self.log_shares is None:
             return ()
+        from scipy.special import softmax  # slow to import
+
         return tuple(softmax(self.log_shares).tolist())
 
     @property
@@ -91,6 +92,8 @@ def merge_orders(
 
     `log_shares[k]` belongs to the order `shown[k]` and is sorted as shown.
     """
+    from scipy.special import log_softmax  # slow to import
+
     by_text = np.empty((len(shown), len(shown[0])))
     for row, (order, shares) in enumerate(zip(shown, log_shares, strict=True)):
         by_text[row, list(order)] = log_softmax(np.array(shares))

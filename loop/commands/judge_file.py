@@ -36,7 +36,7 @@ OutputOption = Annotated[
 FolderOption = Annotated[
     Path | None, typer.Option("--run", help="Folder of a run, or of judged items. [newest run]")
 ]
-_SUMMARY, _INPUTS = "summary.json", "about.json"
+_SUMMARY, _INPUTS, _JUDGED = "summary.json", "about.json", "judged.jsonl"
 Aggregate = tuple[str, int, tuple[str, ...]]
 """(kind, number stored, descriptions of those that differ when they are computed again)."""
 
@@ -70,14 +70,16 @@ class _Labeler:
     "run", epilog="Example:  ratchet judge run answers.jsonl --rubric helpfulness --output judged"
 )
 def run_(
-    items: Annotated[
-        Path, typer.Argument(help="JSON lines: text; a and b; texts; or check and text.")
-    ],
+    items: Annotated[Path, typer.Argument(help="JSON lines, JSON, Parquet, or a folder of them.")],
     output: OutputOption,
     recipe: Annotated[str, typer.Option(help="The recipe that names the labeler.")] = "quickstart",
     rubric: RubricOption = "helpfulness",
     gold: GoldOption = None,
     limit: LimitOption = 0,
+    form: Annotated[
+        str,
+        typer.Option(help="Form of the rows: text, pair, messages, chosen, ... [detected]"),
+    ] = "",
     anyway: Annotated[
         bool, typer.Option(help="Judge even if the labeler is not admitted.")
     ] = False,
@@ -94,16 +96,10 @@ def run_(
 
         loaded, by = load_recipe(recipe, set_ or []), load_rubric(rubric, "--rubric")
         gold_sets = None if gold is None else load_gold(gold, "--gold")
-        if not items.exists():
-            remedy = "Give the path of a file of JSON lines."
-            raise UserError("items", items, "there is no such file.", remedy)
-        from infra.records import content_key
+        to_judge = _read(items, form)
         from infra.store import Store
-        from judges.files.items import read_items  # loads SciPy
 
-        to_judge = read_items(items)
-        digest = content_key(items.read_bytes())
-        inputs = {"items": digest, "rubric": "" if to_judge.claims else by.digest}
+        inputs = {"items": to_judge.digest, "rubric": "" if to_judge.claims else by.digest}
         _claim_folder(output, inputs)
         store = Store(str(output / DATABASE))
         try:
@@ -111,25 +107,63 @@ def run_(
             if to_judge.claims:
                 _verify(store, to_judge.claims, loaded.judge.chunk_size)
             else:
-                errors = _judge(store, loaded, by, to_judge, (gold_sets, limit), anyway)
-            _finish(store, output, inputs | {"errors": asdict(errors) if errors else None})
+                labeler = _labeler(output, inputs, loaded, by, to_judge, (gold_sets, limit))
+                errors = _judge(store, labeler, loaded.seed, to_judge, anyway)
+                inputs |= {"labeler": labeler.judge.name}
+            about = inputs | {"errors": asdict(errors) if errors else None}
+            _finish(store, output, to_judge, about)
         finally:
             store.close()
 
 
+def _read(path: Path, form: str) -> Items:
+    """The items of a file. Raises `UserError` if there is no such file or form."""
+    if not path.exists():
+        remedy = "Give the path of a file of JSON lines."
+        raise UserError("items", path, "there is no such file.", remedy)
+    from judges.files.items import read_items  # loads SciPy
+    from judges.forms.forms import form_names
+
+    if form and form not in form_names():
+        remedy = f"Name one of {', '.join(form_names())}, or leave it out."
+        raise UserError("--form", form, "there is no such form.", remedy)
+    return read_items(path, form)
+
+
 def _claim_folder(output: Path, inputs: dict[str, Any]) -> None:
-    """Make the folder. Raises `UserError` if it holds judgments of other items or rubrics."""
+    """Make the folder, and note what it belongs to.
+
+    Raises `UserError` if it holds judgments of other items, by another rubric or labeler.
+    """
     from infra.artifacts import atomic_write, make_folder
 
     make_folder(output, "--output")
     file = output / _INPUTS
-    if not file.exists():
-        atomic_write(file, json.dumps(inputs).encode())
-        return
-    known = json.loads(file.read_text(encoding="utf-8"))
-    if any(known.get(key) != value for key, value in inputs.items()):
-        problem = "it holds judgments of other items or by another rubric."
-        raise UserError("--output", output, problem, "Give another folder.")
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    for key, value in inputs.items():
+        if known.get(key, value) != value:
+            words = {"items": "of other items", "rubric": "by another rubric"}
+            problem = f"it holds judgments {words.get(key, f'by {known[key]}, not {value}')}."
+            raise UserError("--output", output, problem, "Give another folder.")
+    atomic_write(file, json.dumps(known | inputs).encode())
+
+
+def _labeler(
+    output: Path,
+    inputs: dict[str, Any],
+    recipe: Recipe,
+    rubric: Rubric,
+    items: Items,
+    gold: tuple[list[GoldSet] | None, int],
+) -> _Labeler:
+    """Load the labeler; the folder belongs to it from then on."""
+    from judges.labelers.backends import make_judge
+
+    # A rubric that needs a reference must say so before a model is loaded.
+    items.batch(rubric, "", recipe.seed, "--rubric")
+    judge = make_judge(recipe.judge, recipe.seed)
+    _claim_folder(output, inputs | {"labeler": judge.name})
+    return _Labeler(judge, recipe.judge, rubric, *gold)
 
 
 def _verify(store: Store, claims: list[Claim], chunk_size: int) -> None:
@@ -145,23 +179,13 @@ def _verify(store: Store, claims: list[Claim], chunk_size: int) -> None:
 
 
 def _judge(
-    store: Store,
-    recipe: Recipe,
-    rubric: Rubric,
-    items: Items,
-    gold: tuple[list[GoldSet] | None, int],
-    anyway: bool,
+    store: Store, labeler: _Labeler, seed: int, items: Items, anyway: bool
 ) -> LabelerErrors | None:
     """Measure the labeler, then judge the items that have no judgment yet."""
-    from judges.labelers.backends import make_judge
-
-    config = recipe.judge
-    # A rubric that needs a reference must say so before a model is loaded.
-    items.batch(rubric, "", recipe.seed, "--rubric")
-    labeler = _Labeler(make_judge(config, recipe.seed), config, rubric, *gold)
+    config, rubric = labeler.config, labeler.rubric
     measured = _measure(store, labeler, items.mode, anyway)
     judge = _wrapped(store, labeler, measured.lower_bound)
-    batch = replace(items.batch(rubric, measured.method, recipe.seed), generation=1)
+    batch = replace(items.batch(rubric, measured.method, seed), generation=1)
     done = {row.subject_id for row in store.labels.all_judgments(1) if row.status == "scored"}
     store.labels.drop_unscored(1)
     rest = batch.without(done)
@@ -273,22 +297,27 @@ def _stored_sheets(store: Store, labeler: _Labeler) -> list[Datasheet]:
     return [s for s in store.labelers.gold_sheets() if (s.rubric, s.labeler) == key]
 
 
-def _finish(store: Store, output: Path, inputs: dict[str, Any]) -> None:
-    """Write judgments and summary, and show the summary."""
+def _finish(store: Store, output: Path, items: Items, inputs: dict[str, Any]) -> None:
+    """Write judgments, the judged rows and the summary, and show the summary."""
     import pyarrow.parquet as pq
 
     from infra.artifacts import atomic_write
+    from infra.json_lines import without_nan
     from infra.records import Judgment
     from infra.records.arrow import to_table
+    from judges.files.items import judged_lines
     from loop.show import tables
 
     summary = _summary(store, inputs["errors"])
-    judgments = to_table(Judgment, store.labels.all_judgments(1))
-    pq.write_table(judgments, output / "judgments.parquet")
-    atomic_write(output / _SUMMARY, json.dumps(summary, indent=1).encode())
+    judgments = store.labels.all_judgments(1)
+    pq.write_table(to_table(Judgment, judgments), output / "judgments.parquet")
+    lines = (without_nan(line) for line in judged_lines(items, judgments))
+    text = "".join(json.dumps(line, ensure_ascii=False, default=str) + "\n" for line in lines)
+    atomic_write(output / _JUDGED, text.encode("utf-8", "replace"))
+    atomic_write(output / _SUMMARY, json.dumps(without_nan(summary), indent=1).encode())
     atomic_write(output / _INPUTS, json.dumps(inputs).encode())
     console.print(tables.table("Summary", ["", ""], _summary_lines(summary)))
-    note(f"written: {output / 'judgments.parquet'} and {_SUMMARY}")
+    note(f"written: {output / _JUDGED}, judgments.parquet and {_SUMMARY}")
 
 
 def _summary(store: Store, errors: dict[str, int] | None) -> dict[str, Any]:

@@ -73,7 +73,10 @@ def write(path: Path, rows: list[Any]) -> Path:
             ("q", "a", "b", "B"),
         ),
         ({"prompt": "q", "response 1": "a", "response 2": "b", "label": 2}, ("q", "a", "b", "tie")),
-        (MT_BENCH, ("Q1\n\nQ2", "a", "b", "B")),
+        (
+            MT_BENCH,
+            ("Q1", "x\n\nUser: Q2\n\nAssistant: a", "y\n\nUser: Q2\n\nAssistant: b", "B"),
+        ),
         ({"prompt": "q", "a": "a", "b": "b", "label": "A"}, ("q", "a", "b", "A")),
     ],
     ids=["llmbar", "pandalm", "pandalm split", "judgebench", "auto-j", "mt-bench", "plain"],
@@ -90,15 +93,18 @@ def test_every_known_layout_is_read(
 @pytest.mark.parametrize(
     ("rows", "word"),
     [
-        ([{"input": "q", "output_1": "a", "output_2": "b", "label": 3}], "item 1"),
-        ([{"prompt": "q", "a": "a", "b": "b", "label": "A"}, {"what": 1}], "item 2"),
-        (["no object"], "item 1': it is not a JSON object."),
+        ([{"input": "q", "output_1": "a", "output_2": "b", "label": 3}], "row 1"),
+        ([{"prompt": "q", "a": "a", "b": "b", "label": "A"}, {"what": 1}], "row 2"),
+        (["no object"], "row 1': it is not a JSON object."),
         ([{"prompt": "q", "a": 5, "b": "b", "label": "A"}], 'the value of "a" is not a string.'),
         ([{"prompt": "q", "a": "a", "b": "b", "label": "C"}], "the label 'C' is not one of A, B"),
         ([{"prompt": "q", "a": "a", "b": "b", "label": ["A"]}], "the label ['A'] is not one of"),
         ([MT_BENCH | {"conversation_a": []}], '"conversation_a" is not a list of turns.'),
         ([MT_BENCH | {"conversation_b": [5]}], "not a JSON object"),
-        ([MT_BENCH | {"conversation_b": [{"role": "user"}]}], 'the key "content" is missing.'),
+        (
+            [MT_BENCH | {"conversation_b": [{"role": "user"}]}],
+            'a turn of "conversation_b" has no role or no text.',
+        ),
         ([], "no items"),
     ],
 )
@@ -118,7 +124,7 @@ def test_errors_name_the_key_that_gave_the_gold(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no gold files"):
+    with pytest.raises(UserError, match="no files of data"):
         load_gold(tmp_path)
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read"):

@@ -104,14 +104,14 @@ def test_a_labeler_that_guesses_judges_nothing_unless_told_to(tmp_path: Path) ->
     ("rows", "words"),
     [
         ([{"text": "a"}, {"a": "x", "b": "y"}], "different kinds"),
-        ([{"prompt": "only"}], 'line 1\': the key "text" is missing.'),
-        (["no object"], "the line is not a JSON object."),
+        ([{"prompt": "only"}], "line 1': the row has prompt; nearest is the form"),
+        (["no object"], "line 1': it is not a JSON object."),
         ([{"text": 5}], 'the value of "text" is not a string.'),
-        ([{"text": "a", "prompt": None}], 'the value of "prompt" is not a string.'),
+        ([{"text": "a", "prompt": 5}], 'the value of "prompt" is not a string.'),
         ([{"a": "x", "b": ["y"]}], 'the value of "b" is not a string.'),
-        ([{"a": "x"}], 'the key "b" is missing.'),
+        ([{"a": "x"}], "nearest is the form pair, which needs b."),
         ([{"a": "x", "b": "y", "label": "C"}], "the label 'C' is not one of A, B, tie."),
-        ([{"a": "x", "b": "y", "label": ["A"]}], 'the value of "label" is not a string.'),
+        ([{"a": "x", "b": "y", "label": ["A"]}], "the label ['A'] is not one of A, B, tie."),
         ([{"texts": "abc"}], 'the value of "texts" is not a list of strings.'),
         ([{"texts": ["a", 1]}], 'the value of "texts" is not a list of strings.'),
         ([{"check": "math", "text": 4}], 'the value of "text" is not a string.'),
@@ -159,3 +159,33 @@ def test_the_cost_is_shown_before_anything_is_asked() -> None:
     assert "passages by" in text
     assert "total" in text
     assert "judge.hard_tokens" in text
+
+
+def test_ids_and_texts_come_out_with_the_judgments(tmp_path: Path) -> None:
+    rows = [{"id": f"n{i}", "prompt": f"q{i % 20}", "text": f"t{i % 20}"} for i in range(25)]
+    output = tmp_path / "o"
+    arguments = ["--output", str(output), "--rubric", "relevance", "--anyway", *DIALS]
+    code, text = judge("run", lines(tmp_path / "rows.jsonl", rows), *arguments)
+    assert code == 0, text
+    judged = [json.loads(line) for line in (output / "judged.jsonl").read_text().splitlines()]
+    assert [(one["id"], one["text"]) for one in judged] == [(r["id"], r["text"]) for r in rows]
+    assert judged[0]["value"] == judged[20]["value"], "an equal row is judged once"
+    assert json.loads((output / "summary.json").read_text())["num_items"] == 20
+
+
+def test_a_folder_belongs_to_one_labeler(tmp_path: Path) -> None:
+    file = lines(tmp_path / "rows.jsonl", [{"text": "a"}])
+    arguments = ["--output", str(tmp_path / "o"), "--rubric", "relevance", "--anyway"]
+    assert judge("run", file, *arguments, *DIALS)[0] == 0
+    other = ["--recipe", "dry_run", "--set", "judge.scripted.accuracy=0.9"]
+    code, text = judge("run", file, *arguments, *other)
+    assert code == 2, text
+    assert "by scripted@0.95" in text.replace("\n", " ")
+
+
+def test_a_form_that_is_not_known_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    file = lines(tmp_path / "rows.jsonl", [{"text": "a"}])
+    code, text = judge("run", file, "--output", str(tmp_path / "o"), "--form", "novel", *DIALS)
+    assert code == 2
+    assert "rewardbench" not in text
+    assert "chosen" in text.replace("\n", " ")
