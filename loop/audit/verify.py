@@ -12,22 +12,32 @@ from loop.audit.alias_checks import check_aliases
 from loop.audit.attempt_checks import check_attempts
 from loop.audit.findings import Finding, StoredScores, changed_fields
 from loop.audit.mean_checks import check_means
+from loop.audit.run_checks import check_anchor, check_layout
 from loop.data.curriculum import manifest_digest
 from loop.gate.picking_worth import picking_test
-from loop.recipe.recipe import Recipe
+from loop.recipe.recipe import Recipe, stored_recipe
+from loop.record.facts import recipe_text
 
 
-def verify(store: Store, recipe: Recipe) -> list[Finding]:
-    """Hash every model and manifest again; make every test and decision again from its scores."""
-    repeated = store.gate.repeated_rows()
+def verify(store: Store, folder: Path) -> list[Finding]:
+    """Hash every model and manifest again; make every test and decision again from its scores.
+
+    Where tables or values are missing, only that is reported, since nothing else can be read.
+
+    Raises:
+        UserError: if the run has no recipe that can be read.
+    """
+    damages = list(check_layout(store)) or list(check_anchor(store))
+    if damages:
+        return damages
+    recipe = stored_recipe(recipe_text(store.run.facts()))
     models, scores = store.training.checkpoints(), StoredScores(store)
     return [
         *(_check_model(store, model) for model in models),
         *(_check_manifest(store, model) for model in models if model.generation > 0),
         *_check_generations(store),
-        *(Finding(f"rows of {table}", "some are there twice") for table in repeated),
         *check_attempts(store, recipe, scores),
-        *check_aliases(store),
+        *check_aliases(store, folder),
         *check_means(store, recipe, scores),
         *check_picking(store, recipe),
     ]

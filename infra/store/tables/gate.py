@@ -40,8 +40,14 @@ _KEYS = {
     "decision": ["generation", "arm"],
     "picking_test": ["generation"],
     "alias_event": ["number"],
+    "checkpoint": ["generation", "arm"],
+    "manifest": ["generation", "arm", "kind", "item_id"],
+    "run": ["key"],
+    "stage": ["generation", "name"],
 }
 """What no two rows of a table have in common."""
+AUDITED_TABLES = tuple(_KEYS)
+"""The tables that `ratchet verify` reads and that must have a value in each column."""
 
 # Draws whole units in an order that the salt decides, and at most `per_unit` items of each, also in
 # an order that the salt decides.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from infra.errors import UserError
 from infra.records import PICKED, RANDOM
 from infra.store import Store
 from loop.audit.verify import verify
-from loop.recipe.recipe import Recipe
 from tests.loop.support.decided_runs import decide_generation, new_run
 
 GAINS = (
@@ -45,7 +46,7 @@ class DecidedRun:
     """A run whose tables can be changed for one look of `verify`."""
 
     store: Store
-    recipe: Recipe
+    folder: Path
 
     def problems(self, *changes: str) -> list[str]:
         """What verify finds after these changes, which are undone."""
@@ -54,7 +55,7 @@ class DecidedRun:
         try:
             for change in changes:
                 execute(change)
-            findings = verify(self.store, self.recipe)
+            findings = verify(self.store, self.folder)
         finally:
             execute("ROLLBACK")
         return [f"{one.subject}: {one.problem}" for one in findings if one.problem]
@@ -70,7 +71,7 @@ def decided(tmp_path_factory: pytest.TempPathFactory) -> DecidedRun:
     run = new_run(folder, suite)
     for generation, gains in enumerate(GAINS, start=1):
         decide_generation(run, generation, gains)
-    return DecidedRun(run.store, run.recipe)
+    return DecidedRun(run.store, folder)
 
 
 def test_a_run_that_nobody_changed_has_no_finding(decided: DecidedRun) -> None:
@@ -153,6 +154,37 @@ def test_a_decision_that_was_rejected_by_a_veto_that_was_none_is_found(
     assert any("about picked: outcome is 'reject'" in one for one in findings), findings
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("DELETE FROM checkpoint WHERE generation = 0", "anchor (generation 0)"),
+        ("DROP TABLE gate_test", "table gate_test: it is missing"),
+        ("ALTER TABLE decision DROP COLUMN alpha", "column alpha of decision: it is missing"),
+        ("ALTER TABLE decision ALTER alpha TYPE VARCHAR", "it is VARCHAR, not DOUBLE"),
+        ("UPDATE gate_test SET path = list_append(path, NULL)", "column path of gate_test"),
+    ],
+)
+def test_a_damaged_database_is_a_finding(decided: DecidedRun, change: str, problem: str) -> None:
+    (finding, *_) = decided.problems(change)
+    assert problem in finding
+    assert "restore the database from a backup" in finding
+
+
+@pytest.mark.parametrize("text", ["not JSON", "[1]", "{}"])
+def test_a_stored_recipe_that_cannot_be_read_is_a_short_error(
+    decided: DecidedRun, text: str
+) -> None:
+    with pytest.raises(UserError, match=r"recipe.*(Restore|start a new run)"):
+        decided.problems(f"UPDATE run SET value = '{text}' WHERE key = 'recipe'")
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_value_that_is_missing_is_found(decided: DecidedRun, table: str) -> None:
+    for name, _ in _columns(table):
+        change = f"UPDATE {table} SET {name} = NULL WHERE rowid = (SELECT max(rowid) FROM {table})"
+        assert any(f"column {name} of {table}" in one for one in decided.problems(change)), name
+
+
 def test_an_attempt_with_an_absurd_number_is_found(decided: DecidedRun) -> None:
     findings = decided.problems("UPDATE burned SET attempt = 1000000000000 WHERE attempt = 4")
     assert any("attempt 1000000000000" in one for one in findings)
@@ -165,3 +197,17 @@ def test_scores_left_out_at_the_end_are_found(decided: DecidedRun) -> None:
         " path = path[:-2] WHERE attempt = 3 AND arm = 'picked' AND suite = 'bits_per_byte'",
     )
     assert findings
+
+
+def test_a_champion_link_to_another_model_is_found(decided: DecidedRun) -> None:
+    link = decided.folder / "champion"
+    before = link.readlink()
+    link.unlink()
+    try:
+        link.symlink_to(decided.folder / "base")
+        assert any("link champion: it points to" in one for one in decided.problems())
+        link.unlink()
+        assert decided.problems() == []  # the next gate makes it
+    finally:
+        link.unlink(missing_ok=True)
+        link.symlink_to(before)
