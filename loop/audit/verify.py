@@ -10,6 +10,7 @@ from infra.records import PICKED, RANDOM, Checkpoint
 from infra.store import Store
 from loop.audit.alias_checks import check_aliases
 from loop.audit.attempt_checks import check_attempts
+from loop.audit.draw_checks import check_draws
 from loop.audit.findings import Finding, StoredScores, changed_fields
 from loop.audit.mean_checks import check_means
 from loop.audit.run_checks import check_anchor, check_layout
@@ -37,6 +38,7 @@ def verify(store: Store, folder: Path) -> list[Finding]:
         *(_check_manifest(store, model) for model in models if model.generation > 0),
         *_check_generations(store),
         *check_attempts(store, recipe, scores),
+        *check_draws(store, recipe),
         *check_aliases(store, folder),
         *check_means(store, recipe, scores),
         *check_picking(store, recipe),

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from infra.errors import UserError
-from infra.records import PICKED, RANDOM
+from infra.records import PICKED, RANDOM, Document
 from infra.store import Store
 from loop.audit.verify import verify
+from tests.infra.support.store_rows import add_documents
 from tests.loop.support.decided_runs import decide_generation, new_run
 
 GAINS = (
@@ -211,3 +212,67 @@ def test_a_champion_link_to_another_model_is_found(decided: DecidedRun) -> None:
     finally:
         link.unlink(missing_ok=True)
         link.symlink_to(before)
+
+
+def test_cherry_picked_documents_are_found(decided: DecidedRun) -> None:
+    """One document that was not drawn stands for another one, with its scores."""
+    row = "attempt = 4 AND suite = 'bits_per_byte'"
+    left = (
+        "SELECT min(document_id) AS id FROM document"
+        " WHERE document_id NOT IN (SELECT item_id FROM burned)"
+    )
+    assert decided.store.database.value(left), "some documents are left"
+    findings = decided.problems(
+        f"CREATE TABLE chosen AS {left}",
+        *(
+            f"UPDATE {table} SET item_id = chosen.id, unit = chosen.id FROM chosen"
+            f" WHERE {row} AND position = 0"
+            for table in ("burned", "item_score")
+        ),
+    )
+    assert any("draw of attempt 4 on bits_per_byte" in one for one in findings), findings
+
+
+def test_another_salt_is_found(decided: DecidedRun) -> None:
+    findings = decided.problems("UPDATE run SET value = 'another' WHERE key = 'salt'")
+    assert any("in the order that the salt decides" in one for one in findings)
+    assert any(one.startswith("draw of attempt 1 on pairs") for one in findings)
+
+
+def test_gaps_in_the_positions_are_found(decided: DecidedRun) -> None:
+    """The first items, on which the candidate was worse, are taken out of a draw."""
+    findings = decided.problems(
+        "DELETE FROM burned WHERE attempt = 4 AND position < 3",
+        "DELETE FROM item_score WHERE attempt = 4 AND position < 3 AND suite <> 'continuations'",
+    )
+    assert "draw of attempt 4 on pairs: the positions of its items have gaps" in findings
+
+
+def test_a_draw_without_its_first_items_is_found(decided: DecidedRun) -> None:
+    findings = decided.problems(
+        *(
+            change
+            for table in ("burned", "item_score")
+            for change in (
+                f"DELETE FROM {table} WHERE attempt = 4 AND suite = 'pairs' AND position = 0",
+                f"UPDATE {table} SET position = position - 1 WHERE attempt = 4 AND suite = 'pairs'",
+            )
+        )
+    )
+    problem = "draw of attempt 4 on pairs: other items were there to be drawn first"
+    assert problem in findings
+
+
+def test_pages_that_were_crawled_ahead_are_no_finding(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    run.store.run.start_stage(2, "crawl")
+    text = "text of a held-out page"
+    documents = [
+        Document(f"d{i}", f"p{i}", f"u{i}", "t", f"{text} {i}", "en", "x", "gate", 2)
+        for i in range(20)
+    ]
+    add_documents(run.store, documents)
+    run.store.run.finish_stage(2, "crawl", {})
+    decide_generation(run, 1, {PICKED: 0.1})
+    assert {item for _, item, _ in run.store.gate.drawn_items(1, "bits_per_byte")} & {"d1", "d2"}
+    assert [one for one in verify(run.store, tmp_path) if one.problem] == []
