@@ -73,8 +73,7 @@ class _AttemptCheck:
         rules = recipe.gate_rules()
         promoted = store.gate.num_promoted(self._number)
         self._rule = AttemptRule(recipe.gate, self._number, promoted, len(rows), rules)
-        anchor, lead = store.training.checkpoint(0), next(iter(self._decisions.values()), None)
-        assert anchor is not None, "the anchor is recorded when a run is opened"
+        anchor, lead = store.training.candidates(0)[0], next(iter(self._decisions.values()), None)
         self._rivals = Rivals.at(store.registry, anchor, [rule.name for rule in rules], lead)
 
     @property
@@ -106,6 +105,9 @@ class _AttemptCheck:
                 return f"{row.arm} is not the model that was trained"
             if row.champion != self._rivals.champion.digest:
                 return "the champion is not the one of that time"
+            decision = self._decisions.get(row.arm)
+            if decision is not None and row.registered_at > decision.decided_at:
+                return f"{row.arm} was registered after its decision"
         return ""
 
     def _items_problem(self, rule: SuiteRule) -> str:

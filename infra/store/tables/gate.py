@@ -466,6 +466,11 @@ class GateTables(TableGroup):
         )
         return decisions[0] if decisions else None
 
+    def lead_decisions(self) -> list[Decision]:
+        """The decisions that stand for their generations, in order."""
+        sql = "SELECT * FROM decision WHERE is_lead ORDER BY generation"
+        return self._db.records(Decision, sql)
+
     def decisions(self, generation: int) -> list[Decision]:
         """The decisions about all candidates of a generation, the one that stands for it first."""
         return self._db.records(

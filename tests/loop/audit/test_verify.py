@@ -274,5 +274,92 @@ def test_pages_that_were_crawled_ahead_are_no_finding(tmp_path: Path) -> None:
     add_documents(run.store, documents)
     run.store.run.finish_stage(2, "crawl", {})
     decide_generation(run, 1, {PICKED: 0.1})
-    assert {item for _, item, _ in run.store.gate.drawn_items(1, "bits_per_byte")} & {"d1", "d2"}
+    drawn = run.store.gate.drawn_items(1, "bits_per_byte")
+    assert {item for _, item, _ in drawn} & {one.document_id for one in documents}
     assert [one for one in verify(run.store, tmp_path) if one.problem] == []
+
+
+def test_a_removed_last_attempt_is_found(decided: DecidedRun) -> None:
+    """Its models, manifests and their provenance are still there."""
+    tables = ("attempt", "planned_units", "burned", "item_score", "decision", "gate_test")
+    changes = [f"DELETE FROM {table} WHERE attempt = 4" for table in (*tables, "alias_event")]
+    changes += [f"DELETE FROM {table} WHERE generation = 4" for table in ("evaluation", "stage")]
+    findings = decided.problems(*changes)
+    assert any("generation 4: it has models, and its stage train" in one for one in findings)
+    assert any("ratchet.json in the folder of its model" in one for one in findings)
+    more = ("checkpoint", "manifest")
+    findings = decided.problems(
+        *changes, *(f"DELETE FROM {one} WHERE generation = 4" for one in more)
+    )
+    assert any("no row says who made it" in one for one in findings)
+
+
+def test_an_undone_decision_is_found(decided: DecidedRun) -> None:
+    """As if the gate had been interrupted, so that it would be asked again."""
+    undo = "UPDATE stage SET finished_at = NULL WHERE generation = {0} AND name = 'gate'"
+    gone = "DELETE FROM {1} WHERE attempt = {0}"
+    for generation, problem in ((3, "and generation 4 has begun"), (4, "stored after a decision")):
+        changes = [undo.format(generation)]
+        changes += [gone.format(generation, one) for one in ("decision", "alias_event")]
+        findings = decided.problems(*changes)
+        assert any(f"generation {generation}: " in one and problem in one for one in findings)
+
+
+def test_a_gate_that_was_interrupted_is_no_finding(decided: DecidedRun) -> None:
+    """Before its decision, and after it but before its reports."""
+    undo = "UPDATE stage SET finished_at = NULL WHERE generation = 4 AND name = 'gate'"
+    reports = (
+        "DELETE FROM evaluation WHERE attempt = 4",
+        "DELETE FROM item_score WHERE attempt = 4 AND suite LIKE 'continuations/%'"
+        " AND suite NOT IN ('continuations/distinct_2', 'continuations/kl_to_anchor')",
+    )
+    file = decided.folder / "models" / "generation-004-picked" / "ratchet.json"
+    link, provenance = decided.folder / "champion", file.read_bytes()
+    before = link.readlink()
+    file.unlink()
+    try:
+        assert decided.problems(undo, *reports) == []
+        link.unlink()
+        link.symlink_to(decided.folder / "models" / "generation-002-random")
+        assert decided.problems(undo, *reports) == []
+        undecide = [f"DELETE FROM {one} WHERE attempt = 4" for one in ("decision", "alias_event")]
+        assert decided.problems(undo, *reports, *undecide) == []
+        tests = "DELETE FROM gate_test WHERE attempt = 4"
+        assert decided.problems(undo, *reports, *undecide, tests) == []
+    finally:
+        file.write_bytes(provenance)
+        link.unlink()
+        link.symlink_to(before)
+
+
+def test_a_removed_generation_in_between_is_found(decided: DecidedRun) -> None:
+    for table in ("stage", "checkpoint", "manifest", "attempt", "decision", "picking_test"):
+        assert decided.problems(f"DELETE FROM {table} WHERE generation = 2"), table
+
+
+def test_a_registration_after_the_decision_is_found(decided: DecidedRun) -> None:
+    findings = decided.problems("UPDATE attempt SET registered_at = '2999-01-01' WHERE attempt = 2")
+    assert any("registered after its decision" in one for one in findings)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("parent = 'other'", "parent is"),
+        ("recipe_digest = 'other'", "recipe_digest is"),
+        ("seed = 99", "seed is 99, not 0"),
+        ("created_at = '2999-01-01'", "made after its attempt was registered"),
+    ],
+)
+def test_a_changed_checkpoint_is_found(decided: DecidedRun, change: str, problem: str) -> None:
+    findings = decided.problems(f"UPDATE checkpoint SET {change} WHERE generation = 3")
+    assert any(one.startswith("model of generation 3") and problem in one for one in findings)
+
+
+def test_a_model_that_is_marked_as_deleted_and_exists_is_found(decided: DecidedRun) -> None:
+    mark = (
+        "INSERT INTO alias_event SELECT (SELECT max(number) + 1 FROM alias_event), 'collected',"
+        " digest, generation, now()::TIMESTAMP, 'x', 0 FROM checkpoint"
+        " WHERE generation = 2 AND arm = 'random'"
+    )
+    assert any("is marked as deleted" in one for one in decided.problems(mark))
