@@ -104,6 +104,11 @@ def new_run(folder: Path, overrides: Sequence[str] = ()) -> Run:
 
 def add_model(run: Run, generation: int, arm: str = PICKED) -> Checkpoint:
     """A candidate as training leaves it: filed and recorded, with its data manifest."""
+    stages = run.store.run
+    for stage in ("crawl", "label"):
+        stages.start_stage(generation, stage)
+        stages.finish_stage(generation, stage, {})
+    stages.start_stage(generation, "train")
     model_path = run.model_folder(generation, arm)
     model_path.mkdir(parents=True)
     weights = f"{generation} {arm}".encode()
@@ -124,12 +129,7 @@ def add_model(run: Run, generation: int, arm: str = PICKED) -> Checkpoint:
 def decide_generation(run: Run, generation: int, gains: Mapping[str, float]) -> Decision:
     """Decide about candidates that are better than the champion by these gains (bits a byte)."""
     store = run.store
-    store.run.start_stage(generation, "crawl")
     add_documents(store, [_document(generation, i) for i in range(NUM_DOCUMENTS)])
-    store.run.finish_stage(generation, "crawl", {})
-    store.run.start_stage(generation, "label")
-    store.run.finish_stage(generation, "label", {})
-    store.run.start_stage(generation, "train")
     candidates = [add_model(run, generation, arm) for arm in gains]
     store.run.finish_stage(generation, "train", {})
     rules = run.recipe.gate_rules()
