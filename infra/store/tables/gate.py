@@ -359,6 +359,11 @@ class GateTables(TableGroup):
             [attempt, suite],
         )
 
+    def scored_suites(self, attempt: int) -> list[str]:
+        """The suites of which an attempt has scores."""
+        sql = "SELECT DISTINCT suite FROM item_score WHERE attempt = ? ORDER BY suite"
+        return [str(suite) for (suite,) in self._db.rows(sql, [attempt])]
+
     def add_evaluations(self, evaluations: Sequence[Evaluation]) -> None:
         """Store metrics of an attempt."""
         self._db.add("evaluation", Evaluation, evaluations, _KEYS["evaluation"])

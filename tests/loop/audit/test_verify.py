@@ -112,11 +112,8 @@ def test_each_value_that_is_changed_is_found(decided: DecidedRun, table: str) ->
 
 
 def _matters(table: str) -> str:
-    """Scores and draws for reports and vetoes are not checked one by one, and of the means the
-    gains alone must be there."""
+    """Scores and draws for reports and vetoes are not checked one by one."""
     decides = "suite IN ('bits_per_byte', 'pairs')"
-    if table == "evaluation":
-        return "metric = 'gain'"
     return decides if table in ("item_score", "burned", "planned_units") else "true"
 
 
@@ -363,3 +360,38 @@ def test_a_model_that_is_marked_as_deleted_and_exists_is_found(decided: DecidedR
         " WHERE generation = 2 AND arm = 'random'"
     )
     assert any("is marked as deleted" in one for one in decided.problems(mark))
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        "metric = 'bits_per_byte' AND model_digest = (SELECT digest FROM checkpoint LIMIT 1)",
+        "metric = 'accuracy' AND suite = 'pairs'",
+        "suite = 'continuations' AND metric = 'length'",
+        "suite = 'continuations'",
+    ],
+)
+def test_means_that_are_missing_are_found(decided: DecidedRun, which: str) -> None:
+    findings = decided.problems(f"DELETE FROM evaluation WHERE attempt = 1 AND {which}")
+    assert findings
+    assert all("it is missing for the model" in one for one in findings)
+
+
+def test_text_measures_without_scores_are_missing(decided: DecidedRun) -> None:
+    findings = decided.problems(
+        "DELETE FROM evaluation WHERE suite = 'continuations'",
+        "DELETE FROM item_score WHERE suite LIKE 'continuations/%'",
+    )
+    assert any("length of attempt 4 on continuations: it is missing" in one for one in findings)
+
+
+@pytest.mark.parametrize("suite", ["pairs", "labeler"])
+@pytest.mark.parametrize("metric", ["corrected_win_rate", "win_rate"])
+def test_a_measure_that_nothing_asks_for_is_found(
+    decided: DecidedRun, suite: str, metric: str
+) -> None:
+    findings = decided.problems(
+        f"INSERT INTO evaluation SELECT 4, 4, '{suite}', '{metric}', digest, 0.9, 0.01, 60"
+        " FROM checkpoint WHERE generation = 4"
+    )
+    assert findings == [f"{metric} of attempt 4 on {suite}: nothing asks for it"]
