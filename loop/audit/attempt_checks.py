@@ -79,8 +79,8 @@ class _AttemptCheck:
     @property
     def has_ended(self) -> bool:
         """Whether there should be decisions: one is stored, or the gate has finished."""
-        finished = self._store.run.stage_summary(self._generation, "gate") is not None
-        return finished or bool(self._decisions)
+        finished = self._store.run.finished_generations("gate")
+        return self._generation in finished or bool(self._decisions)
 
     def findings(self) -> Iterator[Finding]:
         """The registered candidates, the items drawn, and the tests and decision of each."""
@@ -139,15 +139,15 @@ class _AttemptCheck:
     def _alias_finding(self, lead: Decision | None) -> Finding:
         """A promotion moves the champion and the best of some suites, and nothing else does."""
         moved = Counter(
-            (event.alias, event.digest, event.generation)
+            (event.alias, event.digest, event.generation, event.reason)
             for event in self._store.registry.alias_history()
             if event.attempt == self._number
         )
-        expected = Counter[tuple[str, str, int]]()
+        expected = Counter[tuple[str, str, int, str]]()
         if lead is not None and lead.outcome == "promote":
             tests = self._store.gate.gate_tests(self._number, lead.arm)
             names = promoted_aliases(self._rule.rules, tests)
-            expected.update((name, lead.candidate, lead.generation) for name in names)
+            expected.update((name, lead.candidate, lead.generation, lead.reason) for name in names)
         wrong = sorted({alias for alias, *_ in (moved - expected) + (expected - moved)})
         problem = f"the decision does not explain where {', '.join(wrong)} points"
         return Finding(f"aliases moved by attempt {self._number}", problem if wrong else "")

@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from infra.records import Checkpoint, content_key
+from infra.records import ANCHOR_ARM, Checkpoint, content_key
 from infra.store import Store
 from infra.store.layout import empty_columns, layout_problems
 from infra.store.tables.gate import AUDITED_TABLES
@@ -60,6 +60,9 @@ def check_facts(store: Store) -> Iterator[Finding]:
     for key in sorted(facts):
         if key.startswith("environment/"):
             yield Finding(f"fact {key}", "" if _is_json(facts[key]) else "it is not JSON")
+    for generation, name, summary in store.run.summaries():
+        if not _is_json(summary):
+            yield Finding(f"summary of stage {name} of generation {generation}", "it is not JSON")
 
 
 def _is_json(text: str) -> bool:
@@ -82,10 +85,12 @@ class ModelOrigin:
 
     def problems(self, model: Checkpoint) -> list[str]:
         """What is wrong with a row, apart from its files and its data."""
-        parent = ""
+        expected = replace(model, recipe_digest=self._recipe_digest, seed=self._seed)
         if model.generation > 0:
             parent = self._store.registry.champion(model.created_at).digest
-        expected = replace(model, parent=parent, recipe_digest=self._recipe_digest, seed=self._seed)
+            expected = replace(expected, parent=parent)
+        else:
+            expected = replace(expected, parent="", manifest_digest="", arm=ANCHOR_ARM)
         problems = changed_fields(model, expected)
         registered_at = self._registered.get((model.generation, model.arm))
         if registered_at is not None and model.created_at > registered_at:

@@ -68,6 +68,10 @@ class RunTables(TableGroup):
         sql = "SELECT generation, name, started_at, finished_at FROM stage ORDER BY 1, started_at"
         return [(int(number), str(name), *times) for number, name, *times in self._db.rows(sql)]
 
+    def summaries(self) -> list[tuple[int, str, str]]:
+        """(generation, name, summary in JSON) of every stage, as it is stored."""
+        return self._db.rows("SELECT generation, name, summary FROM stage ORDER BY 1, started_at")
+
     def note_drops(self, generation: int, stage: str, drops: Sequence[tuple[str, str]]) -> None:
         """Record the (reason, subject) pairs that a stage dropped; equal pairs count once."""
         rows = pa.table(

@@ -26,7 +26,9 @@ FREE = {
     "attempt": ("registered_at",),
     "item_score": ("detail", "size"),
     "decision": ("decided_at",),
-    "alias_event": ("moved_at", "reason"),
+    "alias_event": ("moved_at",),
+    "checkpoint": ("created_at",),
+    "stage": ("started_at", "finished_at"),
 }
 """Columns that no other one determines."""
 TABLES = (
@@ -80,6 +82,29 @@ def test_a_run_that_nobody_changed_has_no_finding(decided: DecidedRun) -> None:
     gate = decided.store.gate
     outcomes = [[one.outcome for one in gate.decisions(k)] for k in (1, 2, 3, 4)]
     assert outcomes == [["promote", "hold"], ["promote", "hold"], ["hold", "reject"], ["promote"]]
+
+
+HOSTILE = {
+    "BIGINT": ("-1", "1000000000000", "9223372036854775807"),
+    "DOUBLE": ("'nan'::DOUBLE", "'inf'::DOUBLE", "-1e308"),
+    "DOUBLE[]": ("[]", "['nan'::DOUBLE]"),
+    "VARCHAR": ("'x'",),
+    "BOOLEAN": ("NOT {0}",),
+}
+"""Values that no gate stores, but that the type of a column allows."""
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("table", [*TABLES, "checkpoint", "manifest", "stage"])
+def test_no_value_ends_in_a_traceback(decided: DecidedRun, table: str) -> None:
+    unnoticed = []
+    for name, kind in _columns(table):
+        for value in HOSTILE[kind]:
+            where = f"rowid = (SELECT max(rowid) FROM {table} WHERE {_matters(table)})"
+            change = f"{name} = {value.format(name)}"
+            if not decided.problems(f"UPDATE {table} SET {change} WHERE {where}"):
+                unnoticed.append(change)
+    assert unnoticed == []
 
 
 def _columns(table: str) -> Sequence[tuple[str, str]]:
@@ -351,6 +376,22 @@ def test_a_registration_after_the_decision_is_found(decided: DecidedRun) -> None
 def test_a_changed_checkpoint_is_found(decided: DecidedRun, change: str, problem: str) -> None:
     findings = decided.problems(f"UPDATE checkpoint SET {change} WHERE generation = 3")
     assert any(one.startswith("model of generation 3") and problem in one for one in findings)
+
+
+@pytest.mark.parametrize("change", ["arm = 'x'", "parent = 'x'", "manifest_digest = 'x'"])
+def test_a_changed_anchor_is_found(decided: DecidedRun, change: str) -> None:
+    (finding,) = decided.problems(f"UPDATE checkpoint SET {change} WHERE generation = 0")
+    assert finding.startswith("model of generation 0")
+
+
+def test_a_summary_that_is_not_json_is_found(decided: DecidedRun) -> None:
+    findings = decided.problems("UPDATE stage SET summary = '{' WHERE generation = 4")
+    assert "summary of stage gate of generation 4: it is not JSON" in findings
+
+
+def test_a_promotion_for_another_reason_is_found(decided: DecidedRun) -> None:
+    findings = decided.problems("UPDATE alias_event SET reason = 'x' WHERE attempt = 4")
+    assert any("aliases moved by attempt 4" in one for one in findings)
 
 
 def test_a_model_that_is_marked_as_deleted_and_exists_is_found(decided: DecidedRun) -> None:
