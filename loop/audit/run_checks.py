@@ -27,7 +27,7 @@ STAGES = ("crawl", "label", "train", "gate")
 RESTORE = "restore the database from a backup"
 
 
-def check_layout(store: Store) -> Iterator[Finding]:
+def check_tables(store: Store) -> Iterator[Finding]:
     """What is missing or repeated in the tables; nothing if all is there."""
     problems = list(layout_problems(store.database))
     for subject, problem in problems:

@@ -18,7 +18,7 @@ from loop.audit.run_checks import (
     check_anchor,
     check_facts,
     check_generations,
-    check_layout,
+    check_tables,
 )
 from loop.data.curriculum import manifest_digest
 from loop.gate.picking_worth import picking_test
@@ -34,7 +34,7 @@ def verify(store: Store, folder: Path) -> list[Finding]:
     Raises:
         UserError: if the run has no recipe that can be read.
     """
-    damages = list(check_layout(store)) or list(check_anchor(store))
+    damages = list(check_tables(store)) or list(check_anchor(store))
     if damages:
         return damages
     recipe = stored_recipe(recipe_text(store.run.facts()))
