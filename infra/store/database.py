@@ -105,6 +105,9 @@ class Database:
         """Apply the numbered files of a group's schema folder that were not applied before.
 
         Each file is applied in one transaction.
+
+        Raises:
+            UserError: if its tables are there already, although it is not in the list.
         """
         applied = {name for (name,) in self.rows("SELECT name FROM migration")}
         files = sorted((STORE_SCHEMA_FOLDER / group).glob("*.sql"))
@@ -112,9 +115,17 @@ class Database:
         for file in files:
             name, digest = f"{group}/{file.name}", file_digest(file)
             if name not in applied:
-                with self.transaction():
-                    self.connection.execute(file.read_text(encoding="utf-8"))
-                    self.connection.execute("INSERT INTO migration VALUES (?, ?)", [name, digest])
+                self._apply(name, digest, file.read_text(encoding="utf-8"))
+
+    def _apply(self, name: str, digest: str, sql: str) -> None:
+        try:
+            with self.transaction():
+                self.connection.execute(sql)
+                self.connection.execute("INSERT INTO migration VALUES (?, ?)", [name, digest])
+        except duckdb.CatalogException as error:
+            problem = f"its tables do not fit its list of schema files ({name}: {error})."
+            remedy = "Restore the file from a backup, or start a new run with another --run."
+            raise UserError("--run", None, problem, remedy) from None
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

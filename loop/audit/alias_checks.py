@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from infra.records import AliasEvent
 from infra.store import Store
@@ -13,8 +14,12 @@ BY_PERSON = (CHAMPION_ALIAS, COLLECTED)
 """The aliases that a command moves."""
 
 
-def check_aliases(store: Store) -> Iterator[Finding]:
-    """Check the events that no attempt explains; the others are checked with their attempt."""
+def check_aliases(store: Store, folder: Path) -> Iterator[Finding]:
+    """Check the link `champion` of a run's folder, and the events that no attempt explains.
+
+    The others are checked with their attempt.
+    """
+    yield Finding("link champion", _link_problem(store, folder / "champion"))
     events = store.registry.alias_history()
     attempts = {row.attempt for row in store.gate.attempts()}
     numbers = [event.number for event in events]
@@ -24,6 +29,19 @@ def check_aliases(store: Store) -> Iterator[Finding]:
         if event.attempt not in attempts:
             subject = f"event {event.number} of the alias {event.alias}"
             yield Finding(subject, _problem(store, event))
+
+
+def _link_problem(store: Store, link: Path) -> str:
+    """A link that is missing is made by the next gate; a gate that was killed may owe a move."""
+    event = store.registry.alias_event(CHAMPION_ALIAS)
+    finished = {0, *store.run.finished_generations("gate")}
+    is_due = event is None or event.attempt == 0 or event.generation in finished
+    if not link.is_symlink():
+        return "it is not a link" if link.exists() else ""
+    champion = Path(store.registry.champion().path)
+    if link.resolve() == champion.resolve() or not is_due:
+        return ""
+    return f"it points to {link.readlink()}, and the champion is {champion}"
 
 
 def _problem(store: Store, event: AliasEvent) -> str:

@@ -73,15 +73,14 @@ class _AttemptCheck:
         rules = recipe.gate_rules()
         promoted = store.gate.num_promoted(self._number)
         self._rule = AttemptRule(recipe.gate, self._number, promoted, len(rows), rules)
-        anchor, lead = store.training.checkpoint(0), next(iter(self._decisions.values()), None)
-        assert anchor is not None, "the anchor is recorded when a run is opened"
+        anchor, lead = store.training.candidates(0)[0], next(iter(self._decisions.values()), None)
         self._rivals = Rivals.at(store.registry, anchor, [rule.name for rule in rules], lead)
 
     @property
     def has_ended(self) -> bool:
         """Whether there should be decisions: one is stored, or the gate has finished."""
-        finished = self._store.run.stage_summary(self._generation, "gate") is not None
-        return finished or bool(self._decisions)
+        finished = self._store.run.finished_generations("gate")
+        return self._generation in finished or bool(self._decisions)
 
     def findings(self) -> Iterator[Finding]:
         """The registered candidates, the items drawn, and the tests and decision of each."""
@@ -108,6 +107,9 @@ class _AttemptCheck:
                 return f"{row.arm} is not the model that was trained"
             if row.champion != self._rivals.champion.digest:
                 return "the champion is not the one of that time"
+            decision = self._decisions.get(row.arm)
+            if decision is not None and row.registered_at > decision.decided_at:
+                return f"{row.arm} was registered after its decision"
         return ""
 
     def _items_problem(self, rule: SuiteRule) -> str:
@@ -139,15 +141,15 @@ class _AttemptCheck:
     def _alias_finding(self, lead: Decision | None) -> Finding:
         """A promotion moves the champion and the best of some suites, and nothing else does."""
         moved = Counter(
-            (event.alias, event.digest, event.generation)
+            (event.alias, event.digest, event.generation, event.reason)
             for event in self._store.registry.alias_history()
             if event.attempt == self._number
         )
-        expected = Counter[tuple[str, str, int]]()
+        expected = Counter[tuple[str, str, int, str]]()
         if lead is not None and lead.outcome == "promote":
             tests = self._store.gate.gate_tests(self._number, lead.arm)
             names = promoted_aliases(self._rule.rules, tests)
-            expected.update((name, lead.candidate, lead.generation) for name in names)
+            expected.update((name, lead.candidate, lead.generation, lead.reason) for name in names)
         wrong = sorted({alias for alias, *_ in (moved - expected) + (expected - moved)})
         problem = f"the decision does not explain where {', '.join(wrong)} points"
         return Finding(f"aliases moved by attempt {self._number}", problem if wrong else "")

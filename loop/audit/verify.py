@@ -10,24 +10,44 @@ from infra.records import PICKED, RANDOM, Checkpoint
 from infra.store import Store
 from loop.audit.alias_checks import check_aliases
 from loop.audit.attempt_checks import check_attempts
+from loop.audit.draw_checks import check_draws
 from loop.audit.findings import Finding, StoredScores, changed_fields
 from loop.audit.mean_checks import check_means
+from loop.audit.run_checks import (
+    ModelOrigin,
+    check_anchor,
+    check_facts,
+    check_generations,
+    check_tables,
+)
 from loop.data.curriculum import manifest_digest
 from loop.gate.picking_worth import picking_test
-from loop.recipe.recipe import Recipe
+from loop.recipe.recipe import Recipe, stored_recipe
+from loop.record.facts import recipe_text
 
 
-def verify(store: Store, recipe: Recipe) -> list[Finding]:
-    """Hash every model and manifest again; make every test and decision again from its scores."""
-    repeated = store.gate.repeated_rows()
+def verify(store: Store, folder: Path) -> list[Finding]:
+    """Hash every model and manifest again; make every test and decision again from its scores.
+
+    Where tables or values are missing, only that is reported, since nothing else can be read.
+
+    Raises:
+        UserError: if the run has no recipe that can be read.
+    """
+    damages = list(check_tables(store)) or list(check_anchor(store))
+    if damages:
+        return damages
+    recipe = stored_recipe(recipe_text(store.run.facts()))
     models, scores = store.training.checkpoints(), StoredScores(store)
+    origin = ModelOrigin(store, recipe)
     return [
-        *(_check_model(store, model) for model in models),
+        *check_facts(store),
+        *(_check_model(store, model, origin) for model in models),
         *(_check_manifest(store, model) for model in models if model.generation > 0),
-        *_check_generations(store),
-        *(Finding(f"rows of {table}", "some are there twice") for table in repeated),
+        *check_generations(store, folder),
         *check_attempts(store, recipe, scores),
-        *check_aliases(store),
+        *check_draws(store, recipe),
+        *check_aliases(store, folder),
         *check_means(store, recipe, scores),
         *check_picking(store, recipe),
     ]
@@ -37,15 +57,17 @@ def _name(model: Checkpoint) -> str:
     return f"generation {model.generation}" + (f", {model.arm}" if model.arm else "")
 
 
-def _check_model(store: Store, model: Checkpoint) -> Finding:
-    subject = f"model of {_name(model)}"
-    if store.registry.is_collected(model.digest):
-        return Finding(f"{subject} (deleted by gc)", "")
-    if not Path(model.path).is_dir():
-        return Finding(subject, f"its folder is gone ({model.path})")
-    digest = folder_digest(Path(model.path))
-    changed = f"its files changed: {digest[:12]}, not {model.digest[:12]}"
-    return Finding(subject, "" if digest == model.digest else changed)
+def _check_model(store: Store, model: Checkpoint, origin: ModelOrigin) -> Finding:
+    subject, problems = f"model of {_name(model)}", origin.problems(model)
+    is_collected, exists = store.registry.is_collected(model.digest), Path(model.path).is_dir()
+    if is_collected and exists:
+        problems.append(f"it is marked as deleted, and its folder is there ({model.path})")
+    if not exists and not is_collected:
+        problems.append(f"its folder is gone ({model.path})")
+    if exists and (digest := folder_digest(Path(model.path))) != model.digest:
+        problems.append(f"its files changed: {digest[:12]}, not {model.digest[:12]}")
+    is_gone = is_collected and not exists
+    return Finding(f"{subject} (deleted by gc)" if is_gone else subject, "; ".join(problems))
 
 
 def _check_manifest(store: Store, model: Checkpoint) -> Finding:
@@ -53,20 +75,6 @@ def _check_manifest(store: Store, model: Checkpoint) -> Finding:
     digest = manifest_digest(store.training.manifest(model.generation, model.arm))
     is_same = digest == model.manifest_digest
     return Finding(subject, "" if is_same else "items were added or removed")
-
-
-def _check_generations(store: Store) -> Iterator[Finding]:
-    """Every generation whose gate has finished has a decision, and a model or the reason why not.
-
-    These come from the log of the stages, so a generation that was removed from all other tables
-    is missed.
-    """
-    for generation in store.run.finished_generations("gate"):
-        decision = store.gate.decision(generation)
-        problem = "" if decision else "it has no decision"
-        if decision and decision.attempt and not store.training.candidates(generation):
-            problem = "it has a decision and no model"
-        yield Finding(f"generation {generation}", problem)
 
 
 def check_picking(store: Store, recipe: Recipe) -> Iterator[Finding]:

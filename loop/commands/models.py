@@ -149,12 +149,12 @@ def verify_run(run: RunOption = None) -> None:
     Exits with 1 if anything differs from what was stored.
     """
     with exit_on_error(can_resume=False):
-        with open_store(find_folder(run)) as store:
+        folder = find_folder(run)
+        with open_store(folder) as store:
             from loop.audit.verify import verify
-            from loop.recipe.recipe import stored_recipe
             from loop.show import tables
 
-            findings = verify(store, stored_recipe(recipe_text(store.run.facts())))
+            findings = verify(store, folder)
         lines = [[one.subject, one.problem or "unchanged"] for one in findings]
         console.print(tables.table("Verified", ["", ""], lines))
         wrong = sum(bool(one.problem) for one in findings)

@@ -307,9 +307,9 @@ def stored_recipe(identity: str) -> Recipe:
     """The recipe of a run, from its stored identity, which does not hold `generations`.
 
     Raises:
-        UserError: if an earlier version wrote it, with other keys.
+        UserError: if an earlier version wrote it, with other keys, or it was damaged.
     """
-    data = json.loads(identity)
+    data = _json_object(identity)
     for derived in ("rubrics", "suites"):
         data.pop(derived, None)
     try:
@@ -318,6 +318,18 @@ def stored_recipe(identity: str) -> Recipe:
         key = ".".join(str(part) for part in error.errors()[0]["loc"])
         problem = f"this run was made by another version of Ratchet (its recipe differs in {key})."
         raise UserError("--run", "", problem, "Use that version, or start a new run.") from None
+
+
+def _json_object(identity: str) -> dict[str, Any]:
+    try:
+        data = json.loads(identity)
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        problem = "the recipe that is stored in this run is not a JSON object."
+        remedy = "Restore its database from a backup, or start a new run with another --run."
+        raise UserError("--run", None, problem, remedy)
+    return data
 
 
 def check_same_recipe(stored: str, recipe: Recipe, run: Path) -> None:

@@ -112,27 +112,47 @@ class CurationTables(TableGroup):
             " WHERE d.status = 'new' ORDER BY s.document_id, s.name"
         ).to_arrow_table()
 
-    def pool_signals(self, pool: str) -> pa.Table:
-        """Signals of the kept documents of a pool: document_id, name, value."""
+    def pool_signals(self, pool: str, until: int | None = None) -> pa.Table:
+        """Signals of the kept documents of a pool: document_id, name, value.
+
+        With `until` of those alone that this generation or an earlier one has crawled.
+        """
         return self._db.connection.sql(
             "SELECT s.document_id, s.name, s.value"
             " FROM signal s JOIN document d USING (document_id)"
-            " WHERE d.status = 'kept' AND d.pool = ? ORDER BY s.document_id, s.name",
-            params=[pool],
+            " WHERE d.status = 'kept' AND d.pool = ? AND (?::BIGINT IS NULL OR d.generation <= ?)"
+            " ORDER BY s.document_id, s.name",
+            params=[pool, until, until],
         ).to_arrow_table()
 
-    def pool_groups(self, pool: str) -> list[tuple[str, str, str]]:
+    def pool_groups(self, pool: str, until: int | None = None) -> list[tuple[str, str, str]]:
         """(document, domain, section) of the kept documents of a pool, by document.
 
-        A document without a page has the domain of no other.
+        A document without a page has the domain of no other. With `until` only those that this
+        generation or an earlier one has crawled.
         """
         return self._db.rows(
             "SELECT document_id, coalesce(any_value(p.domain), any_value(d.url)),"
             " coalesce(any_value(p.section), '')"
             " FROM document d LEFT JOIN page p USING (page_id)"
-            " WHERE d.status = 'kept' AND d.pool = ? GROUP BY document_id ORDER BY document_id",
-            [pool],
+            " WHERE d.status = 'kept' AND d.pool = ? AND (?::BIGINT IS NULL OR d.generation <= ?)"
+            " GROUP BY document_id ORDER BY document_id",
+            [pool, until, until],
         )
+
+    def has_changed(self, pool: str) -> bool:
+        """Whether documents of a pool may have left it, or come into it, after their crawl.
+
+        Some were forgotten or set aside, or are kept although their page was dropped once.
+        """
+        sql = """
+            SELECT count(*) FROM document WHERE pool = ? AND (
+                status = 'forgotten'
+                OR (status = 'filtered' AND document_id IN (SELECT item_id FROM burned))
+                OR (status = 'kept' AND url IN (SELECT subject FROM dropped))
+            )
+        """
+        return bool(self._db.value(sql, [pool]))
 
     def documents_containing(self, strings: Sequence[str]) -> set[str]:
         """The new documents whose text contains one of the strings."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pyarrow as pa
 
@@ -40,17 +41,22 @@ _KEYS = {
     "decision": ["generation", "arm"],
     "picking_test": ["generation"],
     "alias_event": ["number"],
+    "checkpoint": ["generation", "arm"],
+    "manifest": ["generation", "arm", "kind", "item_id"],
+    "run": ["key"],
+    "stage": ["generation", "name"],
 }
 """What no two rows of a table have in common."""
+AUDITED_TABLES = tuple(_KEYS)
+"""The tables that `ratchet verify` reads and that must have a value in each column."""
 
 # Draws whole units in an order that the salt decides, and at most `per_unit` items of each, also in
 # an order that the salt decides.
-_DRAW = """
-INSERT INTO burned
+_ORDER = """
 WITH fresh AS (
     SELECT item_id, unit FROM {source} s WHERE NOT EXISTS (
-        SELECT 1 FROM burned b
-        WHERE b.suite = $suite AND b.unit = s.unit AND (NOT $reuse OR b.attempt = $attempt)
+        SELECT 1 FROM burned b WHERE b.suite = $suite AND b.unit = s.unit
+        AND (b.attempt = $resumed OR (NOT $reuse AND b.attempt < $attempt))
     )
 ), numbered AS (
     SELECT item_id, unit, md5($salt || unit) AS key, row_number() OVER (
@@ -60,22 +66,28 @@ WITH fresh AS (
     SELECT *, dense_rank() OVER (ORDER BY key, unit) AS unit_number
     FROM numbered WHERE item_number <= $per_unit
 )
+"""
+_DRAW = f"""
+INSERT INTO burned
+{_ORDER}
 SELECT $attempt, $suite, $start + row_number() OVER (ORDER BY unit_number, item_number) - 1,
     item_id, unit
 FROM ordered WHERE unit_number <= $count
-"""
+"""  # noqa: S608
+
+_WHOLE_ORDER = f"{_ORDER} SELECT item_id, unit FROM ordered ORDER BY unit_number, item_number"  # noqa: S608
 
 # The units that are left for an attempt, and how many of them its limit of items pays for.
 _PLAN = """
-INSERT INTO planned_units
 WITH fresh AS (
     SELECT least(count(*), $per_unit) AS items FROM {source} s WHERE $reuse OR NOT EXISTS (
         SELECT 1 FROM burned b
-        WHERE b.suite = $suite AND b.unit = s.unit AND b.attempt <> $attempt
+        WHERE b.suite = $suite AND b.unit = s.unit AND b.attempt < $attempt
     ) GROUP BY unit
 )
-SELECT $attempt, $suite,
+SELECT $attempt AS attempt, $suite AS suite,
     least(count(*), ceil($limit * count(*) / greatest(coalesce(sum(items), 0), 1)))
+        AS units
 FROM fresh
 """
 
@@ -244,7 +256,8 @@ class GateTables(TableGroup):
                     "per_unit": per_unit,
                     "reuse": reuse,
                 }
-                self._db.connection.execute(_PLAN.format(source=source), values)
+                sql = f"INSERT INTO planned_units {_PLAN}"
+                self._db.connection.execute(sql.format(source=source), values)
         return self.planned_units(attempt, suite)
 
     def _draw(
@@ -271,13 +284,67 @@ class GateTables(TableGroup):
                     "count": count,
                     "per_unit": per_unit,
                     "reuse": reuse,
-                    "salt": f"{salt}/{suite}/{'' if reuse else attempt}/",
+                    "resumed": attempt,
+                    "salt": draw_salt(salt, suite, attempt, reuse),
                 }
                 self._db.connection.execute(_DRAW.format(source=source), values)
         return [
             (str(item), str(unit), int(position))
             for item, unit, position in self._db.rows(query, [attempt, suite, start])
         ]
+
+    def draws(self) -> list[tuple[int, str]]:
+        """(attempt, suite) of all draws that were planned or made."""
+        sql = """
+            SELECT attempt, suite FROM burned UNION SELECT attempt, suite FROM planned_units
+            ORDER BY 1, 2
+        """
+        return [(int(attempt), str(suite)) for attempt, suite in self._db.rows(sql)]
+
+    def document_units(self, unit: str, among: Sequence[str]) -> pa.Table:
+        """(item_id, unit) of the documents of the gate pool in `among` (ids)."""
+        with self._drawable(among):
+            return self._db.connection.sql(
+                f"SELECT item_id, unit FROM {_document_source(unit)}"  # noqa: S608
+            ).to_arrow_table()
+
+    def draw_again(
+        self, attempt: int, suite: str, items: pa.Table, per_unit: int, salt: str, reuse: bool
+    ) -> list[tuple[str, str]]:
+        """(item_id, unit) of all that an attempt could draw, in order; nothing is drawn."""
+        values = {
+            "attempt": attempt,
+            "suite": suite,
+            "per_unit": per_unit,
+            "reuse": reuse,
+            "resumed": 0,
+            "salt": draw_salt(salt, suite, attempt, reuse),
+        }
+        rows = self._from_items(_WHOLE_ORDER, items, values)
+        return [(str(item), str(unit)) for item, unit in rows]
+
+    def plan_again(
+        self, attempt: int, suite: str, limit: int, items: pa.Table, per_unit: int, reuse: bool
+    ) -> int:
+        """The number of units that is planned for an attempt; nothing is stored."""
+        values = {
+            "attempt": attempt,
+            "suite": suite,
+            "limit": limit,
+            "per_unit": per_unit,
+            "reuse": reuse,
+        }
+        ((_, _, units),) = self._from_items(_PLAN, items, values)
+        return int(units)
+
+    def _from_items(
+        self, sql: str, items: pa.Table, values: dict[str, object]
+    ) -> list[tuple[Any, ...]]:
+        self._db.connection.register("suite_items", items)
+        try:
+            return self._db.connection.execute(sql.format(source="suite_items"), values).fetchall()
+        finally:
+            self._db.connection.unregister("suite_items")
 
     def add_item_scores(self, scores: Sequence[ItemScore]) -> None:
         """Store raw scores; an item that has a score keeps it."""
@@ -291,6 +358,11 @@ class GateTables(TableGroup):
             " ORDER BY position, model_digest",
             [attempt, suite],
         )
+
+    def scored_suites(self, attempt: int) -> list[str]:
+        """The suites of which an attempt has scores."""
+        sql = "SELECT DISTINCT suite FROM item_score WHERE attempt = ? ORDER BY suite"
+        return [str(suite) for (suite,) in self._db.rows(sql, [attempt])]
 
     def add_evaluations(self, evaluations: Sequence[Evaluation]) -> None:
         """Store metrics of an attempt."""
@@ -399,6 +471,11 @@ class GateTables(TableGroup):
         )
         return decisions[0] if decisions else None
 
+    def lead_decisions(self) -> list[Decision]:
+        """The decisions that stand for their generations, in order."""
+        sql = "SELECT * FROM decision WHERE is_lead ORDER BY generation"
+        return self._db.records(Decision, sql)
+
     def decisions(self, generation: int) -> list[Decision]:
         """The decisions about all candidates of a generation, the one that stands for it first."""
         return self._db.records(
@@ -422,6 +499,11 @@ class GateTables(TableGroup):
                 "SELECT count(*) FROM decision WHERE outcome = 'promote' AND attempt < ?", [before]
             )
         )
+
+
+def draw_salt(salt: str, suite: str, attempt: int, reuse: bool) -> str:
+    """What a unit and an item of a draw are hashed with; the same in all draws with `reuse`."""
+    return f"{salt}/{suite}/{'' if reuse else attempt}/"
 
 
 def _document_source(unit: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -61,6 +62,15 @@ class RunTables(TableGroup):
         """The generations whose stage of this name has finished, in order."""
         sql = "SELECT generation FROM stage WHERE name = ? AND finished_at IS NOT NULL ORDER BY 1"
         return [int(generation) for (generation,) in self._db.rows(sql, [name])]
+
+    def stage_times(self) -> list[tuple[int, str, datetime, datetime | None]]:
+        """(generation, name, start, end) of every stage that has begun; its end is None before."""
+        sql = "SELECT generation, name, started_at, finished_at FROM stage ORDER BY 1, started_at"
+        return [(int(number), str(name), *times) for number, name, *times in self._db.rows(sql)]
+
+    def summaries(self) -> list[tuple[int, str, str]]:
+        """(generation, name, summary in JSON) of every stage, as it is stored."""
+        return self._db.rows("SELECT generation, name, summary FROM stage ORDER BY 1, started_at")
 
     def note_drops(self, generation: int, stage: str, drops: Sequence[tuple[str, str]]) -> None:
         """Record the (reason, subject) pairs that a stage dropped; equal pairs count once."""

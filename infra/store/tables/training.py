@@ -72,6 +72,11 @@ class TrainingTables(TableGroup):
             )
         ]
 
+    def manifest_generations(self) -> set[int]:
+        """The generations that have a manifest."""
+        rows = self._db.rows("SELECT DISTINCT generation FROM manifest")
+        return {int(generation) for (generation,) in rows}
+
     def trained_samples_before(self, generation: int) -> list[Sample]:
         """Samples with a completion that earlier generations were trained on, unless forgotten."""
         sql = """

@@ -16,9 +16,14 @@ from infra.store import Store
 from loop.gate.aim import AimConfig
 
 
-def good_documents(store: Store, aim: AimConfig, pool: str, salt: str) -> list[str]:
-    """The ids of the documents of a held-out pool that may be scored."""
-    groups = _passing(store, aim.policy, pool)
+def good_documents(
+    store: Store, aim: AimConfig, pool: str, salt: str, until: int | None = None
+) -> list[str]:
+    """The ids of the documents of a held-out pool that may be scored.
+
+    With `until` as they were before later generations had crawled.
+    """
+    groups = _passing(store, aim.policy, pool, until)
     if not aim.balanced:
         return [document_id for document_id, _, _ in groups]
     weights = balanced_weights([(domain, section) for _, domain, section in groups])
@@ -29,11 +34,11 @@ def good_documents(store: Store, aim: AimConfig, pool: str, salt: str) -> list[s
     ]
 
 
-def _passing(store: Store, policy: str, pool: str) -> list[tuple[str, str, str]]:
+def _passing(store: Store, policy: str, pool: str, until: int | None) -> list[tuple[str, str, str]]:
     """(document, domain, section) of the documents of a pool that pass the quality rules."""
-    groups = store.curation.pool_groups(pool)
+    groups = store.curation.pool_groups(pool, until)
     ids = [document_id for document_id, _, _ in groups]
-    reasons = drop_reasons(policy, ids, store.curation.pool_signals(pool), 0)
+    reasons = drop_reasons(policy, ids, store.curation.pool_signals(pool, until), 0)
     return [group for group in groups if not reasons[group[0]]]
 
 

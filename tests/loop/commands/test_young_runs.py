@@ -99,6 +99,26 @@ def test_a_run_that_has_only_crawled_can_be_looked_at(crawled: str, command: str
     assert code == 0, output
 
 
+@pytest.mark.parametrize(
+    ("change", "code", "problem"),
+    [
+        ("DROP TABLE gate_test", 1, "table gate_test"),
+        ("DROP TABLE run", 1, "table run"),
+        ("ALTER TABLE run DROP COLUMN value", 1, "column value of run"),
+        ("UPDATE run SET value = '{' WHERE key = 'recipe'", 2, "not a JSON object"),
+        ("DELETE FROM migration WHERE name LIKE 'gate/%'", 2, "list of schema files"),
+    ],
+)
+def test_verify_of_a_damaged_database_ends_without_a_traceback(
+    crawled: str, change: str, code: int, problem: str
+) -> None:
+    connection = open_database(f"{crawled}/{DATABASE}")
+    connection.execute(change)
+    connection.close()
+    actual, output = invoke("verify", "--run", crawled)
+    assert (actual, problem in output, "Traceback" in output) == (code, True, False), output
+
+
 def test_targets_that_cannot_be_written_are_refused(tmp_path: Path, tiny_folder: Path) -> None:
     from infra.artifacts import folder_digest
 

@@ -18,13 +18,14 @@ from loop.gate.suites.recipe_suites import SuiteMaker, recipe_suites
 from loop.gate.trial.context import GateContext, Rivals
 from loop.gate.trial.trial import run_attempt
 from loop.recipe.recipe import load_recipe
-from loop.record.model_folders import file_model
+from loop.record.model_folders import file_model, link_champion, write_provenance
 from loop.record.run_folder import Run
 from tests.infra.support.store_rows import add_documents
 
 ITEMS = [("passage", "a"), ("preference", "b")]
 NUM_DOCUMENTS = 24
 """Documents of the gate pool that come with each generation."""
+SALT = "salt"
 OVERRIDES = ("aim.policy=lenient-1", "aim.balanced=false", "gate.reuse_documents=false")
 
 
@@ -87,18 +88,27 @@ def new_run(folder: Path, overrides: Sequence[str] = ()) -> Run:
     """A run that has its anchor and nothing else."""
     store = Store(str(folder / "ratchet.duckdb"), str(folder / "snapshots"))
     recipe = load_recipe("quickstart", [*OVERRIDES, *overrides])
-    store.run.set_fact("recipe", json.dumps(recipe.identity()))
+    identity = json.dumps(recipe.identity(), sort_keys=True)
+    facts = {"recipe": identity, "recipe_digest": recipe.digest, "salt": SALT}
+    store.run.set_facts(facts)
     anchor = folder / "base"
     anchor.mkdir()
     (anchor / "model.safetensors").write_bytes(b"anchor")
     store.training.add_checkpoint(
-        Checkpoint(folder_digest(anchor), str(anchor), "", 0, "", "r", 0, now(), ANCHOR_ARM)
+        Checkpoint(
+            folder_digest(anchor), str(anchor), "", 0, "", recipe.digest, 0, now(), ANCHOR_ARM
+        )
     )
-    return Run(folder, recipe, store, "salt", 1)
+    return Run(folder, recipe, store, SALT, 1)
 
 
 def add_model(run: Run, generation: int, arm: str = PICKED) -> Checkpoint:
     """A candidate as training leaves it: filed and recorded, with its data manifest."""
+    stages = run.store.run
+    for stage in ("crawl", "label"):
+        stages.start_stage(generation, stage)
+        stages.finish_stage(generation, stage, {})
+    stages.start_stage(generation, "train")
     model_path = run.model_folder(generation, arm)
     model_path.mkdir(parents=True)
     weights = f"{generation} {arm}".encode()
@@ -107,7 +117,10 @@ def add_model(run: Run, generation: int, arm: str = PICKED) -> Checkpoint:
     folder, digest = file_model(run, generation, arm)
     parent = run.store.registry.champion().digest
     manifest = manifest_digest(ITEMS)
-    model = Checkpoint(digest, str(folder), parent, generation, manifest, "r", 0, now(), arm)
+    recipe = run.recipe
+    model = Checkpoint(
+        digest, str(folder), parent, generation, manifest, recipe.digest, recipe.seed, now(), arm
+    )
     run.store.training.add_checkpoint(model)
     run.store.training.add_manifest(generation, arm, ITEMS)
     return model
@@ -118,6 +131,7 @@ def decide_generation(run: Run, generation: int, gains: Mapping[str, float]) -> 
     store = run.store
     add_documents(store, [_document(generation, i) for i in range(NUM_DOCUMENTS)])
     candidates = [add_model(run, generation, arm) for arm in gains]
+    store.run.finish_stage(generation, "train", {})
     rules = run.recipe.gate_rules()
     anchor = store.training.checkpoint(0)
     assert anchor is not None
@@ -129,7 +143,7 @@ def decide_generation(run: Run, generation: int, gains: Mapping[str, float]) -> 
     context = GateContext(
         store=store,
         config=run.recipe.gate,
-        suites=recipe_suites(run.recipe.aim, 20_000, maker),
+        suites=recipe_suites(run.recipe.aim, run.budgets["gate_tokens"], maker),
         scorer=QualityScorer(qualities, len(candidates)),
         verifier=NoExamples(),
         generation=generation,
@@ -142,6 +156,10 @@ def decide_generation(run: Run, generation: int, gains: Mapping[str, float]) -> 
     test = picking_test(store, run.recipe.gate, rules[0], generation)
     if test:
         store.gate.add_picking_test(test)
+    by_arm = {one.arm: one for one in store.gate.decisions(generation)}
+    for candidate in candidates:
+        write_provenance(store, candidate, by_arm[candidate.arm])
+    link_champion(run.folder, store.registry.champion())
     store.run.finish_stage(generation, "gate", {})
     return decision
 
