@@ -22,34 +22,23 @@ from judges.making.demonstrations.instructions import (
     SHOWN_CHARS,
     read_question,
 )
+from judges.making.demonstrations.wordings import DENSE, all_wordings, wording
 from judges.verifying.checks import is_quoted_in, normalised_answer
 
 SPANS_PER_PASSAGE = 2
 SPAN_ANSWER_TOKENS = 12
 QUESTION_MARGIN = "\n\n"
 """What stands between a passage and a question about it."""
-_EXAMPLES = (
-    (
-        "The tower was finished in 1889 and is 330 metres tall.",
-        "330 metres",
-        "How tall is the tower?",
-    ),
-    (
-        "The function len returns the number of items of a container.",
-        "len",
-        "Which function returns the number of items of a container?",
-    ),
-    (
-        "Ships of the line were built in Toulon until the canal was opened.",
-        "Toulon",
-        "Where were ships of the line built?",
-    ),
-)
-_NO_UNIT = "and|the|with|from|for|but|are|was|were|has|had|that|this|when|then"
+_NO_UNIT = "and|the|with|from|for|but|are|was|were|has|had|that|this|when|then|und|der|die|das|ist"
+_LATIN = "A-Za-z\\u00c0-\\u024f"
 _SPAN = re.compile(
-    rf"\b\d[\d.,]*(?:\s?%|\s(?!(?:{_NO_UNIT})\b)[a-z]{{3,12}}\b)?"  # a number, with its unit
-    r"|(?<=[a-z,;] )[A-Z][a-z]+(?: [A-Z][a-z]+)*"  # a name within a sentence
+    rf"(?<![\d.,{_LATIN}])\d[\d.,]*"  # a number, with its unit
+    rf"(?:\s?%|\s?[{DENSE}]{{1,2}}|\s(?!(?:{_NO_UNIT})\b)[{_LATIN}]{{3,12}}\b)?"
+    r"|[一二三四五六七八九十百千万亿两]{1,8}[年月日个米公里人次倍元度岁]"
+    r"|(?<=[「『《“])[^「『《“」』》”\n]{2,20}(?=[」』》”])"  # a title, or what is quoted
+    r"|(?<=[a-zäöüß,;] )[A-ZÄÖÜ][a-zäöüß]+(?: [A-ZÄÖÜ][a-zäöüß]+)*"  # a name within a sentence
     r"|\b[a-z]+(?:_[a-z]+)+\b|\b[a-z]+\(\)"  # a name in code
+    rf"|(?<=[{DENSE}])[A-Za-z][A-Za-z0-9_-]+(?=[{DENSE}])"  # a term among other letters
 )
 
 
@@ -77,14 +66,18 @@ def _shown(passage: str) -> str:
 
 def span_question_request(passage: str, answer: str) -> str:
     """Return the few-shot prompt that asks for a question with this answer."""
-    shown = "".join(f"Text: {t}\nAnswer: {a}\nQuestion: {q}\n\n" for t, a, q in _EXAMPLES)
-    return f"{shown}Text: {_shown(passage)}\nAnswer: {answer}\nQuestion:"
+    own = wording(passage)
+    examples = [*own.spans, (_shown(passage), answer, "")]
+    shown = (f"{own.text}: {t}\n{own.answer}: {a}\n{own.question}: {q}" for t, a, q in examples)
+    return "\n\n".join(shown).rstrip()
 
 
 def answer_request(passage: str, question: str) -> str:
     """Return the few-shot prompt that asks for the answer."""
-    shown = "".join(f"Text: {t}\nQuestion: {q}\nAnswer: {a}\n\n" for t, a, q in _EXAMPLES)
-    return f"{shown}Text: {_shown(passage)}\nQuestion: {question}\nAnswer:"
+    own = wording(passage)
+    examples = [*own.spans, (_shown(passage), "", question)]
+    shown = (f"{own.text}: {t}\n{own.question}: {q}\n{own.answer}: {a}" for t, a, q in examples)
+    return "\n\n".join(shown).rstrip()
 
 
 def read_span_question(completed: CompletedText, passage: str, span: Span) -> str | None:
@@ -92,7 +85,7 @@ def read_span_question(completed: CompletedText, passage: str, span: Span) -> st
     answer.
     """
     question = read_question(completed, passage)
-    copied = question in [q for _, _, q in _EXAMPLES]
+    copied = question in [q for own in all_wordings().values() for _, _, q in own.spans]
     if question is None or copied or normalised_answer(span.text) in normalised_answer(question):
         return None
     return question

@@ -16,25 +16,24 @@ from infra.records import Sample
 from judges.judgment.answers import LabelerAnswer
 from judges.judgment.elicitation import Subject
 from judges.judgment.protocol import Judge
+from judges.making.demonstrations.wordings import (
+    DENSE,
+    QUESTION_MARKS,
+    all_wordings,
+    question_words,
+    wording,
+)
 from judges.rubrics import Rubric
 
-QUESTION_EXAMPLES = (
-    (
-        "The Moon gives no light of its own; half of it is always lit by the Sun."
-        " As it travels around the Earth we see more or less of that lit half.",
-        "Why does the Moon show phases?",
-    ),
-    (
-        "A refrigerator moves heat instead of making cold."
-        " A fluid evaporates in pipes inside the box and takes up heat as it does so.",
-        "How does a refrigerator make things cold?",
-    ),
-)
 TRIES_PER_PASSAGE = 4
 QUESTION_TEMPERATURE = 0.8
 QUESTION_TOKENS = 32
 SHOWN_CHARS = 400
-_WORD = re.compile(r"[A-Za-z_]{5,}")
+MIN_QUESTION, MAX_QUESTION = 10, 200
+"""Lengths of a question in letters; one of a script without spaces counts as three."""
+_WORD = re.compile(rf"[^\W\d{DENSE}]{{5,}}")
+_DENSE_PAIR = re.compile(rf"(?=([{DENSE}]{{2}}))")
+_DENSE_LETTER = re.compile(rf"[{DENSE}]")
 
 
 @dataclass(frozen=True)
@@ -48,23 +47,33 @@ class WrittenQuestion:
 
 
 def instruction_request(text: str) -> str:
-    """Return the few-shot prompt that asks for a question."""
+    """Return the few-shot prompt that asks for a question, in the language of the text."""
+    own = wording(text)
     shown = "".join(
-        f"Text: {example}\nQuestion: {question}\n\n" for example, question in QUESTION_EXAMPLES
+        f"{own.text}: {example}\n{own.question}: {question}\n\n"
+        for example, question in own.questions
     )
-    return f"{shown}Text: {' '.join(text.split())[:SHOWN_CHARS]}\nQuestion:"
+    return f"{shown}{own.text}: {' '.join(text.split())[:SHOWN_CHARS]}\n{own.question}:"
 
 
 def read_question(completed: CompletedText, text: str) -> str | None:
     """Return the first line if it is a question that shares a longer word with the passage and is
     not an example, else None.
+
+    In scripts without spaces two letters in a row count as a word.
     """
     line = completed.text.strip().split("\n")[0].strip()
-    copied = any(line == question for _, question in QUESTION_EXAMPLES)
-    if copied or not line.endswith("?") or not 10 <= len(line) <= 200:
-        return None
-    shared = {w.lower() for w in _WORD.findall(line)} & {w.lower() for w in _WORD.findall(text)}
-    return line if shared - {"which", "where", "there", "these", "those", "about"} else None
+    length = len(line) + 2 * len(_DENSE_LETTER.findall(line))
+    examples = (own.questions for own in all_wordings().values())
+    copied = any(line == question for questions in examples for _, question in questions)
+    is_question = line.endswith(QUESTION_MARKS) and MIN_QUESTION <= length <= MAX_QUESTION
+    return line if is_question and not copied and _topics(line) & _topics(text) else None
+
+
+def _topics(text: str) -> set[str]:
+    """The words by which a question and a passage may be about the same."""
+    words = {word.casefold() for word in _WORD.findall(text)} - question_words()
+    return words | set(_DENSE_PAIR.findall(text))
 
 
 def write_questions(
@@ -96,7 +105,7 @@ def _best(
     # The last question is about another subject and is the baseline.
     subjects = [
         Subject(f"{passage.sample_id}/{question}", question, passage.completion)
-        for question in [*questions, QUESTION_EXAMPLES[0][1]]
+        for question in [*questions, wording(passage.completion).questions[0][1]]
     ]
     *answers, baseline = judge.score(rubric, method, subjects)
     scored = [

@@ -21,12 +21,12 @@ from judges.judgment.answers import LabelerAnswer
 from judges.labelers.scripted import ScriptedJudge
 from judges.making.context import HELD_OUT_REASON, LabelBudget
 from judges.making.demonstrations.instructions import (
-    QUESTION_EXAMPLES,
     TRIES_PER_PASSAGE,
     instruction_request,
     read_question,
     write_questions,
 )
+from judges.making.demonstrations.wordings import wording
 from judges.making.labeling import Labeling
 from judges.making.passages.extractions import WORSE_TEXT
 from judges.making.passages.passage_steps import (
@@ -358,8 +358,32 @@ def test_questions_must_be_questions_of_their_own() -> None:
         CompletedText(" What does a hash table of values do?\nText:", 5, True), passage
     )
     assert read_question(CompletedText("Values are stored.", 5, True), passage) is None
-    assert read_question(CompletedText(QUESTION_EXAMPLES[0][1], 5, True), passage) is None
+    assert read_question(CompletedText(wording(passage).questions[0][1], 5, True), passage) is None
     assert instruction_request(passage).endswith("keys.\nQuestion:")
+
+
+CHINESE = "长江全长约6300公里，是亚洲最长的河流，发源于青藏高原。"
+GERMAN = "Die Donau ist 2850 Kilometer lang und mündet in das Schwarze Meer."
+RUSSIAN = "Волга впадает в Каспийское море и имеет длину 3530 километров."
+
+
+@pytest.mark.parametrize(
+    ("passage", "asked", "mark"),
+    [
+        (CHINESE, "长江有多长？", "问题:"),
+        (GERMAN, "Wie lang ist die Donau?", "Frage:"),
+        (RUSSIAN, "Куда впадает Волга?", "Question:"),
+        ("يبلغ طول نهر النيل 6650 كيلومترا.", "كم يبلغ طول نهر النيل بالكيلومترا؟", "Question:"),
+    ],
+)
+def test_questions_are_asked_and_read_in_the_language_of_the_passage(
+    passage: str, asked: str, mark: str
+) -> None:
+    assert read_question(CompletedText(f" {asked}\n", 5, True), passage) == asked
+    assert instruction_request(passage).endswith(mark)
+    other = "Wer hat gestern angerufen?" if passage != GERMAN else "今天天气怎么样？"
+    assert read_question(CompletedText(other, 5, True), passage) is None, "about something else"
+    assert read_question(CompletedText(passage, 5, True), passage) is None, "no question"
 
 
 def test_the_question_that_fits_best_is_kept() -> None:

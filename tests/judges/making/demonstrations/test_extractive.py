@@ -22,7 +22,9 @@ from judges.making.demonstrations.extractive import (
     span_question_request,
     write_extractive,
 )
+from judges.making.demonstrations.instructions import read_question
 from judges.making.demonstrations.prompts import read_prompts
+from judges.making.demonstrations.wordings import all_wordings, wording
 from tests.judges.making.passages.test_samples import sample
 
 PASSAGE = (
@@ -135,3 +137,45 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
     assert problem in str(caught.value)
     with pytest.raises(UserError, match="cannot be read"):
         read_prompts(tmp_path / "none", 1)
+
+
+@pytest.mark.parametrize(
+    ("passage", "wanted"),
+    [
+        (
+            "长江全长约6300公里，流经《三国演义》中的赤壁，用Python写的地图也有它。",
+            {"6300公里", "三国演义", "Python"},
+        ),
+        (
+            "Die Donau ist 2850 Kilometer lang und fließt durch Österreich.",
+            {"2850 Kilometer", "Österreich"},
+        ),
+        ("他在三十年后回到了这里。", {"三十年"}),
+    ],
+)
+def test_spans_of_other_languages(passage: str, wanted: set[str]) -> None:
+    assert wanted <= {span.text for span in find_spans(passage)}
+    for request in (span_question_request(passage, "x"), answer_request(passage, "y?")):
+        assert passage in request
+        assert "Question:" not in request, "examples are in the language of the passage"
+
+
+def test_a_question_that_names_its_answer_is_left_out_in_chinese() -> None:
+    passage, span = "长江全长约6300公里。", Span("6300公里", 5)
+    good, bad = "长江全长是多少？", "长江是6300公里长吗？"
+    assert read_span_question(CompletedText(good, 5, True), passage, span) == good
+    assert read_span_question(CompletedText(bad, 5, True), passage, span) is None
+
+
+def test_every_example_is_what_it_shows() -> None:
+    for own in all_wordings().values():
+        for text, answer, question in own.spans:
+            span = Span(answer, text.index(answer))
+            assert answer in {s.text for s in find_spans(text)} | {"len"}
+            other = Span("nothing", 0)
+            assert read_span_question(CompletedText(question, 5, True), text, other) is None
+            assert wording(text) is own
+            assert span.text not in question
+        for text, question in own.questions:
+            assert wording(text) is own
+            assert read_question(CompletedText(question, 5, True), text) is None, "it is known"
