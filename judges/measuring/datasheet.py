@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score
 
+from infra.errors import UserError
 from infra.records import Judgment, content_key
 from infra.records.labeler import (
     LADDER_SHARES,
@@ -224,8 +225,15 @@ def measure_on_gold(
 
     `limit` is the maximum number of pairs of each half; 0 takes all. `report` is called once per
     method and three more times.
+
+    Raises:
+        UserError: about `gold`, if all pairs are in one half.
     """
     calibration, test = (gold.half(name)[: limit or None] for name in ("calibration", "test"))
+    if not calibration or not test:
+        problem = f"{len(gold.pairs)} pairs are too few: one half is to choose the method, and one"
+        problem += " to measure, and one half is empty."
+        raise UserError("gold", gold.name, problem, "Give some dozens of pairs.")
     method, judged = choose_pair_method(
         judge, rubric, pair_methods(judge, rubric), calibration, report
     )

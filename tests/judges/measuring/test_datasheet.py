@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infra.errors import UserError
 from infra.records import content_key
 from infra.records.labeler import Datasheet
 from infra.store import Store
@@ -287,3 +288,9 @@ def test_keeping_a_verdict_over_a_swap_is_not_being_right() -> None:
     assert right([p for p, _ in kept], [c for _, c in kept]).mean() == pytest.approx(
         0.14, abs=0.005
     )
+
+
+def test_gold_with_one_half_is_refused() -> None:
+    for pair in gold(4).pairs:
+        with pytest.raises(UserError, match="1 pairs are too few"):
+            measure_on_gold(ScriptedJudge(ScriptedConfig()), RUBRIC, GoldSet("one", (pair,)))
