@@ -6,6 +6,7 @@ or a claim to verify. The form is recognised by the row's keys, or named.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ def _side(sides: Mapping[Any, Side], label: object) -> Side:
 
 def _number(row: Values, key: str) -> float:
     value = value_at(row, key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
         raise ValueError(f'the value of "{key}" is not a number')
     return float(value)
 
@@ -202,6 +203,8 @@ def _ultrafeedback(row: Values) -> Pair:
     completions = value_at(row, "completions")
     if not isinstance(completions, list) or len(completions) < 2:
         raise ValueError('"completions" is not a list of two or more')
+    if not all(isinstance(one, Mapping) for one in completions):
+        raise ValueError('a value in "completions" is not a JSON object')
     scored = [(_completion_score(one), text_at(one, "response")) for one in completions]
     worst, best = min(scored), max(scored)
     prompt = text_at(row, "instruction")

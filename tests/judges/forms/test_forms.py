@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.errors import UserError
@@ -171,6 +172,11 @@ def test_equal_scores_are_a_tie() -> None:
             {"instruction": "q", "completions": [{"response": "x"}] * 2},
             '"overall_score" is missing',
         ),
+        ({"instruction": "q", "completions": [None, None]}, "is not a JSON object"),
+        (
+            {"instruction": "q", "output_1": "x", "output_2": "y", "preference": math.nan},
+            'the value of "preference" is not a number',
+        ),
         ({}, "the row has no keys"),
     ],
 )
@@ -199,6 +205,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=300)
 @given(st.sampled_from(FORMS), st.data())
 def test_no_row_of_any_form_ends_in_a_traceback(form: Any, data: st.DataObject) -> None:
     row = {key: data.draw(JSON) for key in form.keys}
