@@ -11,7 +11,12 @@ import re
 
 from infra.records import Document, unit_hash
 from infra.store import Store
-from judges.measuring.probes.making import Passage, ProbeMaterial, built_in_material
+from judges.measuring.probes.making import (
+    Passage,
+    ProbeMaterial,
+    built_in_material,
+    join_sentences,
+)
 
 MATERIAL_FACT = "probe_documents"
 """The fact about a run that names the documents, so that the same pairs can be made again."""
@@ -40,10 +45,13 @@ def probe_material(store: Store, max_chars: int) -> ProbeMaterial:
 
 
 def _passage(document: Document, max_chars: int) -> Passage | None:
-    """The first prose of a document, in whole sentences; None if it has none."""
+    """The first prose of a document, in whole sentences and on one line; None if it has none.
+
+    What is put together or shuffled has no lines of its own, so they would give the pair away.
+    """
     lines = [line.strip() for line in document.text.splitlines() if line.strip()]
     prose = [line for line in lines if _SENTENCE_END.search(line) and len(line) >= 40]
-    text, enough = "\n".join(prose), len(document.text) * PROSE_SHARE
+    text, enough = join_sentences(prose), len(document.text) * PROSE_SHARE
     if sum(map(len, prose)) < min(enough, MIN_CHARS * 4):
         return None
     text = _whole_sentences(text[:max_chars])

@@ -43,6 +43,8 @@ VARIANTS = 32
 """Bad texts of different length and form that are made for a passage; the balance chooses."""
 LENGTHS = (0.6, 0.8, 1.0, 1.3, 1.7)
 """Lengths of put together texts relative to their passage."""
+WORD_SHARES = (1.0, 0.95, 0.9, 0.75)
+"""Shares of the words of a passage that its shuffled texts use."""
 STYLES = ("digits", "punctuation", "word length", "capitals", "sentences", FREQUENCY)
 """Features of which a put together text has little or much."""
 NUM_GOLD = 48
@@ -133,10 +135,12 @@ def _twins(name: str, one: ProbePair, other: ProbePair) -> _Group:
     return _Group(name, (one, other))
 
 
-def shuffled_words(text: str, seed: str) -> str:
+def shuffled_words(text: str, seed: str, share: float = 1.0) -> str:
     """The text with its words in another order, and the punctuation and capitals of its places.
 
-    In a script without spaces, pieces of two characters are words.
+    Only a `share` of the words is used, again and again: pages that repeat themselves compress
+    better than their words in disorder. In a script without spaces, pieces of two characters are
+    words.
     """
     tokens = _tokens(text)
     cores = [core for _, core, _ in tokens]
@@ -146,11 +150,19 @@ def shuffled_words(text: str, seed: str) -> str:
     random.Random(seed).shuffle(shuffled)  # noqa: S311
     if shuffled == words:
         shuffled = words[::-1]
+    used = max(1, round(share * len(shuffled)))
+    shuffled = [shuffled[i % used] for i in range(len(shuffled))]
     placed = [
         f"{before}{_capitalised(word) if start and core[:1].isupper() else word}{after}"
         for (before, core, after), word, start in zip(tokens, shuffled, starts, strict=True)
     ]
     return ("" if _SCRIPT_WITHOUT_SPACES.search(text) else " ").join(placed)
+
+
+def join_sentences(sentences: Sequence[str]) -> str:
+    """The sentences on one line; in a script without spaces nothing stands between them."""
+    is_dense = bool(sentences) and _SCRIPT_WITHOUT_SPACES.search(sentences[0])
+    return ("" if is_dense else " ").join(sentences)
 
 
 def _tokens(text: str) -> list[tuple[str, str, str]]:
@@ -174,7 +186,8 @@ def _shuffled(material: ProbeMaterial) -> Iterator[_Group]:
     for passage in material.passages:
         name = content_key(passage.text)
         for k in range(VARIANTS):
-            bad = shuffled_words(passage.text, f"{material.seed}/{k}/{passage.text}")
+            share = WORD_SHARES[k % len(WORD_SHARES)]
+            bad = shuffled_words(passage.text, f"{material.seed}/{k}/{passage.text}", share)
             if bad != passage.text:
                 yield _Group(name, (_pair("", passage.text, bad),))
 
@@ -208,7 +221,7 @@ def _filler(
     lengths = [sum(map(len, filled[:i])) + i for i in range(1, len(filled) + 1)]
     count = next((i for i, length in enumerate(lengths, 1) if length >= size), len(filled))
     chosen = random_.sample(filled[: count + 2], min(count, len(filled)))
-    return ("" if _SCRIPT_WITHOUT_SPACES.search(chosen[0]) else " ").join(chosen)
+    return join_sentences(chosen)
 
 
 def _in_lines(text: str, random_: random.Random) -> str:
