@@ -14,6 +14,7 @@ is in docs/gate.md.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 LevelKind = Literal["strict", "discovery"]
@@ -40,12 +41,12 @@ def num_outcomes(num_candidates: int, num_reused: int) -> int:
     return 1 + num_candidates * (1 << num_reused)
 
 
-def log_threshold(level: float, num_looks_before: int = 0, outcomes: int = 2) -> float:
+def log_threshold(level: float, outcomes: Sequence[int] = ()) -> float:
     """The threshold that log E must reach at a level.
 
-    If the same units were used for `num_looks_before` earlier decisions, and each of these showed
-    one of `outcomes` results, then the candidate of now is one of outcomes^looks candidates
-    that the run could have made. The union bound over them adds ln(outcomes) for each look (Dwork
-    et al. 2015, Science 349:636; Blum and Hardt 2015, the ladder).
+    `outcomes` has an entry for each earlier decision on the same units: how many results it could
+    show. The candidate of now is one of as many candidates as the product of these numbers, since
+    the run could have made one for each history. The union bound over them adds ln(outcomes) for
+    each decision (Dwork et al. 2015, Science 349:636; Blum and Hardt 2015, the ladder).
     """
-    return num_looks_before * math.log(outcomes) - math.log(level)
+    return sum(math.log(count) for count in outcomes) - math.log(level)

@@ -100,6 +100,8 @@ class AttemptRule:
     """Promotions before this attempt."""
     num_candidates: int
     """Candidates that were registered; they share the level, also if some cannot be scored."""
+    num_candidates_before: Sequence[int]
+    """Candidates that were registered for each earlier attempt."""
     rules: Sequence[SuiteRule]
 
     @property
@@ -116,6 +118,6 @@ class AttemptRule:
 
     def threshold(self, rule: SuiteRule) -> float:
         """The log evidence that a test on a suite needs."""
-        looks = self.number - 1 if rule.reuse else 0
-        outcomes = num_outcomes(self.num_candidates, sum(one.reuse for one in self.deciding))
-        return log_threshold(self.level, looks, outcomes)
+        num_reused = sum(one.reuse for one in self.deciding)
+        outcomes = [num_outcomes(count, num_reused) for count in self.num_candidates_before]
+        return log_threshold(self.level, outcomes if rule.reuse else ())

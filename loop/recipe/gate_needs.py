@@ -91,5 +91,6 @@ def aim_threshold(recipe: Recipe, attempt: int) -> float:
     The candidates share the level, and items that earlier attempts used cost more evidence
     (docs/gate.md).
     """
-    rules, count = recipe.gate_rules(), num_candidates(recipe, attempt)
-    return AttemptRule(recipe.gate, attempt, 0, count, rules).threshold(rules[0])
+    rules = recipe.gate_rules()
+    *before, count = (num_candidates(recipe, number) for number in range(1, attempt + 1))
+    return AttemptRule(recipe.gate, attempt, 0, count, before, rules).threshold(rules[0])

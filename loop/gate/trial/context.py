@@ -65,8 +65,9 @@ class GateContext:
         """What the attempt asks of each candidate that was registered for it."""
         gate = self.store.gate
         promoted, registered = gate.num_promoted(self.number), gate.candidate_digests(self.number)
+        before = gate.num_candidates_before(self.number)
         suites = [suite.rule for suite in self.suites]
-        return AttemptRule(self.config, self.number, promoted, len(registered), suites)
+        return AttemptRule(self.config, self.number, promoted, len(registered), before, suites)
 
     @property
     def models(self) -> list[Checkpoint]:

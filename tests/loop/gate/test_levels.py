@@ -4,6 +4,8 @@ beside the gate."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from loop.gate.config import GateConfig
 from loop.gate.evidence import GateRule, Goal, log_evidence_path
 from loop.gate.levels import LevelKind, attempt_level, log_threshold
+from loop.gate.rules import AttemptRule, SuiteRule
 
 RULE = GateRule()
 ALPHA = 0.05
@@ -24,9 +28,9 @@ def within(count: int, total: int, chance: float) -> bool:
     return binomtest(count, total, chance, alternative="greater").pvalue > 1e-3
 
 
-def passes(gains: np.ndarray, level: float, looks: int = 0) -> np.ndarray:
+def passes(gains: np.ndarray, level: float, outcomes: Sequence[int] = ()) -> np.ndarray:
     """Which streams [R, N] ever cross: stopped at the best moment for the candidate."""
-    goal = Goal(log_threshold(level, looks), gains.shape[1])
+    goal = Goal(log_threshold(level, outcomes), gains.shape[1])
     path = log_evidence_path(gains - RULE.bound, RULE.bound, goal)
     return (path >= goal.log_threshold).any(axis=1)
 
@@ -54,10 +58,18 @@ def test_discovery_grows_with_what_was_found_and_never_beyond_alpha(
     assert attempt_level("discovery", alpha, attempt, 0) == strict
 
 
-def test_reused_items_ask_for_ln_2_more_with_each_look() -> None:
+def test_reused_items_ask_for_as_much_more_as_each_earlier_decision_could_show() -> None:
     assert log_threshold(0.025) == pytest.approx(math.log(40))
-    assert log_threshold(0.025, 3) - log_threshold(0.025) == pytest.approx(3 * math.log(2))
-    assert log_threshold(0.025, 3, 5) - log_threshold(0.025) == pytest.approx(3 * math.log(5))
+    assert log_threshold(0.025, [2, 2, 2]) == pytest.approx(math.log(40 * 2**3))
+    assert log_threshold(0.025, [5, 3, 9]) == pytest.approx(math.log(40 * 5 * 3 * 9))
+
+
+def test_threshold_counts_the_candidates_that_earlier_attempts_had() -> None:
+    exam = SuiteRule("exam", "primary", 1.0, 0.2, True, False)
+    text = SuiteRule("bits_per_byte", "guard", 1.0, 0.2, False, False)
+    rule = AttemptRule(GateConfig(), 4, 0, 1, [2, 2, 2], [exam, text])
+    assert rule.threshold(exam) == pytest.approx(math.log(5**3) + math.log(20 / 0.05))
+    assert rule.threshold(text) == pytest.approx(math.log(20 / 0.05))
 
 
 def test_twenty_generations_without_a_gain_are_rarely_promoted_by_this_gate_alone() -> None:
@@ -109,11 +121,29 @@ def test_an_adversary_that_learns_a_fixed_set_bit_by_bit_is_held_by_the_looks() 
     for attempt in range(1, 13):
         pattern = np.sign(known + rng.choice([-1.0, 1.0], known.shape))
         passed = passes(
-            0.5 * pattern, attempt_level("strict", ALPHA, attempt, 0), looks=attempt - 1
+            0.5 * pattern, attempt_level("strict", ALPHA, attempt, 0), [2] * (attempt - 1)
         )
         known[passed] += 2 * pattern[passed]
         ever |= passed
     assert within(int(ever.sum()), RUNS, ALPHA)
+
+
+def test_an_adversary_that_uses_all_that_two_candidates_an_attempt_can_show_is_held() -> None:
+    """Three attempts of two candidates have 27 histories: each can lead to another candidate of the
+    fourth attempt, which has one. At worst the history names the one that looks best on the items.
+    """
+    rng, alpha = np.random.default_rng(4), 0.5
+    exam = SuiteRule("exam", "primary", 1.0, 0.2, True, False)
+    rule = AttemptRule(GateConfig(alpha=alpha), 4, 0, 1, [2, 2, 2], [exam])
+    unseen = replace(rule, num_candidates_before=[1, 1, 1])
+    passed = {"of two": np.zeros(RUNS, bool), "of one": np.zeros(RUNS, bool)}
+    for _ in range(3**3):
+        gains = units(rng, np.zeros(RUNS)) - RULE.bound
+        for name, one in (("of two", rule), ("of one", unseen)):
+            goal = Goal(one.threshold(exam), UNITS)
+            passed[name] |= (log_evidence_path(gains, RULE.bound, goal) > goal.log_threshold).any(1)
+    assert within(int(passed["of two"].sum()), RUNS, rule.level)
+    assert passed["of one"].sum() > passed["of two"].sum()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9])

@@ -197,6 +197,9 @@ def test_candidates_share_the_level_and_used_items_have_their_price(tmp_path: Pa
     exam = loaded(written(tmp_path))
     thresholds = [aim_threshold(exam, attempt) for attempt in (1, 2, 3, 5)]
     assert thresholds == pytest.approx([4.382, 7.090, 9.393, 13.528], abs=0.001)
+    fourth = loaded(written(tmp_path), "control_every=2", "generations=5")
+    by_hand = math.log(20 * 2 / 0.05) + math.log(3 * 5 * 3)
+    assert aim_threshold(fourth, 4) == pytest.approx(by_hand)
 
 
 def test_a_budget_that_pays_for_one_candidate_but_not_for_its_control_is_refused() -> None:
