@@ -8,13 +8,15 @@ none are in two pools.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 import pyarrow as pa
 
 from crawlers.config import CrawlConfig
 from crawlers.keeping.duplicates import Mark, cluster_marks
-from crawlers.keeping.held_out import held_out_grams
+from crawlers.keeping.held_out import held_out_grams, held_out_texts
 from crawlers.quality.fingerprints import GRAM_SIZES
 from crawlers.quality.rules import drop_reasons
 from infra.store import Store
@@ -26,12 +28,18 @@ WHOLE_ITEM = 0.5
 """A document with at least this share of one held-out text's n-grams counts as containing it."""
 
 
-def curate_documents(store: Store, config: CrawlConfig, generation: int) -> dict[str, int]:
-    """Decide on every new document; returns the number of documents by status."""
+def curate_documents(
+    store: Store, config: CrawlConfig, generation: int, held_out: Sequence[str] = ()
+) -> dict[str, int]:
+    """Decide on every new document; returns the number of documents by status.
+
+    No document for training may contain `held_out` texts, nor those of `crawl.held_out_files`.
+    """
     documents = store.curation.undecided_documents()
     if documents.num_rows == 0:
         return {}
-    store.curation.add_held_out_grams(held_out_grams(config.held_out_files))
+    texts = chain(held_out, held_out_texts(config.held_out_files))
+    store.curation.add_held_out_grams(held_out_grams(texts))
     ids = documents.column("document_id").to_pylist()
     pools = dict(zip(ids, documents.column("pool").to_pylist(), strict=True))
     marks = _quality_marks(store, documents, config)

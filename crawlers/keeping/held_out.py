@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,26 +16,23 @@ from infra.json_lines import read_json_lines
 from infra.records import content_key
 
 KEY = "crawl.held_out_files"
-REMEDY = "Give text files, JSON files (.json), or files of JSON lines (.jsonl)."
+REMEDY = "Give text files, JSON files, or files of JSON lines."
+JSON_SUFFIXES = (".json", ".jsonl")
+"""What the names of files end with that must hold JSON. Others are JSON lines if they read so."""
 
 
-def held_out_grams(files: Sequence[str]) -> pa.Table:
-    """The sampled word n-grams of all texts in some files.
+def held_out_grams(texts: Iterable[str]) -> pa.Table:
+    """The sampled word n-grams of held-out texts.
 
-    Texts are the paragraphs of a text file, and all strings of a JSON or JSON-lines file. The table
-    has the columns document_id, size (n) and hashes.
-
-    Raises:
-        UserError: if a file cannot be read.
+    The table has the columns document_id, size (n) and hashes.
     """
     ids, sizes, hashes = [], [], []
-    for name in files:
-        for text in _texts(Path(name)):
-            for size, grams in sampled_grams(plain_hashes(text)).items():
-                if grams:
-                    ids.append(f"file:{content_key(text)}")
-                    sizes.append(size)
-                    hashes.append(grams)
+    for text in texts:
+        for size, grams in sampled_grams(plain_hashes(text)).items():
+            if grams:
+                ids.append(f"file:{content_key(text)}")
+                sizes.append(size)
+                hashes.append(grams)
     return pa.table(
         {
             "document_id": pa.array(ids, pa.string()),
@@ -45,31 +42,51 @@ def held_out_grams(files: Sequence[str]) -> pa.Table:
     )
 
 
+def held_out_texts(files: Sequence[str]) -> Iterator[str]:
+    """The texts of some files: the paragraphs of a text file, and all strings of a JSON file.
+
+    A file of JSON is one value, or lines of values, whatever its name says: a text of lines that
+    are all JSON objects is read as these, since their strings may be written with escapes.
+
+    Raises:
+        UserError: if a file cannot be read, or one with the name of a JSON file has no JSON.
+    """
+    for name in files:
+        yield from _texts(Path(name))
+
+
 def _texts(file: Path) -> Iterator[str]:
-    if file.suffix == ".jsonl":
-        for line in read_json_lines(file, KEY, REMEDY):
-            yield from _strings(line.value)
-    elif file.suffix == ".json":
-        content = _read(file)
-        if content.strip():
-            yield from _strings(_parse_json(file, content))
-    else:
-        yield from _read(file).split("\n\n")
+    content = _read(file)
+    if not content.strip():
+        return
+    if file.suffix in JSON_SUFFIXES or content.lstrip()[0] in "{[":
+        values = _json_values(file, content)
+        if values is not None:
+            for value in values:
+                yield from _strings(value)
+            return
+    yield from content.split("\n\n")
+
+
+def _json_values(file: Path, content: str) -> list[object] | None:
+    """The JSON value or lines of a file; None for a text file that is neither."""
+    try:
+        return [json.loads(content)]
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return [line.value for line in read_json_lines(file, KEY, REMEDY)]
+    except UserError:
+        if file.suffix in JSON_SUFFIXES:
+            raise
+    return None
 
 
 def _read(file: Path) -> str:
     try:
-        return read_input(file).decode("utf-8")
+        return read_input(file).removeprefix(b"\xef\xbb\xbf").decode("utf-8")
     except (OSError, ValueError) as error:
         raise UserError(KEY, file, f"the file cannot be read ({error}).", REMEDY) from None
-
-
-def _parse_json(file: Path, content: str) -> object:
-    try:
-        value: object = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise UserError(KEY, file, f"it is not valid JSON ({error}).", REMEDY) from None
-    return value
 
 
 def _strings(value: object) -> Iterator[str]:

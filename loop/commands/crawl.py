@@ -244,9 +244,10 @@ def export(
 def _held_out_overlaps(store: Store, pool: str, files: list[Path]) -> set[str]:
     """Documents of the training pool that overlap too much with held-out text."""
     from crawlers.keeping.curate import overlapping
-    from crawlers.keeping.held_out import held_out_grams
+    from crawlers.keeping.held_out import held_out_grams, held_out_texts
 
-    store.curation.add_held_out_grams(held_out_grams([str(path) for path in files]))
+    texts = held_out_texts([str(path) for path in files])
+    store.curation.add_held_out_grams(held_out_grams(texts))
     if pool != "train":
         return set()
     members = store.curation.pool_members()
@@ -274,6 +275,7 @@ def curate(
         with open_store(find_folder(run)) as store:
             number = store.curation.reconsider_filtered()
             generation = store.curation.last_crawled_generation()
-            counts = curate_documents(store, config.crawl, generation)
+            crawl, held_out = config.crawl_config(), config.held_out_items()
+            counts = curate_documents(store, crawl, generation, held_out)
         results = ", ".join(f"{name} {count:,}" for name, count in counts.items())
         note(f"{number:,} filtered texts considered again: {results}")

@@ -23,14 +23,22 @@ from loop.gate.config import EXAM, GateConfig, SuiteConfig
 from loop.gate.rules import SuiteRule, recipe_rules
 from loop.gate.suites.items.exam import exam_parts
 from loop.gate.suites.items.file_items import FileItem
-from loop.gate.suites.items.sources import check_task, is_file, suite_digest
+from loop.gate.suites.items.sources import (
+    check_task,
+    has_items,
+    is_file,
+    suite_digest,
+    suite_items,
+)
 from loop.recipe.candidates import CandidateConfig, changed_sections, check_differs, check_name
-from loop.recipe.exam_overlap import check_no_overlap
+from loop.recipe.exam_overlap import check_no_overlap, check_prompts
 from loop.recipe.gate_needs import check_power
+from loop.recipe.same_judge import same_judge
 from loop.recipe.unused_keys import check_aim_keys, check_suite_judges, no_effect
 from trainers.config import TrainConfig
 
 RECIPES = Path(__file__).parent / "builtin"
+ASKER_KEY = "aim.answers.asker"
 MAX_CANDIDATES = 16
 OPERATIONAL = ("generations", "cluster")
 """Keys that may change when a run is resumed: they say how long and where it runs."""
@@ -121,6 +129,19 @@ class Recipe(Section):
             update={"held_out_files": [*self.crawl.held_out_files, *gold, *suites]}
         )
 
+    def held_out_items(self) -> list[str]:
+        """The right texts of the suites and of the exam whose items come from a package.
+
+        No training text may contain them. Those of files are in `crawl_config`.
+        """
+        suites = self.gate_config().suites
+        return [
+            item.right_text
+            for name, suite in suites.items()
+            if has_items(suite) and not is_file(suite)
+            for item in suite_items(name, suite).values()
+        ]
+
     def gate_config(self) -> GateConfig:
         """The `[gate]` section, with the user's exam as its first suite if that is the aim."""
         if self.aim.kind != "exam":
@@ -131,6 +152,14 @@ class Recipe(Section):
     def gate_rules(self) -> list[SuiteRule]:
         """The rules of the gate's suites; the first one is that of the aim."""
         return recipe_rules(self.aim, self.gate)
+
+    def gate_judges(self) -> dict[str, JudgeConfig]:
+        """The models by key that judge or ask at the gate; none of them may be the labeler."""
+        suites = self.gate.suites.items()
+        judges = {f"gate.suites.{k}.judge": one.judge for k, one in suites if one.kind == "judged"}
+        if self.aim.kind == "answers" and self.aim.answers.passages_per_page:
+            judges[ASKER_KEY] = self.aim.answers.asker.judge()
+        return judges
 
     def identity(self) -> dict[str, Any]:
         """Everything that a resumed run must have in common with its start, as plain data."""
@@ -182,7 +211,7 @@ def load_recipe(name: str, overrides: list[str]) -> Recipe:
     recipe.identity()
     _check_candidates(recipe)
     _check_unused(recipe)
-    _check_labels(recipe.judge)
+    _check_labels(recipe)
     _check_gate(recipe)
     held_out = sum(recipe.crawl.held_out_shares().values())
     if held_out >= MAX_HELD_OUT:
@@ -216,25 +245,23 @@ def _check_unused(recipe: Recipe) -> None:
 def _check_gate(recipe: Recipe) -> None:
     """Raises `UserError` for a wrong suite, or a budget that could never show the gain."""
     for name, suite in recipe.gate.suites.items():
-        key = f"gate.suites.{name}"
         check_task(name, suite)
-        if suite.kind == "judged":
-            remedy = "Name another judge: the labeler must not decide at the gate."
-            _check_not_labeler(recipe, f"{key}.judge", suite.judge, remedy)
     if recipe.aim.kind == "exam":
         check_no_overlap(recipe.aim.exam, recipe.gate.suites)
     check_power(recipe)
-    if recipe.aim.kind == "answers" and recipe.aim.answers.passages_per_page:
-        remedy = "Name another model, or set aim.answers.passages_per_page = 0."
-        asker = recipe.aim.answers.asker.judge()
-        _check_not_labeler(recipe, "aim.answers.asker", asker, remedy)
+    for key, judge in recipe.gate_judges().items():
+        problem = same_judge(judge, recipe.judge)
+        if problem:
+            remedy = "Name another model."
+            if key == ASKER_KEY:
+                remedy = "Name another model, or set aim.answers.passages_per_page = 0."
+            raise UserError(key, _judge_name(judge), f"{problem}.", remedy)
 
 
-def _check_not_labeler(recipe: Recipe, key: str, judge: JudgeConfig, remedy: str) -> None:
-    """Raises `UserError` if a model that judges or asks at the gate is the one that labels."""
-    identity = _judge_identity(judge)
-    if identity == _judge_identity(recipe.judge):
-        raise UserError(key, " ".join(identity), "it also labels the training data.", remedy)
+def _judge_name(judge: JudgeConfig) -> str:
+    """A judge as errors name it."""
+    model = judge.endpoint.model if judge.kind == "endpoint" else judge.model
+    return judge.kind if judge.kind == "scripted" else f"{judge.kind} {model}".strip()
 
 
 def _check_aim(aim: AimConfig) -> None:
@@ -265,15 +292,6 @@ def development_items(recipe: Recipe) -> dict[str, FileItem]:
     return exam_parts(recipe.aim.exam).development if recipe.aim.kind == "exam" else {}
 
 
-def _judge_identity(judge: JudgeConfig) -> tuple[str, ...]:
-    """The identity of a judge: two with the same identity are the same model."""
-    return {
-        "local": ("local", judge.model),
-        "endpoint": ("endpoint", judge.endpoint.url, judge.endpoint.model),
-        "scripted": ("scripted", judge.scripted.model_dump_json()),
-    }[judge.kind]
-
-
 def _rubrics(config: JudgeConfig) -> dict[str, Rubric]:
     """The rubrics of a labeler by name; raises `UserError` for one that cannot be read."""
     rubrics = {name: load_rubric(name, "judge.passage_rubrics") for name in config.passage_rubrics}
@@ -283,8 +301,9 @@ def _rubrics(config: JudgeConfig) -> dict[str, Rubric]:
     return rubrics
 
 
-def _check_labels(config: JudgeConfig) -> None:
+def _check_labels(recipe: Recipe) -> None:
     """Raises `UserError` for gold pairs or prompts that cannot be read."""
+    config = recipe.judge
     measured = {rubric.id for rubric in _rubrics(config).values()}
     for rubric, path in config.gold.items():
         if rubric not in measured:
@@ -296,11 +315,24 @@ def _check_labels(config: JudgeConfig) -> None:
             )
         load_gold(Path(path), f"judge.gold.{rubric}")
     if config.prompts:
-        from judges.making.demonstrations.prompts import read_prompts  # loads the sandbox
+        _check_prompts(recipe)
 
-        if not read_prompts(Path(config.prompts), 0):
-            remedy = "Give a file with at least one prompt, or leave the key out."
-            raise UserError("judge.prompts", config.prompts, "the file has no prompts.", remedy)
+
+def _check_prompts(recipe: Recipe) -> None:
+    """Raises `UserError` for prompts that cannot be read, or are items of the exam or a suite."""
+    from judges.making.demonstrations.prompts import read_prompts  # loads the sandbox
+
+    file, suites = recipe.judge.prompts, recipe.gate_config().suites
+    prompts = read_prompts(Path(file), 0)
+    if not prompts:
+        remedy = "Give a file with at least one prompt, or leave the key out."
+        raise UserError("judge.prompts", file, "the file has no prompts.", remedy)
+    items = {
+        "the exam" if name == EXAM else f"gate.suites.{name}": suite_items(name, suite).values()
+        for name, suite in suites.items()
+        if has_items(suite)
+    }
+    check_prompts(file, prompts, items)
 
 
 def stored_recipe(identity: str) -> Recipe:

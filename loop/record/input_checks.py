@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from crawlers.keeping.held_out import held_out_texts
 from infra.artifacts import folder_size, require_free_space
 from infra.errors import UserError
 from infra.models.folders import check_model, check_reference, resolve_model
@@ -17,6 +18,7 @@ from infra.store.database import LOCK_WAIT_S
 from infra.store.queries.generations import run_facts
 from infra.store.reader import open_reader
 from loop.recipe.recipe import Recipe, check_same_recipe
+from loop.recipe.same_judge import check_other_weights
 from loop.record.item_lengths import check_items_fit
 from loop.record.locations import BYTES_BESIDE_MODELS, DATABASE, checked_folder
 
@@ -31,6 +33,8 @@ def check_inputs(recipe: Recipe, folder: str | None) -> None:
     _check_files(recipe)
     for key, reference in _models(recipe):
         check_reference(reference, key)
+    for key, judge in recipe.gate_judges().items():
+        check_other_weights(f"{key}.model", judge, recipe.judge)
     _check_database(recipe, path)
     _check_own_classes(recipe)
     base = resolve_model(recipe.model.base, "model.base")
@@ -40,10 +44,14 @@ def check_inputs(recipe: Recipe, folder: str | None) -> None:
 
 
 def _check_files(recipe: Recipe) -> None:
-    for file in recipe.crawl.held_out_files:
+    """Read all held-out files, so that a wrong one does not end the run after the crawl."""
+    files = recipe.crawl_config().held_out_files
+    for file in files:
         if not Path(file).is_file():
             problem = "there is no such file."
             raise UserError("crawl.held_out_files", file, problem, "Give the path of a file.")
+    for _ in held_out_texts(files):
+        pass
 
 
 def _models(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -51,12 +59,9 @@ def _models(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield "model.base", recipe.model.base
     if recipe.judge.kind == "local":
         yield "judge.model", recipe.judge.model
-    for name, suite in recipe.gate.suites.items():
-        if suite.kind == "judged" and suite.judge.kind == "local":
-            yield f"gate.suites.{name}.judge.model", suite.judge.model
-    answers = recipe.aim.answers
-    if recipe.aim.kind == "answers" and answers.passages_per_page and answers.asker.kind == "local":
-        yield "aim.answers.asker.model", answers.asker.model
+    for key, judge in recipe.gate_judges().items():
+        if judge.kind == "local":
+            yield f"{key}.model", judge.model
 
 
 def _check_database(recipe: Recipe, path: Path) -> None:

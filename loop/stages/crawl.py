@@ -79,7 +79,15 @@ def seed_links(config: CrawlConfig, seeds: Sequence[str]) -> list[Link]:
 
 def crawl_generation(run: Run, generation: int, num_actors: int) -> StageSummary:
     """Crawl one generation of a run up to its budget, and choose what is kept."""
-    crawl = Crawl(run.store, run.recipe.crawl_config(), run.salt, generation, run.budgets["pages"])
+    recipe = run.recipe
+    crawl = Crawl(
+        run.store,
+        recipe.crawl_config(),
+        run.salt,
+        generation,
+        run.budgets["pages"],
+        recipe.held_out_items(),
+    )
     return crawl.run(make_source(run.recipe.crawl, run.builtin_port), num_actors)
 
 
@@ -87,13 +95,20 @@ class Crawl:
     """The crawl of one generation, with Ray actors or in this process."""
 
     def __init__(
-        self, store: Store, config: CrawlConfig, salt: str, generation: int, pages: int
+        self,
+        store: Store,
+        config: CrawlConfig,
+        salt: str,
+        generation: int,
+        pages: int,
+        held_out: Sequence[str] = (),
     ) -> None:
         self.store = store
         self.config = config
         self.salt = salt
         self.generation = generation
         self.limits = config.limits(pages)
+        self.held_out = held_out
 
     def run(self, source: Source, num_actors: int) -> StageSummary:
         """Fetch or read pages up to the budget, then choose what is kept; returns counts.
@@ -106,7 +121,7 @@ class Crawl:
             else:
                 self._fetch(contents.seeds, num_actors)
         note("choosing what is kept: quality, duplicates, overlap with held-out text")
-        curate_documents(self.store, self.config, self.generation)
+        curate_documents(self.store, self.config, self.generation, self.held_out)
         counts: StageSummary = dict(self.store.crawl.counts(self.generation))
         diversity = self.store.curation.diversity(self.generation)
         return counts | {name: round(value, 1) for name, value in diversity.items()}

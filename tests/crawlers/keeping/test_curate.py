@@ -10,7 +10,7 @@ import pytest
 from crawlers.config import CrawlConfig
 from crawlers.keeping.curate import CANARY, CONTAMINATED, curate_documents
 from crawlers.keeping.duplicates import DUPLICATE
-from crawlers.keeping.held_out import held_out_grams
+from crawlers.keeping.held_out import held_out_texts
 from crawlers.keeping.page_rows import add_document
 from crawlers.keeping.pools import choose_pool, pools_by_domain
 from crawlers.reading.parse_body import parse_body
@@ -221,13 +221,38 @@ def test_benchmark_files_are_held_out_too(store: Store, tmp_path: Path) -> None:
     assert statuses(store) == {"leak": "contaminated", "clean": "kept"}
 
 
+@pytest.mark.parametrize("name", ["exam.jsonl", "exam.json", "exam.txt", "exam"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_json_lines_are_read_as_such_whatever_the_name_of_the_file(
+    name: str, mark: str, tmp_path: Path
+) -> None:
+    """As escapes, the texts of these lines would be the same as no page."""
+    lines = [{"prompt": "Wie heißt die größte Stadt?"}, {"prompt": "最大的城市是哪一个？"}]
+    file = tmp_path / name
+    file.write_text(mark + "\n".join(map(json.dumps, lines)))
+    assert list(held_out_texts([str(file)])) == [line["prompt"] for line in lines]
+
+
+def test_a_text_file_that_begins_like_json_is_a_text_file(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("[1] A note.\n\n{sic} Another one.")
+    assert list(held_out_texts([str(file)])) == ["[1] A note.", "{sic} Another one."]
+
+
+def test_held_out_texts_of_a_package_are_held_out_too(store: Store) -> None:
+    item = passage(1, 60)
+    put(store, "leak", passage(3, 1500) + " " + item)
+    curate_documents(store, CONFIG, 1, [item])
+    assert statuses(store) == {"leak": "contaminated"}
+
+
 @pytest.mark.parametrize("content", ["{broken", None])
 def test_an_unreadable_benchmark_file_is_a_user_error(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "bench.jsonl"
     if content is not None:
         file.write_text(content)
     with pytest.raises(UserError, match=r"crawl.held_out_files"):
-        held_out_grams([str(file)])
+        list(held_out_texts([str(file)]))
 
 
 def test_curating_again_changes_nothing_and_another_policy_decides_anew(store: Store) -> None:

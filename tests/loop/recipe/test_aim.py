@@ -218,20 +218,79 @@ def test_the_exam_is_no_further_suite(tmp_path: Path) -> None:
         loaded(file, f'gate.suites.again={{file="{same}", kind="bits"}}')
 
 
-def test_items_of_the_exam_in_another_file_are_refused(tmp_path: Path) -> None:
-    """Under other ids and units, with other spaces, or as choices."""
-    file, other = written(tmp_path), tmp_path / "copy.jsonl"
-    lines = [
-        {"id": "a", "unit": "u", "prompt": "1 + 1 =", "gold": "  2"},
-        {"prompt": "2 + 1 =", "choices": [" 4", " 3"], "answer": 1},
-        {"prompt": "2 + 2 =", "gold": " 4"},
+@pytest.mark.parametrize(
+    ("copy", "other"),
+    [
+        ({"id": "a", "unit": "u", "prompt": "1 + 1 =", "gold": "  2"}, {}),
+        ({"prompt": "1 + 1 =", "gold": "2"}, {}),
+        ({"prompt": "1+1 =", "gold": " 2"}, {}),
+        ({"prompt": "1 ＋ 1 =", "gold": " ２"}, {}),
+        ({"prompt": "1 + 1 =", "choices": ["4", "2"], "answer": 1}, {}),
+        ({"prompt": "1 + 1 =", "check": "math", "reference": "2"}, {"kind": "executed"}),
+        ({"prompt": "1 + 1 = 2"}, {"kind": "judged", "judge": {"kind": "scripted"}}),
+        ({"prompt": "1 + 1 ="}, {"kind": "judged", "judge": {"kind": "scripted"}}),
+        ({"prompt": "1 + 1 =", "check": "math", "reference": "3"}, {"kind": "executed"}),
+        ({"good": "1 + 1 = 2", "bad": "1 + 1 = 3"}, {"kind": "pairs"}),
+    ],
+)
+def test_items_of_the_exam_in_another_file_are_refused(
+    copy: dict[str, object], other: dict[str, object], tmp_path: Path
+) -> None:
+    """Under other ids and units, with other spaces, as choices or with a check, or as a prompt."""
+    file, again = written(tmp_path), tmp_path / "copy.jsonl"
+    again.write_text(json.dumps(copy))
+    section = {"file": str(again), "kind": "choice" if "choices" in copy else "bits"} | other
+    with pytest.raises(UserError, match=r"again\.file = .*copy.jsonl.*1 of its 1 items.*Leave"):
+        loaded(file, *as_overrides("gate.suites.again", section))
+
+
+def as_overrides(prefix: str, section: dict[str, object]) -> list[str]:
+    return [
+        line
+        for key, value in section.items()
+        for line in (
+            as_overrides(f"{prefix}.{key}", value)
+            if isinstance(value, dict)
+            else [f"{prefix}.{key}={json.dumps(value)}"]
+        )
     ]
-    other.write_text("\n".join(map(json.dumps, lines)))
-    suite = f'gate.suites.again={{file="{other}", kind="bits"}}'
-    with pytest.raises(UserError, match=r"again\.file = .*copy.jsonl.*2 of its 3 items.*Leave"):
-        loaded(file, suite)
-    other.write_text(json.dumps(lines[2]))
-    loaded(file, suite)
+
+
+def test_items_that_are_not_of_the_exam_may_be_a_suite(tmp_path: Path) -> None:
+    """Another question; another answer after a prompt that many items of the exam share."""
+    again = tmp_path / "other.jsonl"
+    suite = f'gate.suites.again={{file="{again}", kind="bits"}}'
+    again.write_text(json.dumps({"prompt": "1000 + 1 =", "gold": " 1001"}))
+    loaded(written(tmp_path), suite)
+    exam = tmp_path / "shared.jsonl"
+    exam.write_text(
+        "\n".join(json.dumps({"prompt": "A number:", "gold": f" {i}"}) for i in range(120))
+    )
+    again.write_text(json.dumps({"prompt": "A number:", "gold": " 1001"}))
+    loaded(exam, suite)
+    again.write_text(json.dumps({"prompt": "A number:", "gold": " 101"}))
+    with pytest.raises(UserError, match=r"again\.file"):
+        loaded(exam, suite)
+
+
+@pytest.mark.parametrize("answer", ["2", "3"])
+def test_prompts_to_train_on_hold_no_item_of_the_exam_or_of_a_suite(
+    answer: str, tmp_path: Path
+) -> None:
+    prompts, item = tmp_path / "prompts.jsonl", {"prompt": "1 +  1 =", "check": "math"}
+    fine = {"prompt": "7 * 7 =", "check": "math", "answer": "49"}
+    prompts.write_text(f"{json.dumps(item | {'answer': answer})}\n{json.dumps(fine)}")
+    named = f'judge.prompts="{prompts}"'
+    with pytest.raises(UserError, match=r"prompts.*1 of its 2 prompts are items of the exam"):
+        loaded(written(tmp_path), named)
+    suite = tmp_path / "suite.jsonl"
+    suite.write_text(json.dumps({"prompt": "1 + 1 =", "gold": " 2"}))
+    with pytest.raises(UserError, match=r"items of gate\.suites\.own,"):
+        load_recipe(
+            "quickstart", [named, f'gate.suites.own={{file="{suite}", kind="bits", role="report"}}']
+        )
+    prompts.write_text(json.dumps(fine))
+    loaded(written(tmp_path), named)
 
 
 def test_a_margin_at_which_gains_are_clipped_is_refused(tmp_path: Path) -> None:

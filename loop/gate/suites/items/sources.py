@@ -19,7 +19,12 @@ LM_EVAL_PREFIX = "lm_eval:"
 
 def is_file(config: SuiteConfig) -> bool:
     """Whether the items come from a file of the user, and not from a package."""
-    return config.kind != LM_EVAL and not config.file.startswith((OLMO_PREFIX, LM_EVAL_PREFIX))
+    return has_items(config) and not config.file.startswith((OLMO_PREFIX, LM_EVAL_PREFIX))
+
+
+def has_items(config: SuiteConfig) -> bool:
+    """Whether the items can be read here; lm-evaluation-harness alone knows those of a task."""
+    return config.kind != LM_EVAL
 
 
 def suite_items(name: str, config: SuiteConfig) -> dict[str, FileItem]:
