@@ -36,6 +36,11 @@ def read_json_lines(path: Path, key: str, remedy: str) -> Iterator[JsonLine]:
     except OSError as error:
         problem = f"the file cannot be read ({error.strerror or error})."
         raise UserError(key, path, problem, remedy) from None
+    yield from parse_json_lines(data, path, key, remedy)
+
+
+def parse_json_lines(data: bytes, path: Path, key: str, remedy: str) -> Iterator[JsonLine]:
+    """Yield every line that is not blank of a file that was read; as `read_json_lines`."""
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if line.strip():
             yield JsonLine(number, _parse(line, f"{path}, line {number}", key, remedy))

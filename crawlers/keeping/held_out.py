@@ -12,7 +12,7 @@ from crawlers.quality.fingerprints import sampled_grams
 from crawlers.quality.words import plain_hashes
 from infra.artifacts import read_input
 from infra.errors import UserError
-from infra.json_lines import read_json_lines
+from infra.json_lines import parse_json_lines
 from infra.records import content_key
 
 KEY = "crawl.held_out_files"
@@ -56,37 +56,50 @@ def held_out_texts(files: Sequence[str]) -> Iterator[str]:
 
 
 def _texts(file: Path) -> Iterator[str]:
-    content = _read(file)
-    if not content.strip():
-        return
-    if file.suffix in JSON_SUFFIXES or content.lstrip()[0] in "{[":
-        values = _json_values(file, content)
-        if values is not None:
-            for value in values:
-                yield from _strings(value)
-            return
-    yield from content.split("\n\n")
+    data = _read(file)
+    values = _json_values(file, data)
+    if values is None:
+        yield from _decoded(file, data).split("\n\n")
+    else:
+        yield from (text for value in values for text in _strings(value))
 
 
-def _json_values(file: Path, content: str) -> list[object] | None:
-    """The JSON value or lines of a file; None for a text file that is neither."""
+def _json_values(file: Path, data: bytes) -> list[object] | None:
+    """The JSON lines of a file, or the one value in it; None for a text file."""
+    is_json = file.suffix in JSON_SUFFIXES
+    if not data.strip() or not (is_json or data.lstrip().startswith((b"{", b"["))):
+        return None
     try:
-        return [json.loads(content)]
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return [line.value for line in read_json_lines(file, KEY, REMEDY)]
+        return [line.value for line in parse_json_lines(data, file, KEY, REMEDY)]
     except UserError:
-        if file.suffix in JSON_SUFFIXES:
+        if file.suffix == ".jsonl":
             raise
+    try:
+        return [json.loads(_decoded(file, data))]
+    except (ValueError, RecursionError) as error:
+        if is_json:
+            problem = f"it is not valid JSON ({error})."
+            raise UserError(KEY, file, problem, REMEDY) from None
     return None
 
 
-def _read(file: Path) -> str:
+def _read(file: Path) -> bytes:
+    """The bytes of a file without a byte order mark."""
     try:
-        return read_input(file).removeprefix(b"\xef\xbb\xbf").decode("utf-8")
-    except (OSError, ValueError) as error:
-        raise UserError(KEY, file, f"the file cannot be read ({error}).", REMEDY) from None
+        return read_input(file).removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        raise _unreadable(file, error) from None
+
+
+def _decoded(file: Path, data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except ValueError as error:
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(file: Path, error: Exception) -> UserError:
+    return UserError(KEY, file, f"the file cannot be read ({error}).", REMEDY)
 
 
 def _strings(value: object) -> Iterator[str]:

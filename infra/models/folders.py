@@ -88,6 +88,22 @@ def resolve_model(reference: str, key: str) -> Path:
     raise _unknown_kind(kind, reference, key)
 
 
+def local_folder(reference: str) -> Path | None:
+    """The folder of a model that is on this machine; nothing is converted, built or downloaded."""
+    kind, separator, name = reference.partition(":")
+    if kind == "hub":
+        from huggingface_hub import snapshot_download
+
+        try:
+            return Path(snapshot_download(name, local_files_only=True))
+        except (OSError, ValueError):  # not there, or not a name
+            return None
+    folder = Path(reference).expanduser().absolute()
+    if separator:
+        folder = _packaged_path(name) if kind == "packaged" else _tiny_path(name)
+    return folder if folder.exists() else None
+
+
 def _existing_folder(folder: Path, key: str) -> Path:
     if not (folder / "config.json").is_file():
         problem = "it is not a model folder (config.json is missing)."
@@ -138,13 +154,18 @@ def _packaged_folder(name: str, reference: str, key: str) -> Path:
     return folder
 
 
+def _tiny_path(name: str) -> Path:
+    """The folder of a tiny model, once it is built."""
+    return cache_folder() / "models" / f"tiny-{name}-v{TINY_VERSION}"
+
+
 def _tiny_folder(name: str, reference: str, key: str) -> Path:
     from infra.models.tiny import ARCHITECTURES, build_tiny_model
 
     if name not in ARCHITECTURES:
         problem = "there is no tiny model of this name."
         raise UserError(key, reference, problem, f"Use one of: {', '.join(sorted(ARCHITECTURES))}.")
-    folder = cache_folder() / "models" / f"tiny-{name}-v{TINY_VERSION}"
+    folder = _tiny_path(name)
     if not folder.exists():
         with atomic_folder(folder) as scratch:
             build_tiny_model(name, scratch)

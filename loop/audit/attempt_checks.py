@@ -72,8 +72,8 @@ class _AttemptCheck:
         self._candidates = [one for one in models if one.arm in arms]
         rules = recipe.gate_rules()
         promoted = store.gate.num_promoted(self._number)
-        before = store.gate.num_candidates_before(self._number)
-        self._rule = AttemptRule(recipe.gate, self._number, promoted, len(rows), before, rules)
+        registered = store.gate.num_candidates(self._number)
+        self._rule = AttemptRule(recipe.gate, self._number, promoted, registered, rules)
         anchor, lead = store.training.candidates(0)[0], next(iter(self._decisions.values()), None)
         self._rivals = Rivals.at(store.registry, anchor, [rule.name for rule in rules], lead)
 

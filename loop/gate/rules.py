@@ -98,10 +98,9 @@ class AttemptRule:
     number: int
     num_promoted: int
     """Promotions before this attempt."""
-    num_candidates: int
-    """Candidates that were registered; they share the level, also if some cannot be scored."""
-    num_candidates_before: Sequence[int]
-    """Candidates that were registered for each earlier attempt."""
+    num_candidates: Sequence[int]
+    """Candidates that were registered for each attempt up to this one, in order; those of an
+    attempt share its level, also if some cannot be scored."""
     rules: Sequence[SuiteRule]
 
     @property
@@ -109,7 +108,7 @@ class AttemptRule:
         """The level of each candidate's tests: its share of the attempt's level."""
         config = self.config
         level = attempt_level(config.level, config.alpha, self.number, self.num_promoted)
-        return level / self.num_candidates
+        return level / self.num_candidates[-1]
 
     @property
     def deciding(self) -> list[SuiteRule]:
@@ -119,5 +118,5 @@ class AttemptRule:
     def threshold(self, rule: SuiteRule) -> float:
         """The log evidence that a test on a suite needs."""
         num_reused = sum(one.reuse for one in self.deciding)
-        outcomes = [num_outcomes(count, num_reused) for count in self.num_candidates_before]
+        outcomes = [num_outcomes(count, num_reused) for count in self.num_candidates[:-1]]
         return log_threshold(self.level, outcomes if rule.reuse else ())

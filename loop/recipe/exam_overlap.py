@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from infra.errors import UserError
 from infra.records import Sample
 from loop.gate.aim import ExamConfig
-from loop.gate.config import SuiteConfig
-from loop.gate.suites.items.exam import exam_parts
+from loop.gate.config import EXAM, SuiteConfig
+from loop.gate.suites.items.exam import EXAM_KEY
 from loop.gate.suites.items.file_items import FileItem
-from loop.gate.suites.items.sources import LM_EVAL_PREFIX, has_items, suite_items
+from loop.gate.suites.items.sources import LM_EVAL_PREFIX, has_items, items_from, suite_items
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class _Known:
 
 def check_no_overlap(exam: ExamConfig, suites: Mapping[str, SuiteConfig]) -> None:
     """Raises `UserError` for a suite that has items of the exam, whatever its kind."""
-    known = _Known(exam_items(exam).values())
+    known = _Known(items_from(EXAM_KEY, exam.file, exam.kind).values())
     for name, suite in suites.items():
         if has_items(suite):
             items = suite_items(name, suite).values()
@@ -70,12 +70,6 @@ def check_no_overlap(exam: ExamConfig, suites: Mapping[str, SuiteConfig]) -> Non
             raise _overlap(name, suite, "its items are those of the exam")
 
 
-def exam_items(exam: ExamConfig) -> dict[str, FileItem]:
-    """All items of an exam by id, whatever their part."""
-    parts = exam_parts(exam)
-    return parts.development | parts.gate | parts.sealed
-
-
 def _overlap(name: str, suite: SuiteConfig, problem: str) -> UserError:
     problem = f"{problem}, and would show the gate its other parts."
     remedy = "Leave these items out of it, or the suite."
@@ -85,14 +79,15 @@ def _overlap(name: str, suite: SuiteConfig, problem: str) -> UserError:
 def check_prompts(
     file: str, prompts: Iterable[Sample], items: Mapping[str, Iterable[FileItem]]
 ) -> None:
-    """Raises `UserError` if some prompts to train on are items of the exam or a suite, by name."""
+    """Raises `UserError` if prompts to train on are among the items of a suite, by its name."""
     contents = [_prompt_content(sample) for sample in prompts]
     for name, own in items.items():
         known = _Known(own)
         shared = sum(map(known.has, contents))
         if shared:
+            owner = "the exam" if name == EXAM else f"gate.suites.{name}"
             problem = (
-                f"{shared} of its {len(contents)} prompts are items of {name},"
+                f"{shared} of its {len(contents)} prompts are items of {owner},"
                 " and models would be trained on them."
             )
             raise UserError("judge.prompts", file, problem, "Leave these prompts out.")

@@ -92,5 +92,5 @@ def aim_threshold(recipe: Recipe, attempt: int) -> float:
     (docs/gate.md).
     """
     rules = recipe.gate_rules()
-    *before, count = (num_candidates(recipe, number) for number in range(1, attempt + 1))
-    return AttemptRule(recipe.gate, attempt, 0, count, before, rules).threshold(rules[0])
+    counts = [num_candidates(recipe, number) for number in range(1, attempt + 1)]
+    return AttemptRule(recipe.gate, attempt, 0, counts, rules).threshold(rules[0])

@@ -23,13 +23,7 @@ from loop.gate.config import EXAM, GateConfig, SuiteConfig
 from loop.gate.rules import SuiteRule, recipe_rules
 from loop.gate.suites.items.exam import exam_parts
 from loop.gate.suites.items.file_items import FileItem
-from loop.gate.suites.items.sources import (
-    check_task,
-    has_items,
-    is_file,
-    suite_digest,
-    suite_items,
-)
+from loop.gate.suites.items.sources import check_task, is_file, items_by_suite, suite_digest
 from loop.recipe.candidates import CandidateConfig, changed_sections, check_differs, check_name
 from loop.recipe.exam_overlap import check_no_overlap, check_prompts
 from loop.recipe.gate_needs import check_power
@@ -134,13 +128,9 @@ class Recipe(Section):
 
         No training text may contain them. Those of files are in `crawl_config`.
         """
-        suites = self.gate_config().suites
-        return [
-            item.right_text
-            for name, suite in suites.items()
-            if has_items(suite) and not is_file(suite)
-            for item in suite_items(name, suite).values()
-        ]
+        suites = self.gate_config().suites.items()
+        items = items_by_suite({name: suite for name, suite in suites if not is_file(suite)})
+        return [item.right_text for own in items.values() for item in own.values()]
 
     def gate_config(self) -> GateConfig:
         """The `[gate]` section, with the user's exam as its first suite if that is the aim."""
@@ -249,10 +239,15 @@ def _check_gate(recipe: Recipe) -> None:
     if recipe.aim.kind == "exam":
         check_no_overlap(recipe.aim.exam, recipe.gate.suites)
     check_power(recipe)
+    _check_gate_judges(recipe)
+
+
+def _check_gate_judges(recipe: Recipe) -> None:
+    """Raises `UserError` if a model that judges or asks at the gate is the one that labels."""
     for key, judge in recipe.gate_judges().items():
         problem = same_judge(judge, recipe.judge)
         if problem:
-            remedy = "Name another model."
+            remedy = "Name another judge: the labeler must not decide at the gate."
             if key == ASKER_KEY:
                 remedy = "Name another model, or set aim.answers.passages_per_page = 0."
             raise UserError(key, _judge_name(judge), f"{problem}.", remedy)
@@ -322,17 +317,13 @@ def _check_prompts(recipe: Recipe) -> None:
     """Raises `UserError` for prompts that cannot be read, or are items of the exam or a suite."""
     from judges.making.demonstrations.prompts import read_prompts  # loads the sandbox
 
-    file, suites = recipe.judge.prompts, recipe.gate_config().suites
+    file = recipe.judge.prompts
     prompts = read_prompts(Path(file), 0)
     if not prompts:
         remedy = "Give a file with at least one prompt, or leave the key out."
         raise UserError("judge.prompts", file, "the file has no prompts.", remedy)
-    items = {
-        "the exam" if name == EXAM else f"gate.suites.{name}": suite_items(name, suite).values()
-        for name, suite in suites.items()
-        if has_items(suite)
-    }
-    check_prompts(file, prompts, items)
+    items = items_by_suite(recipe.gate_config().suites)
+    check_prompts(file, prompts, {name: own.values() for name, own in items.items()})
 
 
 def stored_recipe(identity: str) -> Recipe:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from crawlers.fetching.address_check import is_loopback
+from crawlers.urls import url_hostname, url_path, url_port
 from infra.artifacts import file_digest
 from infra.errors import UserError
-from infra.models.folders import resolve_model
+from infra.models.folders import local_folder
 from judges.config import EndpointConfig, JudgeConfig
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 - compared, never bound
-PORTS = {"http": 80, "https": 443}
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - compared, never bound
+"""What servers say they listen on; a request to it reaches this machine."""
 
 
 def same_judge(one: JudgeConfig, other: JudgeConfig) -> str:
@@ -45,27 +46,34 @@ def _name(judge: JudgeConfig) -> str:
     return judge.model if kind == "tiny" else name.rpartition("/")[2].casefold()
 
 
-def _addresses(endpoint: EndpointConfig) -> Iterator[tuple[str, int | None, str]]:
+def _addresses(endpoint: EndpointConfig) -> Iterator[tuple[str, int, str]]:
     """(host, port, path) of the servers, the same for all ways to write them."""
     for url in (endpoint.url, *endpoint.more_urls):
-        parts = urlsplit(url)
-        host = (parts.hostname or "").rstrip(".")
-        host = LOOPBACK[0] if host in LOOPBACK or host.startswith("127.") else host
-        yield host, parts.port or PORTS.get(parts.scheme), parts.path.rstrip("/")
+        try:
+            host, port, path = url_hostname(url), url_port(url), url_path(url)
+        except ValueError:  # not a URL
+            continue
+        name = host.rstrip(".")
+        is_own = name == ANY_ADDRESS or is_loopback(name)
+        yield "localhost" if is_own else name, port, path.rstrip("/")
 
 
 def check_other_weights(key: str, judge: JudgeConfig, labeler: JudgeConfig) -> None:
-    """Raises `UserError` if two local judges have the same weights under two names."""
+    """Raises `UserError` if two local judges have the same weights under two names.
+
+    Only models that are on this machine already are compared.
+    """
     if not judge.kind == labeler.kind == "local":
         return
-    own, others = _weights(judge.model, key), _weights(labeler.model, "judge.model")
-    if _sizes(own) == _sizes(others) and _digests(own) == _digests(others):
+    own, others = _weights(judge.model), _weights(labeler.model)
+    if own and _sizes(own) == _sizes(others) and _digests(own) == _digests(others):
         problem = f"it has the same weights as the labeler ({labeler.model})."
         raise UserError(key, judge.model, problem, "Name another model.")
 
 
-def _weights(model: str, key: str) -> list[Path]:
-    return list(resolve_model(model, key).glob("*.safetensors"))
+def _weights(model: str) -> list[Path]:
+    folder = local_folder(model)
+    return list(folder.glob("*.safetensors")) if folder else []
 
 
 def _sizes(files: Sequence[Path]) -> list[int]:

@@ -45,7 +45,7 @@ def check_inputs(recipe: Recipe, folder: str | None) -> None:
 
 def _check_files(recipe: Recipe) -> None:
     """Read all held-out files, so that a wrong one does not end the run after the crawl."""
-    files = recipe.crawl_config().held_out_files
+    files = recipe.crawl.held_out_files  # the others were read with the recipe
     for file in files:
         if not Path(file).is_file():
             problem = "there is no such file."

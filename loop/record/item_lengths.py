@@ -12,9 +12,9 @@ from infra.errors import UserError
 from infra.models.folders import folder_window, load_tokenizer
 from loop.gate.config import BITS, EXAM
 from loop.gate.suites.item_files import scored_part
+from loop.gate.suites.items.exam import EXAM_KEY
 from loop.gate.suites.items.file_items import FileItem
-from loop.gate.suites.items.harness import LM_EVAL
-from loop.gate.suites.items.sources import suite_items
+from loop.gate.suites.items.sources import items_by_suite
 from loop.gate.suites.scorer import LONG_ANSWER_TOKENS
 from loop.recipe.recipe import Recipe
 
@@ -40,10 +40,10 @@ def check_items_fit(recipe: Recipe, base: Path) -> None:
 
 def _suites(recipe: Recipe) -> Iterator[tuple[str, tuple[Mapping[str, FileItem], str]]]:
     """(key, (items, kind)) of each suite with items of our own form."""
-    for name, suite in recipe.gate_config().suites.items():
-        if suite.kind != LM_EVAL:
-            key = "aim.exam.file" if name == EXAM else f"gate.suites.{name}.file"
-            yield key, (suite_items(name, suite), suite.kind)
+    suites = recipe.gate_config().suites
+    for name, items in items_by_suite(suites).items():
+        key = EXAM_KEY if name == EXAM else f"gate.suites.{name}.file"
+        yield key, (items, suites[name].kind)
 
 
 @dataclass(frozen=True)

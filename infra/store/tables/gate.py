@@ -492,9 +492,9 @@ class GateTables(TableGroup):
         """Whether picking pays, after each generation that had a control."""
         return self._db.records(PickingTest, "SELECT * FROM picking_test ORDER BY generation")
 
-    def num_candidates_before(self, attempt: int) -> list[int]:
-        """The number of candidates of each attempt before this one."""
-        sql = "SELECT count(*) FROM attempt WHERE attempt < ? GROUP BY attempt ORDER BY attempt"
+    def num_candidates(self, attempt: int) -> list[int]:
+        """The number of candidates of each attempt up to this one, in order."""
+        sql = "SELECT count(*) FROM attempt WHERE attempt <= ? GROUP BY attempt ORDER BY attempt"
         return [int(count) for (count,) in self._db.rows(sql, [attempt])]
 
     def num_promoted(self, before: int) -> int:

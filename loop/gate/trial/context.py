@@ -64,10 +64,9 @@ class GateContext:
     def rule(self) -> AttemptRule:
         """What the attempt asks of each candidate that was registered for it."""
         gate = self.store.gate
-        promoted, registered = gate.num_promoted(self.number), gate.candidate_digests(self.number)
-        before = gate.num_candidates_before(self.number)
+        promoted, registered = gate.num_promoted(self.number), gate.num_candidates(self.number)
         suites = [suite.rule for suite in self.suites]
-        return AttemptRule(self.config, self.number, promoted, len(registered), before, suites)
+        return AttemptRule(self.config, self.number, promoted, registered, suites)
 
     @property
     def models(self) -> list[Checkpoint]:

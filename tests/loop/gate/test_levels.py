@@ -67,7 +67,7 @@ def test_reused_items_ask_for_as_much_more_as_each_earlier_decision_could_show()
 def test_threshold_counts_the_candidates_that_earlier_attempts_had() -> None:
     exam = SuiteRule("exam", "primary", 1.0, 0.2, True, False)
     text = SuiteRule("bits_per_byte", "guard", 1.0, 0.2, False, False)
-    rule = AttemptRule(GateConfig(), 4, 0, 1, [2, 2, 2], [exam, text])
+    rule = AttemptRule(GateConfig(), 4, 0, [2, 2, 2, 1], [exam, text])
     assert rule.threshold(exam) == pytest.approx(math.log(5**3) + math.log(20 / 0.05))
     assert rule.threshold(text) == pytest.approx(math.log(20 / 0.05))
 
@@ -134,8 +134,8 @@ def test_an_adversary_that_uses_all_that_two_candidates_an_attempt_can_show_is_h
     """
     rng, alpha = np.random.default_rng(4), 0.5
     exam = SuiteRule("exam", "primary", 1.0, 0.2, True, False)
-    rule = AttemptRule(GateConfig(alpha=alpha), 4, 0, 1, [2, 2, 2], [exam])
-    unseen = replace(rule, num_candidates_before=[1, 1, 1])
+    rule = AttemptRule(GateConfig(alpha=alpha), 4, 0, [2, 2, 2, 1], [exam])
+    unseen = replace(rule, num_candidates=[1, 1, 1, 1])
     passed = {"of two": np.zeros(RUNS, bool), "of one": np.zeros(RUNS, bool)}
     for _ in range(3**3):
         gains = units(rng, np.zeros(RUNS)) - RULE.bound

@@ -218,42 +218,32 @@ def test_the_exam_is_no_further_suite(tmp_path: Path) -> None:
         loaded(file, f'gate.suites.again={{file="{same}", kind="bits"}}')
 
 
+JUDGED_PROMPTS = 'kind="judged", judge={kind="scripted"}'
+
+
 @pytest.mark.parametrize(
-    ("copy", "other"),
+    ("copy", "section"),
     [
-        ({"id": "a", "unit": "u", "prompt": "1 + 1 =", "gold": "  2"}, {}),
-        ({"prompt": "1 + 1 =", "gold": "2"}, {}),
-        ({"prompt": "1+1 =", "gold": " 2"}, {}),
-        ({"prompt": "1 ＋ 1 =", "gold": " ２"}, {}),
-        ({"prompt": "1 + 1 =", "choices": ["4", "2"], "answer": 1}, {}),
-        ({"prompt": "1 + 1 =", "check": "math", "reference": "2"}, {"kind": "executed"}),
-        ({"prompt": "1 + 1 = 2"}, {"kind": "judged", "judge": {"kind": "scripted"}}),
-        ({"prompt": "1 + 1 ="}, {"kind": "judged", "judge": {"kind": "scripted"}}),
-        ({"prompt": "1 + 1 =", "check": "math", "reference": "3"}, {"kind": "executed"}),
-        ({"good": "1 + 1 = 2", "bad": "1 + 1 = 3"}, {"kind": "pairs"}),
+        ({"id": "a", "unit": "u", "prompt": "1 + 1 =", "gold": "  2"}, 'kind="bits"'),
+        ({"prompt": "1 + 1 =", "gold": "2"}, 'kind="bits"'),
+        ({"prompt": "1+1 =", "gold": " 2"}, 'kind="bits"'),
+        ({"prompt": "1 ＋ 1 =", "gold": " ２"}, 'kind="bits"'),
+        ({"prompt": "1 + 1 =", "choices": ["4", "2"], "answer": 1}, 'kind="choice"'),
+        ({"prompt": "1 + 1 =", "check": "math", "reference": "2"}, 'kind="executed"'),
+        ({"prompt": "1 + 1 = 2"}, JUDGED_PROMPTS),
+        ({"prompt": "1 + 1 ="}, JUDGED_PROMPTS),
+        ({"prompt": "1 + 1 =", "check": "math", "reference": "3"}, 'kind="executed"'),
+        ({"good": "1 + 1 = 2", "bad": "1 + 1 = 3"}, 'kind="pairs"'),
     ],
 )
 def test_items_of_the_exam_in_another_file_are_refused(
-    copy: dict[str, object], other: dict[str, object], tmp_path: Path
+    copy: dict[str, object], section: str, tmp_path: Path
 ) -> None:
     """Under other ids and units, with other spaces, as choices or with a check, or as a prompt."""
     file, again = written(tmp_path), tmp_path / "copy.jsonl"
     again.write_text(json.dumps(copy))
-    section = {"file": str(again), "kind": "choice" if "choices" in copy else "bits"} | other
     with pytest.raises(UserError, match=r"again\.file = .*copy.jsonl.*1 of its 1 items.*Leave"):
-        loaded(file, *as_overrides("gate.suites.again", section))
-
-
-def as_overrides(prefix: str, section: dict[str, object]) -> list[str]:
-    return [
-        line
-        for key, value in section.items()
-        for line in (
-            as_overrides(f"{prefix}.{key}", value)
-            if isinstance(value, dict)
-            else [f"{prefix}.{key}={json.dumps(value)}"]
-        )
-    ]
+        loaded(file, f'gate.suites.again={{file="{again}", {section}}}')
 
 
 def test_items_that_are_not_of_the_exam_may_be_a_suite(tmp_path: Path) -> None:

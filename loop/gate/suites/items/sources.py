@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,6 +34,11 @@ def suite_items(name: str, config: SuiteConfig) -> dict[str, FileItem]:
         UserError: if they cannot be read, or one is not valid.
     """
     return items_from(f"gate.suites.{name}.file", config.file, config.kind)
+
+
+def items_by_suite(suites: Mapping[str, SuiteConfig]) -> dict[str, dict[str, FileItem]]:
+    """The items by id of all suites whose items can be read here, by the name of the suite."""
+    return {name: suite_items(name, suite) for name, suite in suites.items() if has_items(suite)}
 
 
 def items_from(key: str, source: str, kind: str) -> dict[str, FileItem]:
